@@ -1,0 +1,32 @@
+//! Turns `include/flb_abi.h` into Rust types and has the C compiler confirm its layout.
+
+use std::{env, path::PathBuf};
+
+fn main() {
+    println!("cargo:rerun-if-changed=include");
+
+    cc::Build::new()
+        .file("include/layout.c")
+        .std("c11")
+        .warnings_into_errors(true)
+        .cargo_metadata(false)
+        .compile("kubeletstats_layout");
+
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    bindgen::Builder::default()
+        .header("include/flb_abi.h")
+        .allowlist_file(".*flb_abi.h")
+        .default_enum_style(bindgen::EnumVariation::Consts)
+        .prepend_enum_name(false)
+        .derive_copy(false)
+        .layout_tests(true)
+        .rust_edition(bindgen::RustEdition::Edition2024)
+        .generate()
+        .expect("bindgen reads include/flb_abi.h (it needs libclang: package libclang-dev)")
+        .write_to_file(out.join("flb_abi.rs"))
+        .expect("OUT_DIR is writable");
+
+    // A name lookup that hangs keeps a thread inside this object after exit;
+    // the host closes the object then, so it must stay mapped.
+    println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
+}

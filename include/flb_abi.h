@@ -1,0 +1,178 @@
+/*
+ * The slice of Fluent Bit's input plugin ABI that this project relies on, in
+ * its own words. Nothing here comes from a header of the host: the plugin is
+ * built without one, and finds out at load time which host it is in.
+ *
+ * The registration object changed shape four times between 1.8 and 5.1. Each
+ * shape ("generation") is one struct below; every struct is padded to the
+ * largest size a host is known to copy out of it, and more.
+ * src/host.rs picks one, layout.c and tests/layout.rs pin the offsets.
+ */
+#ifndef KUBELETSTATS_FLB_ABI_H
+#define KUBELETSTATS_FLB_ABI_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Owned by the host, never looked into: their layout follows version and build flags. */
+struct flb_input_instance;
+struct flb_config;
+
+/* Callbacks, the same in all generations. */
+typedef int flb_cb_start(struct flb_input_instance *ins, struct flb_config *config, void *data);
+typedef void flb_cb_state(void *context, struct flb_config *config);
+typedef int flb_cb_exit(void *context, struct flb_config *config);
+/* Slots that this plugin leaves empty. */
+typedef void flb_cb_unused(void);
+
+/* 1.8.0 to 1.9.x */
+struct flb_input_plugin_g1 {
+    int flags;
+    int event_type;
+    const char *name;
+    const char *description;
+    const void *config_map;
+    flb_cb_start *cb_init;
+    flb_cb_start *cb_pre_run;
+    flb_cb_start *cb_collect;
+    flb_cb_unused *cb_flush_buf;
+    flb_cb_unused *cb_flush_end;
+    flb_cb_state *cb_pause;
+    flb_cb_state *cb_resume;
+    flb_cb_unused *cb_ingest;
+    flb_cb_exit *cb_exit;
+    unsigned char host_area[24];
+};
+
+/* 2.0.0 to 3.1.x */
+struct flb_input_plugin_g2 {
+    int type;
+    void *proxy;
+    int flags;
+    const char *name;
+    const char *description;
+    const void *config_map;
+    flb_cb_start *cb_init;
+    flb_cb_start *cb_pre_run;
+    flb_cb_start *cb_collect;
+    flb_cb_unused *cb_flush_buf;
+    flb_cb_unused *cb_flush_end;
+    flb_cb_state *cb_pause;
+    flb_cb_state *cb_resume;
+    flb_cb_unused *cb_ingest;
+    flb_cb_exit *cb_exit;
+    unsigned char host_area[32];
+};
+
+/* 3.2.0 to 5.0.x: a notification callback after cb_collect */
+struct flb_input_plugin_g3 {
+    int type;
+    void *proxy;
+    int flags;
+    const char *name;
+    const char *description;
+    const void *config_map;
+    flb_cb_start *cb_init;
+    flb_cb_start *cb_pre_run;
+    flb_cb_start *cb_collect;
+    flb_cb_unused *cb_notification;
+    flb_cb_unused *cb_flush_buf;
+    flb_cb_unused *cb_flush_end;
+    flb_cb_state *cb_pause;
+    flb_cb_state *cb_resume;
+    flb_cb_unused *cb_ingest;
+    flb_cb_exit *cb_exit;
+    unsigned char host_area[80];
+};
+
+/* 5.1.0 and later: checked forms of pause and resume, and a call before exit */
+struct flb_input_plugin_g4 {
+    int type;
+    void *proxy;
+    int flags;
+    const char *name;
+    const char *description;
+    const void *config_map;
+    flb_cb_start *cb_init;
+    flb_cb_start *cb_pre_run;
+    flb_cb_start *cb_collect;
+    flb_cb_unused *cb_notification;
+    flb_cb_unused *cb_flush_buf;
+    flb_cb_unused *cb_flush_end;
+    flb_cb_state *cb_pause;
+    flb_cb_state *cb_resume;
+    flb_cb_unused *cb_pause_checked;
+    flb_cb_unused *cb_resume_checked;
+    flb_cb_unused *cb_ingest;
+    flb_cb_unused *cb_pre_exit;
+    flb_cb_exit *cb_exit;
+    unsigned char host_area[80];
+};
+
+/*
+ * One row of the option table. The host reads the named members and keeps its
+ * own things in the rest, whose size grew from 48 to 56 bytes with 5.0.3. The
+ * table ends with a row whose name is NULL.
+ */
+struct flb_config_map_96 {
+    int type;
+    const char *name;
+    const char *def_value;
+    int flags;
+    int set_property;
+    uintptr_t offset;
+    const char *desc;
+    unsigned char host_area[48];
+};
+
+struct flb_config_map_104 {
+    int type;
+    const char *name;
+    const char *def_value;
+    int flags;
+    int set_property;
+    uintptr_t offset;
+    const char *desc;
+    unsigned char host_area[56];
+};
+
+enum flb_config_map_type {
+    FLB_CONFIG_MAP_STR = 0,
+    FLB_CONFIG_MAP_BOOL = 3,
+    FLB_CONFIG_MAP_TIME = 6
+};
+
+enum flb_log_level {
+    FLB_LOG_ERROR = 1,
+    FLB_LOG_WARN = 2,
+    FLB_LOG_INFO = 3,
+    FLB_LOG_DEBUG = 4
+};
+
+/*
+ * Functions of the host. They are looked up by name at load time: an undefined
+ * symbol would keep the object from loading into a host that lacks it.
+ */
+typedef const char *flb_input_get_property_fn(const char *key, struct flb_input_instance *ins);
+typedef void flb_input_set_context_fn(struct flb_input_instance *ins, void *context);
+/* Both return the collector's id, or -1. */
+typedef int flb_input_set_collector_time_fn(struct flb_input_instance *ins, flb_cb_start *collect,
+                                            long seconds, long nanoseconds,
+                                            struct flb_config *config);
+typedef int flb_input_set_collector_event_fn(struct flb_input_instance *ins, flb_cb_start *collect,
+                                             int fd, struct flb_config *config);
+typedef int flb_input_collector_switch_fn(int id, struct flb_input_instance *ins);
+typedef const char *flb_input_name_fn(struct flb_input_instance *ins);
+/* 2.0.0 and later; NULL, 0 for the tag means the instance's own. */
+typedef int flb_input_log_append_fn(struct flb_input_instance *ins, const char *tag,
+                                    size_t tag_len, const void *buf, size_t size);
+/* 1.x only: later hosts give this name other arguments. */
+typedef int flb_input_chunk_append_raw_fn(struct flb_input_instance *ins, const char *tag,
+                                          size_t tag_len, const void *buf, size_t size);
+typedef void flb_log_print_fn(int level, const char *file, int line, const char *format, ...);
+/* Where the host has it: does this instance log at that level? */
+typedef int flb_input_log_check_fn(struct flb_input_instance *ins, int level);
+typedef void *flb_worker_get_fn(void);
+typedef int flb_worker_log_level_fn(void *worker);
+
+#endif
