@@ -1,0 +1,383 @@
+//! The one error type, and its phrasing for the person who reads it at night.
+//!
+//! Messages are lowercase and one line: cause, then context, then what to do.
+//! Text that comes from outside (a reply's body, a certificate's names) passes
+//! through [`printable`] first, so a hostile peer cannot write log lines.
+
+use std::{fmt, path::Path, time::Duration};
+
+pub type Result<T> = std::result::Result<T, Error>;
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why something failed, in the granularity that an operator acts on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// An option's value, at start.
+    Option,
+    /// A file named by an option or found at its default path.
+    File,
+    Resolve,
+    Refused,
+    Timeout,
+    /// The peer closed the connection before it said anything.
+    ClosedEarly,
+    /// The connection failed in another way.
+    Connection,
+    TlsUnknownIssuer,
+    TlsWrongName,
+    TlsExpired,
+    Tls,
+    Unauthorized,
+    Forbidden,
+    Status,
+    /// The reply is not HTTP that can be followed.
+    Http,
+    NotSummary,
+    TooLarge,
+    CutShort,
+    /// The plugin is stopping.
+    Stopped,
+    /// The host lacks something the plugin needs.
+    Host,
+    /// A panic inside the plugin, caught at its boundary.
+    Panic,
+}
+
+/// What a scrape was doing when its time ran out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    Resolve,
+    Connect,
+    Tls,
+    Headers,
+    Body,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Phase::Resolve => "resolving the name of",
+            Phase::Connect => "connecting to",
+            Phase::Tls => "in the TLS handshake with",
+            Phase::Headers => "waiting for the reply of",
+            Phase::Body => "reading the reply of",
+        })
+    }
+}
+
+#[derive(Debug)]
+pub struct Error {
+    reason: Reason,
+    message: String,
+    source: Option<Source>,
+}
+
+impl Error {
+    pub fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// A kept connection may end like this: worth one try on a fresh one.
+    pub fn is_closed_early(&self) -> bool {
+        self.reason == Reason::ClosedEarly
+    }
+
+    pub fn is_stopped(&self) -> bool {
+        self.reason == Reason::Stopped
+    }
+
+    fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+            source: None,
+        }
+    }
+
+    fn because(mut self, source: impl Into<Source>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// An option's value that cannot be used; `accepted` completes "expected …".
+    pub fn option(name: &str, value: &str, accepted: &str) -> Self {
+        let value = printable(value, 200);
+        Self::new(
+            Reason::Option,
+            format!("option {name}: bad value '{value}': expected {accepted}"),
+        )
+    }
+
+    /// Two options that only make sense together.
+    pub fn option_pair(given: &str, missing: &str) -> Self {
+        Self::new(
+            Reason::Option,
+            format!("option {given} is set but {missing} is not: a client certificate needs both"),
+        )
+    }
+
+    pub fn unreadable(option: &str, path: &Path, source: std::io::Error) -> Self {
+        let message = format!("cannot read {option} {}: {}", path.display(), os(&source));
+        Self::new(Reason::File, message).because(source)
+    }
+
+    /// A file that was read but does not hold what it should.
+    pub fn unusable(option: &str, path: &Path, why: impl fmt::Display) -> Self {
+        let message = format!("cannot use {option} {}: {why}", path.display());
+        Self::new(Reason::File, message)
+    }
+
+    pub fn resolve(host: &str, url: &str, source: std::io::Error) -> Self {
+        let message = format!(
+            "cannot resolve {host} for {url}: {}: check kubelet_url and the node's dns",
+            os(&source)
+        );
+        Self::new(Reason::Resolve, message).because(source)
+    }
+
+    pub fn refused(address: impl fmt::Display, url: &str, source: std::io::Error) -> Self {
+        let message = format!(
+            "connection refused by {address} for {url}: check kubelet_url and that the kubelet is running"
+        );
+        Self::new(Reason::Refused, message).because(source)
+    }
+
+    pub fn timeout(phase: Phase, after: Duration, url: &str) -> Self {
+        let hint = match phase {
+            Phase::Resolve => "check the node's dns",
+            Phase::Connect => "check kubelet_url and network policies",
+            Phase::Tls | Phase::Headers | Phase::Body => {
+                "the kubelet is slow or stuck, or raise timeout"
+            }
+        };
+        Self::new(
+            Reason::Timeout,
+            format!("timed out after {after:?} {phase} {url}: {hint}"),
+        )
+    }
+
+    pub fn connection(url: &str, source: std::io::Error) -> Self {
+        let message = format!("connection to {url} failed: {}", os(&source));
+        Self::new(Reason::Connection, message).because(source)
+    }
+
+    pub fn closed_early(url: &str) -> Self {
+        Self::new(
+            Reason::ClosedEarly,
+            format!("connection closed by {url} before it replied"),
+        )
+    }
+
+    pub fn tls_unknown_issuer(url: &str, source: impl Into<Source>) -> Self {
+        let message = format!(
+            "certificate of {url} is signed by an unknown issuer: set kube_ca_file to the CA that signed it"
+        );
+        Self::new(Reason::TlsUnknownIssuer, message).because(source)
+    }
+
+    /// `names` are those the certificate carries.
+    pub fn tls_wrong_name(
+        url: &str,
+        expected: &str,
+        names: &[String],
+        source: impl Into<Source>,
+    ) -> Self {
+        let carried = if names.is_empty() {
+            "no name at all".to_owned()
+        } else {
+            printable(&names.join(", "), 300)
+        };
+        let message = format!(
+            "certificate of {url} is not valid for {expected}, it names {carried}: set server_name to a name it carries"
+        );
+        Self::new(Reason::TlsWrongName, message).because(source)
+    }
+
+    pub fn tls_expired(url: &str, when: &str, source: impl Into<Source>) -> Self {
+        let message = format!(
+            "certificate of {url} {when}: renew the kubelet's serving certificate, or check the node's clock"
+        );
+        Self::new(Reason::TlsExpired, message).because(source)
+    }
+
+    pub fn tls(url: &str, source: rustls::Error) -> Self {
+        let why = printable(&source.to_string(), 300);
+        Self::new(Reason::Tls, format!("tls with {url} failed: {why}")).because(source)
+    }
+
+    /// `credential` completes "the kubelet did not accept …".
+    pub fn unauthorized(url: &str, credential: &str) -> Self {
+        Self::new(
+            Reason::Unauthorized,
+            format!("401 unauthorized by {url}: it did not accept {credential}"),
+        )
+    }
+
+    /// `resource` is what the service account must be allowed to `get`.
+    pub fn forbidden(url: &str, resource: &str) -> Self {
+        Self::new(
+            Reason::Forbidden,
+            format!("403 forbidden by {url}: the service account needs verb get on {resource}"),
+        )
+    }
+
+    pub fn status(code: u16, url: &str, body: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(&body[..body.len().min(200)]);
+        let said = match printable(text.trim(), 160) {
+            said if said.is_empty() => String::new(),
+            said => format!(": it said '{said}'"),
+        };
+        Self::new(
+            Reason::Status,
+            format!("unexpected status {code} from {url}{said}"),
+        )
+    }
+
+    pub fn redirect(code: u16, url: &str) -> Self {
+        Self::new(
+            Reason::Status,
+            format!(
+                "unexpected status {code} from {url}: redirects are not followed, set kubelet_url to where it leads"
+            ),
+        )
+    }
+
+    pub fn http(url: &str, source: impl Into<Source>) -> Self {
+        let source = source.into();
+        let why = printable(&source.to_string(), 200);
+        Self::new(
+            Reason::Http,
+            format!("reply of {url} is not valid http: {why}"),
+        )
+        .because(source)
+    }
+
+    pub fn encoded(url: &str, encoding: &str) -> Self {
+        let encoding = printable(encoding, 40);
+        Self::new(
+            Reason::Http,
+            format!(
+                "reply of {url} is encoded as '{encoding}', which was not asked for: is a proxy in between?"
+            ),
+        )
+    }
+
+    pub fn empty(url: &str) -> Self {
+        Self::new(Reason::NotSummary, format!("reply of {url} is empty"))
+    }
+
+    pub fn not_summary(url: &str, why: impl fmt::Display) -> Self {
+        let why = printable(&why.to_string(), 200);
+        Self::new(
+            Reason::NotSummary,
+            format!(
+                "reply of {url} is not a stats summary: {why}: check that kubelet_url is a kubelet"
+            ),
+        )
+    }
+
+    pub fn too_large(url: &str, limit: usize) -> Self {
+        let mib = limit >> 20;
+        Self::new(
+            Reason::TooLarge,
+            format!("reply of {url} is larger than {mib} MiB: check that kubelet_url is a kubelet"),
+        )
+    }
+
+    pub fn cut_short(url: &str, received: usize) -> Self {
+        Self::new(
+            Reason::CutShort,
+            format!("reply of {url} was cut short after {received} bytes"),
+        )
+    }
+
+    pub fn stopped() -> Self {
+        Self::new(Reason::Stopped, "the plugin is stopping")
+    }
+
+    pub fn host(message: impl Into<String>) -> Self {
+        Self::new(Reason::Host, message)
+    }
+
+    pub fn thread(source: std::io::Error) -> Self {
+        let message = format!("cannot start the worker thread: {}", os(&source));
+        Self::new(Reason::Host, message).because(source)
+    }
+
+    /// A panic inside the plugin: `place` is where it was caught.
+    pub fn panic(place: &str, payload: &(dyn std::any::Any + Send)) -> Self {
+        let said = payload
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("no message");
+        let said = printable(said, 300);
+        Self::new(
+            Reason::Panic,
+            format!("internal error in {place}: {said}: please report it"),
+        )
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_ref().map(|s| s.as_ref() as _)
+    }
+}
+
+/// An operating system error in its own words, without Rust's "(os error 2)".
+fn os(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut chars = text.chars();
+    chars
+        .next()
+        .map(|first| first.to_lowercase().chain(chars).collect())
+        .unwrap_or_default()
+}
+
+/// Foreign text made fit for one log line: no control characters, bounded length.
+pub fn printable(text: &str, max_chars: usize) -> String {
+    let mut out: String = text
+        .chars()
+        .take(max_chars)
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect();
+    if text.chars().nth(max_chars).is_some() {
+        out.push('…');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_what_to_do_about_a_403() {
+        let error = Error::forbidden("https://10.0.0.7:10250/stats/summary", "nodes/stats");
+        assert_eq!(
+            error.to_string(),
+            "403 forbidden by https://10.0.0.7:10250/stats/summary: \
+             the service account needs verb get on nodes/stats"
+        );
+    }
+
+    #[test]
+    fn foreign_text_stays_on_one_line() {
+        assert_eq!(printable("a\nb\u{1b}[31mc", 80), "a?b?[31mc");
+        assert_eq!(printable("äöü", 2), "äö…");
+    }
+
+    #[test]
+    fn operating_system_errors_are_plain() {
+        let error = std::io::Error::from_raw_os_error(libc::ENOENT);
+        assert_eq!(os(&error), "no such file or directory");
+    }
+}
