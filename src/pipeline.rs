@@ -1,0 +1,56 @@
+//! One reply's bytes to one batch of events: parse, select, observe, encode.
+//! Everything between the HTTP seam and the host's append, and pure.
+
+use crate::{
+    options::Config,
+    record::{Events, Labels},
+    samples::Samples,
+    select::{self, Selector},
+    summary,
+};
+
+/// Events that belong to one scrape.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// msgpack, ready to append.
+    pub bytes: Vec<u8>,
+    pub records: usize,
+}
+
+#[derive(Debug)]
+pub struct Pipeline {
+    selector: Selector,
+    labels: Labels,
+    samples: Samples,
+}
+
+impl Pipeline {
+    pub fn new(config: &Config) -> Self {
+        Self {
+            selector: Selector::new(config),
+            labels: Labels::new(config),
+            samples: Samples::new(config.cpu_source, config.repeat_samples),
+        }
+    }
+
+    /// Turns a reply into events, in the memory of an earlier batch.
+    pub fn run(&mut self, body: &[u8], memory: Vec<u8>) -> serde_json::Result<Batch> {
+        let mut summary = summary::parse(body, &self.selector)?;
+        select::newest_of_each_name(&mut summary.pods);
+
+        let mut events = Events::reusing(memory);
+        self.samples.begin_scrape();
+        for pod in &summary.pods {
+            for container in &pod.containers {
+                if let Some(sample) = self.samples.observe(pod, container) {
+                    let node = summary.node_name.as_deref();
+                    events.push(&self.labels, node, pod, container, sample);
+                }
+            }
+        }
+        Ok(Batch {
+            records: events.count(),
+            bytes: events.into_bytes(),
+        })
+    }
+}

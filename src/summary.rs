@@ -1,0 +1,415 @@
+//! The kubelet's stats summary: bytes in, the wanted pods and containers out.
+//!
+//! Knows no HTTP and no msgpack. Unwanted pods are stepped over without being
+//! decoded, so the cost of a scrape follows what is wanted, not what is there.
+//! Every number is optional, as in the kubelet's own types: one that is left
+//! out, negative or not a whole number that fits 64 bits is `None` here, never 0.
+
+use std::{borrow::Cow, fmt};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::value::RawValue;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use crate::select::Selector;
+
+/// A point in time as the kubelet stated it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Instant {
+    /// Since the epoch; a kubelet's sample is never before it.
+    pub seconds: u32,
+    pub nanos: u32,
+}
+
+impl Instant {
+    pub fn as_nanos(self) -> u64 {
+        u64::from(self.seconds) * 1_000_000_000 + u64::from(self.nanos)
+    }
+
+    pub fn as_millis(self) -> u64 {
+        self.as_nanos() / 1_000_000
+    }
+
+    /// RFC 3339; `None` for what no msgpack event time can hold either.
+    fn parse(text: &str) -> Option<Self> {
+        let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+        Some(Self {
+            seconds: u32::try_from(time.unix_timestamp()).ok()?,
+            nanos: time.nanosecond(),
+        })
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct Summary<'a> {
+    pub node_name: Option<Cow<'a, str>>,
+    /// Those the selector wanted, in the order of the reply.
+    pub pods: Vec<Pod<'a>>,
+}
+
+#[derive(Debug, Default)]
+pub struct Pod<'a> {
+    pub name: Cow<'a, str>,
+    pub namespace: Cow<'a, str>,
+    pub uid: Cow<'a, str>,
+    pub start_time: Option<Instant>,
+    pub network: Network,
+    pub containers: Vec<Container<'a>>,
+}
+
+/// A pod's traffic since it started, in bytes.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    pub rx_bytes: Option<u64>,
+    pub tx_bytes: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Container<'a> {
+    #[serde(borrow, default)]
+    pub name: Cow<'a, str>,
+    #[serde(default, deserialize_with = "instant")]
+    pub start_time: Option<Instant>,
+    #[serde(default, deserialize_with = "or_default")]
+    pub cpu: Cpu,
+    #[serde(default, deserialize_with = "or_default")]
+    pub memory: Memory,
+    #[serde(default, deserialize_with = "or_default")]
+    pub rootfs: Filesystem,
+    #[serde(default, deserialize_with = "or_default")]
+    pub logs: Filesystem,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Cpu {
+    #[serde(default, deserialize_with = "instant")]
+    pub time: Option<Instant>,
+    /// Over the kubelet's own sample window; 0 also means "no window yet".
+    #[serde(default, deserialize_with = "whole")]
+    pub usage_nano_cores: Option<u64>,
+    /// Since the container started.
+    #[serde(default, deserialize_with = "whole")]
+    pub usage_core_nano_seconds: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Memory {
+    #[serde(default, deserialize_with = "instant")]
+    pub time: Option<Instant>,
+    #[serde(default, deserialize_with = "whole")]
+    pub working_set_bytes: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Filesystem {
+    #[serde(default, deserialize_with = "whole")]
+    pub used_bytes: Option<u64>,
+}
+
+/// Decodes a reply, keeping the pods that `selector` wants.
+pub fn parse<'a>(body: &'a [u8], selector: &Selector) -> serde_json::Result<Summary<'a>> {
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let summary = json.deserialize_map(SummaryVisitor(selector))?;
+    json.end()?;
+    Ok(summary)
+}
+
+struct SummaryVisitor<'s>(&'s Selector);
+
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "camelCase")]
+enum SummaryKey {
+    Node,
+    Pods,
+    #[serde(other)]
+    Other,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Node<'a> {
+    #[serde(borrow, default)]
+    node_name: Option<Cow<'a, str>>,
+}
+
+impl<'de> Visitor<'de> for SummaryVisitor<'_> {
+    type Value = Summary<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("an object with 'node' and 'pods'")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut summary = Summary::default();
+        let mut pods_seen = false;
+        while let Some(key) = map.next_key()? {
+            match key {
+                SummaryKey::Node => {
+                    let node: Option<Node> = map.next_value()?;
+                    summary.node_name = node
+                        .and_then(|node| node.node_name)
+                        .filter(|name| !name.is_empty());
+                }
+                SummaryKey::Pods => {
+                    map.next_value_seed(PodsSeed(self.0, &mut summary.pods))?;
+                    pods_seen = true;
+                }
+                SummaryKey::Other => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        if !pods_seen {
+            return Err(serde::de::Error::custom("it has no 'pods'"));
+        }
+        Ok(summary)
+    }
+}
+
+/// The array of pods; `null` is what Go writes for an empty one.
+struct PodsSeed<'s, 'o, 'de>(&'s Selector, &'o mut Vec<Pod<'de>>);
+
+impl<'de> DeserializeSeed<'de> for PodsSeed<'_, '_, 'de> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for PodsSeed<'_, '_, 'de> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("an array of pods")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut pods: A) -> Result<(), A::Error> {
+        while let Some(pod) = pods.next_element_seed(PodSeed(self.0))? {
+            self.1.extend(pod);
+        }
+        Ok(())
+    }
+}
+
+/// One pod, or `None` when it is not wanted.
+struct PodSeed<'s>(&'s Selector);
+
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "camelCase")]
+enum PodKey {
+    PodRef,
+    StartTime,
+    Containers,
+    Network,
+    #[serde(other)]
+    Other,
+}
+
+#[derive(Deserialize)]
+struct PodRef<'a> {
+    #[serde(borrow, default)]
+    name: Cow<'a, str>,
+    #[serde(borrow, default)]
+    namespace: Cow<'a, str>,
+    #[serde(borrow, default)]
+    uid: Cow<'a, str>,
+}
+
+impl<'de> DeserializeSeed<'de> for PodSeed<'_> {
+    type Value = Option<Pod<'de>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for PodSeed<'_> {
+    type Value = Option<Pod<'de>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a pod")
+    }
+
+    /// The kubelet writes `podRef` first, so an unwanted pod is known before
+    /// anything of it is decoded. Should another order appear, what came before
+    /// is kept as raw text until the pod is known.
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut pod = Pod::default();
+        let mut wanted = None;
+        let mut early: Vec<(PodKey, &'de RawValue)> = Vec::new();
+        while let Some(key) = map.next_key()? {
+            match (key, wanted) {
+                (PodKey::PodRef, _) => {
+                    let reference: PodRef = map.next_value()?;
+                    wanted = Some(self.0.wants(&reference.namespace, &reference.name));
+                    pod.name = reference.name;
+                    pod.namespace = reference.namespace;
+                    pod.uid = reference.uid;
+                }
+                (PodKey::Other, _) | (_, Some(false)) => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+                (key, None) => early.push((key, map.next_value()?)),
+                (PodKey::StartTime, _) => pod.start_time = map.next_value::<Time>()?.0,
+                (PodKey::Containers, _) => {
+                    pod.containers = map.next_value::<Option<_>>()?.unwrap_or_default();
+                }
+                (PodKey::Network, _) => {
+                    pod.network = map.next_value::<Option<_>>()?.unwrap_or_default();
+                }
+            }
+        }
+        if wanted != Some(true) {
+            return Ok(None);
+        }
+        for (key, raw) in early {
+            let raw = raw.get();
+            match key {
+                PodKey::StartTime => pod.start_time = reread::<Time, _>(raw)?.0,
+                PodKey::Containers => {
+                    pod.containers = reread::<Option<_>, _>(raw)?.unwrap_or_default();
+                }
+                PodKey::Network => {
+                    pod.network = reread::<Option<_>, _>(raw)?.unwrap_or_default();
+                }
+                PodKey::PodRef | PodKey::Other => {}
+            }
+        }
+        Ok(Some(pod))
+    }
+}
+
+fn reread<'de, T: Deserialize<'de>, E: serde::de::Error>(raw: &'de str) -> Result<T, E> {
+    serde_json::from_str(raw).map_err(E::custom)
+}
+
+/// The counters of the default interface, which stand inline, and all
+/// interfaces. The default one stands in both places: only without it is the
+/// sum taken.
+impl<'de> Deserialize<'de> for Network {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Default, Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Interface {
+            #[serde(default, deserialize_with = "whole")]
+            rx_bytes: Option<u64>,
+            #[serde(default, deserialize_with = "whole")]
+            tx_bytes: Option<u64>,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Wire {
+            #[serde(default, deserialize_with = "whole")]
+            rx_bytes: Option<u64>,
+            #[serde(default, deserialize_with = "whole")]
+            tx_bytes: Option<u64>,
+            #[serde(default)]
+            interfaces: Option<Vec<Interface>>,
+        }
+
+        /// Of those that report it; `None` where none does, or the sum overflows.
+        fn sum(values: impl Iterator<Item = Option<u64>>) -> Option<u64> {
+            values
+                .flatten()
+                .map(Some)
+                .reduce(|a, b| a?.checked_add(b?))
+                .flatten()
+        }
+
+        let wire = Wire::deserialize(deserializer)?;
+        let all = wire.interfaces.unwrap_or_default();
+        Ok(Self {
+            rx_bytes: wire
+                .rx_bytes
+                .or_else(|| sum(all.iter().map(|interface| interface.rx_bytes))),
+            tx_bytes: wire
+                .tx_bytes
+                .or_else(|| sum(all.iter().map(|interface| interface.tx_bytes))),
+        })
+    }
+}
+
+fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+fn instant<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Instant>, D::Error> {
+    Ok(Time::deserialize(deserializer)?.0)
+}
+
+fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    deserializer.deserialize_any(Whole)
+}
+
+/// A time, or `None` for `null` and for what is none.
+struct Time(Option<Instant>);
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TimeVisitor;
+        impl Visitor<'_> for TimeVisitor {
+            type Value = Time;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a time")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Time, E> {
+                Ok(Time(Instant::parse(text)))
+            }
+
+            fn visit_unit<E>(self) -> Result<Time, E> {
+                Ok(Time(None))
+            }
+        }
+        deserializer.deserialize_any(TimeVisitor)
+    }
+}
+
+/// A whole number, or `None` for what is not one.
+struct Whole;
+
+impl<'de> Visitor<'de> for Whole {
+    type Value = Option<u64>;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a number")
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Option<u64>, E> {
+        Ok(Some(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Option<u64>, E> {
+        Ok(u64::try_from(value).ok())
+    }
+
+    /// Go writes large integers in full, but a proxy in between may rewrite
+    /// them as `1e9`. Above 2^53 a double is no longer exact.
+    fn visit_f64<E>(self, value: f64) -> Result<Option<u64>, E> {
+        let exact = value.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(&value);
+        Ok(exact.then_some(value as u64))
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Option<u64>, E> {
+        Ok(None)
+    }
+
+    fn visit_unit<E>(self) -> Result<Option<u64>, E> {
+        Ok(None)
+    }
+}
