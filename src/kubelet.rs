@@ -1,0 +1,196 @@
+//! One `GET /stats/summary` over HTTP and TLS: options in, bytes out.
+//!
+//! Knows no record and no host. Every wait inside ends at the scrape's deadline
+//! and at once when the plugin stops; see [`wait`].
+
+mod tls;
+mod token;
+mod transport;
+pub mod wait;
+
+use std::{io::Read, sync::Arc, time::Duration};
+
+use ureq::{
+    Agent, Body,
+    config::Config as AgentConfig,
+    http::{Request, Response, header},
+};
+
+use self::{
+    tls::Tls,
+    token::Token,
+    transport::{Connect, Lookup},
+    wait::{StopSignal, Wait},
+};
+use crate::{
+    error::{Error, Phase, Result},
+    options::Config,
+};
+
+/// More than the largest node's summary, and little enough to hold.
+pub const MAX_BODY: usize = 64 << 20;
+
+/// A body larger than this is not kept as spare memory for the next one.
+const SPARE_BODY: usize = 4 << 20;
+
+/// Longer than any interval between scrapes.
+const MAX_IDLE: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// A kubelet and the connection kept to it.
+#[derive(Debug)]
+pub struct Client {
+    url: String,
+    agent: Agent,
+    wait: Arc<Wait>,
+    token: Token,
+    has_client_cert: bool,
+    node_proxy: bool,
+    /// The last reply; its memory serves the next one.
+    body: Vec<u8>,
+}
+
+impl Client {
+    /// Reads the files the options name; the kubelet is not contacted yet.
+    pub fn new(config: &Config, stop: StopSignal) -> Result<Self> {
+        let url = config.url.summary.clone();
+        let wait = Arc::new(Wait::new(url.clone(), config.timeout, stop));
+        let tls = match config.url.https {
+            true => Some(Tls::new(config)?),
+            false => None,
+        };
+        let agent = Agent::with_parts(
+            AgentConfig::builder()
+                .proxy(None)
+                .http_status_as_error(false)
+                .max_redirects(0)
+                .max_redirects_will_error(false)
+                .max_idle_connections(1)
+                .max_idle_connections_per_host(1)
+                .max_idle_age(MAX_IDLE)
+                .input_buffer_size(32 << 10)
+                .output_buffer_size(8 << 10)
+                .user_agent(concat!("flb-in_kubeletstats/", env!("CARGO_PKG_VERSION")))
+                .accept("application/json")
+                .accept_encoding("")
+                .build(),
+            Connect::new(Arc::clone(&wait), tls),
+            Lookup::new(Arc::clone(&wait), &config.url),
+        );
+        Ok(Self {
+            url,
+            agent,
+            wait,
+            token: Token::new(config),
+            has_client_cert: config.client_cert.is_some(),
+            node_proxy: config.url.node_proxy,
+            body: Vec::new(),
+        })
+    }
+
+    /// Fetches the summary, within the scrape's timeout.
+    pub fn summary(&mut self) -> Result<&[u8]> {
+        self.wait.begin();
+        let mut response = self.request()?;
+        if response.status() == 401 {
+            // The token may have been replaced since it was read.
+            self.drain(response);
+            response = self.request()?;
+        }
+        match response.status().as_u16() {
+            200 => self.receive(response),
+            401 => Err(Error::unauthorized(&self.url, &self.credential())),
+            403 => Err(self.forbidden()),
+            code @ 300..=399 => Err(Error::redirect(code, &self.url)),
+            code => {
+                let body = self.excerpt(response);
+                Err(Error::status(code, &self.url, &body))
+            }
+        }
+    }
+
+    /// Sends the request, once more if a kept connection turns out to be closed.
+    fn request(&mut self) -> Result<Response<Body>> {
+        let before = self.wait.connections();
+        match self.request_once() {
+            Err(error) if error.is_closed_early() && self.wait.connections() == before => {
+                self.request_once()
+            }
+            result => result,
+        }
+    }
+
+    fn request_once(&mut self) -> Result<Response<Body>> {
+        let mut request = Request::get(&self.url);
+        if let Some(bearer) = self.token.read()? {
+            request = request.header(header::AUTHORIZATION, bearer);
+        }
+        let request = request
+            .body(())
+            .map_err(|error| Error::http(&self.url, error))?;
+        self.wait.enter(Phase::Headers);
+        let response = self
+            .agent
+            .run(request)
+            .map_err(|error| transport::explain(error, &self.wait, 0))?;
+        self.wait.enter(Phase::Body);
+        Ok(response)
+    }
+
+    fn receive(&mut self, response: Response<Body>) -> Result<&[u8]> {
+        if let Some(encoding) = response.headers().get(header::CONTENT_ENCODING)
+            && encoding != "identity"
+        {
+            let encoding = String::from_utf8_lossy(encoding.as_bytes());
+            return Err(Error::encoded(&self.url, &encoding));
+        }
+        if self.body.capacity() > SPARE_BODY {
+            self.body = Vec::new();
+        }
+        self.body.clear();
+        let mut reader = response.into_body().into_reader().take(MAX_BODY as u64 + 1);
+        if let Err(error) = reader.read_to_end(&mut self.body) {
+            let error = ureq::Error::from(error);
+            return Err(transport::explain(error, &self.wait, self.body.len()));
+        }
+        match self.body.len() {
+            0 => Err(Error::empty(&self.url)),
+            size if size > MAX_BODY => {
+                self.body = Vec::new();
+                Err(Error::too_large(&self.url, MAX_BODY))
+            }
+            _ => Ok(&self.body),
+        }
+    }
+
+    /// Reads a short body to its end, so that the connection can be kept.
+    fn drain(&self, response: Response<Body>) {
+        self.excerpt(response);
+    }
+
+    fn excerpt(&self, response: Response<Body>) -> Vec<u8> {
+        let mut text = Vec::new();
+        // What cannot be read is not worth a second error.
+        let _ = response
+            .into_body()
+            .into_reader()
+            .take(4096)
+            .read_to_end(&mut text);
+        text
+    }
+
+    fn credential(&self) -> String {
+        match (self.token.path_in_use(), self.has_client_cert) {
+            (Some(path), _) => format!("the token in {}", path.display()),
+            (None, true) => "the client certificate".to_owned(),
+            (None, false) => "a request without credentials: set kube_token_file".to_owned(),
+        }
+    }
+
+    fn forbidden(&self) -> Error {
+        let resource = match self.node_proxy {
+            true => "nodes/proxy",
+            false => "nodes/stats",
+        };
+        Error::forbidden(&self.url, resource)
+    }
+}

@@ -1,0 +1,385 @@
+//! What carries ureq's HTTP: name lookup, TCP and TLS, each of which waits only
+//! through [`Wait`].
+
+use std::{
+    io::{self, ErrorKind, Read, Write},
+    net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs},
+    os::{fd::AsFd, unix::net::UnixStream},
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    thread,
+    time::Instant,
+};
+
+use rustix::{
+    event::PollFlags,
+    io::Errno,
+    net::{AddressFamily, SocketFlags, SocketType, connect, socket_with, sockopt},
+};
+use rustls::{ClientConnection, Stream};
+use ureq::{
+    http::Uri,
+    unversioned::{
+        resolver::{ResolvedSocketAddrs, Resolver},
+        transport::{Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport},
+    },
+};
+
+use super::{
+    tls::{self, Tls},
+    wait::Wait,
+};
+use crate::{
+    error::{Error, Phase, Result},
+    options::KubeletUrl,
+};
+
+/// Our own errors travel through ureq unharmed, and come out in [`explain`].
+fn carry(error: Error) -> ureq::Error {
+    ureq::Error::Other(Box::new(error))
+}
+
+/// What ureq returned, in our words. `received` is the length of the body so far.
+pub fn explain(error: ureq::Error, wait: &Wait, received: usize) -> Error {
+    let url = wait.url();
+    match error {
+        ureq::Error::Other(inner) => match inner.downcast::<Error>() {
+            Ok(own) => *own,
+            Err(other) => Error::http(url, other),
+        },
+        ureq::Error::Io(error) => match error.downcast::<Error>() {
+            Ok(own) => own,
+            Err(error) => match error.downcast::<rustls::Error>() {
+                Ok(error) => tls::explain(&error, url),
+                Err(error) => lost(error, wait, received),
+            },
+        },
+        error => Error::http(url, error),
+    }
+}
+
+/// The connection ended when it should not have.
+fn lost(error: io::Error, wait: &Wait, received: usize) -> Error {
+    let ended = matches!(
+        error.kind(),
+        ErrorKind::UnexpectedEof
+            | ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::BrokenPipe
+    );
+    match wait.phase() {
+        Phase::Body if ended => Error::cut_short(wait.url(), received),
+        Phase::Headers if ended => Error::closed_early(wait.url()),
+        _ => Error::connection(wait.url(), error),
+    }
+}
+
+/// Looks the kubelet's name up. The system's resolver cannot be interrupted, so
+/// it has a thread of its own; while one hangs, no second one is started.
+#[derive(Debug)]
+pub struct Lookup {
+    wait: Arc<Wait>,
+    host: String,
+    port: u16,
+    pending: Mutex<Option<PendingLookup>>,
+}
+
+#[derive(Debug)]
+struct PendingLookup {
+    /// Hung up by the thread when it is done.
+    done: UnixStream,
+    answer: mpsc::Receiver<io::Result<Vec<SocketAddr>>>,
+}
+
+impl Lookup {
+    pub fn new(wait: Arc<Wait>, url: &KubeletUrl) -> Self {
+        Self {
+            wait,
+            host: url.host.clone(),
+            port: url.port,
+            pending: Mutex::new(None),
+        }
+    }
+
+    fn addresses(&self) -> Result<Vec<SocketAddr>> {
+        if let Ok(address) = self.host.parse::<IpAddr>() {
+            return Ok(vec![SocketAddr::new(address, self.port)]);
+        }
+        let failed = |error| Error::resolve(&self.host, self.wait.url(), error);
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        if pending.is_none() {
+            *pending = Some(self.start().map_err(failed)?);
+        }
+        let Some(lookup) = pending.as_ref() else {
+            return Ok(Vec::new());
+        };
+        self.wait.ready(lookup.done.as_fd(), PollFlags::IN)?;
+        let answer = lookup.answer.recv();
+        *pending = None;
+        match answer {
+            Ok(Ok(addresses)) if addresses.is_empty() => {
+                Err(failed(io::Error::other("no address")))
+            }
+            Ok(answer) => answer.map_err(failed),
+            Err(_) => Err(failed(io::Error::other("the lookup ended early"))),
+        }
+    }
+
+    fn start(&self) -> io::Result<PendingLookup> {
+        let (done, open) = UnixStream::pair()?;
+        let (answer, receiver) = mpsc::sync_channel(1);
+        let (host, port) = (self.host.clone(), self.port);
+        thread::Builder::new()
+            .name("kubeletstats-dns".to_owned())
+            .spawn(move || {
+                let found = (host.as_str(), port).to_socket_addrs();
+                // Nobody listens any more if the plugin has stopped.
+                let _ = answer.send(found.map(Iterator::collect));
+                drop(open);
+            })?;
+        Ok(PendingLookup {
+            done,
+            answer: receiver,
+        })
+    }
+}
+
+impl Resolver for Lookup {
+    fn resolve(
+        &self,
+        _: &Uri,
+        _: &ureq::config::Config,
+        _: NextTimeout,
+    ) -> std::result::Result<ResolvedSocketAddrs, ureq::Error> {
+        self.wait.enter(Phase::Resolve);
+        let found = self.addresses().map_err(carry)?;
+        self.wait.enter(Phase::Headers);
+        let mut addresses = self.empty();
+        for address in found.into_iter().take(16) {
+            addresses.push(address);
+        }
+        Ok(addresses)
+    }
+}
+
+/// Opens connections: TCP, and TLS above it for `https`.
+#[derive(Debug)]
+pub struct Connect {
+    wait: Arc<Wait>,
+    tls: Option<Mutex<Tls>>,
+}
+
+impl Connect {
+    pub fn new(wait: Arc<Wait>, tls: Option<Tls>) -> Self {
+        Self {
+            wait,
+            tls: tls.map(Mutex::new),
+        }
+    }
+
+    fn open(&self, addresses: &[SocketAddr]) -> Result<Connection> {
+        self.wait.enter(Phase::Connect);
+        let stream = self.tcp(addresses)?;
+        let mut socket = Socket {
+            stream,
+            wait: Arc::clone(&self.wait),
+        };
+        let session = match &self.tls {
+            Some(tls) => {
+                let mut tls = tls.lock().unwrap_or_else(PoisonError::into_inner);
+                Some(Box::new(self.handshake(&mut tls, &mut socket)?))
+            }
+            None => None,
+        };
+        self.wait.count_connection();
+        self.wait.enter(Phase::Headers);
+        Ok(Connection {
+            socket,
+            session,
+            buffers: LazyBuffers::new(32 << 10, 8 << 10),
+        })
+    }
+
+    /// Tries one address after the other, each with its share of what time is left.
+    fn tcp(&self, addresses: &[SocketAddr]) -> Result<TcpStream> {
+        let mut last = None;
+        for (tried, address) in addresses.iter().enumerate() {
+            let now = Instant::now();
+            let left = self.wait.deadline().saturating_duration_since(now);
+            let share = left / u32::try_from(addresses.len() - tried).unwrap_or(1);
+            match self.tcp_one(*address, now + share) {
+                Ok(stream) => return Ok(stream),
+                Err(error) if error.is_stopped() => return Err(error),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| self.wait.timed_out()))
+    }
+
+    fn tcp_one(&self, address: SocketAddr, until: Instant) -> Result<TcpStream> {
+        let failed = |error: Errno| match error {
+            Errno::CONNREFUSED => Error::refused(address, self.wait.url(), error.into()),
+            _ => Error::connection(self.wait.url(), error.into()),
+        };
+        let family = match address {
+            SocketAddr::V4(_) => AddressFamily::INET,
+            SocketAddr::V6(_) => AddressFamily::INET6,
+        };
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(family, SocketType::STREAM, flags, None).map_err(failed)?;
+        match connect(&socket, &address) {
+            Ok(()) => {}
+            Err(Errno::INPROGRESS) => {
+                if !self
+                    .wait
+                    .ready_until(socket.as_fd(), PollFlags::OUT, until)?
+                {
+                    return Err(self.wait.timed_out());
+                }
+                sockopt::socket_error(&socket)
+                    .and_then(|result| result)
+                    .map_err(failed)?;
+            }
+            Err(error) => return Err(failed(error)),
+        }
+        sockopt::set_tcp_nodelay(&socket, true).map_err(failed)?;
+        Ok(TcpStream::from(socket))
+    }
+
+    fn handshake(&self, tls: &mut Tls, socket: &mut Socket) -> Result<ClientConnection> {
+        self.wait.enter(Phase::Tls);
+        let url = self.wait.url();
+        let mut session = ClientConnection::new(tls.client()?, tls.name().clone())
+            .map_err(|error| tls::explain(&error, url))?;
+        while session.is_handshaking() {
+            session
+                .complete_io(socket)
+                .map_err(|error| explain(error.into(), &self.wait, 0))?;
+        }
+        Ok(session)
+    }
+}
+
+impl Connector for Connect {
+    type Out = Connection;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails,
+        _: Option<()>,
+    ) -> std::result::Result<Option<Connection>, ureq::Error> {
+        self.open(&details.addrs).map(Some).map_err(carry)
+    }
+}
+
+/// A non-blocking stream whose reads and writes wait through [`Wait`].
+#[derive(Debug)]
+struct Socket {
+    stream: TcpStream,
+    wait: Arc<Wait>,
+}
+
+impl Socket {
+    fn retry<T>(
+        &self,
+        events: PollFlags,
+        mut attempt: impl FnMut(&TcpStream) -> io::Result<T>,
+    ) -> io::Result<T> {
+        loop {
+            match attempt(&self.stream) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self
+                    .wait
+                    .ready(self.stream.as_fd(), events)
+                    .map_err(io::Error::other)?,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
+}
+
+impl Read for Socket {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.retry(PollFlags::IN, |mut stream| stream.read(buf))
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.retry(PollFlags::OUT, |mut stream| stream.write(buf))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// One connection as ureq sees it.
+#[derive(Debug)]
+pub struct Connection {
+    socket: Socket,
+    session: Option<Box<ClientConnection>>,
+    buffers: LazyBuffers,
+}
+
+impl Transport for Connection {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        &mut self.buffers
+    }
+
+    fn transmit_output(
+        &mut self,
+        amount: usize,
+        _: NextTimeout,
+    ) -> std::result::Result<(), ureq::Error> {
+        let output = &self.buffers.output()[..amount];
+        match &mut self.session {
+            Some(session) => {
+                let mut stream = Stream::new(session.as_mut(), &mut self.socket);
+                stream.write_all(output)?;
+                stream.flush()?;
+            }
+            None => self.socket.write_all(output)?,
+        }
+        Ok(())
+    }
+
+    fn await_input(&mut self, _: NextTimeout) -> std::result::Result<bool, ureq::Error> {
+        let room = self.buffers.input_append_buf();
+        let amount = match &mut self.session {
+            Some(session) => Stream::new(session.as_mut(), &mut self.socket).read(room)?,
+            None => self.socket.read(room)?,
+        };
+        self.buffers.input_appended(amount);
+        Ok(amount > 0)
+    }
+
+    /// A kept connection on which the peer said anything but a TLS ticket, or
+    /// which it closed, is not used again.
+    fn is_open(&mut self) -> bool {
+        let mut stream = &self.socket.stream;
+        let Some(session) = &mut self.session else {
+            return would_block(stream.peek(&mut [0]));
+        };
+        loop {
+            match session.read_tls(&mut stream) {
+                Ok(0) => return false,
+                Ok(_) => match session.process_new_packets() {
+                    Ok(state) if state.peer_has_closed() => return false,
+                    Ok(state) if state.plaintext_bytes_to_read() > 0 => return false,
+                    Ok(_) => {}
+                    Err(_) => return false,
+                },
+                result => return would_block(result),
+            }
+        }
+    }
+
+    fn is_tls(&self) -> bool {
+        self.session.is_some()
+    }
+}
+
+/// Nothing to read, not even an end.
+fn would_block(result: io::Result<usize>) -> bool {
+    matches!(result, Err(error) if error.kind() == ErrorKind::WouldBlock)
+}

@@ -1,0 +1,180 @@
+//! The only place that waits. Whatever is waited for, the wait ends at the
+//! scrape's deadline and at once when the plugin stops.
+
+use std::{
+    io,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::net::UnixStream,
+    },
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::error::{Error, Phase, Result};
+
+/// Ends every wait of the paired [`StopSignal`] when it is dropped.
+#[derive(Debug)]
+pub struct Stop {
+    _open: UnixStream,
+}
+
+/// Readable, for good, once its [`Stop`] is gone.
+#[derive(Debug, Clone)]
+pub struct StopSignal(Arc<UnixStream>);
+
+pub fn stop_pair() -> io::Result<(Stop, StopSignal)> {
+    let (stop, signal) = UnixStream::pair()?;
+    Ok((Stop { _open: stop }, StopSignal(Arc::new(signal))))
+}
+
+/// How long the scrape in hand may take, and what it is doing.
+#[derive(Debug)]
+pub struct Wait {
+    url: String,
+    timeout: Duration,
+    stop: StopSignal,
+    scrape: Mutex<Scrape>,
+    connections: AtomicU64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Scrape {
+    deadline: Instant,
+    phase: Phase,
+}
+
+impl Wait {
+    pub fn new(url: String, timeout: Duration, stop: StopSignal) -> Self {
+        Self {
+            url,
+            timeout,
+            stop,
+            scrape: Mutex::new(Scrape {
+                deadline: Instant::now() + timeout,
+                phase: Phase::Headers,
+            }),
+            connections: AtomicU64::new(0),
+        }
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// A scrape starts now.
+    pub fn begin(&self) {
+        self.update(|scrape| scrape.deadline = Instant::now() + self.timeout);
+    }
+
+    pub fn enter(&self, phase: Phase) {
+        self.update(|scrape| scrape.phase = phase);
+    }
+
+    pub fn phase(&self) -> Phase {
+        self.scrape().phase
+    }
+
+    pub fn deadline(&self) -> Instant {
+        self.scrape().deadline
+    }
+
+    /// Connections made so far.
+    pub fn connections(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    pub fn count_connection(&self) {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn timed_out(&self) -> Error {
+        Error::timeout(self.phase(), self.timeout, &self.url)
+    }
+
+    /// Waits until `fd` is ready, or the scrape's time is up.
+    pub fn ready(&self, fd: BorrowedFd, events: PollFlags) -> Result<()> {
+        match self.ready_until(fd, events, self.deadline())? {
+            true => Ok(()),
+            false => Err(self.timed_out()),
+        }
+    }
+
+    /// Waits until `fd` is ready (`true`) or `until` has passed (`false`).
+    pub fn ready_until(&self, fd: BorrowedFd, events: PollFlags, until: Instant) -> Result<bool> {
+        loop {
+            let mut fds = [
+                PollFd::from_borrowed_fd(self.stop.0.as_fd(), PollFlags::IN),
+                PollFd::from_borrowed_fd(fd, events),
+            ];
+            let left = until.saturating_duration_since(Instant::now());
+            let timeout = Timespec {
+                tv_sec: left.as_secs().try_into().unwrap_or(i64::MAX),
+                tv_nsec: left.subsec_nanos().into(),
+            };
+            match poll(&mut fds, Some(&timeout)) {
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(Error::connection(&self.url, error.into())),
+                Ok(_) if !fds[0].revents().is_empty() => return Err(Error::stopped()),
+                Ok(0) => return Ok(false),
+                Ok(_) => return Ok(true),
+            }
+        }
+    }
+
+    fn scrape(&self) -> Scrape {
+        *self.scrape.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn update(&self, change: impl FnOnce(&mut Scrape)) {
+        change(&mut self.scrape.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Reason;
+
+    fn wait(timeout: Duration) -> (Stop, Wait) {
+        let (stop, signal) = stop_pair().expect("a socket pair");
+        (
+            stop,
+            Wait::new("https://kubelet".to_owned(), timeout, signal),
+        )
+    }
+
+    #[test]
+    fn a_wait_ends_at_the_deadline() {
+        let (_stop, wait) = wait(Duration::from_millis(20));
+        let (silent, _other) = UnixStream::pair().expect("a socket pair");
+        wait.enter(Phase::Body);
+        let error = wait
+            .ready(silent.as_fd(), PollFlags::IN)
+            .expect_err("nothing to read");
+        assert_eq!(
+            error.to_string(),
+            "timed out after 20ms reading the reply of https://kubelet: \
+             the kubelet is slow or stuck, or raise timeout"
+        );
+    }
+
+    #[test]
+    fn a_wait_ends_when_the_plugin_stops() {
+        let (stop, wait) = wait(Duration::from_secs(60));
+        let (silent, _other) = UnixStream::pair().expect("a socket pair");
+        let began = Instant::now();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| wait.ready(silent.as_fd(), PollFlags::IN));
+            drop(stop);
+            let error = waiting.join().expect("no panic").expect_err("stopped");
+            assert_eq!(error.reason(), Reason::Stopped);
+        });
+        assert!(began.elapsed() < Duration::from_secs(30));
+    }
+}
