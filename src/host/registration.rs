@@ -1,0 +1,108 @@
+//! The object the host copies when it loads the plugin, laid out for the host
+//! at hand, and the option table it points to.
+
+use std::{
+    ffi::{CString, c_char, c_int, c_void},
+    ptr,
+};
+
+use super::{Generation, HostConfig, HostInstance, Row, Shape};
+use crate::{
+    ffi,
+    options::{Kind, OPTIONS, OptionSpec},
+};
+
+/// As `-i kubeletstats` names it.
+pub const NAME: &str = "kubeletstats";
+const DESCRIPTION: &str = "Container metrics from the node's kubelet";
+
+/// What the host copies is at most 232 bytes today; the rest is room to grow.
+pub const SIZE: usize = 512;
+
+/// The callbacks that this plugin has.
+#[derive(Clone, Copy)]
+pub struct Callbacks {
+    pub init: unsafe extern "C" fn(*mut HostInstance, *mut HostConfig, *mut c_void) -> c_int,
+    pub collect: unsafe extern "C" fn(*mut HostInstance, *mut HostConfig, *mut c_void) -> c_int,
+    pub pause: unsafe extern "C" fn(*mut c_void, *mut HostConfig),
+    pub resume: unsafe extern "C" fn(*mut c_void, *mut HostConfig),
+    pub exit: unsafe extern "C" fn(*mut c_void, *mut HostConfig) -> c_int,
+}
+
+/// The bytes of the registration object for a host of this shape.
+///
+/// The names and the option table it points to live for the rest of the
+/// process: the host keeps the pointers, and the object is never unmapped.
+pub fn object(shape: Shape, callbacks: Callbacks) -> [u8; SIZE] {
+    let name = leak(NAME);
+    let description = leak(DESCRIPTION);
+    let config_map = option_table(shape.row);
+    let mut object = [0; SIZE];
+
+    // All else in the object stays zero, which every host reads as "not there".
+    macro_rules! fill {
+        ($layout:ty) => {{
+            // SAFETY: the layouts hold integers, pointers and optional
+            // functions, for all of which zero is a value.
+            let mut plugin: $layout = unsafe { std::mem::zeroed() };
+            plugin.name = name;
+            plugin.description = description;
+            plugin.config_map = config_map;
+            plugin.cb_init = Some(callbacks.init);
+            plugin.cb_collect = Some(callbacks.collect);
+            plugin.cb_pause = Some(callbacks.pause);
+            plugin.cb_resume = Some(callbacks.resume);
+            plugin.cb_exit = Some(callbacks.exit);
+            const { assert!(size_of::<$layout>() <= SIZE) }
+            // SAFETY: the object is large enough, as asserted, and bytes have
+            // no alignment; the layout is plain data.
+            unsafe { ptr::write_unaligned(object.as_mut_ptr().cast(), plugin) };
+        }};
+    }
+    match shape.generation {
+        Generation::G1 => fill!(ffi::flb_input_plugin_g1),
+        Generation::G2 => fill!(ffi::flb_input_plugin_g2),
+        Generation::G3 => fill!(ffi::flb_input_plugin_g3),
+        Generation::G4 => fill!(ffi::flb_input_plugin_g4),
+    }
+    object
+}
+
+fn option_table(row: Row) -> *const c_void {
+    macro_rules! table {
+        ($row:ty) => {{
+            let rows = OPTIONS.iter().map(|option| {
+                // SAFETY: integers and pointers, for which zero is a value.
+                let mut row: $row = unsafe { std::mem::zeroed() };
+                row.type_ = kind(option);
+                row.name = leak(option.name);
+                row.def_value = option.default.map_or(ptr::null(), leak);
+                row.desc = leak(option.help);
+                row
+            });
+            // SAFETY: as above; a row without a name ends the table.
+            let end: $row = unsafe { std::mem::zeroed() };
+            let table: Vec<$row> = rows.chain([end]).collect();
+            Vec::leak(table).as_ptr().cast()
+        }};
+    }
+    match row {
+        Row::Bytes96 => table!(ffi::flb_config_map_96),
+        Row::Bytes104 => table!(ffi::flb_config_map_104),
+    }
+}
+
+fn kind(option: &OptionSpec) -> c_int {
+    let kind = match option.kind {
+        Kind::Text => ffi::FLB_CONFIG_MAP_STR,
+        Kind::Bool => ffi::FLB_CONFIG_MAP_BOOL,
+        Kind::Time => ffi::FLB_CONFIG_MAP_TIME,
+    };
+    kind as c_int
+}
+
+fn leak(text: &str) -> *const c_char {
+    CString::new(text)
+        .expect("the option table holds no NUL")
+        .into_raw()
+}

@@ -1,0 +1,295 @@
+//! The callbacks, the boundary no panic crosses, and the exported object.
+
+use std::{
+    cell::UnsafeCell,
+    ffi::{c_int, c_void},
+    panic::{self, AssertUnwindSafe},
+    ptr,
+    time::Instant,
+};
+
+use crate::{
+    error::{Error, Result},
+    health::Health,
+    host::{
+        Collector, Host, HostConfig, HostInstance, Instance, Level,
+        registration::{self, Callbacks},
+        without_signals,
+    },
+    options::Config,
+    pipeline::Batch,
+    scraper::Scraper,
+};
+
+const OK: c_int = 0;
+const FAILED: c_int = -1;
+
+/// One input of the configuration. Lives from `cb_init` to `cb_exit`, on the
+/// host thread that runs this input.
+struct Plugin {
+    instance: Instance,
+    scraper: Scraper,
+    collectors: Vec<Collector>,
+    health: Health,
+    /// A batch the host did not take, kept until it does.
+    held: Option<Batch>,
+    /// The host is told of a held batch once.
+    held_logged: bool,
+}
+
+impl Plugin {
+    /// Options, worker, collectors, and the first scrape on its way.
+    fn start(instance: Instance) -> std::result::Result<Box<Self>, (Instance, Error)> {
+        let config = match Config::read(|name| instance.property(name)) {
+            Ok(config) => config,
+            Err(error) => return Err((instance, error)),
+        };
+        let scraper = match without_signals(|| Scraper::start(&config)) {
+            Ok(scraper) => scraper,
+            Err(error) => return Err((instance, error)),
+        };
+        let mut plugin = Box::new(Self {
+            instance,
+            scraper,
+            collectors: Vec::new(),
+            health: Health::default(),
+            held: None,
+            held_logged: false,
+        });
+        match plugin.watch(&config) {
+            Ok(()) => Ok(plugin),
+            Err(error) => Err((plugin.instance, error)),
+        }
+    }
+
+    fn watch(&mut self, config: &Config) -> Result<()> {
+        let fd = self.scraper.wake_fd();
+        self.collectors = vec![
+            self.instance.collect_every(config.interval, collect)?,
+            self.instance.collect_when_readable(fd, collect_outcome)?,
+        ];
+        self.instance.log(Level::Info, &config.announcement());
+        for warning in config.warnings() {
+            self.instance.log(Level::Warn, warning);
+        }
+        self.scraper.scrape();
+        Ok(())
+    }
+
+    /// The timer: time for a scrape.
+    fn tick(&mut self) {
+        if self.deliver_held() && !self.scraper.scrape() {
+            let line = "the last scrape is still on its way: this one is left out";
+            self.instance.log(Level::Debug, line);
+        }
+    }
+
+    /// The worker has something.
+    fn pick_up(&mut self) {
+        while let Some(outcome) = self.scraper.outcome() {
+            let now = Instant::now();
+            match outcome.result {
+                Ok(batch) => {
+                    if let Some(line) = self.health.succeeded(now) {
+                        self.instance.log(Level::Info, &line);
+                    }
+                    if self.instance.logs(Level::Debug) {
+                        let (records, bytes) = (batch.records, batch.bytes.len());
+                        let took = outcome.took;
+                        let line = format!("{records} records, {bytes} bytes, in {took:.1?}");
+                        self.instance.log(Level::Debug, &line);
+                    }
+                    self.deliver(batch);
+                }
+                Err(error) => self.report(now, &error),
+            }
+        }
+    }
+
+    fn report(&mut self, now: Instant, error: &Error) {
+        if let Some(line) = self.health.failed(now, error) {
+            self.instance.log(Level::Error, &line);
+        }
+    }
+
+    fn deliver(&mut self, batch: Batch) {
+        if batch.records == 0 || self.instance.append(&batch.bytes) {
+            self.held_logged = false;
+            self.scraper.recycle(batch.bytes);
+            return;
+        }
+        if !self.held_logged {
+            self.held_logged = true;
+            let line = format!(
+                "fluent bit does not take records now: {} are kept, and scraping waits",
+                batch.records
+            );
+            self.instance.log(Level::Warn, &line);
+        }
+        self.held = Some(batch);
+    }
+
+    /// `true` once nothing is held any more.
+    fn deliver_held(&mut self) -> bool {
+        if let Some(batch) = self.held.take() {
+            self.deliver(batch);
+        }
+        self.held.is_none()
+    }
+
+    fn pause(&mut self) {
+        for collector in &self.collectors {
+            self.instance.pause(*collector);
+        }
+    }
+
+    fn resume(&mut self) {
+        for collector in &self.collectors {
+            self.instance.resume(*collector);
+        }
+        self.deliver_held();
+    }
+}
+
+/// Every callback but init and exit comes through here: no NULL, no panic.
+///
+/// # Safety
+/// `context` is NULL or what `cb_init` gave the host, and `cb_exit` is yet to come.
+unsafe fn boundary(context: *mut c_void, place: &str, callback: impl FnOnce(&mut Plugin)) -> c_int {
+    // SAFETY: the caller's promise. The host calls an instance's callbacks from
+    // one thread, one after the other, so this is the only reference.
+    let Some(plugin) = (unsafe { context.cast::<Plugin>().as_mut() }) else {
+        return FAILED;
+    };
+    match panic::catch_unwind(AssertUnwindSafe(|| callback(plugin))) {
+        Ok(()) => OK,
+        Err(payload) => {
+            plugin.report(Instant::now(), &Error::panic(place, payload.as_ref()));
+            FAILED
+        }
+    }
+}
+
+/// After a failed init the host never calls exit: nothing is left behind.
+fn init(ins: *mut HostInstance, config: *mut HostConfig) -> c_int {
+    let host = Host::get();
+    if ins.is_null() || host.check().is_err() {
+        // What is missing was said when the object was loaded.
+        return FAILED;
+    }
+    // SAFETY: the host's own pointers in its own call; `exit` drops the value.
+    let instance = unsafe { Instance::new(host, ins, config) };
+    match Plugin::start(instance) {
+        Ok(plugin) => {
+            let context = Box::into_raw(plugin);
+            // SAFETY: just made from a box, valid until `cb_exit` takes it
+            // back, and what every callback below expects.
+            unsafe { (*context).instance.set_context(context.cast()) };
+            OK
+        }
+        Err((instance, error)) => {
+            instance.log(Level::Error, &error.to_string());
+            FAILED
+        }
+    }
+}
+
+unsafe extern "C" fn cb_init(
+    ins: *mut HostInstance,
+    config: *mut HostConfig,
+    _: *mut c_void,
+) -> c_int {
+    panic::catch_unwind(|| init(ins, config)).unwrap_or_else(|payload| {
+        let error = Error::panic("init", payload.as_ref());
+        Host::get().print(
+            Level::Error,
+            &format!("[input:{}] {error}", registration::NAME),
+        );
+        FAILED
+    })
+}
+
+unsafe extern "C" fn collect(
+    _: *mut HostInstance,
+    _: *mut HostConfig,
+    context: *mut c_void,
+) -> c_int {
+    // SAFETY: the host calls collectors with the context that `cb_init` set.
+    unsafe { boundary(context, "the timer", Plugin::tick) }
+}
+
+unsafe extern "C" fn collect_outcome(
+    _: *mut HostInstance,
+    _: *mut HostConfig,
+    context: *mut c_void,
+) -> c_int {
+    // SAFETY: as above.
+    unsafe { boundary(context, "the collector", Plugin::pick_up) }
+}
+
+unsafe extern "C" fn cb_pause(context: *mut c_void, _: *mut HostConfig) {
+    // SAFETY: the host calls this between init and exit with our context.
+    unsafe { boundary(context, "pause", Plugin::pause) };
+}
+
+unsafe extern "C" fn cb_resume(context: *mut c_void, _: *mut HostConfig) {
+    // SAFETY: as above.
+    unsafe { boundary(context, "resume", Plugin::resume) };
+}
+
+unsafe extern "C" fn cb_exit(context: *mut c_void, _: *mut HostConfig) -> c_int {
+    if context.is_null() {
+        return OK;
+    }
+    // SAFETY: made by `init`, given back once, and used by no callback after.
+    let plugin = unsafe { Box::from_raw(context.cast::<Plugin>()) };
+    match panic::catch_unwind(AssertUnwindSafe(|| drop(plugin))) {
+        Ok(()) => OK,
+        Err(_) => FAILED,
+    }
+}
+
+/// Runs inside `dlopen`, before the host looks for the object below: lays it
+/// out for this host. Without that the host would copy what it cannot read.
+extern "C" fn lay_out() {
+    let laid_out = panic::catch_unwind(|| {
+        let host = Host::get();
+        if let Err(error) = host.check() {
+            // The object is still laid out: a host that goes on to use the
+            // plugin gets a failed init, not a crash.
+            host.print(
+                Level::Error,
+                &format!("[plugin] {}: {error}", registration::NAME),
+            );
+        }
+        let callbacks = Callbacks {
+            init: cb_init,
+            collect,
+            pause: cb_pause,
+            resume: cb_resume,
+            exit: cb_exit,
+        };
+        registration::object(host.shape, callbacks)
+    });
+    if let Ok(object) = laid_out {
+        // SAFETY: the loader runs constructors once, before anyone can know
+        // the object's address.
+        unsafe { ptr::write(in_kubeletstats_plugin.0.get(), object) };
+    }
+}
+
+#[used]
+#[unsafe(link_section = ".init_array")]
+static LAY_OUT: extern "C" fn() = lay_out;
+
+/// What the host finds by name, copies, and never writes to.
+#[repr(C, align(16))]
+pub struct Registration(UnsafeCell<[u8; registration::SIZE]>);
+
+// SAFETY: written once, by the constructor, before the object can be reached.
+unsafe impl Sync for Registration {}
+
+#[allow(non_upper_case_globals)]
+#[unsafe(no_mangle)]
+pub static in_kubeletstats_plugin: Registration =
+    Registration(UnsafeCell::new([0; registration::SIZE]));
