@@ -1,0 +1,198 @@
+//! Owns the settings of a simulated kubelet before it runs.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::access::Access;
+use crate::clock::now_ms;
+use crate::fault::Fault;
+use crate::files::Folder;
+use crate::handle::SimKubelet;
+use crate::node::period_ms;
+use crate::population::populate;
+use crate::random::unique;
+use crate::server::{Server, Shared};
+use crate::tls::{Authority, Tls};
+
+/// Settings; each has a default, and [`start`](Self::start) makes them real.
+#[derive(Debug, Clone)]
+pub struct SimKubeletBuilder {
+    pods: Option<usize>,
+    sample_period: Duration,
+    burns: Vec<(String, u64)>,
+    access: Access,
+    plain_http: bool,
+    server_names: Option<Vec<String>>,
+    server_ips: Option<Vec<IpAddr>>,
+    listen: SocketAddr,
+    dir: Option<PathBuf>,
+    replay: Vec<Vec<u8>>,
+    fault: Fault,
+}
+
+impl Default for SimKubeletBuilder {
+    fn default() -> Self {
+        Self {
+            pods: None,
+            sample_period: Duration::from_secs(10),
+            burns: Vec::new(),
+            access: Access::default(),
+            plain_http: false,
+            server_names: None,
+            server_ips: None,
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            dir: None,
+            replay: Vec::new(),
+            fault: Fault::None,
+        }
+    }
+}
+
+impl SimKubeletBuilder {
+    /// How many pods the node has. Default: the seven of a captured reply; more are
+    /// generated. `default/log-generator-a-vm` and `default/log-generator-b-vm` come first.
+    pub fn pods(mut self, count: usize) -> Self {
+        self.pods = Some(count);
+        self
+    }
+
+    /// How often each container gets a new sample; default 10 s. Whole seconds are printed
+    /// without a fraction, others with milliseconds.
+    pub fn sample_period(mut self, period: Duration) -> Self {
+        self.sample_period = period;
+        self
+    }
+
+    /// Every container of that pod (`namespace/name`) burns exactly so many thousandths of a core.
+    pub fn burn(mut self, pod: &str, millicores: u64) -> Self {
+        self.burns.push((pod.to_owned(), millicores));
+        self
+    }
+
+    /// A bearer token that is accepted; may be given several times. Without any, and
+    /// without a client CA, anybody is let in.
+    pub fn token(mut self, token: &str) -> Self {
+        self.access.tokens.push(token.to_owned());
+        self
+    }
+
+    /// A bearer token whose owner lacks the right: 403.
+    pub fn forbidden_token(mut self, token: &str) -> Self {
+        self.access.forbidden.push(token.to_owned());
+        self
+    }
+
+    /// Speak HTTP without TLS.
+    pub fn plain_http(mut self, plain: bool) -> Self {
+        self.plain_http = plain;
+        self
+    }
+
+    /// DNS names in the serving certificate; default `vm` and `localhost`.
+    pub fn server_names(mut self, names: &[&str]) -> Self {
+        self.server_names = Some(names.iter().map(|name| (*name).to_owned()).collect());
+        self
+    }
+
+    /// Addresses in the serving certificate; default 127.0.0.1, and none once
+    /// [`server_names`](Self::server_names) was given.
+    pub fn server_ips(mut self, ips: &[IpAddr]) -> Self {
+        self.server_ips = Some(ips.to_vec());
+        self
+    }
+
+    /// Ask for a client certificate, and accept one of the client CA instead of a token.
+    pub fn client_auth_ca(mut self, enabled: bool) -> Self {
+        self.access.client_auth = enabled;
+        self
+    }
+
+    /// The port on 127.0.0.1; default 0, any free one.
+    pub fn port(mut self, port: u16) -> Self {
+        self.listen.set_port(port);
+        self
+    }
+
+    /// The address to listen on, port included.
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        self.listen = address;
+        self
+    }
+
+    /// Where the files for clients go; default a temporary folder that is removed at the end.
+    pub fn dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.dir = Some(dir.into());
+        self
+    }
+
+    /// Serve exactly these bodies one after another, the last one again and again.
+    pub fn replay(mut self, bodies: Vec<Vec<u8>>) -> Self {
+        self.replay = bodies;
+        self
+    }
+
+    /// A fault from the first connection on.
+    pub fn fault(mut self, fault: Fault) -> Self {
+        self.fault = fault;
+        self
+    }
+
+    /// Writes the files, binds the port and serves.
+    ///
+    /// # Errors
+    /// A port in use, a folder that cannot be written, a name that no certificate can
+    /// carry, or a burn of a pod that is not on the node.
+    pub fn start(self) -> io::Result<SimKubelet> {
+        let mut node = populate(self.pods, period_ms(self.sample_period), now_ms());
+        for (pod, millicores) in &self.burns {
+            let mut found = node.find(pod);
+            if found.is_empty() {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    format!("no pod {pod:?} on the node to set a burn for"),
+                ));
+            }
+            for container in found.iter_mut().flat_map(|pod| &mut pod.containers) {
+                container.burn = millicores * 1_000_000;
+            }
+        }
+        let client_authority = Authority::new("client-ca")?;
+        let gate = self.access.client_auth.then_some(&client_authority);
+        let tls = Tls::new(self.certificate_names(), gate)?;
+        let folder = Folder::open(self.dir)?;
+        folder.write("ca.crt", &tls.authority.pem)?;
+        folder.write("kubelet.crt", &tls.serving_chain_pem())?;
+        let token = match self.access.tokens.first() {
+            Some(token) => token.clone(),
+            None => format!("nobody-asks-{:016x}", unique()),
+        };
+        folder.write("token", &token)?;
+        let client = client_authority.client("scraper")?;
+        folder.write("client.crt", &client.certificate_pem)?;
+        folder.write("client.key", &client.key_pem)?;
+
+        let listener = TcpListener::bind(self.listen)?;
+        let address = listener.local_addr()?;
+        let mut shared = Shared::new(node, self.access, tls);
+        shared.plain_http = self.plain_http;
+        shared.replay = self.replay;
+        let running = Server::start(listener, shared)?;
+        let handle = SimKubelet::new(running, address, folder, client_authority);
+        handle.set_fault(self.fault);
+        Ok(handle)
+    }
+
+    fn certificate_names(&self) -> Vec<String> {
+        let defaults = (vec!["vm".to_owned(), "localhost".to_owned()], vec![]);
+        let local = vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
+        let (names, ips) = match (&self.server_names, &self.server_ips) {
+            (None, None) => (defaults.0, local),
+            (None, Some(ips)) => (defaults.0, ips.clone()),
+            (Some(names), ips) => (names.clone(), ips.clone().unwrap_or(defaults.1)),
+        };
+        let ips = ips.iter().map(ToString::to_string);
+        names.into_iter().chain(ips).collect()
+    }
+}

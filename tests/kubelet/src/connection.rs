@@ -1,0 +1,134 @@
+//! Owns one connection from accept to close: the handshake, then requests one after
+//! another. Decides when to end it; what to answer is `respond`'s, how is `deliver`'s.
+
+use std::io;
+use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
+
+use crate::clock::now_ms;
+use crate::deliver::{After, deliver};
+use crate::fault::{Fault, Stage};
+use crate::http::{Request, read_request};
+use crate::journal::{RecordedRequest, count};
+use crate::respond;
+use crate::server::Shared;
+use crate::sync::lock;
+use crate::wire::{Wire, drain, wait_for_hangup};
+
+/// What Go's TLS listener says to a client that did not speak TLS.
+const PLAIN_HTTP_REFUSED: &[u8] =
+    b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
+/// Long enough for any peer on the same machine to take an error and leave.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+pub fn serve(shared: &Shared, stream: TcpStream, id: u64) {
+    // Small writes of a slow reply have to leave one by one.
+    let _ = stream.set_nodelay(true);
+    let fault = shared.take_fault(Stage::Connection);
+    match fault {
+        Fault::HangAfterAccept => return wait_for_hangup(&stream),
+        Fault::HangInTls => return drain(&stream),
+        _ => {}
+    }
+    // An error here is a peer that left or broke the rules; both end the connection.
+    if let Ok(Some(wire)) = open(shared, stream, &fault) {
+        let _ = converse(shared, wire, id);
+    }
+}
+
+/// TLS if that is spoken; `None` after a plain HTTP request was refused.
+fn open(shared: &Shared, stream: TcpStream, fault: &Fault) -> io::Result<Option<Wire>> {
+    if shared.plain_http {
+        return Ok(Some(Wire::Plain(stream)));
+    }
+    let mut first = [0];
+    if stream.peek(&mut first)? == 1 && first[0].is_ascii_uppercase() {
+        refuse_plain_http(stream)?;
+        return Ok(None);
+    }
+    let config = lock(&shared.tls).config_for(fault)?;
+    match Wire::handshake(stream, config) {
+        Ok(wire) => {
+            count(&shared.journal.handshakes);
+            Ok(Some(wire))
+        }
+        Err(err) => {
+            count(&shared.journal.failed_handshakes);
+            Err(err)
+        }
+    }
+}
+
+fn refuse_plain_http(stream: TcpStream) -> io::Result<()> {
+    let mut wire = Wire::Plain(stream);
+    wire.send(PLAIN_HTTP_REFUSED)?;
+    wire.socket().shutdown(Shutdown::Write)?;
+    // Closing with unread bytes would reset the connection and lose the answer.
+    wire.socket().set_read_timeout(Some(GOODBYE))?;
+    drain(wire.socket());
+    Ok(())
+}
+
+fn converse(shared: &Shared, mut wire: Wire, id: u64) -> io::Result<()> {
+    let known_client = wire
+        .tls()
+        .is_some_and(|tls| lock(&shared.tls).clients.trusts(tls.peer_certificates()));
+    let mut buffer = Vec::new();
+    loop {
+        let request = match read_request(&mut wire, &mut buffer) {
+            Ok(Some(request)) => request,
+            Ok(None) => break,
+            Err(err) if err.kind() == io::ErrorKind::InvalidData => {
+                wire.send(b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n400 Bad Request")?;
+                break;
+            }
+            Err(err) => return Err(err),
+        };
+        // Before the record: whoever waits for the request may change the fault next.
+        let fault = match respond::resource(request.path()) {
+            respond::Resource::Health => Fault::None,
+            _ => shared.take_fault(Stage::Request),
+        };
+        record(shared, &request, known_client, id);
+        if fault == Fault::HangBeforeHeaders {
+            drain(wire.socket());
+            break;
+        }
+        let reply = respond::reply(shared, &request, known_client, &fault);
+        match deliver(shared, &mut wire, &reply, &fault)? {
+            After::Continue => {
+                count(&shared.journal.replies);
+                if request.wants_close() {
+                    break;
+                }
+            }
+            After::Close => {
+                count(&shared.journal.replies);
+                break;
+            }
+            After::Hang => {
+                drain(wire.socket());
+                break;
+            }
+            After::Reset => {
+                shared.forget(id);
+                wire.reset();
+                return Ok(());
+            }
+        }
+    }
+    wire.close();
+    Ok(())
+}
+
+fn record(shared: &Shared, request: &Request, known_client: bool, id: u64) {
+    shared.journal.record(RecordedRequest {
+        method: request.method.clone(),
+        target: request.target.clone(),
+        headers: request.headers.clone(),
+        had_authorization: request.header("authorization").is_some(),
+        had_client_certificate: known_client,
+        connection: id,
+        at_ms: now_ms(),
+    });
+}

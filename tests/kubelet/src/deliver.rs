@@ -1,0 +1,134 @@
+//! Owns how a reply reaches the wire: whole, slowly, in part, or garbled. Knows no paths
+//! and no pods.
+
+use std::io;
+use std::time::Duration;
+
+use crate::fault::Fault;
+use crate::http::{Framing, Reply, push_chunk};
+use crate::server::Shared;
+use crate::sync::lock;
+use crate::wire::Wire;
+
+/// What becomes of the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    Continue,
+    Close,
+    Hang,
+    Reset,
+}
+
+const DRIP: Duration = Duration::from_secs(1);
+const PIECE: usize = 64 * 1024;
+
+pub fn deliver(
+    shared: &Shared,
+    wire: &mut Wire,
+    reply: &Reply,
+    fault: &Fault,
+) -> io::Result<After> {
+    let head = reply.head();
+    let body = || {
+        // A kubelet's chunks have the sizes of its writes: any.
+        let mut order = lock(&shared.order);
+        reply.framed_body(|| 512 + (order.next() % 7_681) as usize)
+    };
+    match fault {
+        Fault::HangInBody | Fault::ResetMidBody => {
+            let body = body();
+            wire.send(&[&head, &body[..body.len() / 2]].concat())?;
+            Ok(match fault {
+                Fault::HangInBody => After::Hang,
+                _ => After::Reset,
+            })
+        }
+        Fault::SlowHeaders => drip(shared, wire, &[head, body()].concat()),
+        Fault::SlowBody => {
+            wire.send(&head)?;
+            drip(shared, wire, &body())
+        }
+        Fault::CutBody => {
+            // One chunk announced whole and sent by half, whatever the size of the body.
+            let mut cut = Vec::new();
+            push_chunk(&mut cut, &reply.body);
+            wire.send(&[&head, &cut[..cut.len() / 2]].concat())?;
+            Ok(After::Close)
+        }
+        Fault::ChunkedGarbage => {
+            let mut garbled = head;
+            push_chunk(&mut garbled, &reply.body[..reply.body.len() / 2]);
+            garbled.extend_from_slice(b"zz-not-a-size\r\n{\"garbage\": true}\r\n");
+            wire.send(&garbled)?;
+            Ok(After::Close)
+        }
+        Fault::HugeBody(bytes) if reply.framing == Framing::Chunked => {
+            wire.send(&head)?;
+            send_huge(wire, &reply.body, *bytes)?;
+            Ok(After::Continue)
+        }
+        _ => {
+            wire.send(&[head, body()].concat())?;
+            Ok(match (fault, reply.framing) {
+                (Fault::CloseAfterReply | Fault::WrongContentLength, _)
+                | (_, Framing::UntilClose) => After::Close,
+                _ => After::Continue,
+            })
+        }
+    }
+}
+
+fn drip(shared: &Shared, wire: &mut Wire, bytes: &[u8]) -> io::Result<After> {
+    for byte in bytes {
+        wire.send(&[*byte])?;
+        if shared.pause(DRIP) {
+            return Ok(After::Close);
+        }
+    }
+    Ok(After::Continue)
+}
+
+/// Chunks of a valid reply of `bytes` bytes: the real one's pods again and again, then
+/// blanks up to the size asked for.
+fn send_huge(wire: &mut Wire, body: &[u8], bytes: u64) -> io::Result<()> {
+    const KEY: &[u8] = b"\"pods\": [";
+    const END: &[u8] = b"]}";
+    let split = body.windows(KEY.len()).position(|window| window == KEY);
+    let (head, tail) = match split {
+        Some(at) => body.split_at(at + KEY.len()),
+        None => (&b"{\"pods\": ["[..], &b"]}"[..]),
+    };
+    let close = tail.iter().rposition(|byte| *byte == b']').unwrap_or(0);
+    let pods = tail[..close].trim_ascii();
+    let mut left = bytes.saturating_sub((head.len() + END.len()) as u64);
+    let mut piece = head.to_vec();
+    let mut first = true;
+    while left > 0 {
+        let needed = pods.len() + usize::from(!first);
+        if !pods.is_empty() && needed as u64 <= left {
+            if !first {
+                piece.push(b',');
+            }
+            piece.extend_from_slice(pods);
+            left -= needed as u64;
+            first = false;
+        } else {
+            let blanks = left.min(PIECE as u64);
+            piece.resize(piece.len() + blanks as usize, b' ');
+            left -= blanks;
+        }
+        if piece.len() >= PIECE {
+            send_chunk(wire, &piece)?;
+            piece.clear();
+        }
+    }
+    piece.extend_from_slice(END);
+    send_chunk(wire, &piece)?;
+    wire.send(b"0\r\n\r\n")
+}
+
+fn send_chunk(wire: &mut Wire, piece: &[u8]) -> io::Result<()> {
+    let mut chunk = Vec::with_capacity(piece.len() + 16);
+    push_chunk(&mut chunk, piece);
+    wire.send(&chunk)
+}

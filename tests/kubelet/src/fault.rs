@@ -1,0 +1,269 @@
+//! Owns the list of faults, their names on a command line, and how long a fault lasts.
+//! Knows when a fault applies, not how it is carried out.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Something a kubelet, or what stands between it and a client, can do wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Fault {
+    #[default]
+    None,
+    /// The connection is accepted and nothing is ever read from it.
+    HangAfterAccept,
+    /// The ClientHello is read and never answered.
+    HangInTls,
+    /// The request is read and never answered.
+    HangBeforeHeaders,
+    /// Headers and half the body, then silence.
+    HangInBody,
+    /// The whole reply at one byte a second.
+    SlowHeaders,
+    /// Headers at once, the body at one byte a second.
+    SlowBody,
+    /// Half the body, then a TCP reset.
+    ResetMidBody,
+    /// Half a chunk, then an orderly close.
+    CutBody,
+    /// One good chunk, then a line that is no chunk size.
+    ChunkedGarbage,
+    /// More bytes announced than sent, then an orderly close.
+    WrongContentLength,
+    /// 200 with zero bytes.
+    EmptyBody,
+    /// 200 with an HTML page, as from a captive portal.
+    NotJson,
+    /// Valid JSON of exactly so many bytes, streamed.
+    HugeBody(u64),
+    /// `Content-Encoding: gzip` without having been asked.
+    Gzip,
+    /// An HTTP/1.0 reply that ends with the connection.
+    Http10,
+    /// A good reply, after which the connection is closed unannounced.
+    CloseAfterReply,
+    /// 302 to this address.
+    Redirect(String),
+    /// This status with this body.
+    Status(u16, String),
+    /// 503 to every second request.
+    Flap,
+    /// A serving certificate that ran out years ago.
+    ExpiredCertificate,
+    /// A serving certificate for another node.
+    WrongName,
+    /// A serving certificate of a CA nobody was told about.
+    UnknownCa,
+    /// `"time": null` everywhere.
+    TimeNull,
+    /// Numbers around and beyond 64 bits.
+    HugeNumbers,
+    NegativeNumbers,
+    /// Numbers with a fraction or an exponent.
+    FloatNumbers,
+    /// Numbers in quotes.
+    StringNumbers,
+    /// Every pod twice, the second with another uid and an older start.
+    DuplicatePods,
+    /// An unknown key with so many arrays inside each other.
+    DeepNesting(usize),
+    /// Bytes in strings that are not UTF-8.
+    InvalidUtf8,
+    /// A bare `NaN` where a number belongs.
+    NanText,
+    /// Names with control characters, quotes and newlines, and one of a megabyte.
+    HostilePodName,
+    /// `"pods": []`.
+    EmptyPods,
+    /// No `pods` key.
+    NoPods,
+    /// The whole reply inside an array.
+    TopLevelArray,
+}
+
+/// When a fault comes into play, and so what a count of it counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    Connection,
+    Request,
+}
+
+impl Fault {
+    /// One of every kind, with modest arguments; the order is the order of `--help`.
+    pub fn all() -> Vec<Self> {
+        let redirect = "https://127.0.0.1:1/stats/summary".to_owned();
+        vec![
+            Self::None,
+            Self::HangAfterAccept,
+            Self::HangInTls,
+            Self::HangBeforeHeaders,
+            Self::HangInBody,
+            Self::SlowHeaders,
+            Self::SlowBody,
+            Self::ResetMidBody,
+            Self::CutBody,
+            Self::ChunkedGarbage,
+            Self::WrongContentLength,
+            Self::EmptyBody,
+            Self::NotJson,
+            Self::HugeBody(200_000_000),
+            Self::Gzip,
+            Self::Http10,
+            Self::CloseAfterReply,
+            Self::Redirect(redirect),
+            Self::Status(503, "Service Unavailable".to_owned()),
+            Self::Flap,
+            Self::ExpiredCertificate,
+            Self::WrongName,
+            Self::UnknownCa,
+            Self::TimeNull,
+            Self::HugeNumbers,
+            Self::NegativeNumbers,
+            Self::FloatNumbers,
+            Self::StringNumbers,
+            Self::DuplicatePods,
+            Self::DeepNesting(1_000),
+            Self::InvalidUtf8,
+            Self::NanText,
+            Self::HostilePodName,
+            Self::EmptyPods,
+            Self::NoPods,
+            Self::TopLevelArray,
+        ]
+    }
+
+    pub fn stage(&self) -> Stage {
+        match self {
+            Self::HangAfterAccept
+            | Self::HangInTls
+            | Self::ExpiredCertificate
+            | Self::WrongName
+            | Self::UnknownCa => Stage::Connection,
+            _ => Stage::Request,
+        }
+    }
+
+    /// The name on a command line, without an argument: `hang-in-body`.
+    pub fn name(&self) -> String {
+        let debug = format!("{self:?}");
+        let variant = debug.split('(').next().unwrap_or_default();
+        let mut name = String::new();
+        for letter in variant.chars() {
+            if letter.is_ascii_uppercase() && !name.is_empty() {
+                name.push('-');
+            }
+            name.push(letter.to_ascii_lowercase());
+        }
+        name
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name())?;
+        match self {
+            Self::HugeBody(bytes) => write!(f, ":{bytes}"),
+            Self::DeepNesting(depth) => write!(f, ":{depth}"),
+            Self::Redirect(url) => write!(f, ":{url}"),
+            Self::Status(code, body) => write!(f, ":{code}:{body}"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl FromStr for Fault {
+    type Err = String;
+
+    /// `hang-in-body`, `HangInBody`, `huge-body:200000000`, `status:429:slow down`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, argument) = match text.split_once(':') {
+            Some((name, argument)) => (name, Some(argument)),
+            None => (text, None),
+        };
+        let plain = |name: &str| name.replace(['-', '_'], "").to_ascii_lowercase();
+        let fault = Self::all()
+            .into_iter()
+            .find(|fault| plain(&fault.name()) == plain(name))
+            .ok_or_else(|| format!("no fault is named {name:?}"))?;
+        let Some(argument) = argument else {
+            return Ok(fault);
+        };
+        let wrong = || format!("fault {name:?} does not take {argument:?}");
+        Ok(match fault {
+            Self::HugeBody(_) => Self::HugeBody(argument.parse().map_err(|_| wrong())?),
+            Self::DeepNesting(_) => Self::DeepNesting(argument.parse().map_err(|_| wrong())?),
+            Self::Redirect(_) => Self::Redirect(argument.to_owned()),
+            Self::Status(..) => {
+                let (code, body) = argument.split_once(':').unwrap_or((argument, ""));
+                Self::Status(code.parse().map_err(|_| wrong())?, body.to_owned())
+            }
+            _ => return Err(wrong()),
+        })
+    }
+}
+
+/// The fault in force, and for how many more connections or requests.
+#[derive(Debug, Default)]
+pub struct Injection {
+    fault: Fault,
+    remaining: Option<u64>,
+    taken: u64,
+}
+
+impl Injection {
+    pub fn set(&mut self, fault: Fault, count: Option<u64>) {
+        *self = Self {
+            fault,
+            remaining: count,
+            taken: 0,
+        };
+    }
+
+    /// What to do to the connection or request at hand; uses up one of a counted fault.
+    pub fn take(&mut self, stage: Stage) -> Fault {
+        if self.fault.stage() != stage || self.remaining == Some(0) {
+            return Fault::None;
+        }
+        self.remaining = self.remaining.map(|count| count - 1);
+        self.taken += 1;
+        match &self.fault {
+            Fault::Flap if self.taken.is_multiple_of(2) => {
+                Fault::Status(503, "Service Unavailable".to_owned())
+            }
+            Fault::Flap => Fault::None,
+            fault => fault.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_is_found_by_its_name() {
+        for fault in Fault::all() {
+            assert_eq!(fault.to_string().parse(), Ok(fault.clone()), "{fault}");
+            assert_eq!(fault.name().parse(), Ok(fault.clone()), "{fault}");
+        }
+        assert_eq!("HangInBody".parse(), Ok(Fault::HangInBody));
+        assert_eq!("http10".parse(), Ok(Fault::Http10));
+        assert_eq!("huge-body:7".parse(), Ok(Fault::HugeBody(7)));
+        let busy = Fault::Status(429, "slow: down".to_owned());
+        assert_eq!("status:429:slow: down".parse(), Ok(busy));
+        assert!("no-such-thing".parse::<Fault>().is_err());
+        assert!("gzip:9".parse::<Fault>().is_err());
+    }
+
+    #[test]
+    fn a_counted_fault_ends_and_counts_its_own_stage_only() {
+        let mut injection = Injection::default();
+        injection.set(Fault::EmptyBody, Some(2));
+        assert_eq!(injection.take(Stage::Connection), Fault::None);
+        assert_eq!(injection.take(Stage::Request), Fault::EmptyBody);
+        assert_eq!(injection.take(Stage::Request), Fault::EmptyBody);
+        assert_eq!(injection.take(Stage::Request), Fault::None);
+        injection.set(Fault::Flap, None);
+        let answers = [(); 4].map(|()| injection.take(Stage::Request) == Fault::None);
+        assert_eq!(answers, [true, false, true, false]);
+    }
+}

@@ -1,0 +1,297 @@
+//! Owns the handle of a running simulated kubelet: where it is, what it saw, and what to
+//! change about it while it runs.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::builder::SimKubeletBuilder;
+use crate::clock::now_ms;
+use crate::fault::{Fault, Stage};
+use crate::files::Folder;
+use crate::journal::{Journal, RecordedRequest};
+use crate::node::Truth;
+use crate::population::{copy, started_now};
+use crate::server::{Server, Shared};
+use crate::sync::lock;
+use crate::tls::Authority;
+
+/// A running simulated kubelet; dropping it stops it and removes its temporary folder.
+pub struct SimKubelet {
+    server: Server,
+    address: SocketAddr,
+    folder: Folder,
+    client_authority: Authority,
+}
+
+impl SimKubelet {
+    pub fn builder() -> SimKubeletBuilder {
+        SimKubeletBuilder::default()
+    }
+
+    pub(crate) fn new(
+        server: Server,
+        address: SocketAddr,
+        folder: Folder,
+        client_authority: Authority,
+    ) -> Self {
+        Self {
+            server,
+            address,
+            folder,
+            client_authority,
+        }
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.server.shared
+    }
+
+    fn journal(&self) -> &Journal {
+        &self.server.shared.journal
+    }
+
+    /// `https://127.0.0.1:PORT`, or `http://` without TLS.
+    pub fn url(&self) -> String {
+        let scheme = if self.shared().plain_http {
+            "http"
+        } else {
+            "https"
+        };
+        let mut address = self.address;
+        if address.ip().is_unspecified() {
+            address.set_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        }
+        format!("{scheme}://{address}")
+    }
+
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// The folder of the files below.
+    pub fn dir(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The CA of the serving certificate, PEM.
+    pub fn ca_file(&self) -> PathBuf {
+        self.folder.join("ca.crt")
+    }
+
+    /// Serving certificate and its CA, PEM, as `kubelet.crt` of a self-signed kubelet.
+    pub fn chain_file(&self) -> PathBuf {
+        self.folder.join("kubelet.crt")
+    }
+
+    /// The first accepted token; without any, a token nobody asks for.
+    pub fn token_file(&self) -> PathBuf {
+        self.folder.join("token")
+    }
+
+    pub fn client_cert_file(&self) -> PathBuf {
+        self.folder.join("client.crt")
+    }
+
+    pub fn client_key_file(&self) -> PathBuf {
+        self.folder.join("client.key")
+    }
+
+    /// Another certificate of the client CA: its files, certificate and key.
+    pub fn issue_client_certificate(&self, name: &str) -> io::Result<(PathBuf, PathBuf)> {
+        self.write_client(&self.client_authority, name)
+    }
+
+    /// A client certificate of a CA this kubelet does not know.
+    pub fn issue_stranger_certificate(&self, name: &str) -> io::Result<(PathBuf, PathBuf)> {
+        self.write_client(&Authority::new("stranger-client-ca")?, name)
+    }
+
+    fn write_client(&self, authority: &Authority, name: &str) -> io::Result<(PathBuf, PathBuf)> {
+        let client = authority.client(name)?;
+        Ok((
+            self.folder
+                .write(&format!("{name}.crt"), &client.certificate_pem)?,
+            self.folder.write(&format!("{name}.key"), &client.key_pem)?,
+        ))
+    }
+
+    /// Requests that arrived whole, answered or not.
+    pub fn requests(&self) -> u64 {
+        self.journal().requests()
+    }
+
+    /// Replies that were sent whole.
+    pub fn replies(&self) -> u64 {
+        self.journal().replies.load(Ordering::Relaxed)
+    }
+
+    pub fn connections(&self) -> u64 {
+        self.journal().connections.load(Ordering::Relaxed)
+    }
+
+    /// Completed TLS handshakes.
+    pub fn handshakes(&self) -> u64 {
+        self.journal().handshakes.load(Ordering::Relaxed)
+    }
+
+    /// TLS handshakes that a side broke off.
+    pub fn failed_handshakes(&self) -> u64 {
+        self.journal().failed_handshakes.load(Ordering::Relaxed)
+    }
+
+    /// The latest requests, oldest first, 10,000 at most.
+    pub fn recorded_requests(&self) -> Vec<RecordedRequest> {
+        self.journal().latest()
+    }
+
+    pub fn last_request_headers(&self) -> Option<Vec<(String, String)>> {
+        self.journal().last().map(|request| request.headers)
+    }
+
+    /// True once `count` requests have arrived since the start, false at the deadline.
+    pub fn wait_for_requests(&self, count: u64, deadline: Duration) -> bool {
+        self.journal().wait_for_requests(count, deadline)
+    }
+
+    /// From now on. A fault of connections cuts those there are, to be noticed at once;
+    /// `/healthz` never suffers from a fault of requests.
+    pub fn set_fault(&self, fault: Fault) {
+        self.inject(fault, None);
+    }
+
+    /// For the next `count` requests (or connections, if it is a fault of those).
+    pub fn set_fault_for(&self, fault: Fault, count: u64) {
+        self.inject(fault, Some(count));
+    }
+
+    /// Connections that hang go on hanging; new ones are as they should be.
+    pub fn clear_fault(&self) {
+        self.inject(Fault::None, None);
+    }
+
+    fn inject(&self, fault: Fault, count: Option<u64>) {
+        let cut = fault.stage() == Stage::Connection;
+        lock(&self.shared().injection).set(fault, count);
+        if cut {
+            self.close_connections();
+        }
+    }
+
+    /// Cuts every connection there is.
+    pub fn close_connections(&self) {
+        self.shared().close_connections();
+    }
+
+    /// Accepts these tokens and no others; the token file stays as it is.
+    pub fn set_tokens(&self, tokens: &[&str]) {
+        lock(&self.shared().access).tokens =
+            tokens.iter().map(|token| (*token).to_owned()).collect();
+    }
+
+    /// Replaces the token file at once; what is accepted stays as it is.
+    pub fn write_token_file(&self, token: &str) -> io::Result<()> {
+        self.folder.write("token", token).map(|_| ())
+    }
+
+    /// A new serving certificate of the same CA, for connections from now on.
+    pub fn rotate_certificate(&self) -> io::Result<()> {
+        self.rotate(false)
+    }
+
+    /// A new CA as well, written to the CA file, as a self-signed kubelet gets with new files.
+    pub fn rotate_ca(&self) -> io::Result<()> {
+        self.rotate(true)
+    }
+
+    fn rotate(&self, new_authority: bool) -> io::Result<()> {
+        let mut tls = lock(&self.shared().tls);
+        tls.rotate(new_authority)?;
+        self.folder.write("ca.crt", &tls.authority.pem)?;
+        self.folder.write("kubelet.crt", &tls.serving_chain_pem())?;
+        Ok(())
+    }
+
+    /// The container starts over now: new start time, counter from zero, few fields until
+    /// its next sample. False if there is no such container.
+    pub fn restart_container(&self, pod: &str, container: &str) -> bool {
+        lock(&self.shared().node).restart_container(pod, container, now_ms())
+    }
+
+    /// Takes all pods of that name away, and says how many there were.
+    pub fn remove_pod(&self, pod: &str) -> usize {
+        self.remove(|candidate| candidate.is(pod))
+    }
+
+    /// Takes one pod away by its uid.
+    pub fn remove_pod_uid(&self, uid: &str) -> usize {
+        self.remove(|candidate| candidate.template.pod_ref.uid == uid)
+    }
+
+    fn remove(&self, gone: impl Fn(&crate::node::Pod) -> bool) -> usize {
+        let mut node = lock(&self.shared().node);
+        let before = node.pods.len();
+        node.pods.retain(|pod| !gone(pod));
+        before - node.pods.len()
+    }
+
+    /// A second pod of the same name that started just now, as while one is replaced;
+    /// gives its uid, or `None` if there is no such pod.
+    pub fn add_duplicate_pod(&self, pod: &str) -> Option<String> {
+        self.add_like(pod, pod)
+    }
+
+    /// A new pod (`namespace/name`) with one container `log-generator`, started just now;
+    /// gives its uid, or `None` if the name has no namespace.
+    pub fn add_pod(&self, pod: &str, millicores: u64) -> Option<String> {
+        let (namespace, name) = pod.split_once('/')?;
+        let now = now_ms();
+        let fresh = crate::population::populate(Some(1), 1_000, now);
+        let mut added = started_now(copy(fresh.pods.first()?, namespace, name, now), now);
+        for container in &mut added.containers {
+            container.burn = millicores * 1_000_000;
+        }
+        Some(self.add(added))
+    }
+
+    fn add_like(&self, model: &str, pod: &str) -> Option<String> {
+        let (namespace, name) = pod.split_once('/')?;
+        let now = now_ms();
+        let added = {
+            let mut node = lock(&self.shared().node);
+            let found = node.find(model);
+            let salt = crate::random::unique();
+            started_now(copy(found.first()?, namespace, name, salt), now)
+        };
+        Some(self.add(added))
+    }
+
+    fn add(&self, pod: crate::node::Pod) -> String {
+        let uid = pod.template.pod_ref.uid.clone();
+        lock(&self.shared().node).pods.push(pod);
+        uid
+    }
+
+    /// What a pod burns; of several with that name the newest.
+    pub fn truth(&self, pod: &str) -> Option<Truth> {
+        let mut node = lock(&self.shared().node);
+        let found = node.find(pod);
+        found.last().map(|pod| pod.truth())
+    }
+
+    /// `namespace/name` of every pod on the node.
+    pub fn pod_names(&self) -> Vec<String> {
+        let node = lock(&self.shared().node);
+        let refs = node.pods.iter().map(|pod| &pod.template.pod_ref);
+        refs.map(|one| format!("{}/{}", one.namespace, one.name))
+            .collect()
+    }
+
+    /// Stops listening, cuts every connection and waits for all threads. The files stay
+    /// until the handle is dropped.
+    pub fn stop(&mut self) {
+        self.server.stop();
+    }
+}

@@ -1,0 +1,80 @@
+//! Owns what was seen: counters, and the latest requests. A test waits here.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex};
+use std::time::Duration;
+
+use crate::sync::{lock, wait_until};
+
+/// Enough for a long suite, and a bound for an endless one.
+const KEPT: usize = 10_000;
+
+/// One request as it arrived, before it was answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordedRequest {
+    pub method: String,
+    /// Path and query as sent.
+    pub target: String,
+    pub headers: Vec<(String, String)>,
+    /// It carried an `Authorization` header.
+    pub had_authorization: bool,
+    /// A client certificate of the client CA came with the connection.
+    pub had_client_certificate: bool,
+    /// Which connection it came over, counted from 1.
+    pub connection: u64,
+    /// When it arrived, in milliseconds since the epoch.
+    pub at_ms: u64,
+}
+
+#[derive(Debug, Default)]
+pub struct Journal {
+    seen: Mutex<Seen>,
+    arrived: Condvar,
+    pub connections: AtomicU64,
+    pub handshakes: AtomicU64,
+    pub failed_handshakes: AtomicU64,
+    pub replies: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    requests: u64,
+    latest: VecDeque<RecordedRequest>,
+}
+
+impl Journal {
+    pub fn record(&self, request: RecordedRequest) {
+        let mut seen = lock(&self.seen);
+        seen.requests += 1;
+        if seen.latest.len() == KEPT {
+            seen.latest.pop_front();
+        }
+        seen.latest.push_back(request);
+        self.arrived.notify_all();
+    }
+
+    pub fn requests(&self) -> u64 {
+        lock(&self.seen).requests
+    }
+
+    pub fn latest(&self) -> Vec<RecordedRequest> {
+        lock(&self.seen).latest.iter().cloned().collect()
+    }
+
+    pub fn last(&self) -> Option<RecordedRequest> {
+        lock(&self.seen).latest.back().cloned()
+    }
+
+    /// True as soon as `count` requests have arrived since the start, false at the deadline.
+    pub fn wait_for_requests(&self, count: u64, patience: Duration) -> bool {
+        wait_until(&self.seen, &self.arrived, patience, |seen| {
+            seen.requests >= count
+        })
+    }
+}
+
+/// One more of a counter, and its new value.
+pub fn count(counter: &AtomicU64) -> u64 {
+    counter.fetch_add(1, Ordering::Relaxed) + 1
+}

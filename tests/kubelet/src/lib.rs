@@ -1,0 +1,47 @@
+//! A simulated kubelet for end-to-end tests and demos.
+//!
+//! It serves `/stats/summary` on loopback as a real kubelet does: TLS with certificates
+//! of its own CA, bearer tokens or client certificates, chunked and pretty-printed JSON in
+//! the real key order, pods and containers in a new order each time, and counters that
+//! move on exactly. Every way a kubelet fails, down to single bytes, is a [`Fault`].
+//!
+//! ```
+//! use sim_kubelet::{Fault, SimKubelet};
+//!
+//! let kubelet = SimKubelet::builder()
+//!     .pods(20)
+//!     .token("secret")
+//!     .burn("default/log-generator-a-vm", 785)
+//!     .start()?;
+//! assert!(kubelet.url().starts_with("https://127.0.0.1:"));
+//! kubelet.set_fault_for(Fault::HangInBody, 1);
+//! # Ok::<(), std::io::Error>(())
+//! ```
+
+mod access;
+mod builder;
+mod clock;
+mod connection;
+mod corrupt;
+mod deliver;
+mod fault;
+mod files;
+mod handle;
+mod http;
+mod journal;
+mod model;
+mod node;
+mod population;
+mod random;
+mod respond;
+mod server;
+mod sync;
+mod tls;
+mod wire;
+
+pub use builder::SimKubeletBuilder;
+pub use clock::{parse_rfc3339, rfc3339};
+pub use fault::{Fault, Stage};
+pub use handle::SimKubelet;
+pub use journal::RecordedRequest;
+pub use node::{ContainerTruth, Truth};

@@ -1,0 +1,328 @@
+//! Owns who lives on the node: the pods of a captured reply, moved to the present, and
+//! as many generated ones as were asked for. Knows no HTTP and no TLS.
+
+use crate::clock::parse_rfc3339;
+use crate::model::{ContainerStats, PodStats, Summary};
+use crate::node::{Container, Node, Pod};
+use crate::random::{mix, seed_of};
+
+const STEADY: &[u8] = include_bytes!("../../fixtures/02-steady-open.summary.json");
+/// When that reply was taken: the newest sample time in it.
+const TAKEN_AT: &str = "2026-11-21T09:30:56Z";
+
+const BUSY: &str = "log-generator-a-vm";
+const IDLE: &str = "log-generator-b-vm";
+const MIB: u64 = 1024 * 1024;
+
+const NAMESPACES: [&str; 5] = ["default", "payments", "monitoring", "other", "kube-system"];
+const WORKLOADS: [&str; 8] = [
+    "checkout",
+    "ledger",
+    "search-api",
+    "cart",
+    "mailer",
+    "log-router",
+    "frontend",
+    "session-store",
+];
+/// The letters a ReplicaSet puts into the names of its pods.
+const NAME_LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+
+/// A node with `count` pods, or with just the captured ones.
+pub fn populate(count: Option<usize>, period_ms: u64, now_ms: u64) -> Node {
+    let mut template: Summary =
+        serde_json::from_slice(STEADY).expect("the captured reply is valid");
+    let mut captured = template.pods.take().unwrap_or_default();
+    captured.sort_by_key(|pod| match pod.pod_ref.name.as_str() {
+        BUSY => 0,
+        IDLE => 1,
+        _ => 2,
+    });
+    let taken_at = parse_rfc3339(TAKEN_AT).expect("a time of the captured form");
+    let launched_ms = now_ms / 1_000 * 1_000;
+    let moved = |time: &str| {
+        let age = taken_at.saturating_sub(parse_rfc3339(time).unwrap_or(taken_at));
+        launched_ms.saturating_sub(age)
+    };
+    let host_interfaces = template
+        .node
+        .network
+        .as_ref()
+        .map(|one| one.interfaces.len());
+    let mut pods: Vec<Pod> = captured
+        .into_iter()
+        .map(|stats| Pod {
+            start_ms: moved(&stats.start_time),
+            host_network: stats.network.as_ref().map(|one| one.interfaces.len()) == host_interfaces,
+            containers: stats
+                .containers
+                .iter()
+                .map(|container| captured_container(&stats, container, moved))
+                .collect(),
+            template: stats,
+        })
+        .collect();
+    for time in [&mut template.node.start_time].into_iter().chain(
+        template
+            .node
+            .system_containers
+            .iter_mut()
+            .map(|container| &mut container.start_time),
+    ) {
+        *time = crate::clock::rfc3339(moved(time), false);
+    }
+    if let Some(count) = count {
+        let models = pods.len();
+        for index in models..count {
+            let generated = generate(&pods[index % models], index);
+            pods.push(generated);
+        }
+        pods.truncate(count);
+    }
+    Node {
+        template,
+        launched_ms,
+        period_ms,
+        pods,
+    }
+}
+
+fn captured_container(
+    pod: &PodStats,
+    container: &ContainerStats,
+    moved: impl Fn(&str) -> u64,
+) -> Container {
+    let (burn, working_set) = match pod.pod_ref.name.as_str() {
+        BUSY => (785_000_000, 512 * MIB),
+        IDLE => (250_000_000, 64 * MIB),
+        _ => (
+            (container.cpu.usage_nano_cores / 1_000).max(1) * 1_000,
+            container.memory.working_set_bytes,
+        ),
+    };
+    Container {
+        template: container.clone(),
+        start_ms: moved(&container.start_time),
+        burn,
+        working_set,
+        earlier_runs: Vec::new(),
+    }
+}
+
+/// A pod like `model`, of another workload, older, and with figures of its own.
+fn generate(model: &Pod, index: usize) -> Pod {
+    let seed = mix(index as u64 + 1_000);
+    let workload = WORKLOADS[index % WORKLOADS.len()];
+    let name = format!(
+        "{workload}-{index}-{}-{}",
+        letters(seed, 9),
+        letters(mix(seed), 5)
+    );
+    let namespace = NAMESPACES[index % NAMESPACES.len()];
+    let older_ms = seed % 259_200 * 1_000;
+    let mut pod = copy(model, namespace, &name, index as u64);
+    pod.start_ms = pod.start_ms.saturating_sub(older_ms);
+    for container in &mut pod.containers {
+        let own = mix(seed ^ seed_of(&container.template.name));
+        container.start_ms = container.start_ms.saturating_sub(older_ms);
+        container.burn = (own % 400_000 + 500) * 1_000;
+        container.working_set = (own >> 24) % (192 * MIB) + 2 * MIB;
+    }
+    pod
+}
+
+/// The same pod under another name, with a uid of its own of the API server's form.
+pub fn copy(model: &Pod, namespace: &str, name: &str, salt: u64) -> Pod {
+    let mut template = model.template.clone();
+    template.pod_ref.uid = copy_uid(name, salt);
+    namespace.clone_into(&mut template.pod_ref.namespace);
+    name.clone_into(&mut template.pod_ref.name);
+    Pod {
+        template,
+        start_ms: model.start_ms,
+        host_network: model.host_network,
+        containers: model
+            .containers
+            .iter()
+            .map(|container| Container {
+                template: container.template.clone(),
+                start_ms: container.start_ms,
+                burn: container.burn,
+                working_set: container.working_set,
+                earlier_runs: Vec::new(),
+            })
+            .collect(),
+    }
+}
+
+/// A uid of the API server's form, different for every name and salt.
+pub fn copy_uid(name: &str, salt: u64) -> String {
+    let high = mix(seed_of(name) ^ salt);
+    let low = mix(high);
+    format!(
+        "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
+        high >> 32,
+        high >> 16 & 0xffff,
+        high & 0xfff,
+        low >> 48 & 0x3fff | 0x8000,
+        low & 0xffff_ffff_ffff
+    )
+}
+
+/// A copy that starts at `now_ms`, as a replacement or a new pod does.
+pub fn started_now(mut pod: Pod, now_ms: u64) -> Pod {
+    pod.start_ms = now_ms / 1_000 * 1_000;
+    for container in &mut pod.containers {
+        container.start_ms = pod.start_ms;
+    }
+    pod
+}
+
+fn letters(seed: u64, count: usize) -> String {
+    let mut rest = seed;
+    let mut out = String::with_capacity(count);
+    for _ in 0..count {
+        out.push(char::from(
+            NAME_LETTERS[(rest % NAME_LETTERS.len() as u64) as usize],
+        ));
+        rest /= NAME_LETTERS.len() as u64;
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::random::Xorshift;
+
+    const NOW: u64 = 1_800_000_000_123;
+
+    #[test]
+    fn counters_are_exact_for_the_printed_time() {
+        for period in [10_000, 500, 1_000] {
+            let node = populate(Some(30), period, NOW);
+            for step in 0..40 {
+                let summary = node.summary(NOW + step * 777, &mut Xorshift::new(step));
+                for pod in summary.pods.expect("pods") {
+                    let key = format!("{}/{}", pod.pod_ref.namespace, pod.pod_ref.name);
+                    let truth = node
+                        .pods
+                        .iter()
+                        .find(|one| one.is(&key))
+                        .expect("it")
+                        .truth();
+                    for container in &pod.containers {
+                        let expected = truth
+                            .containers
+                            .iter()
+                            .find(|one| one.name == container.name)
+                            .expect("the container");
+                        let sample = parse_rfc3339(&container.cpu.time).expect("a time");
+                        let start = parse_rfc3339(&container.start_time).expect("a time");
+                        assert!(sample <= NOW + step * 777);
+                        assert!(sample + period > NOW + step * 777);
+                        assert_eq!(
+                            u128::from(container.cpu.usage_core_nano_seconds),
+                            u128::from(expected.nanocores) * u128::from(sample - start) / 1_000
+                        );
+                        assert_eq!(container.cpu.time.len() == 20, period % 1_000 == 0);
+                        assert!(container.cpu.usage_core_nano_seconds < 1 << 53);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn samples_hold_for_a_period_and_then_move_on() {
+        let node = populate(None, 10_000, NOW);
+        let busy = |now| {
+            let summary = node.summary(now, &mut Xorshift::new(now));
+            let pod = summary.pods.expect("pods").into_iter();
+            let mut busy = pod.filter(|pod| pod.pod_ref.name == BUSY);
+            let busy = busy.next().expect("the busy pod");
+            (
+                busy.containers[0].cpu.time.clone(),
+                serde_json::to_string(&busy.containers[0]).expect("text"),
+            )
+        };
+        let first = busy(NOW);
+        let sample = parse_rfc3339(&first.0).expect("a time");
+        let last = busy(sample + 9_999);
+        assert_eq!(first.0, last.0);
+        let cpu_and_memory = |text: &str| text.split("\"rootfs\"").next().map(str::to_owned);
+        assert_eq!(cpu_and_memory(&first.1), cpu_and_memory(&last.1));
+        let next = busy(sample + 10_000);
+        assert_eq!(parse_rfc3339(&next.0), Some(sample + 10_000));
+    }
+
+    #[test]
+    fn a_crowd_has_unique_names_and_uids_in_several_namespaces() {
+        let node = populate(Some(500), 10_000, NOW);
+        assert_eq!(node.pods.len(), 500);
+        let refs = || node.pods.iter().map(|pod| &pod.template.pod_ref);
+        assert_eq!(
+            refs().map(|one| &one.uid).collect::<HashSet<_>>().len(),
+            500
+        );
+        assert_eq!(
+            refs().map(|one| &one.name).collect::<HashSet<_>>().len(),
+            500
+        );
+        assert_eq!(
+            refs()
+                .map(|one| &one.namespace)
+                .collect::<HashSet<_>>()
+                .len(),
+            5
+        );
+        assert_eq!(node.pods[0].template.pod_ref.name, BUSY);
+        assert_eq!(node.pods[1].template.pod_ref.name, IDLE);
+        assert_eq!(node.pods[0].truth().millicores(), 785);
+        assert_eq!(node.pods[1].truth().millicores(), 250);
+        assert_eq!(populate(None, 10_000, NOW).pods.len(), 7);
+        assert!(populate(Some(0), 10_000, NOW).pods.is_empty());
+    }
+
+    #[test]
+    fn a_restart_starts_the_counter_over_and_says_little_at_first() {
+        let mut node = populate(None, 10_000, NOW);
+        assert!(node.restart_container("default/log-generator-a-vm", "log-generator", NOW));
+        assert!(!node.restart_container("default/log-generator-a-vm", "absent", NOW));
+        let pod_at = |now| {
+            let summary = node.summary(now, &mut Xorshift::new(7));
+            let mut pods = summary.pods.expect("pods").into_iter();
+            pods.find(|pod| pod.pod_ref.name == BUSY).expect("the pod")
+        };
+        let fresh = pod_at(NOW);
+        let container = &fresh.containers[0];
+        assert_eq!(
+            container.start_time,
+            crate::clock::rfc3339(NOW / 1_000 * 1_000, false)
+        );
+        assert_eq!(container.cpu.usage_nano_cores, 0);
+        assert_eq!(container.cpu.usage_core_nano_seconds, 0);
+        assert_eq!(container.memory.usage_bytes, None);
+        assert!(fresh.cpu.usage_core_nano_seconds > 0);
+        let settled = pod_at(NOW + 20_000);
+        assert_eq!(settled.containers[0].cpu.usage_nano_cores, 785_000_000);
+        assert!(settled.containers[0].memory.usage_bytes.is_some());
+        assert!(settled.cpu.usage_core_nano_seconds > fresh.cpu.usage_core_nano_seconds);
+    }
+
+    #[test]
+    fn host_network_pods_repeat_the_nodes_interfaces() {
+        let summary = populate(None, 10_000, NOW).summary(NOW, &mut Xorshift::new(1));
+        for pod in summary.pods.expect("pods") {
+            let interfaces = pod.network.expect("a network").interfaces.len();
+            let expected = if pod.pod_ref.name == "host-agent-vm" {
+                4
+            } else {
+                1
+            };
+            assert_eq!(interfaces, expected, "{}", pod.pod_ref.name);
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Owns what is answered: the paths, who may read them, and a kubelet's own words when
+//! it refuses. Knows nothing of how a reply reaches the wire.
+
+use crate::access::Verdict;
+use crate::clock::now_ms;
+use crate::corrupt::{corrupt_bytes, corrupt_model, gzip_stored};
+use crate::fault::Fault;
+use crate::http::{Framing, Reply, Request};
+use crate::server::Shared;
+use crate::sync::lock;
+
+const FORBIDDEN_USER: &str = "system:serviceaccount:default:powerless";
+const HTML: &str = "<!DOCTYPE html>\n<html><head><title>Sign in</title></head>\n<body><h1>Sign in to continue</h1></body></html>\n";
+/// More than the body has, by less than a client's read buffer.
+const MISSING_BYTES: usize = 1_000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resource {
+    Summary,
+    Health,
+    /// Below `/stats/`, where the kubelet's router has an answer of its own.
+    UnknownStats,
+    Unknown,
+}
+
+/// What a path names, with or without the API server's proxy path in front.
+pub fn resource(path: &str) -> Resource {
+    match below_proxy(path) {
+        "/stats/summary" | "/stats/summary/" => Resource::Summary,
+        "/healthz" => Resource::Health,
+        path if path == "/stats" || path.starts_with("/stats/") => Resource::UnknownStats,
+        _ => Resource::Unknown,
+    }
+}
+
+/// `/stats/summary` of `/api/v1/nodes/NODE/proxy/stats/summary`.
+fn below_proxy(path: &str) -> &str {
+    path.strip_prefix("/api/v1/nodes/")
+        .and_then(|rest| rest.split_once('/'))
+        .and_then(|(_, rest)| rest.strip_prefix("proxy"))
+        .filter(|rest| rest.starts_with('/'))
+        .unwrap_or(path)
+}
+
+pub fn reply(shared: &Shared, request: &Request, known_client: bool, fault: &Fault) -> Reply {
+    match fault {
+        Fault::Status(status, body) => return Reply::text(*status, body),
+        Fault::Redirect(url) => {
+            return Reply::text(302, &format!("<a href=\"{url}\">Found</a>.\n\n"))
+                .with_header("Location", url);
+        }
+        _ => {}
+    }
+    let resource = resource(request.path());
+    let verdict = lock(&shared.access).judge(request.header("authorization"), known_client);
+    match verdict {
+        Verdict::Allowed => {}
+        Verdict::Unauthorized => return Reply::text(401, "Unauthorized"),
+        Verdict::Forbidden => return forbidden(request, resource),
+    }
+    match resource {
+        Resource::Unknown => Reply::text(404, "404 page not found\n")
+            .with_header("X-Content-Type-Options", "nosniff"),
+        _ if request.method != "GET" && request.method != "POST" => {
+            let mut refused =
+                Reply::text(405, "405: Method Not Allowed").with_header("Allow", "GET, POST");
+            if request.method == "HEAD" {
+                refused.body.clear();
+            }
+            refused
+        }
+        Resource::UnknownStats => Reply::text(404, "404: Page Not Found"),
+        Resource::Health => Reply::text(200, "ok").with_header("X-Content-Type-Options", "nosniff"),
+        Resource::Summary => dressed(summary_body(shared, request, fault), fault),
+    }
+}
+
+fn forbidden(request: &Request, resource: Resource) -> Reply {
+    let subresources = match resource {
+        Resource::Summary | Resource::UnknownStats => "stats",
+        Resource::Health => "healthz proxy",
+        Resource::Unknown => "proxy",
+    };
+    let verb = if request.method == "POST" {
+        "create"
+    } else {
+        "get"
+    };
+    Reply::text(
+        403,
+        &format!(
+            "Forbidden (user={FORBIDDEN_USER}, verb={verb}, resource=nodes, subresource(s)=[{subresources}])\n"
+        ),
+    )
+}
+
+fn summary_body(shared: &Shared, request: &Request, fault: &Fault) -> Vec<u8> {
+    if let Some(body) = shared.next_replay() {
+        return corrupt_bytes(body.clone(), fault);
+    }
+    let mut summary = {
+        let node = lock(&shared.node);
+        node.summary(now_ms(), &mut lock(&shared.order))
+    };
+    // The values Go's ParseBool takes for true.
+    let truths = ["1", "t", "T", "true", "True", "TRUE"];
+    if request
+        .query("only_cpu_and_memory")
+        .is_some_and(|value| truths.contains(&value))
+    {
+        summary = summary.only_cpu_and_memory();
+    }
+    corrupt_model(&mut summary, fault);
+    corrupt_bytes(summary.to_bytes(), fault)
+}
+
+/// A 200 with that body, in the wrapping the fault asks for.
+fn dressed(body: Vec<u8>, fault: &Fault) -> Reply {
+    let mut reply = Reply::json(body);
+    match fault {
+        Fault::Gzip => {
+            reply.body = gzip_stored(&reply.body);
+            reply = reply.with_header("Content-Encoding", "gzip");
+        }
+        Fault::EmptyBody => {
+            reply.body.clear();
+            reply.framing = Framing::Length(0);
+        }
+        Fault::NotJson => {
+            reply = Reply::text(200, HTML);
+            reply.headers = vec![("Content-Type", "text/html; charset=utf-8".to_owned())];
+        }
+        Fault::WrongContentLength => {
+            reply.framing = Framing::Length(reply.body.len() + MISSING_BYTES);
+        }
+        Fault::Http10 => {
+            reply.http10 = true;
+            reply.framing = Framing::UntilClose;
+        }
+        _ => {}
+    }
+    reply
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_with_and_without_the_proxy() {
+        let cases = [
+            ("/stats/summary", Resource::Summary),
+            ("/stats/summary/", Resource::Summary),
+            ("/api/v1/nodes/vm/proxy/stats/summary", Resource::Summary),
+            ("/api/v1/nodes/vm/proxy/healthz", Resource::Health),
+            ("/api/v1/nodes/vm/status", Resource::Unknown),
+            ("/stats/", Resource::UnknownStats),
+            ("/metrics", Resource::Unknown),
+            ("/", Resource::Unknown),
+        ];
+        for (path, expected) in cases {
+            assert_eq!(resource(path), expected, "{path}");
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Owns the threads and the state they share: the accept loop, one thread a connection,
+//! and an end that reaches all of them at once. Knows no HTTP.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crate::access::Access;
+use crate::connection;
+use crate::fault::{Fault, Injection, Stage};
+use crate::journal::{Journal, count};
+use crate::node::Node;
+use crate::random::Xorshift;
+use crate::sync::{lock, wait_until};
+use crate::tls::Tls;
+use crate::wire::stop_listening;
+
+/// What every connection looks at.
+pub struct Shared {
+    pub node: Mutex<Node>,
+    pub order: Mutex<Xorshift>,
+    pub access: Mutex<Access>,
+    pub tls: Mutex<Tls>,
+    pub injection: Mutex<Injection>,
+    pub journal: Journal,
+    pub plain_http: bool,
+    /// Bodies to serve in sequence instead of the node's; the last one repeats.
+    pub replay: Vec<Vec<u8>>,
+    pub replayed: AtomicUsize,
+    connections: Mutex<HashMap<u64, TcpStream>>,
+    stopping: Mutex<bool>,
+    stop_signal: Condvar,
+}
+
+impl Shared {
+    pub fn new(node: Node, access: Access, tls: Tls) -> Self {
+        Self {
+            node: Mutex::new(node),
+            order: Mutex::new(Xorshift::new(crate::random::unique())),
+            access: Mutex::new(access),
+            tls: Mutex::new(tls),
+            injection: Mutex::new(Injection::default()),
+            journal: Journal::default(),
+            plain_http: false,
+            replay: Vec::new(),
+            replayed: AtomicUsize::new(0),
+            connections: Mutex::new(HashMap::new()),
+            stopping: Mutex::new(false),
+            stop_signal: Condvar::new(),
+        }
+    }
+
+    pub fn take_fault(&self, stage: Stage) -> Fault {
+        lock(&self.injection).take(stage)
+    }
+
+    /// The next body of a replay.
+    pub fn next_replay(&self) -> Option<&Vec<u8>> {
+        let last = self.replay.len().checked_sub(1)?;
+        let index = self.replayed.fetch_add(1, Ordering::Relaxed);
+        self.replay.get(index.min(last))
+    }
+
+    /// Waits, but not beyond the end of the server; true if that has come.
+    pub fn pause(&self, duration: Duration) -> bool {
+        wait_until(&self.stopping, &self.stop_signal, duration, |stopping| {
+            *stopping
+        })
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        *lock(&self.stopping)
+    }
+
+    /// Lets go of a connection's second descriptor, so that closing the first closes it.
+    pub fn forget(&self, id: u64) {
+        lock(&self.connections).remove(&id);
+    }
+
+    /// Cuts every connection there is.
+    pub fn close_connections(&self) {
+        for stream in lock(&self.connections).values() {
+            // One that is closed already needs no closing.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    fn remember(&self, id: u64, stream: &TcpStream) -> io::Result<bool> {
+        let second = stream.try_clone()?;
+        let mut connections = lock(&self.connections);
+        if self.is_stopping() {
+            return Ok(false);
+        }
+        connections.insert(id, second);
+        Ok(true)
+    }
+}
+
+/// The running accept loop.
+pub struct Server {
+    pub shared: Arc<Shared>,
+    listener: Arc<TcpListener>,
+    accepting: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    pub fn start(listener: TcpListener, shared: Shared) -> io::Result<Self> {
+        let shared = Arc::new(shared);
+        let listener = Arc::new(listener);
+        let accepting = {
+            let (shared, listener) = (Arc::clone(&shared), Arc::clone(&listener));
+            thread::Builder::new()
+                .name("kubelet-accept".to_owned())
+                .spawn(move || accept(&shared, &listener))?
+        };
+        Ok(Self {
+            shared,
+            listener,
+            accepting: Some(accepting),
+        })
+    }
+
+    /// Stops listening, cuts every connection and waits for all threads.
+    pub fn stop(&mut self) {
+        let Some(accepting) = self.accepting.take() else {
+            return;
+        };
+        *lock(&self.shared.stopping) = true;
+        self.shared.stop_signal.notify_all();
+        stop_listening(&self.listener);
+        self.shared.close_connections();
+        // A thread that panicked has ended, which is all that is asked of it here.
+        let _ = accepting.join();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn accept(shared: &Arc<Shared>, listener: &TcpListener) {
+    let mut workers: Vec<JoinHandle<()>> = Vec::new();
+    while !shared.is_stopping() {
+        let stream = match listener.accept() {
+            Ok((stream, _)) => stream,
+            // Out of descriptors, or a peer that left: either passes.
+            Err(_) => {
+                shared.pause(Duration::from_millis(20));
+                continue;
+            }
+        };
+        let id = count(&shared.journal.connections);
+        workers.retain(|worker| !worker.is_finished());
+        if !shared.remember(id, &stream).unwrap_or(false) {
+            continue;
+        }
+        let for_worker = Arc::clone(shared);
+        let worker = thread::Builder::new()
+            .name(format!("kubelet-{id}"))
+            .spawn(move || {
+                connection::serve(&for_worker, stream, id);
+                for_worker.forget(id);
+            });
+        match worker {
+            Ok(worker) => workers.push(worker),
+            Err(_) => shared.forget(id),
+        }
+    }
+    for worker in workers {
+        let _ = worker.join();
+    }
+}

@@ -1,0 +1,290 @@
+//! Owns certificates: the CA of the serving certificate, the CA of client certificates,
+//! what they sign, and the rustls configuration made of them. Knows no HTTP.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, date_time_ymd,
+};
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{
+    DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig, SignatureScheme,
+};
+
+use crate::clock::{civil, now_ms};
+use crate::fault::Fault;
+use crate::random::unique;
+
+/// A certificate with its chain and key, as PEM for files and as DER for rustls.
+pub struct Identity {
+    pub certificate_pem: String,
+    pub key_pem: String,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivatePkcs8KeyDer<'static>,
+}
+
+/// A certificate authority of our own.
+pub struct Authority {
+    pub pem: String,
+    der: CertificateDer<'static>,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+#[derive(Clone, Copy)]
+enum Role {
+    Server,
+    Client,
+}
+
+impl Authority {
+    pub fn new(name: &str) -> io::Result<Self> {
+        let mut params = CertificateParams::default();
+        // Unlike any other's name, so that a client says "unknown issuer" to a stranger.
+        let common_name = format!("{name}@{:08x}", unique() as u32);
+        params.distinguished_name = named(&common_name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![
+            KeyUsagePurpose::DigitalSignature,
+            KeyUsagePurpose::KeyCertSign,
+            KeyUsagePurpose::CrlSign,
+        ];
+        set_validity(&mut params, false);
+        let key = KeyPair::generate().map_err(io::Error::other)?;
+        let certificate = params.self_signed(&key).map_err(io::Error::other)?;
+        Ok(Self {
+            pem: certificate.pem(),
+            der: certificate.der().clone(),
+            issuer: Issuer::new(params, key),
+        })
+    }
+
+    /// A client certificate for `common_name`.
+    pub fn client(&self, common_name: &str) -> io::Result<Identity> {
+        self.sign(common_name, &[], Role::Client, false)
+    }
+
+    fn sign(
+        &self,
+        common_name: &str,
+        names: &[String],
+        role: Role,
+        expired: bool,
+    ) -> io::Result<Identity> {
+        let mut params = CertificateParams::new(names).map_err(io::Error::other)?;
+        params.distinguished_name = named(common_name);
+        params.use_authority_key_identifier_extension = true;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![match role {
+            Role::Server => ExtendedKeyUsagePurpose::ServerAuth,
+            Role::Client => ExtendedKeyUsagePurpose::ClientAuth,
+        }];
+        set_validity(&mut params, expired);
+        let key = KeyPair::generate().map_err(io::Error::other)?;
+        let certificate = params
+            .signed_by(&key, &self.issuer)
+            .map_err(io::Error::other)?;
+        Ok(Identity {
+            certificate_pem: certificate.pem(),
+            key_pem: key.serialize_pem(),
+            chain: vec![certificate.der().clone(), self.der.clone()],
+            key: PrivatePkcs8KeyDer::from(key.serialize_der()),
+        })
+    }
+}
+
+fn named(common_name: &str) -> rcgen::DistinguishedName {
+    let mut name = rcgen::DistinguishedName::new();
+    name.push(DnType::CommonName, common_name);
+    name
+}
+
+fn set_validity(params: &mut CertificateParams, expired: bool) {
+    if expired {
+        params.not_before = date_time_ymd(2020, 1, 1);
+        params.not_after = date_time_ymd(2021, 1, 1);
+        return;
+    }
+    let (year, month, day) = civil((now_ms() / 86_400_000).saturating_sub(1));
+    // The 28th exists in the same month of every year.
+    let (year, month, day) = (year as i32, month as u8, day.min(28) as u8);
+    params.not_before = date_time_ymd(year, month, day);
+    params.not_after = date_time_ymd(year + 1, month, day);
+}
+
+/// Everything the server needs to speak TLS, replaced piece by piece on rotation.
+pub struct Tls {
+    pub authority: Authority,
+    pub serving: Identity,
+    pub clients: Arc<ClientGate>,
+    names: Vec<String>,
+    config: Arc<ServerConfig>,
+}
+
+impl Tls {
+    /// `names` are DNS names and addresses; with `client_auth` a client certificate is asked for.
+    pub fn new(names: Vec<String>, clients: Option<&Authority>) -> io::Result<Self> {
+        let authority = Authority::new(&format!("{}-ca", common_name(&names)))?;
+        let clients = Arc::new(ClientGate::new(clients)?);
+        let serving = authority.sign(&common_name(&names), &names, Role::Server, false)?;
+        let config = server_config(&serving, &clients)?;
+        Ok(Self {
+            authority,
+            serving,
+            clients,
+            names,
+            config,
+        })
+    }
+
+    /// Serving certificate and CA in one PEM text.
+    pub fn serving_chain_pem(&self) -> String {
+        format!("{}{}", self.serving.certificate_pem, self.authority.pem)
+    }
+
+    /// A new serving certificate, of the same CA or of a new one.
+    pub fn rotate(&mut self, new_authority: bool) -> io::Result<()> {
+        let name = common_name(&self.names);
+        if new_authority {
+            self.authority = Authority::new(&format!("{name}-ca"))?;
+        }
+        self.serving = self
+            .authority
+            .sign(&name, &self.names, Role::Server, false)?;
+        self.config = server_config(&self.serving, &self.clients)?;
+        Ok(())
+    }
+
+    /// The configuration for a connection under `fault`.
+    pub fn config_for(&self, fault: &Fault) -> io::Result<Arc<ServerConfig>> {
+        let name = common_name(&self.names);
+        let identity = match fault {
+            Fault::ExpiredCertificate => {
+                self.authority
+                    .sign(&name, &self.names, Role::Server, true)?
+            }
+            Fault::WrongName => {
+                let others = ["another-node".to_owned(), "192.0.2.1".to_owned()];
+                self.authority
+                    .sign("another-node", &others, Role::Server, false)?
+            }
+            Fault::UnknownCa => {
+                Authority::new("stranger-ca")?.sign(&name, &self.names, Role::Server, false)?
+            }
+            _ => return Ok(Arc::clone(&self.config)),
+        };
+        server_config(&identity, &self.clients)
+    }
+}
+
+fn common_name(names: &[String]) -> String {
+    names.first().cloned().unwrap_or_else(|| "node".to_owned())
+}
+
+fn server_config(identity: &Identity, clients: &Arc<ClientGate>) -> io::Result<Arc<ServerConfig>> {
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .map_err(io::Error::other)?
+        .with_client_cert_verifier(Arc::<ClientGate>::clone(clients))
+        .with_single_cert(identity.chain.clone(), identity.key.clone_key().into())
+        .map_err(io::Error::other)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// Takes any client certificate in the handshake and judges it later: a kubelet answers
+/// a stranger's with 401, not with a TLS alert.
+pub struct ClientGate {
+    trusted: Option<Arc<dyn ClientCertVerifier>>,
+    provider: CryptoProvider,
+}
+
+impl ClientGate {
+    fn new(authority: Option<&Authority>) -> io::Result<Self> {
+        let provider = ring::default_provider();
+        let trusted = match authority {
+            None => None,
+            Some(authority) => {
+                let mut roots = RootCertStore::empty();
+                roots.add(authority.der.clone()).map_err(io::Error::other)?;
+                let verifier = WebPkiClientVerifier::builder_with_provider(
+                    Arc::new(roots),
+                    Arc::new(provider.clone()),
+                );
+                Some(verifier.build().map_err(io::Error::other)?)
+            }
+        };
+        Ok(Self { trusted, provider })
+    }
+
+    /// Whether a chain sent by a client leads to the client CA.
+    pub fn trusts(&self, chain: Option<&[CertificateDer<'_>]>) -> bool {
+        let (Some(trusted), Some([leaf, rest @ ..])) = (&self.trusted, chain) else {
+            return false;
+        };
+        trusted
+            .verify_client_cert(leaf, rest, UnixTime::now())
+            .is_ok()
+    }
+}
+
+impl fmt::Debug for ClientGate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientGate").finish_non_exhaustive()
+    }
+}
+
+impl ClientCertVerifier for ClientGate {
+    fn offer_client_auth(&self) -> bool {
+        self.trusted.is_some()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, cert, dss, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, cert, dss, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
