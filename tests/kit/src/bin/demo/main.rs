@@ -1,0 +1,127 @@
+//! The main job in one command, for `make demo`: a kubelet, a Kafka and a Fluent Bit with the
+//! shipped configuration, until the records have been seen on both of its outputs. Stops
+//! what it started; exits with 0 only if the records arrived.
+
+mod interrupt;
+mod kubelet;
+mod outputs;
+mod settings;
+mod tally;
+
+use kubelet::Kubelet;
+use outputs::{read_back, show_host, show_readings};
+use settings::Topic;
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+use tally::Tally;
+use testkit::{Child, Deadline, Error, Host, Kafka, Result, hosts};
+
+/// From the moment Kafka answers; fetching Kafka for the first time has limits of its own.
+const DEADLINE: Duration = Duration::from_secs(120);
+/// Longer than the grace Fluent Bit gives its outputs at shutdown.
+const STOP_DEADLINE: Duration = Duration::from_secs(15);
+const PAUSE: Duration = Duration::from_millis(20);
+
+fn main() -> ExitCode {
+    interrupt::install();
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) if interrupt::requested() => {
+            eprintln!("\ninterrupted; all that was started has been stopped");
+            ExitCode::from(130)
+        }
+        Err(error) => {
+            eprintln!("\nthe demo failed: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let conf = settings::shipped_conf()?;
+    let host = hosts::best()?;
+    println!("looking for Kafka (the first time, Apache Kafka is downloaded)");
+    let kafka = Kafka::find_or_start()?;
+    println!("kafka:   {}", kafka.describe());
+    let result = with_kafka(&conf, &host, &kafka);
+    let stopped = kafka.stop_if_started();
+    result.and(stopped)
+}
+
+fn with_kafka(conf: &settings::Conf, host: &Host, kafka: &Kafka) -> Result<()> {
+    let deadline = Deadline::after(DEADLINE);
+    let mut kubelet = Kubelet::find_or_start(deadline)?;
+    println!("kubelet: {}", kubelet.describe());
+    let topic = Topic::choose(conf);
+    println!("topic:   {}", topic.describe());
+
+    // The reader has to stand ready before the first record is written.
+    let mut reader = read_back(kafka.brokers(), &topic, deadline)?;
+    println!("{}\n", settings::running(host));
+    let mut command = host.command(["-c".as_ref(), conf.path.as_os_str()]);
+    // The path in plugins.conf is meant to be seen from there.
+    command.current_dir(hosts::workspace_root());
+    command.envs(settings::environment(&kubelet, &topic, kafka.brokers()));
+    let mut fluent_bit = Child::spawn(command)?;
+
+    let mut tally = Tally::new(kubelet.expected_pods());
+    let watched = watch(&mut fluent_bit, &mut reader, &mut tally, deadline);
+    let ended = fluent_bit.terminate(STOP_DEADLINE);
+    reader.kill();
+    kubelet.stop();
+    watched.map_err(|error| {
+        let seen = tally.describe();
+        let log = fluent_bit.tail();
+        Error::new(format!("{error}\n{seen}\nthe last of {}: {log}", host.name))
+    })?;
+    if ended.killed {
+        let log = fluent_bit.tail();
+        return Err(Error::new(format!(
+            "{} did not stop within {} s and was killed; {log}",
+            host.name,
+            STOP_DEADLINE.as_secs()
+        )));
+    }
+    println!("\ndone: {}", tally.describe());
+    Ok(())
+}
+
+/// Prints the records of both outputs as they come, until there are enough of them.
+fn watch(
+    fluent_bit: &mut Child,
+    reader: &mut Child,
+    tally: &mut Tally,
+    deadline: Deadline,
+) -> Result<()> {
+    let (mut host_seen, mut reader_seen) = (0, 0);
+    loop {
+        // Asked before the lines are read, so that the last words of an ended process count.
+        let host_end = fluent_bit.exit_status();
+        let reader_end = reader.exit_status();
+        host_seen = show_host(fluent_bit, host_seen, tally)?;
+        reader_seen = show_readings(reader, reader_seen, tally);
+        if tally.is_enough() {
+            return Ok(());
+        }
+        if interrupt::requested() {
+            return Err(Error::new("interrupted"));
+        }
+        if let Some(status) = host_end {
+            return Err(Error::new(format!("Fluent Bit ended by itself ({status})")));
+        }
+        if reader_end.is_some() {
+            let said = reader.tail();
+            return Err(Error::new(format!(
+                "reading back from Kafka failed; {said}"
+            )));
+        }
+        if deadline.passed() {
+            return Err(Error::new(format!(
+                "not all records arrived within {} s",
+                deadline.allowed().as_secs()
+            )));
+        }
+        thread::sleep(PAUSE);
+    }
+}

@@ -1,0 +1,215 @@
+//! Which Fluent Bits this machine has, and where the built parts of this workspace lie.
+//! A Fluent Bit that was named but cannot be run is an error, never a silent skip.
+
+use crate::{Child, Error, Result, Stream};
+use std::collections::HashSet;
+use std::env;
+use std::ffi::OsStr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+const PACKAGED: &str = "/opt/fluent-bit/bin/fluent-bit";
+const VERSION_DEADLINE: Duration = Duration::from_secs(20);
+
+/// A program that loads the plugin: a Fluent Bit, or the embedded host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// For messages: `Fluent Bit v5.1.1`, or `embedded host`.
+    pub name: String,
+    pub path: PathBuf,
+    /// Of a real Fluent Bit.
+    pub version: Option<(u32, u32, u32)>,
+    pub embedded: bool,
+}
+
+impl Host {
+    /// Asks the Fluent Bit at `path` for its version.
+    pub fn fluent_bit(path: &Path) -> Result<Self> {
+        let mut command = Command::new(path);
+        command.arg("--version");
+        let mut child = Child::spawn(command)?;
+        let status = child.wait_for_exit(VERSION_DEADLINE)?;
+        let version = child
+            .lines(Stream::Stdout)
+            .iter()
+            .find_map(|line| parse_version(line));
+        let Some(version) = version.filter(|_| status.success()) else {
+            let path = path.display();
+            let seen = child.tail();
+            return Err(Error::new(format!(
+                "{path} --version told no version: {seen}"
+            )));
+        };
+        let (major, minor, patch) = version;
+        Ok(Self {
+            name: format!("Fluent Bit v{major}.{minor}.{patch}"),
+            path: path.to_owned(),
+            version: Some(version),
+            embedded: false,
+        })
+    }
+
+    /// A command that runs this host.
+    pub fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
+        let mut command = Command::new(&self.path);
+        command.args(args);
+        command
+    }
+
+    /// What a test or the demo says before it uses this host.
+    pub fn describe(&self) -> String {
+        format!("{} ({})", self.name, self.path.display())
+    }
+}
+
+/// Every host: all real ones in the order found, then the embedded one.
+pub fn all() -> Result<Vec<Host>> {
+    let mut hosts = real()?;
+    hosts.push(embedded()?);
+    Ok(hosts)
+}
+
+/// The newest real Fluent Bit, else the embedded host.
+pub fn best() -> Result<Host> {
+    let newest = real()?.into_iter().max_by_key(|host| host.version);
+    newest.map_or_else(embedded, Ok)
+}
+
+/// The Fluent Bits named in `FLUENT_BIT`, else the one on `PATH`, else the packaged one.
+pub fn real() -> Result<Vec<Host>> {
+    let named = env::var_os("FLUENT_BIT");
+    let path = env::var_os("PATH");
+    let found = candidates(named.as_deref(), path.as_deref(), Path::new(PACKAGED))?;
+    found.iter().map(|path| Host::fluent_bit(path)).collect()
+}
+
+/// The embedded host, from `EMBEDDED_HOST` or this workspace's release build.
+pub fn embedded() -> Result<Host> {
+    let path = from_env_or_build("EMBEDDED_HOST", "embedded-host");
+    if !is_executable(&path) {
+        return Err(Error::new(format!(
+            "no embedded host at {}: run `make build` first, or set EMBEDDED_HOST",
+            path.display()
+        )));
+    }
+    Ok(Host {
+        name: "embedded host".to_owned(),
+        path,
+        version: None,
+        embedded: true,
+    })
+}
+
+/// The plugin to load, from `KUBELETSTATS_SO` or this workspace's release build.
+pub fn plugin_path() -> PathBuf {
+    from_env_or_build("KUBELETSTATS_SO", "flb-in_kubeletstats.so")
+}
+
+/// The simulated kubelet's program, from `SIM_KUBELET` or this workspace's release build.
+pub fn sim_kubelet_path() -> PathBuf {
+    from_env_or_build("SIM_KUBELET", "sim-kubelet")
+}
+
+/// The root of this workspace.
+pub fn workspace_root() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    root.canonicalize().unwrap_or(root)
+}
+
+/// A file of the release build.
+pub fn release_file(name: &str) -> PathBuf {
+    workspace_root().join("target/release").join(name)
+}
+
+fn from_env_or_build(variable: &str, name: &str) -> PathBuf {
+    let named = env::var_os(variable).filter(|path| !path.is_empty());
+    named.map_or_else(|| release_file(name), PathBuf::from)
+}
+
+fn candidates(
+    named: Option<&OsStr>,
+    path: Option<&OsStr>,
+    packaged: &Path,
+) -> Result<Vec<PathBuf>> {
+    if let Some(named) = named.filter(|named| !named.is_empty()) {
+        let mut seen = HashSet::new();
+        let mut found = Vec::new();
+        for path in env::split_paths(named).filter(|path| !path.as_os_str().is_empty()) {
+            if !is_executable(&path) {
+                return Err(Error::new(format!(
+                    "FLUENT_BIT names {}, which is not a program",
+                    path.display()
+                )));
+            }
+            if seen.insert(path.canonicalize().unwrap_or_else(|_| path.clone())) {
+                found.push(path);
+            }
+        }
+        return Ok(found);
+    }
+    let on_path = path.and_then(|path| {
+        let folders = env::split_paths(path).map(|folder| folder.join("fluent-bit"));
+        folders.into_iter().find(|file| is_executable(file))
+    });
+    let packaged = || is_executable(packaged).then(|| packaged.to_owned());
+    Ok(on_path.or_else(packaged).into_iter().collect())
+}
+
+pub(crate) fn is_executable(path: &Path) -> bool {
+    path.metadata()
+        .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+/// The first word of the form `v1.2.3` or `1.2.3`; what follows the last number is ignored.
+fn parse_version(line: &str) -> Option<(u32, u32, u32)> {
+    line.split_whitespace().find_map(|word| {
+        let mut parts = word.trim_start_matches('v').splitn(3, '.');
+        let major = parts.next()?.parse().ok()?;
+        let minor = parts.next()?.parse().ok()?;
+        let rest = parts.next()?;
+        let digits = rest.find(|c: char| !c.is_ascii_digit());
+        let patch = rest[..digits.unwrap_or(rest.len())].parse().ok()?;
+        Some((major, minor, patch))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_as_fluent_bit_prints_them() {
+        assert_eq!(parse_version("Fluent Bit v5.1.1"), Some((5, 1, 1)));
+        assert_eq!(parse_version("Fluent Bit v1.9.10"), Some((1, 9, 10)));
+        assert_eq!(parse_version("Fluent Bit v4.0.0-rc1"), Some((4, 0, 0)));
+        assert_eq!(parse_version("Git commit: 12.ab.3"), None);
+        assert_eq!(parse_version("Fluent Bit"), None);
+    }
+
+    #[test]
+    fn a_named_host_that_is_no_program_is_an_error() {
+        let named = OsStr::new("/bin/sh:/nowhere/fluent-bit");
+        let error = candidates(Some(named), None, Path::new("/nowhere")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "FLUENT_BIT names /nowhere/fluent-bit, which is not a program"
+        );
+    }
+
+    #[test]
+    fn named_hosts_go_before_the_path_and_the_package() {
+        let shell = Path::new("/bin/sh");
+        let twice = OsStr::new("/bin/sh::/bin/sh");
+        let found = candidates(Some(twice), Some(OsStr::new("/bin")), shell).unwrap();
+        assert_eq!(found, [PathBuf::from("/bin/sh")]);
+
+        let nothing = OsStr::new("");
+        let found = candidates(Some(nothing), Some(OsStr::new("/nowhere")), shell).unwrap();
+        assert_eq!(found, [PathBuf::from("/bin/sh")]);
+
+        let found = candidates(None, None, Path::new("/nowhere")).unwrap();
+        assert!(found.is_empty());
+    }
+}

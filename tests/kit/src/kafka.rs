@@ -1,0 +1,165 @@
+//! A Kafka for the tests: the user's own, Apache Kafka started here, or librdkafka's mock.
+//! Which of them it is never stays a secret: see [`Kafka::describe`].
+
+mod apache;
+mod artifacts;
+mod client;
+
+pub use apache::{Apache, Broker, BrokerOptions};
+pub use client::{Reader, Start, answers, consume, consume_until, produce, unique_topic};
+
+use crate::{Error, Result};
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+use std::env;
+use std::time::Duration;
+
+/// How long brokers named by the user may take to answer.
+const FOREIGN_ANSWER: Duration = Duration::from_secs(5);
+
+/// A Kafka that answers. A mock lasts as long as this value; an Apache broker stays for the
+/// next test binary until [`stop_broker`] or [`Kafka::stop_if_started`].
+pub struct Kafka {
+    brokers: String,
+    kind: Kind,
+    /// Why a better kind was passed over.
+    because: Option<String>,
+}
+
+enum Kind {
+    Named,
+    Apache(Broker),
+    Mock {
+        _cluster: MockCluster<'static, DefaultProducerContext>,
+    },
+}
+
+impl Kafka {
+    /// `KAFKA_BROKERS` if they answer; else Apache Kafka where Java and Maven can run it; else
+    /// the mock. `KUBELETSTATS_KAFKA` set to `apache` or `mock` leaves no choice.
+    pub fn find_or_start() -> Result<Self> {
+        let forced = env::var("KUBELETSTATS_KAFKA").unwrap_or_default();
+        match forced.as_str() {
+            "apache" => {
+                artifacts::check_tools()?;
+                return Self::apache(None);
+            }
+            "mock" => return Self::mock(Some("KUBELETSTATS_KAFKA=mock".to_owned())),
+            "" => {}
+            other => {
+                return Err(Error::new(format!(
+                    "KUBELETSTATS_KAFKA={other}: expected apache or mock"
+                )));
+            }
+        }
+        let mut because = None;
+        if let Some(brokers) = env::var("KAFKA_BROKERS").ok().filter(|b| !b.is_empty()) {
+            match answers(&brokers, FOREIGN_ANSWER) {
+                Ok(()) => return Ok(Self::named(brokers)),
+                Err(_) => because = Some(format!("KAFKA_BROKERS={brokers} did not answer")),
+            }
+        }
+        // Only what this machine lacks leads to the mock. A broker that could run and does not
+        // start is a fault to be shown.
+        match apache_is_possible() {
+            Ok(()) => Self::apache(because),
+            Err(error) => {
+                let lacking = error.to_string();
+                let first = lacking.lines().next().unwrap_or_default();
+                Self::mock(Some(match because {
+                    Some(earlier) => format!("{earlier}, and {first}"),
+                    None => first.to_owned(),
+                }))
+            }
+        }
+    }
+
+    /// Where clients connect, as the setting `bootstrap.servers` wants it.
+    pub fn brokers(&self) -> &str {
+        &self.brokers
+    }
+
+    /// Which Kafka this is, for the output of a test run.
+    pub fn describe(&self) -> String {
+        let brokers = &self.brokers;
+        let mut text = match &self.kind {
+            Kind::Named => format!("the Kafka at {brokers} (KAFKA_BROKERS)"),
+            Kind::Apache(broker) => {
+                let state = if broker.started_here {
+                    "started just now"
+                } else {
+                    "already running"
+                };
+                let version = artifacts::version();
+                format!("Apache Kafka {version} (KRaft) at {brokers}, {state}")
+            }
+            Kind::Mock { .. } => format!("librdkafka's mock cluster at {brokers}"),
+        };
+        if let Some(reason) = &self.because {
+            text.push_str(&format!(" ({reason})"));
+        }
+        text
+    }
+
+    /// Stops the broker if this very value started it.
+    pub fn stop_if_started(self) -> Result<()> {
+        match self.kind {
+            Kind::Apache(broker) if broker.started_here => stop_broker().map(drop),
+            _ => Ok(()),
+        }
+    }
+
+    fn named(brokers: String) -> Self {
+        Self {
+            brokers,
+            kind: Kind::Named,
+            because: None,
+        }
+    }
+
+    fn apache(because: Option<String>) -> Result<Self> {
+        let broker = start_broker(BrokerOptions::default())?;
+        Ok(Self {
+            brokers: broker.brokers.clone(),
+            kind: Kind::Apache(broker),
+            because,
+        })
+    }
+
+    fn mock(because: Option<String>) -> Result<Self> {
+        let cluster = MockCluster::new(1)
+            .map_err(|error| Error::new(format!("cannot start a mock cluster: {error}")))?;
+        Ok(Self {
+            brokers: cluster.bootstrap_servers(),
+            kind: Kind::Mock { _cluster: cluster },
+            because,
+        })
+    }
+}
+
+/// Can Apache Kafka run here at all? Fetches its jars if need be.
+pub fn apache_is_possible() -> Result<()> {
+    artifacts::check_tools()?;
+    artifacts::libs().map(drop)
+}
+
+/// Starts the broker that all test binaries of this workspace share, or returns the running one.
+pub fn start_broker(options: BrokerOptions) -> Result<Broker> {
+    Apache::shared().start(options)
+}
+
+/// Stops the shared broker; `false` if none was running.
+pub fn stop_broker() -> Result<bool> {
+    Apache::shared().stop()
+}
+
+/// Kills the shared broker (SIGKILL); `false` if none was running.
+pub fn kill_broker() -> Result<bool> {
+    Apache::shared().kill()
+}
+
+/// Starts the shared broker again on its former port with its former data; a running one is
+/// stopped first.
+pub fn restart_broker() -> Result<Broker> {
+    Apache::shared().restart()
+}

@@ -1,0 +1,364 @@
+//! Apache Kafka as one KRaft node on loopback, in a folder of its own: settings, data, log,
+//! and a file that tells any other test binary which process is the broker.
+
+use super::artifacts;
+use super::client::{Probe, answers};
+use crate::{Child, Deadline, Error, Result, wait};
+use std::fs::{self, File, OpenOptions};
+use std::net::TcpListener;
+use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use std::{io, ptr};
+
+/// Kafka's usual port, taken when it is free and no other was asked for.
+const USUAL_PORT: u16 = 9092;
+/// Names the cluster in formatted storage; any 16 bytes in this base64 do.
+const CLUSTER_ID: &str = "a3ViZWxldHN0YXRzLXRlcw";
+/// A single small node gains nothing from a concurrent collector or the optimizing compiler,
+/// and starts a third faster without them.
+const JVM: [&str; 4] = [
+    "-Xmx256m",
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+];
+
+const READY_DEADLINE: Duration = Duration::from_secs(60);
+const FORMAT_DEADLINE: Duration = Duration::from_secs(60);
+const RUNNING_ANSWER: Duration = Duration::from_secs(15);
+const STOP_DEADLINE: Duration = Duration::from_secs(20);
+const KILL_DEADLINE: Duration = Duration::from_secs(10);
+/// Another process may be downloading Kafka meanwhile.
+const LOCK_DEADLINE: Duration = Duration::from_secs(400);
+
+/// How a broker is started.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BrokerOptions {
+    /// Else 9092 if free, else any free one.
+    pub port: Option<u16>,
+    /// Keep the topics of the last run; else the broker starts empty.
+    pub keep_data: bool,
+}
+
+/// A running broker.
+#[derive(Clone, Debug)]
+pub struct Broker {
+    pub pid: u32,
+    /// `127.0.0.1:PORT`
+    pub brokers: String,
+    /// By the call that returned this value, rather than found running.
+    pub started_here: bool,
+}
+
+/// The broker that lives in one folder, running or not.
+pub struct Apache {
+    dir: PathBuf,
+}
+
+impl Apache {
+    /// The one all test binaries share.
+    pub fn shared() -> Self {
+        Self::at(artifacts::kafka_dir())
+    }
+
+    /// One of your own, for tests that stop or kill it.
+    pub fn at(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into() }
+    }
+
+    /// Returns the running broker, or starts one and waits until it answers.
+    pub fn start(&self, options: BrokerOptions) -> Result<Broker> {
+        let _lock = lock(&self.dir.join("lock"))?;
+        if let Some(process) = self.running() {
+            return reuse(&process, options);
+        }
+        if !options.keep_data {
+            remove(&self.dir.join("data"))?;
+        }
+        let libs = artifacts::libs()?;
+        let port = match options.port {
+            Some(port) => port,
+            None => free_port(USUAL_PORT)?,
+        };
+        self.write_settings(port)?;
+        if !self.dir.join("data/meta.properties").exists() {
+            self.format(&libs)?;
+        }
+        self.launch(&libs, port)
+    }
+
+    /// The broker if it runs, whether or not it answers.
+    pub fn status(&self) -> Option<Broker> {
+        self.running().map(|process| process.broker(false))
+    }
+
+    /// Asks the broker to end, kills it if it does not; `false` if it was not running.
+    pub fn stop(&self) -> Result<bool> {
+        let _lock = lock(&self.dir.join("lock"))?;
+        let Some(process) = self.running() else {
+            return Ok(false);
+        };
+        process.signal(libc::SIGTERM);
+        let what = format!("the broker with pid {} to end", process.pid);
+        if wait::until(&what, STOP_DEADLINE, || !process.is_alive()).is_err() {
+            process.kill()?;
+        }
+        Ok(true)
+    }
+
+    /// Ends the broker with SIGKILL, as a crash would; `false` if it was not running.
+    pub fn kill(&self) -> Result<bool> {
+        let _lock = lock(&self.dir.join("lock"))?;
+        match self.running() {
+            Some(process) => process.kill().map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// Starts the broker again on its former port with its former data, stopping it before
+    /// if it still runs.
+    pub fn restart(&self) -> Result<Broker> {
+        self.stop()?;
+        let _lock = lock(&self.dir.join("lock"))?;
+        let last = Process::read(&self.pid_file());
+        let last = last.ok_or_else(|| Error::new("no broker was ever started here"))?;
+        self.launch(&artifacts::libs()?, last.port)
+    }
+
+    fn pid_file(&self) -> PathBuf {
+        self.dir.join("broker.pid")
+    }
+
+    fn settings(&self) -> PathBuf {
+        self.dir.join("server.properties")
+    }
+
+    fn running(&self) -> Option<Process> {
+        Process::read(&self.pid_file()).filter(Process::is_alive)
+    }
+
+    fn write_settings(&self, port: u16) -> Result<()> {
+        let template = artifacts::settings_dir().join("server.properties");
+        let text = fs::read_to_string(&template).map_err(|error| at(&template, error))?;
+        let data = self.dir.join("data");
+        let text = text
+            .replace("@PORT@", &port.to_string())
+            .replace("@CONTROLLER_PORT@", &free_port(0)?.to_string())
+            .replace("@DATA@", &data.display().to_string());
+        fs::write(self.settings(), text).map_err(|error| at(&self.settings(), error))
+    }
+
+    /// KRaft refuses to start on storage that was not formatted for the cluster before.
+    fn format(&self, libs: &Path) -> Result<()> {
+        remove(&self.dir.join("data"))?;
+        let mut command = java(libs, "kafka.tools.StorageTool");
+        command
+            .args(["format", "--cluster-id", CLUSTER_ID, "--config"])
+            .arg(self.settings());
+        let mut tool = Child::spawn(command)?;
+        let status = tool.wait_for_exit(FORMAT_DEADLINE)?;
+        if !status.success() {
+            let output = tool.tail();
+            return Err(Error::new(format!(
+                "Kafka's storage could not be formatted ({status})\n{output}"
+            )));
+        }
+        Ok(())
+    }
+
+    fn launch(&self, libs: &Path, port: u16) -> Result<Broker> {
+        let log_path = self.dir.join("broker.log");
+        let log = File::create(&log_path).map_err(|error| at(&log_path, error))?;
+        let second = log.try_clone().map_err(|error| at(&log_path, error))?;
+        let mut command = java(libs, "kafka.Kafka");
+        command
+            .arg(self.settings())
+            .current_dir(&self.dir)
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(second);
+        // SAFETY: between fork and exec only setsid is called, which is async-signal-safe
+        // and takes no arguments.
+        unsafe {
+            // A session of its own: the broker outlasts this program and its terminal.
+            command.pre_exec(|| match libc::setsid() {
+                -1 => Err(io::Error::last_os_error()),
+                _ => Ok(()),
+            });
+        }
+        let child = command
+            .spawn()
+            .map_err(|error| Error::new(format!("cannot start java: {error}")))?;
+        let pid = child.id();
+        let (started, _) = stat(pid).ok_or_else(|| self.failed("ended at once"))?;
+        let process = Process { pid, started, port };
+        process.write(&self.pid_file())?;
+
+        let broker = process.broker(true);
+        let probe = Probe::new(&broker.brokers)?;
+        let mut alive = true;
+        let what = format!("Kafka to answer at {}", broker.brokers);
+        let ready = wait::until(&what, READY_DEADLINE, || {
+            alive = process.is_alive();
+            !alive || probe.is_answered()
+        });
+        if let Err(error) = ready {
+            process.kill()?;
+            return Err(self.failed(&error.to_string()));
+        }
+        if !alive {
+            return Err(self.failed("ended before it answered"));
+        }
+        Ok(broker)
+    }
+
+    fn failed(&self, reason: &str) -> Error {
+        let log = self.dir.join("broker.log");
+        let text = fs::read_to_string(&log).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        let last = lines[lines.len().saturating_sub(25)..].join("\n  ");
+        let log = log.display();
+        Error::new(format!(
+            "Kafka failed: {reason}\n{log} ends with:\n  {last}"
+        ))
+    }
+}
+
+fn reuse(process: &Process, options: BrokerOptions) -> Result<Broker> {
+    let broker = process.broker(false);
+    if options.port.is_some_and(|wanted| wanted != process.port) {
+        return Err(Error::new(format!(
+            "Kafka already runs at {}: stop it before it can move to another port",
+            broker.brokers
+        )));
+    }
+    answers(&broker.brokers, RUNNING_ANSWER).map_err(|error| {
+        let pid = broker.pid;
+        error.context(format!("Kafka runs as pid {pid} but needs a restart"))
+    })?;
+    Ok(broker)
+}
+
+/// A process that was started as a broker, known by id *and* start time, because the
+/// kernel gives ids out again.
+struct Process {
+    pid: u32,
+    started: u64,
+    port: u16,
+}
+
+impl Process {
+    fn read(path: &Path) -> Option<Self> {
+        let text = fs::read_to_string(path).ok()?;
+        let mut words = text.split_whitespace();
+        Some(Self {
+            pid: words.next()?.parse().ok()?,
+            started: words.next()?.parse().ok()?,
+            port: words.next()?.parse().ok()?,
+        })
+    }
+
+    fn write(&self, path: &Path) -> Result<()> {
+        let text = format!("{} {} {}\n", self.pid, self.started, self.port);
+        fs::write(path, text).map_err(|error| at(path, error))
+    }
+
+    fn broker(&self, started_here: bool) -> Broker {
+        Broker {
+            pid: self.pid,
+            brokers: format!("127.0.0.1:{}", self.port),
+            started_here,
+        }
+    }
+
+    fn is_alive(&self) -> bool {
+        match stat(self.pid) {
+            Some((started, zombie)) if started == self.started => !(zombie && self.has_ended()),
+            _ => false,
+        }
+    }
+
+    /// Of a process whose first thread has ended: have all others, too? Only then are its port
+    /// and its files free.
+    fn has_ended(&self) -> bool {
+        // If this very program started the broker, nobody else will reap it.
+        // SAFETY: a null status is allowed; an id that is not our child's is only an error.
+        unsafe { libc::waitpid(self.pid as i32, ptr::null_mut(), libc::WNOHANG) };
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid));
+        threads.map_or(0, Iterator::count) <= 1
+    }
+
+    fn signal(&self, signal: i32) {
+        if self.is_alive() {
+            // SAFETY: kill takes no pointers; the process was just seen to be the broker.
+            unsafe { libc::kill(self.pid as i32, signal) };
+        }
+    }
+
+    fn kill(&self) -> Result<()> {
+        self.signal(libc::SIGKILL);
+        let what = format!("the killed broker with pid {} to vanish", self.pid);
+        wait::until(&what, KILL_DEADLINE, || !self.is_alive())
+    }
+}
+
+/// When a process was started, in clock ticks since boot, and whether it only waits to be
+/// reaped; `None` if there is no such process.
+fn stat(pid: u32) -> Option<(u64, bool)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The program's name stands in parentheses and may hold anything, even spaces.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?;
+    let started = fields.nth(18)?.parse().ok()?;
+    Some((started, state == "Z"))
+}
+
+fn java(libs: &Path, main_class: &str) -> Command {
+    let mut command = Command::new("java");
+    command
+        .args(JVM)
+        .arg("-cp")
+        .arg(libs.join("*"))
+        .arg(main_class);
+    command
+}
+
+/// A free loopback port: the preferred one if possible.
+fn free_port(preferred: u16) -> Result<u16> {
+    let listener = TcpListener::bind(("127.0.0.1", preferred))
+        .or_else(|_| TcpListener::bind(("127.0.0.1", 0)))
+        .and_then(|listener| listener.local_addr());
+    listener
+        .map(|address| address.port())
+        .map_err(|error| Error::new(format!("no free port on loopback: {error}")))
+}
+
+/// Locks a file until the returned handle is dropped, across processes and threads.
+pub(super) fn lock(path: &Path) -> Result<File> {
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir).map_err(|error| at(dir, error))?;
+    }
+    let mut options = OpenOptions::new();
+    let file = options.create(true).append(true).open(path);
+    let file = file.map_err(|error| at(path, error))?;
+    let what = format!("the lock {}", path.display());
+    wait::until(&what, Deadline::after(LOCK_DEADLINE), || {
+        // SAFETY: the descriptor is open for as long as `file` lives.
+        unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) == 0 }
+    })?;
+    Ok(file)
+}
+
+fn remove(dir: &Path) -> Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(dir, error)),
+        _ => Ok(()),
+    }
+}
+
+fn at(path: &Path, error: io::Error) -> Error {
+    Error::new(format!("{}: {error}", path.display()))
+}

@@ -1,0 +1,252 @@
+//! What the kit does as a Kafka client: ask for metadata, write, read a topic from a known
+//! place. Everything through librdkafka, and everything with a deadline.
+
+use crate::{Deadline, Error, Result, wait};
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::Message;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// One request within a longer wait.
+const REQUEST: Duration = Duration::from_millis(500);
+/// How long one poll may block: a new deadline check after each.
+const POLL: Duration = Duration::from_millis(100);
+
+/// Where to begin reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    Beginning,
+    /// Only what arrives after the reader was opened.
+    End,
+}
+
+/// Reads all partitions of one topic. The topic need not exist yet.
+pub struct Reader {
+    consumer: BaseConsumer,
+    topic: String,
+    /// Once the topic was seen.
+    assigned: bool,
+    last_error: Option<String>,
+}
+
+impl Reader {
+    /// Connects; with `Start::End` it returns after the present end of the topic was looked up.
+    pub fn open(
+        brokers: &str,
+        topic: &str,
+        start: Start,
+        deadline: impl Into<Deadline>,
+    ) -> Result<Self> {
+        let consumer: BaseConsumer = config(brokers)
+            // Partitions are assigned by hand, which needs no group. librdkafka asks for the
+            // name of one all the same; a fresh one can have no offsets stored.
+            .set("group.id", unique_topic("testkit"))
+            .set("enable.auto.commit", "false")
+            .set("auto.offset.reset", "earliest")
+            .set("fetch.wait.max.ms", "100")
+            .create()
+            .map_err(|error| Error::new(format!("cannot read from {brokers}: {error}")))?;
+        let mut reader = Self {
+            consumer,
+            topic: topic.to_owned(),
+            assigned: false,
+            last_error: None,
+        };
+        if start == Start::End {
+            let what = format!("the end of topic {topic} at {brokers}");
+            wait::until(&what, deadline, || reader.assign_ends().is_some())?;
+        }
+        Ok(reader)
+    }
+
+    /// The next message as text, or `None` when the deadline passes without one.
+    pub fn next(&mut self, deadline: impl Into<Deadline>) -> Option<String> {
+        let deadline = deadline.into();
+        if !self.assigned {
+            let what = format!("topic {}", self.topic);
+            let found = wait::until(&what, deadline, || self.assign_beginning().is_some());
+            if let Err(error) = found {
+                self.last_error = Some(error.to_string());
+                return None;
+            }
+        }
+        loop {
+            match self.consumer.poll(deadline.remaining().min(POLL)) {
+                Some(Ok(message)) => {
+                    let payload = message.payload().unwrap_or_default();
+                    return Some(String::from_utf8_lossy(payload).into_owned());
+                }
+                // Brokers come and go, and librdkafka reconnects by itself: what matters is
+                // whether the messages arrive in time.
+                Some(Err(error)) => self.last_error = Some(error.to_string()),
+                None => {}
+            }
+            if deadline.passed() {
+                return None;
+            }
+        }
+    }
+
+    /// What librdkafka complained about last, for messages.
+    pub fn last_error(&self) -> Option<&str> {
+        self.last_error.as_deref()
+    }
+
+    fn assign_beginning(&mut self) -> Option<()> {
+        let partitions = self.partitions()?;
+        if partitions.is_empty() {
+            return None;
+        }
+        let starts = partitions.iter().map(|&id| (id, Offset::Beginning));
+        self.assign(starts.collect())
+    }
+
+    /// A topic that does not exist yet has nothing before its end: it is left to `next`, which
+    /// then takes it from its beginning.
+    fn assign_ends(&mut self) -> Option<()> {
+        let partitions = self.partitions()?;
+        if partitions.is_empty() {
+            return Some(());
+        }
+        let mut ends = Vec::new();
+        for id in partitions {
+            let watermarks = self.consumer.fetch_watermarks(&self.topic, id, REQUEST);
+            ends.push((id, Offset::Offset(self.keep_error(watermarks)?.1)));
+        }
+        self.assign(ends)
+    }
+
+    /// `None` if the brokers did not answer; empty if they do not know the topic.
+    fn partitions(&mut self) -> Option<Vec<i32>> {
+        let metadata = self.consumer.fetch_metadata(Some(&self.topic), REQUEST);
+        let metadata = self.keep_error(metadata)?;
+        let partitions = metadata.topics().iter().flat_map(|t| t.partitions());
+        Some(partitions.map(|partition| partition.id()).collect())
+    }
+
+    fn assign(&mut self, starts: Vec<(i32, Offset)>) -> Option<()> {
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in starts {
+            let added = list.add_partition_offset(&self.topic, partition, offset);
+            self.keep_error(added)?;
+        }
+        let assigned = self.consumer.assign(&list);
+        self.keep_error(assigned)?;
+        self.assigned = true;
+        Some(())
+    }
+
+    fn keep_error<T>(&mut self, result: rdkafka::error::KafkaResult<T>) -> Option<T> {
+        result
+            .map_err(|error| self.last_error = Some(error.to_string()))
+            .ok()
+    }
+}
+
+/// Waits until a metadata request to `brokers` is answered with at least one broker.
+pub fn answers(brokers: &str, deadline: impl Into<Deadline>) -> Result<()> {
+    let probe = Probe::new(brokers)?;
+    let what = format!("an answer of Kafka at {brokers}");
+    wait::until(&what, deadline, || probe.is_answered())
+}
+
+/// A client that only asks for metadata.
+pub(super) struct Probe(BaseConsumer);
+
+impl Probe {
+    pub(super) fn new(brokers: &str) -> Result<Self> {
+        let client = config(brokers).set("group.id", "testkit-probe").create();
+        client
+            .map(Self)
+            .map_err(|error| Error::new(format!("cannot ask {brokers}: {error}")))
+    }
+
+    pub(super) fn is_answered(&self) -> bool {
+        let metadata = self.0.fetch_metadata(None, REQUEST);
+        metadata.is_ok_and(|metadata| !metadata.brokers().is_empty())
+    }
+}
+
+/// At least `count` messages of a topic, from its beginning.
+pub fn consume(
+    brokers: &str,
+    topic: &str,
+    count: usize,
+    deadline: impl Into<Deadline>,
+) -> Result<Vec<String>> {
+    consume_until(brokers, topic, deadline, |messages| messages.len() >= count)
+        .map_err(|error| error.context(format!("expected {count} messages")))
+}
+
+/// The messages of a topic, from its beginning, until they are `enough`.
+pub fn consume_until(
+    brokers: &str,
+    topic: &str,
+    deadline: impl Into<Deadline>,
+    mut enough: impl FnMut(&[String]) -> bool,
+) -> Result<Vec<String>> {
+    let deadline = deadline.into();
+    let mut reader = Reader::open(brokers, topic, Start::Beginning, deadline)?;
+    let mut messages = Vec::new();
+    while !enough(&messages) {
+        match reader.next(deadline) {
+            Some(message) => messages.push(message),
+            None => {
+                let count = messages.len();
+                let last = messages.last().map_or("none", String::as_str);
+                let error = reader.last_error().unwrap_or("none");
+                return Err(Error::new(format!(
+                    "topic {topic} at {brokers} gave {count} messages in {:.1} s; \
+                     last message: {last}; last error: {error}",
+                    deadline.allowed().as_secs_f64()
+                )));
+            }
+        }
+    }
+    Ok(messages)
+}
+
+/// Writes messages and waits until the brokers have confirmed them all.
+pub fn produce(
+    brokers: &str,
+    topic: &str,
+    messages: &[&str],
+    deadline: impl Into<Deadline>,
+) -> Result<()> {
+    let deadline = deadline.into();
+    let failed = |error| Error::new(format!("cannot write to {topic} at {brokers}: {error}"));
+    // Longer than the deadline, so that a message never counts as done because it was given up.
+    let give_up = deadline.remaining() + Duration::from_secs(60);
+    let producer: BaseProducer = config(brokers)
+        .set("acks", "all")
+        .set("message.timeout.ms", give_up.as_millis().to_string())
+        .create()
+        .map_err(failed)?;
+    for message in messages {
+        let record = BaseRecord::<(), str>::to(topic).payload(message);
+        producer.send(record).map_err(|(error, _)| failed(error))?;
+    }
+    producer.flush(deadline.remaining()).map_err(failed)
+}
+
+/// A topic name that no other test, process or run uses.
+pub fn unique_topic(prefix: &str) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let millis = now.unwrap_or_default().as_millis();
+    format!("{prefix}-{millis}-{}-{count}", std::process::id())
+}
+
+fn config(brokers: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", brokers)
+        // Tests stop brokers and start them again; the default backs off for up to 10 s.
+        .set("reconnect.backoff.ms", "50")
+        .set("reconnect.backoff.max.ms", "200");
+    config
+}
