@@ -196,6 +196,23 @@ impl Host {
     }
 }
 
+/// Is this code part of the executable, as in this crate's own tests, and not
+/// an object that a host has loaded?
+pub fn linked_statically() -> bool {
+    let base_of = |address: *const c_void| {
+        // SAFETY: plain data that dladdr fills when it knows the address.
+        unsafe {
+            let mut found: libc::Dl_info = std::mem::zeroed();
+            (libc::dladdr(address, &mut found) != 0).then_some(found.dli_fbase)
+        }
+    };
+    // SAFETY: reads the auxiliary vector, where the kernel put the address of
+    // the executable's program headers.
+    let executable = unsafe { libc::getauxval(libc::AT_PHDR) } as *const c_void;
+    let here = ptr::from_ref(&HOST).cast();
+    base_of(here).is_some() && base_of(here) == base_of(executable)
+}
+
 /// NULL where neither the host's executable nor what it linked has the symbol.
 fn symbol_of_process(name: &CStr) -> *mut c_void {
     // SAFETY: the name is a C string, and RTLD_DEFAULT is a handle.

@@ -93,19 +93,20 @@ impl Client {
         let mut response = self.request()?;
         if response.status() == 401 {
             // The token may have been replaced since it was read.
-            self.drain(response);
+            Self::drain(response);
             response = self.request()?;
         }
-        match response.status().as_u16() {
-            200 => self.receive(response),
-            401 => Err(Error::unauthorized(&self.url, &self.credential())),
-            403 => Err(self.forbidden()),
-            code @ 300..=399 => Err(Error::redirect(code, &self.url)),
-            code => {
-                let body = self.excerpt(response);
-                Err(Error::status(code, &self.url, &body))
-            }
+        let code = response.status().as_u16();
+        if code == 200 {
+            return self.receive(response);
         }
+        let said = Self::drain(response);
+        Err(match code {
+            401 => Error::unauthorized(&self.url, &self.credential()),
+            403 => self.forbidden(),
+            300..=399 => Error::redirect(code, &self.url),
+            _ => Error::status(code, &self.url, &said),
+        })
     }
 
     /// Sends the request, once more if a kept connection turns out to be closed.
@@ -162,12 +163,8 @@ impl Client {
         }
     }
 
-    /// Reads a short body to its end, so that the connection can be kept.
-    fn drain(&self, response: Response<Body>) {
-        self.excerpt(response);
-    }
-
-    fn excerpt(&self, response: Response<Body>) -> Vec<u8> {
+    /// What an error says, read to its end so that the connection can be kept.
+    fn drain(response: Response<Body>) -> Vec<u8> {
         let mut text = Vec::new();
         // What cannot be read is not worth a second error.
         let _ = response

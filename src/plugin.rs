@@ -12,7 +12,7 @@ use crate::{
     error::{Error, Result},
     health::Health,
     host::{
-        Collector, Host, HostConfig, HostInstance, Instance, Level,
+        Collector, Host, HostConfig, HostInstance, Instance, Level, linked_statically,
         registration::{self, Callbacks},
         without_signals,
     },
@@ -252,6 +252,9 @@ unsafe extern "C" fn cb_exit(context: *mut c_void, _: *mut HostConfig) -> c_int 
 /// Runs inside `dlopen`, before the host looks for the object below: lays it
 /// out for this host. Without that the host would copy what it cannot read.
 extern "C" fn lay_out() {
+    if linked_statically() {
+        return;
+    }
     let laid_out = panic::catch_unwind(|| {
         let host = Host::get();
         if let Err(error) = host.check() {

@@ -351,8 +351,19 @@ fn instant<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Instant>
     Ok(Time::deserialize(deserializer)?.0)
 }
 
+/// A whole number, or `None` for whatever else stands there. Taken as text: a
+/// number too large for any type would otherwise spoil the whole reply.
 fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    deserializer.deserialize_any(Whole)
+    let text = <&RawValue>::deserialize(deserializer)?.get();
+    Ok(text.parse().ok().or_else(|| rewritten(text)))
+}
+
+/// Go writes integers in full, but a proxy in between may turn them into `1e9`
+/// or `1.0`. Above 2^53 a double is no longer exact.
+fn rewritten(text: &str) -> Option<u64> {
+    let value: f64 = text.parse().ok()?;
+    let exact = value.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(&value);
+    exact.then_some(value as u64)
 }
 
 /// A time, or `None` for `null` and for what is none.
@@ -377,39 +388,5 @@ impl<'de> Deserialize<'de> for Time {
             }
         }
         deserializer.deserialize_any(TimeVisitor)
-    }
-}
-
-/// A whole number, or `None` for what is not one.
-struct Whole;
-
-impl<'de> Visitor<'de> for Whole {
-    type Value = Option<u64>;
-
-    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("a number")
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Option<u64>, E> {
-        Ok(Some(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Option<u64>, E> {
-        Ok(u64::try_from(value).ok())
-    }
-
-    /// Go writes large integers in full, but a proxy in between may rewrite
-    /// them as `1e9`. Above 2^53 a double is no longer exact.
-    fn visit_f64<E>(self, value: f64) -> Result<Option<u64>, E> {
-        let exact = value.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(&value);
-        Ok(exact.then_some(value as u64))
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Option<u64>, E> {
-        Ok(None)
-    }
-
-    fn visit_unit<E>(self) -> Result<Option<u64>, E> {
-        Ok(None)
     }
 }

@@ -1,0 +1,176 @@
+//! Captured replies beside the records they give.
+//!
+//! `GOLDEN=rewrite cargo test --test golden` writes the expected files anew.
+//! What they hold is checked a second time here, field by field, against the
+//! captured JSON read in another way.
+
+use std::{fs, path::PathBuf};
+
+use flb_in_kubeletstats::{options::Config, pipeline::Pipeline};
+use serde_json::{Value, json};
+
+mod common;
+use common::events;
+
+fn fixtures() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
+}
+
+fn summaries() -> Vec<PathBuf> {
+    let mut found: Vec<_> = fs::read_dir(fixtures())
+        .expect("the fixtures")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.to_string_lossy().contains(".summary"))
+        .filter(|path| path.extension().is_some_and(|ext| ext == "json"))
+        .collect();
+    found.sort();
+    assert!(found.len() >= 20, "only {} fixtures", found.len());
+    found
+}
+
+fn pipeline(options: &[(&str, &str)]) -> Pipeline {
+    let config = Config::read(|name| {
+        let given = options.iter().find(|(key, _)| *key == name);
+        given.map(|(_, value)| value.to_string())
+    });
+    Pipeline::new(&config.expect("valid options"))
+}
+
+fn records(pipeline: &mut Pipeline, body: &[u8]) -> Vec<Value> {
+    let batch = pipeline.run(body, Vec::new()).expect("a summary");
+    let events = events::decode(&batch.bytes);
+    assert_eq!(events.len(), batch.records);
+    for (time, record) in &events {
+        let millis = time.0 as u64 * 1000 + time.1 as u64 / 1_000_000;
+        assert_eq!(record["timestamp"], millis, "event time and timestamp");
+    }
+    events.into_iter().map(|(_, record)| record).collect()
+}
+
+#[test]
+fn log_generators_of_the_default_namespace() {
+    let options = [
+        ("namespace", "default"),
+        ("pod_prefix", "log-generator"),
+        ("region", "eu-1"),
+    ];
+    for path in summaries() {
+        let body = fs::read(&path).expect("a fixture");
+        let got = records(&mut pipeline(&options), &body);
+        let expected = path.with_extension("records");
+        let text: String = got.iter().map(|record| format!("{record}\n")).collect();
+        if std::env::var_os("GOLDEN").is_some() {
+            fs::write(&expected, &text).expect("writable fixtures");
+        }
+        let want = fs::read_to_string(&expected).unwrap_or_default();
+        assert_eq!(text, want, "{}", expected.display());
+    }
+}
+
+/// The mapping of the documentation, written a second time over plain JSON.
+fn expected(reply: &Value, pod: &Value, container: &Value) -> Option<Value> {
+    let number = |value: &Value| value.as_u64();
+    let nano_cores = number(&container["cpu"]["usageNanoCores"]).filter(|n| *n > 0)?;
+    let time = [&container["cpu"]["time"], &container["memory"]["time"]]
+        .into_iter()
+        .find_map(Value::as_str)?;
+    let at = time::OffsetDateTime::parse(time, &time::format_description::well_known::Rfc3339)
+        .expect("a time");
+    let node = &reply["node"]["nodeName"];
+    let mut record = json!({
+        "timestamp": (at.unix_timestamp_nanos() / 1_000_000) as u64,
+        "timestamp_iso": time,
+        "service": container["name"],
+        "podName": pod["podRef"]["name"],
+        "namespace": pod["podRef"]["namespace"],
+        "podUid": pod["podRef"]["uid"],
+        "containerName": container["name"],
+        "nodeName": node,
+        "cpu": nano_cores as f64 / 1e7,
+        "cpu_cores": nano_cores as f64 / 1e9,
+        "metadata": {"node": node, "namespace": pod["podRef"]["namespace"]},
+    });
+    let disk = number(&container["rootfs"]["usedBytes"])
+        .or_else(|| number(&container["logs"]["usedBytes"]));
+    for (mib, name, bytes) in [
+        (
+            "memory",
+            "memory_bytes",
+            number(&container["memory"]["workingSetBytes"]),
+        ),
+        ("disk", "disk_bytes", disk),
+    ] {
+        if let Some(bytes) = bytes {
+            record[mib] = json!(bytes as f64 / 1_048_576.0);
+            record[name] = json!(bytes);
+        }
+    }
+    for (name, counter) in [("network_in", "rxBytes"), ("network_out", "txBytes")] {
+        let network = &pod["network"];
+        let interfaces = network["interfaces"].as_array();
+        let sum = || {
+            let all: Vec<u64> = interfaces?
+                .iter()
+                .filter_map(|i| number(&i[counter]))
+                .collect();
+            (!all.is_empty()).then(|| all.iter().sum())
+        };
+        if let Some(bytes) = number(&network[counter]).or_else(sum) {
+            record[name] = json!(bytes);
+        }
+    }
+    Some(record)
+}
+
+#[test]
+fn every_field_of_every_container_is_what_the_reply_says() {
+    let mut compared = 0;
+    for path in summaries() {
+        let body = fs::read(&path).expect("a fixture");
+        let reply: Value = serde_json::from_slice(&body).expect("json");
+        let mut want: Vec<Value> = Vec::new();
+        for pod in reply["pods"].as_array().into_iter().flatten() {
+            for container in pod["containers"].as_array().into_iter().flatten() {
+                want.extend(expected(&reply, pod, container));
+            }
+        }
+        let key = |record: &Value| format!("{}{}", record["podUid"], record["containerName"]);
+        let mut got = records(&mut pipeline(&[]), &body);
+        got.sort_by_key(key);
+        want.sort_by_key(key);
+        assert_eq!(got, want, "{}", path.display());
+        compared += got.len();
+    }
+    assert!(compared > 100, "only {compared} records compared");
+}
+
+#[test]
+fn a_restart_of_a_container_gives_no_rate_over_it() {
+    let read = |name: &str| fs::read(fixtures().join(name)).expect("a fixture");
+    let mut pipeline = pipeline(&[("pod_prefix", "log-generator-b"), ("cpu_source", "counter")]);
+    let steps = [
+        ("03a-before-restart-of-log-generator-b.summary.json", 0),
+        ("03b-during-restart-pod-absent.summary.json", 0),
+        ("03c-just-after-restart.summary.json", 0),
+        ("03d-after-restart-settled.summary.json", 1),
+    ];
+    for (name, want) in steps {
+        assert_eq!(
+            records(&mut pipeline, &read(name)).len(),
+            want,
+            "counter rates after {name}"
+        );
+    }
+}
+
+/// Same name, new uid, no window of the kubelet's yet: its counter has nothing
+/// to be compared with, and a 0 would be made up.
+#[test]
+fn a_pod_made_anew_under_its_name_is_another_pod() {
+    let read = |name: &str| fs::read(fixtures().join(name)).expect("a fixture");
+    let mut pipeline = pipeline(&[("pod_prefix", "log-generator-b")]);
+    let before = read("03d-after-restart-settled.summary.json");
+    assert_eq!(records(&mut pipeline, &before).len(), 1);
+    let after = read("05c-pod-manifest-changed-new-uid.summary.json");
+    assert_eq!(records(&mut pipeline, &after), [] as [Value; 0]);
+}
