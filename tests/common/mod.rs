@@ -1,3 +1,5 @@
-//! What several suites share.
+//! What several suites share. No suite uses all of it.
+#![allow(dead_code)]
 
 pub mod events;
+pub mod run;

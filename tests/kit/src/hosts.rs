@@ -85,12 +85,12 @@ pub fn real() -> Result<Vec<Host>> {
     found.iter().map(|path| Host::fluent_bit(path)).collect()
 }
 
-/// The embedded host, from `EMBEDDED_HOST` or this workspace's release build.
+/// The embedded host, from `EMBEDDED_HOST` or as `make tools` built it.
 pub fn embedded() -> Result<Host> {
-    let path = from_env_or_build("EMBEDDED_HOST", "embedded-host");
+    let path = from_env_or_build("EMBEDDED_HOST", "target/debug/embedded-host");
     if !is_executable(&path) {
         return Err(Error::new(format!(
-            "no embedded host at {}: run `make build` first, or set EMBEDDED_HOST",
+            "no embedded host at {}: run `make tools` first, or set EMBEDDED_HOST",
             path.display()
         )));
     }
@@ -102,14 +102,14 @@ pub fn embedded() -> Result<Host> {
     })
 }
 
-/// The plugin to load, from `KUBELETSTATS_SO` or this workspace's release build.
+/// The plugin to load, from `KUBELETSTATS_SO` or as `make build` built it.
 pub fn plugin_path() -> PathBuf {
-    from_env_or_build("KUBELETSTATS_SO", "flb-in_kubeletstats.so")
+    from_env_or_build("KUBELETSTATS_SO", "target/release/flb-in_kubeletstats.so")
 }
 
-/// The simulated kubelet's program, from `SIM_KUBELET` or this workspace's release build.
+/// The simulated kubelet's program, from `SIM_KUBELET` or as `make tools` built it.
 pub fn sim_kubelet_path() -> PathBuf {
-    from_env_or_build("SIM_KUBELET", "sim-kubelet")
+    from_env_or_build("SIM_KUBELET", "target/debug/sim-kubelet")
 }
 
 /// The root of this workspace.
@@ -118,14 +118,9 @@ pub fn workspace_root() -> PathBuf {
     root.canonicalize().unwrap_or(root)
 }
 
-/// A file of the release build.
-pub fn release_file(name: &str) -> PathBuf {
-    workspace_root().join("target/release").join(name)
-}
-
-fn from_env_or_build(variable: &str, name: &str) -> PathBuf {
+fn from_env_or_build(variable: &str, built: &str) -> PathBuf {
     let named = env::var_os(variable).filter(|path| !path.is_empty());
-    named.map_or_else(|| release_file(name), PathBuf::from)
+    named.map_or_else(|| workspace_root().join(built), PathBuf::from)
 }
 
 fn candidates(

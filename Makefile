@@ -1,0 +1,69 @@
+# `make help` lists the targets.
+
+PLUGIN := target/release/flb-in_kubeletstats.so
+CARGO  ?= cargo
+SUDO   := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+# What the build needs besides Rust: a C compiler and make, and libclang for bindgen.
+DEBIAN_PACKAGES := build-essential libclang-dev
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: deps
+deps: ## install what the build needs besides Rust (Debian, Ubuntu)
+	@if ! command -v dpkg >/dev/null; then \
+		echo "not Debian or Ubuntu: a C compiler, make and libclang are needed"; \
+	elif ! dpkg -s $(DEBIAN_PACKAGES) >/dev/null 2>&1; then \
+		$(SUDO) apt-get update -q && \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $(DEBIAN_PACKAGES); \
+	fi
+
+.PHONY: build
+build: deps ## build the plugin: target/release/flb-in_kubeletstats.so
+	$(CARGO) build --locked --release --lib
+	cp target/release/libflb_in_kubeletstats.so $(PLUGIN)
+
+.PHONY: tools
+tools: deps ## build the simulated kubelet, the embedded host and the demo
+	$(CARGO) build --locked -p sim-kubelet -p embedded-host -p testkit
+
+.PHONY: demo
+demo: build tools ## kubelet, Fluent Bit and Kafka in one run, with the records on screen
+	@$(CARGO) run -q --locked -p testkit --bin demo
+
+.PHONY: lint
+lint: deps ## formatting and lints
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+.PHONY: test
+test: lint build tools ## lints and all tests, end to end on every Fluent Bit found
+	$(CARGO) test --locked --workspace; status=$$?; $(MAKE) -s kafka-stop; exit $$status
+
+.PHONY: bench
+bench: deps ## cost of a scrape beside its budgets
+	$(CARGO) bench --locked --bench pipeline
+
+.PHONY: golden
+golden: deps ## write the expected records of tests/fixtures anew
+	GOLDEN=rewrite $(CARGO) test --locked --test golden
+
+.PHONY: kafka
+kafka: tools ## start Apache Kafka on loopback (needs Java 17 and Maven)
+	@$(CARGO) run -q --locked -p testkit --bin kafka -- start
+
+.PHONY: kafka-stop
+kafka-stop: tools ## stop it
+	@$(CARGO) run -q --locked -p testkit --bin kafka -- stop
+
+.PHONY: image
+image: ## build the container image
+	docker build -t fluent-bit-kubeletstats .
+
+.PHONY: clean
+clean: ## remove all that was built
+	$(CARGO) clean

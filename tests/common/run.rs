@@ -1,0 +1,125 @@
+//! One run of a host with the plugin, and what an operator sees of it.
+
+use std::{ffi::OsString, process::Command, time::Duration};
+
+use serde_json::Value;
+use sim_kubelet::SimKubelet;
+use testkit::{Child, Host, Stream, hosts, metric_line::Metric};
+
+/// For anything that has to happen at all.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// The hosts to test on; says which.
+pub fn each_host(test: impl Fn(&Host)) {
+    for host in hosts::all().expect("hosts that run") {
+        println!("on {}", host.describe());
+        test(&host);
+    }
+}
+
+/// A host's command line, up to its outputs.
+#[derive(Debug)]
+pub struct Line(Vec<OsString>);
+
+impl Line {
+    /// `-e` the plugin, and a flush interval fit for a test.
+    pub fn new() -> Self {
+        let mut line = Self(Vec::new());
+        line.0.extend(["-e".into(), hosts::plugin_path().into()]);
+        line.args(["-f", "0.2"])
+    }
+
+    pub fn args<S: Into<OsString>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.0.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// An input with these options.
+    pub fn input(self, options: &[(&str, &str)]) -> Self {
+        self.args(["-i", "kubeletstats"]).options(options)
+    }
+
+    /// An input that scrapes this kubelet often.
+    pub fn scraping(self, kubelet: &SimKubelet, options: &[(&str, &str)]) -> Self {
+        let (url, ca, token) = (kubelet.url(), kubelet.ca_file(), kubelet.token_file());
+        let usual = [
+            ("kubelet_url", url.as_str()),
+            ("kube_ca_file", ca.to_str().expect("utf-8")),
+            ("kube_token_file", token.to_str().expect("utf-8")),
+            ("interval", "200ms"),
+        ];
+        let given = |name: &str| options.iter().any(|(key, _)| *key == name);
+        let usual: Vec<_> = usual.into_iter().filter(|(name, _)| !given(name)).collect();
+        self.input(&usual).options(options)
+    }
+
+    pub fn options(self, options: &[(&str, &str)]) -> Self {
+        let pairs = options
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"));
+        self.args(pairs.flat_map(|pair| ["-p".to_owned(), pair]))
+    }
+
+    pub fn to_stdout(self) -> Self {
+        self.args(["-o", "stdout", "-m", "*", "-p", "format=json_lines"])
+            .args(["-p", "json_date_key=false"])
+    }
+
+    pub fn command(self, host: &Host) -> Command {
+        host.command(self.0)
+    }
+
+    pub fn start(self, host: &Host) -> Child {
+        Child::spawn(self.command(host)).expect("the host starts")
+    }
+}
+
+/// The next record on stdout that `wanted` accepts.
+pub fn wait_for_record(child: &Child, wanted: impl Fn(&Value) -> bool) -> Value {
+    let parse = |line: &str| serde_json::from_str::<Value>(line).ok();
+    let line = child
+        .wait_for_line(
+            Stream::Stdout,
+            |line| line.starts_with('{') && parse(line).is_some_and(|record| wanted(&record)),
+            DEADLINE,
+        )
+        .unwrap_or_else(|error| panic!("{error}"));
+    parse(&line).expect("it was json before")
+}
+
+/// Every record on stdout so far, checked as a consumer of the old stack would.
+pub fn records(child: &Child) -> Vec<Value> {
+    let lines = child.lines(Stream::Stdout);
+    let records = lines.iter().filter(|line| line.starts_with('{'));
+    records
+        .map(|line| {
+            Metric::from_json(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+            serde_json::from_str(line).expect("json")
+        })
+        .collect()
+}
+
+/// The plugin's own lines of the log, without date and level.
+pub fn plugin_lines(child: &Child) -> Vec<String> {
+    let mark = "[input:kubeletstats:kubeletstats.0] ";
+    let lines = child.lines(Stream::Stderr);
+    let marked = lines.iter().filter_map(|line| line.split_once(mark));
+    let by_host = |text: &str| text == "initializing" || text.starts_with("storage_strategy=");
+    let own = marked.filter(|(_, text)| !by_host(text));
+    own.map(|(_, text)| text.to_owned()).collect()
+}
+
+/// Waits until the plugin has said this.
+pub fn wait_for_log(child: &Child, text: &str) {
+    child
+        .wait_for_line(Stream::Stderr, |line| line.contains(text), DEADLINE)
+        .unwrap_or_else(|error| panic!("{error}"));
+}
+
+/// SIGTERM has to end it with 0, and without the grace of a stuck input.
+pub fn stop(mut child: Child) -> Child {
+    let ended = child.terminate(DEADLINE);
+    assert!(!ended.killed, "killed: {}", child.tail());
+    assert!(ended.status.success(), "{}: {}", ended.status, child.tail());
+    child
+}
