@@ -43,6 +43,35 @@ pub enum Reason {
     Panic,
 }
 
+impl Reason {
+    /// As the plugin's own record writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Reason::Option => "option",
+            Reason::File => "file",
+            Reason::Resolve => "resolve",
+            Reason::Refused => "refused",
+            Reason::Timeout => "timeout",
+            Reason::ClosedEarly => "closed_early",
+            Reason::Connection => "connection",
+            Reason::TlsUnknownIssuer => "tls_unknown_issuer",
+            Reason::TlsWrongName => "tls_wrong_name",
+            Reason::TlsExpired => "tls_expired",
+            Reason::Tls => "tls",
+            Reason::Unauthorized => "unauthorized",
+            Reason::Forbidden => "forbidden",
+            Reason::Status => "status",
+            Reason::Http => "http",
+            Reason::NotSummary => "not_summary",
+            Reason::TooLarge => "too_large",
+            Reason::CutShort => "cut_short",
+            Reason::Stopped => "stopped",
+            Reason::Host => "host",
+            Reason::Panic => "panic",
+        }
+    }
+}
+
 /// What a scrape was doing when its time ran out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
@@ -304,17 +333,13 @@ impl Error {
         Self::new(Reason::Host, message).because(source)
     }
 
-    /// A panic inside the plugin: `place` is where it was caught.
-    pub fn panic(place: &str, payload: &(dyn std::any::Any + Send)) -> Self {
-        let said = payload
-            .downcast_ref::<&str>()
-            .copied()
-            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-            .unwrap_or("no message");
+    /// A panic inside the plugin: `place` is where it was caught, `origin` where
+    /// it began.
+    pub fn panic(place: &str, said: &str, origin: &str) -> Self {
         let said = printable(said, 300);
         Self::new(
             Reason::Panic,
-            format!("internal error in {place}: {said}: please report it"),
+            format!("internal error in {place}: {said} ({origin}): please report it"),
         )
     }
 }

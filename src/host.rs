@@ -241,6 +241,7 @@ pub struct Instance {
     host: &'static Host,
     ins: *mut HostInstance,
     config: *mut HostConfig,
+    name: String,
     /// `[input:kubeletstats:kubeletstats.0]`, as the host's own plugins write.
     prefix: String,
 }
@@ -270,7 +271,13 @@ impl Instance {
             ins,
             config,
             prefix: format!("[input:{}:{name}]", registration::NAME),
+            name,
         }
+    }
+
+    /// As the host calls it: the alias, or `kubeletstats.0`.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The user's text for an option.
@@ -331,14 +338,23 @@ impl Instance {
     /// Hands events to the pipeline; `false` when the host does not take them,
     /// as while the input is paused.
     pub fn append(&self, events: &[u8]) -> bool {
+        self.append_tagged("", events)
+    }
+
+    /// The same under a tag other than the input's own.
+    pub fn append_tagged(&self, tag: &str, events: &[u8]) -> bool {
         let (ins, buf, size) = (self.ins, events.as_ptr().cast(), events.len());
+        let (tag, tag_len) = match tag {
+            "" => (ptr::null(), 0),
+            tag => (tag.as_ptr().cast(), tag.len()),
+        };
         let result = if let Some(append) = self.host.log_append {
-            // SAFETY: the host copies the bytes during the call; a NULL tag
+            // SAFETY: the host copies tag and bytes during the call; a NULL tag
             // stands for the instance's own.
-            unsafe { append(ins, ptr::null(), 0, buf, size) }
+            unsafe { append(ins, tag, tag_len, buf, size) }
         } else if let Some(append) = self.host.chunk_append_raw {
             // SAFETY: as above.
-            unsafe { append(ins, ptr::null(), 0, buf, size) }
+            unsafe { append(ins, tag, tag_len, buf, size) }
         } else {
             -1
         };
@@ -359,6 +375,13 @@ impl Instance {
             self.host.print(level, &format!("{} {text}", self.prefix));
         }
     }
+}
+
+/// For the line that says why init failed: the host ends right after it, at times
+/// before its logger thread has printed what was logged. Nothing else runs then
+/// that could be held up.
+pub fn let_the_logger_print() {
+    std::thread::sleep(Duration::from_millis(50));
 }
 
 fn collector(id: Option<c_int>, kind: &str) -> Result<Collector> {

@@ -8,6 +8,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod counters;
 pub mod error;
 #[allow(unsafe_code)]
 pub mod ffi;
@@ -15,7 +16,9 @@ pub mod health;
 #[allow(unsafe_code)]
 pub mod host;
 pub mod kubelet;
+pub mod msgpack;
 pub mod options;
+pub mod panics;
 pub mod pipeline;
 #[allow(unsafe_code)]
 pub mod plugin;

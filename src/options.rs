@@ -145,6 +145,12 @@ pub const OPTIONS: &[OptionSpec] = &[
         Some("auto"),
         "auto: from the counter, else the instantaneous value; or only 'counter' or 'instant'.",
     ),
+    option(
+        "stats_tag",
+        Kind::Text,
+        None,
+        "Tag for a record per scrape about the plugin itself; none when not set.",
+    ),
 ];
 
 /// Where a record's CPU value comes from.
@@ -207,6 +213,8 @@ pub struct Config {
     pub node_name: Option<String>,
     pub repeat_samples: bool,
     pub cpu_source: CpuSource,
+    /// Not set: no record about the plugin itself.
+    pub stats_tag: Option<String>,
 }
 
 impl Config {
@@ -249,6 +257,7 @@ impl Config {
             node_name: given("node_name"),
             repeat_samples: boolean("repeat_samples", text("repeat_samples"))?,
             cpu_source: cpu_source("cpu_source", &text("cpu_source").unwrap_or_default())?,
+            stats_tag: given("stats_tag"),
         })
     }
 }

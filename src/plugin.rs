@@ -3,22 +3,25 @@
 use std::{
     cell::UnsafeCell,
     ffi::{c_int, c_void},
-    panic::{self, AssertUnwindSafe},
     ptr,
-    time::Instant,
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use crate::{
+    counters::Counters,
     error::{Error, Result},
     health::Health,
     host::{
-        Collector, Host, HostConfig, HostInstance, Instance, Level, linked_statically,
+        Collector, Host, HostConfig, HostInstance, Instance, Level, let_the_logger_print,
+        linked_statically,
         registration::{self, Callbacks},
         without_signals,
     },
     options::Config,
+    panics,
     pipeline::Batch,
     scraper::Scraper,
+    summary,
 };
 
 const OK: c_int = 0;
@@ -31,6 +34,8 @@ struct Plugin {
     scraper: Scraper,
     collectors: Vec<Collector>,
     health: Health,
+    counters: Counters,
+    stats_tag: Option<String>,
     /// A batch the host did not take, kept until it does.
     held: Option<Batch>,
     /// The host is told of a held batch once.
@@ -53,6 +58,8 @@ impl Plugin {
             scraper,
             collectors: Vec::new(),
             health: Health::default(),
+            counters: Counters::default(),
+            stats_tag: config.stats_tag.clone(),
             held: None,
             held_logged: false,
         });
@@ -79,6 +86,7 @@ impl Plugin {
     /// The timer: time for a scrape.
     fn tick(&mut self) {
         if self.deliver_held() && !self.scraper.scrape() {
+            self.counters.overran();
             let line = "the last scrape is still on its way: this one is left out";
             self.instance.log(Level::Debug, line);
         }
@@ -88,6 +96,7 @@ impl Plugin {
     fn pick_up(&mut self) {
         while let Some(outcome) = self.scraper.outcome() {
             let now = Instant::now();
+            self.counters.scraped(outcome.took);
             match outcome.result {
                 Ok(batch) => {
                     if let Some(line) = self.health.succeeded(now) {
@@ -103,10 +112,22 @@ impl Plugin {
                 }
                 Err(error) => self.report(now, &error),
             }
+            self.append_stats();
+        }
+    }
+
+    fn append_stats(&self) {
+        let Some(tag) = &self.stats_tag else { return };
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+        if let Some(now) = since_epoch.ok().and_then(summary::Instant::since_epoch) {
+            // The next one says what this one would have said.
+            let event = self.counters.event(self.instance.name(), now);
+            self.instance.append_tagged(tag, &event);
         }
     }
 
     fn report(&mut self, now: Instant, error: &Error) {
+        self.counters.failed(error.reason());
         if let Some(line) = self.health.failed(now, error) {
             self.instance.log(Level::Error, &line);
         }
@@ -114,6 +135,7 @@ impl Plugin {
 
     fn deliver(&mut self, batch: Batch) {
         if batch.records == 0 || self.instance.append(&batch.bytes) {
+            self.counters.appended(batch.records, batch.bytes.len());
             self.held_logged = false;
             self.scraper.recycle(batch.bytes);
             return;
@@ -161,10 +183,10 @@ unsafe fn boundary(context: *mut c_void, place: &str, callback: impl FnOnce(&mut
     let Some(plugin) = (unsafe { context.cast::<Plugin>().as_mut() }) else {
         return FAILED;
     };
-    match panic::catch_unwind(AssertUnwindSafe(|| callback(plugin))) {
+    match panics::caught(place, || callback(plugin)) {
         Ok(()) => OK,
-        Err(payload) => {
-            plugin.report(Instant::now(), &Error::panic(place, payload.as_ref()));
+        Err(panic) => {
+            plugin.report(Instant::now(), &panic);
             FAILED
         }
     }
@@ -189,6 +211,7 @@ fn init(ins: *mut HostInstance, config: *mut HostConfig) -> c_int {
         }
         Err((instance, error)) => {
             instance.log(Level::Error, &error.to_string());
+            let_the_logger_print();
             FAILED
         }
     }
@@ -199,8 +222,7 @@ unsafe extern "C" fn cb_init(
     config: *mut HostConfig,
     _: *mut c_void,
 ) -> c_int {
-    panic::catch_unwind(|| init(ins, config)).unwrap_or_else(|payload| {
-        let error = Error::panic("init", payload.as_ref());
+    panics::caught("init", || init(ins, config)).unwrap_or_else(|error| {
         Host::get().print(
             Level::Error,
             &format!("[input:{}] {error}", registration::NAME),
@@ -243,9 +265,15 @@ unsafe extern "C" fn cb_exit(context: *mut c_void, _: *mut HostConfig) -> c_int 
     }
     // SAFETY: made by `init`, given back once, and used by no callback after.
     let plugin = unsafe { Box::from_raw(context.cast::<Plugin>()) };
-    match panic::catch_unwind(AssertUnwindSafe(|| drop(plugin))) {
+    match panics::caught("exit", || drop(plugin)) {
         Ok(()) => OK,
-        Err(_) => FAILED,
+        Err(error) => {
+            Host::get().print(
+                Level::Error,
+                &format!("[input:{}] {error}", registration::NAME),
+            );
+            FAILED
+        }
     }
 }
 
@@ -255,7 +283,8 @@ extern "C" fn lay_out() {
     if linked_statically() {
         return;
     }
-    let laid_out = panic::catch_unwind(|| {
+    panics::install_hook();
+    let laid_out = panics::caught("load", || {
         let host = Host::get();
         if let Err(error) = host.check() {
             // The object is still laid out: a host that goes on to use the

@@ -7,7 +7,6 @@ use std::{
         fd::{AsRawFd, RawFd},
         unix::net::UnixStream,
     },
-    panic::{self, AssertUnwindSafe},
     sync::mpsc::{self, RecvTimeoutError},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -20,6 +19,7 @@ use crate::{
         wait::{self, Stop, StopSignal},
     },
     options::Config,
+    panics,
     pipeline::{Batch, Pipeline},
 };
 
@@ -147,10 +147,10 @@ impl Thread {
     fn run(mut self, asked: mpsc::Receiver<Vec<u8>>) {
         while let Ok(memory) = asked.recv() {
             let began = Instant::now();
-            let scrape = AssertUnwindSafe(|| self.scrape(memory));
-            let result = panic::catch_unwind(scrape).unwrap_or_else(|payload| {
+            let result = panics::caught("the worker", || self.scrape(memory));
+            let result = result.unwrap_or_else(|panic| {
                 self.worker = None;
-                Err(Error::panic("the worker", payload.as_ref()))
+                Err(panic)
             });
             let took = began.elapsed();
             if self.answer.send(Outcome { result, took }).is_err() || self.wake().is_err() {

@@ -5,7 +5,7 @@
 //! Every number is optional, as in the kubelet's own types: one that is left
 //! out, negative or not a whole number that fits 64 bits is `None` here, never 0.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use serde::{
     Deserialize, Deserializer,
@@ -31,6 +31,14 @@ impl Instant {
 
     pub fn as_millis(self) -> u64 {
         self.as_nanos() / 1_000_000
+    }
+
+    /// Seconds and nanoseconds since the epoch, as a clock gives them.
+    pub fn since_epoch(elapsed: Duration) -> Option<Self> {
+        Some(Self {
+            seconds: u32::try_from(elapsed.as_secs()).ok()?,
+            nanos: elapsed.subsec_nanos(),
+        })
     }
 
     /// RFC 3339; `None` for what no msgpack event time can hold either.
@@ -227,6 +235,18 @@ struct PodRef<'a> {
     uid: Cow<'a, str>,
 }
 
+/// The longest name of an object in Kubernetes, in bytes.
+const LONGEST_NAME: usize = 253;
+
+impl PodRef<'_> {
+    /// What Kubernetes would not have let be created is not passed on.
+    fn is_plausible(&self) -> bool {
+        [&self.name, &self.namespace, &self.uid]
+            .iter()
+            .all(|text| text.len() <= LONGEST_NAME)
+    }
+}
+
 impl<'de> DeserializeSeed<'de> for PodSeed<'_> {
     type Value = Option<Pod<'de>>;
 
@@ -253,7 +273,10 @@ impl<'de> Visitor<'de> for PodSeed<'_> {
             match (key, wanted) {
                 (PodKey::PodRef, _) => {
                     let reference: PodRef = map.next_value()?;
-                    wanted = Some(self.0.wants(&reference.namespace, &reference.name));
+                    wanted = Some(
+                        reference.is_plausible()
+                            && self.0.wants(&reference.namespace, &reference.name),
+                    );
                     pod.name = reference.name;
                     pod.namespace = reference.namespace;
                     pod.uid = reference.uid;

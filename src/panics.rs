@@ -1,0 +1,74 @@
+//! Panics become errors: the only `catch_unwind` of the crate, and the one line
+//! an operator reads of it. With the feature `panic-injection` a test can cause
+//! one.
+
+use std::{
+    cell::Cell,
+    panic::{self, AssertUnwindSafe},
+};
+
+use crate::error::{Error, Result};
+
+thread_local! {
+    /// Where this thread's last panic began.
+    static ORIGIN: Cell<Option<String>> = const { Cell::new(None) };
+}
+
+/// Keeps panics off stderr, which is the host's log. The hook is that of this
+/// object's own copy of the standard library: no one else's panics pass here.
+pub fn install_hook() {
+    panic::set_hook(Box::new(|info| {
+        ORIGIN.set(info.location().map(ToString::to_string));
+    }));
+}
+
+/// Runs `work`; a panic inside comes out as an error that names `place`.
+///
+/// What `work` has changed may be half done then: the caller decides what of it
+/// can be used again.
+pub fn caught<T>(place: &str, work: impl FnOnce() -> T) -> Result<T> {
+    let work = || {
+        inject(place);
+        work()
+    };
+    panic::catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
+        let said = payload
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("no message");
+        let origin = ORIGIN.take().unwrap_or_default();
+        Error::panic(place, said, &origin)
+    })
+}
+
+#[cfg(not(feature = "panic-injection"))]
+fn inject(_: &str) {}
+
+/// Panics once in each process, at the place that `KUBELETSTATS_PANIC` names.
+#[cfg(feature = "panic-injection")]
+fn inject(place: &str) {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    static DONE: AtomicBool = AtomicBool::new(false);
+    let wanted = std::env::var("KUBELETSTATS_PANIC").is_ok_and(|wanted| wanted == place);
+    if wanted && !DONE.swap(true, Ordering::Relaxed) {
+        panic!("injected into {place}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_one_line() {
+        let error = caught("the worker", || panic!("half\nway")).expect_err("a panic");
+        let text = error.to_string();
+        assert!(
+            text.starts_with("internal error in the worker: half?way"),
+            "{text}"
+        );
+        assert!(text.ends_with(": please report it"), "{text}");
+        assert_eq!(caught("the worker", || 7).expect("no panic"), 7);
+    }
+}
