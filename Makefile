@@ -28,8 +28,10 @@ build: deps ## build the plugin: target/release/flb-in_kubeletstats.so
 	cp target/release/libflb_in_kubeletstats.so $(PLUGIN)
 
 .PHONY: tools
-tools: deps ## build the simulated kubelet, the embedded host and the demo
+tools: deps ## build what tests and the demo run beside the plugin
 	$(CARGO) build --locked -p sim-kubelet -p embedded-host -p testkit
+	$(CARGO) build --locked --lib --features panic-injection --target-dir target/panic
+	cp target/panic/debug/libflb_in_kubeletstats.so target/panic/flb-in_kubeletstats.so
 
 .PHONY: demo
 demo: build tools ## kubelet, Fluent Bit and Kafka in one run, with the records on screen

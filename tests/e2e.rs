@@ -34,7 +34,7 @@ fn records_arrive_on_stdout_and_sigterm_ends_it() {
         let kubelet = start(kubelet());
         let child = Line::new()
             .scraping(&kubelet, &LOG_GENERATORS)
-            .to_stdout()
+            .printing()
             .start(host);
         let of = |pod: &'static str| move |record: &Value| record["podName"] == pod;
         wait_for_record(&child, of("log-generator-a-vm"));
@@ -100,7 +100,7 @@ fn refused(mut child: Child) -> Child {
 #[test]
 fn an_unknown_option_is_refused_by_the_host() {
     each_host(|host| {
-        let child = Line::new().input(&[("bogus", "1")]).to_stdout().start(host);
+        let child = Line::new().input(&[("bogus", "1")]).printing().start(host);
         let child = refused(child);
         let text = child.lines(Stream::Any).join("\n");
         assert!(
@@ -163,7 +163,7 @@ fn a_bad_value_stops_the_start_with_one_line() {
     ];
     each_host(|host| {
         for (options, line) in &cases {
-            let child = Line::new().input(options).to_stdout().start(host);
+            let child = Line::new().input(options).printing().start(host);
             assert_eq!(plugin_lines(&refused(child)), [line.as_str()]);
         }
     });
@@ -212,7 +212,7 @@ fn a_failing_scrape_is_one_line_and_recovery_another() {
             let before = kubelet.connections() + kubelet.requests();
             let child = Line::new()
                 .scraping(&kubelet, &LOG_GENERATORS)
-                .to_stdout()
+                .printing()
                 .start(host);
             wait_for_log(&child, &line);
             // More failures of the same kind say nothing more.
@@ -236,7 +236,7 @@ fn a_refused_connection_is_one_line() {
     each_host(|host| {
         let child = Line::new()
             .input(&[("kubelet_url", "http://127.0.0.1:1"), ("interval", "100ms")])
-            .to_stdout()
+            .printing()
             .start(host);
         let line = "connection refused by 127.0.0.1:1 for http://127.0.0.1:1/stats/summary: \
                     check kubelet_url and that the kubelet is running";
@@ -256,7 +256,7 @@ fn the_log_obeys_the_hosts_level() {
         let kubelet = start(kubelet());
         let quiet = Line::new()
             .scraping(&kubelet, &[("log_level", "error")])
-            .to_stdout()
+            .printing()
             .start(host);
         wait_for_record(&quiet, |_| true);
         // Releases before 3.2 do not tell plugins the level of an instance.
@@ -265,11 +265,11 @@ fn the_log_obeys_the_hosts_level() {
             assert_eq!(plugin_lines(&stop(quiet)), [] as [String; 0]);
         }
         let quiet = Line::new().args(["-q"]);
-        let quiet = quiet.scraping(&kubelet, &[]).to_stdout().start(host);
+        let quiet = quiet.scraping(&kubelet, &[]).printing().start(host);
         wait_for_record(&quiet, |_| true);
         assert_eq!(plugin_lines(&stop(quiet)), [] as [String; 0]);
         let loud = Line::new().args(["-v"]);
-        let loud = loud.scraping(&kubelet, &[]).to_stdout().start(host);
+        let loud = loud.scraping(&kubelet, &[]).printing().start(host);
         wait_for_log(&loud, " records, ");
         stop(loud);
     });
@@ -278,7 +278,7 @@ fn the_log_obeys_the_hosts_level() {
 #[test]
 fn stops_at_once_while_the_kubelet_hangs() {
     each_host(|host| {
-        let dummy = Line::new().args(["-i", "dummy"]).to_stdout().start(host);
+        let dummy = Line::new().args(["-i", "dummy"]).printing().start(host);
         wait_for_record(&dummy, |_| true);
         let mut dummy = dummy;
         let without = dummy.terminate(DEADLINE).took;
@@ -289,7 +289,7 @@ fn stops_at_once_while_the_kubelet_hangs() {
         ] {
             let kubelet = start(kubelet().fault(fault.clone()));
             let line = Line::new().args(["-i", "dummy"]);
-            let line = line.scraping(&kubelet, &[("timeout", "1h")]).to_stdout();
+            let line = line.scraping(&kubelet, &[("timeout", "1h")]).printing();
             let mut child = line.start(host);
             testkit::wait::until("a hanging request", DEADLINE, || kubelet.connections() > 0)
                 .unwrap_or_else(|error| panic!("{error}: {}", child.tail()));
@@ -318,7 +318,7 @@ fn runs_in_a_thread_of_its_own() {
         options.push(("threaded", "on"));
         let child = Line::new()
             .scraping(&kubelet, &options)
-            .to_stdout()
+            .printing()
             .start(host);
         wait_for_record(&child, |record| record["podName"] == "log-generator-b-vm");
         stop(child);
@@ -338,7 +338,7 @@ fn several_inputs_do_not_know_of_each_other() {
                 &other,
                 &[("pod_prefix", "log-generator-b"), ("service", "two")],
             )
-            .to_stdout()
+            .printing()
             .start(host);
         wait_for_record(&child, |record| record["service"] == "one");
         wait_for_record(&child, |record| record["service"] == "two");
@@ -349,6 +349,75 @@ fn several_inputs_do_not_know_of_each_other() {
             };
             assert_eq!(record["podName"], expected);
         }
+    });
+}
+
+/// Whatever panics inside, the host goes on, one line says so, and the next
+/// scrape works.
+#[test]
+fn a_panic_inside_does_not_take_the_host_down() {
+    each_host(|host| {
+        for place in ["the worker", "the timer", "the collector"] {
+            let kubelet = start(kubelet());
+            let line = Line::panicking().args(["-i", "dummy", "-t", "dummy"]);
+            let line = line.scraping(&kubelet, &LOG_GENERATORS).printing();
+            let mut command = line.command(host);
+            command.env("KUBELETSTATS_PANIC", place);
+            let child = Child::spawn(command).expect("the host starts");
+            let text = format!("internal error in {place}: injected into {place} (src/panics.rs:");
+            wait_for_log(&child, &text);
+            wait_for_record(&child, |record| record["podName"] == "log-generator-b-vm");
+            let said = plugin_lines(&stop(child));
+            let times = said.iter().filter(|line| line.starts_with(&text)).count();
+            assert_eq!(times, 1, "{said:?}");
+        }
+        // At start there is nothing to go on with, at the end nothing to go on to.
+        let line = Line::panicking().input(&[]).printing();
+        let mut command = line.command(host);
+        command.env("KUBELETSTATS_PANIC", "init");
+        let child = refused(Child::spawn(command).expect("the host starts"));
+        let log = child.lines(Stream::Stderr).join("\n");
+        assert_eq!(log.matches("internal error in init").count(), 1, "{log}");
+
+        for place in ["pause", "exit"] {
+            let kubelet = start(kubelet());
+            let line = Line::panicking().scraping(&kubelet, &[]).printing();
+            let mut command = line.command(host);
+            command.env("KUBELETSTATS_PANIC", place);
+            let child = Child::spawn(command).expect("the host starts");
+            wait_for_record(&child, |_| true);
+            let log = stop(child).lines(Stream::Stderr).join("\n");
+            let text = format!("internal error in {place}");
+            assert_eq!(log.matches(&text).count(), 1, "{log}");
+        }
+    });
+}
+
+#[test]
+fn the_plugin_counts_what_it_does() {
+    each_host(|host| {
+        let kubelet = start(kubelet().fault(Fault::EmptyBody));
+        let mut options = LOG_GENERATORS.to_vec();
+        options.push(("stats_tag", "self"));
+        let child = Line::new()
+            .scraping(&kubelet, &options)
+            .args(["-o", "stdout", "-m", "self", "-p", "format=json_lines"])
+            .start(host);
+        wait_for_record(&child, |record| {
+            record["failures_by_reason"]["not_summary"] == 2
+        });
+        kubelet.clear_fault();
+        let record = wait_for_record(&child, |record| record["records"].as_u64() >= Some(2));
+        assert_eq!(record["input"], "kubeletstats.0");
+        assert_eq!(
+            record["failures"],
+            record["failures_by_reason"]["not_summary"]
+        );
+        assert!(record["scrapes"].as_u64() > record["failures"].as_u64());
+        assert!(record["bytes"].as_u64() > Some(100));
+        assert!(record["last_duration_ms"].as_f64() > Some(0.0));
+        let log = stop(child).lines(Stream::Stdout).join("\n");
+        assert!(!log.contains("podName"), "only what was asked for");
     });
 }
 

@@ -1,6 +1,6 @@
 //! One run of a host with the plugin, and what an operator sees of it.
 
-use std::{ffi::OsString, process::Command, time::Duration};
+use std::{ffi::OsString, path::PathBuf, process::Command, time::Duration};
 
 use serde_json::Value;
 use sim_kubelet::SimKubelet;
@@ -24,8 +24,16 @@ pub struct Line(Vec<OsString>);
 impl Line {
     /// `-e` the plugin, and a flush interval fit for a test.
     pub fn new() -> Self {
-        let mut line = Self(Vec::new());
-        line.0.extend(["-e".into(), hosts::plugin_path().into()]);
+        Self::loading(hosts::plugin_path())
+    }
+
+    /// The same with the build that panics where `KUBELETSTATS_PANIC` says.
+    pub fn panicking() -> Self {
+        Self::loading(hosts::workspace_root().join("target/panic/flb-in_kubeletstats.so"))
+    }
+
+    fn loading(plugin: PathBuf) -> Self {
+        let line = Self(vec!["-e".into(), plugin.into()]);
         line.args(["-f", "0.2"])
     }
 
@@ -60,7 +68,7 @@ impl Line {
         self.args(pairs.flat_map(|pair| ["-p".to_owned(), pair]))
     }
 
-    pub fn to_stdout(self) -> Self {
+    pub fn printing(self) -> Self {
         self.args(["-o", "stdout", "-m", "*", "-p", "format=json_lines"])
             .args(["-p", "json_date_key=false"])
     }
@@ -101,9 +109,11 @@ pub fn records(child: &Child) -> Vec<Value> {
 
 /// The plugin's own lines of the log, without date and level.
 pub fn plugin_lines(child: &Child) -> Vec<String> {
-    let mark = "[input:kubeletstats:kubeletstats.0] ";
     let lines = child.lines(Stream::Stderr);
-    let marked = lines.iter().filter_map(|line| line.split_once(mark));
+    let marked = lines.iter().filter_map(|line| {
+        let (_, rest) = line.split_once("[input:kubeletstats:")?;
+        rest.split_once("] ")
+    });
     let by_host = |text: &str| text == "initializing" || text.starts_with("storage_strategy=");
     let own = marked.filter(|(_, text)| !by_host(text));
     own.map(|(_, text)| text.to_owned()).collect()
