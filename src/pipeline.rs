@@ -15,6 +15,9 @@ pub struct Batch {
     /// msgpack, ready to append.
     pub bytes: Vec<u8>,
     pub records: usize,
+    /// Pods in the reply, and how many of them the options want.
+    pub pods_on_node: usize,
+    pub pods_wanted: usize,
 }
 
 #[derive(Debug)]
@@ -50,6 +53,8 @@ impl Pipeline {
         }
         Ok(Batch {
             records: events.count(),
+            pods_on_node: summary.pods_on_node,
+            pods_wanted: summary.pods.len(),
             bytes: events.into_bytes(),
         })
     }

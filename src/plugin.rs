@@ -36,6 +36,8 @@ struct Plugin {
     health: Health,
     counters: Counters,
     stats_tag: Option<String>,
+    /// Whether the last reply held a pod that is wanted.
+    any_wanted: Option<bool>,
     /// A batch the host did not take, kept until it does.
     held: Option<Batch>,
     /// The host is told of a held batch once.
@@ -60,6 +62,7 @@ impl Plugin {
             health: Health::default(),
             counters: Counters::default(),
             stats_tag: config.stats_tag.clone(),
+            any_wanted: None,
             held: None,
             held_logged: false,
         });
@@ -102,6 +105,7 @@ impl Plugin {
                     if let Some(line) = self.health.succeeded(now) {
                         self.instance.log(Level::Info, &line);
                     }
+                    self.note_wanted(&batch);
                     if self.instance.logs(Level::Debug) {
                         let (records, bytes) = (batch.records, batch.bytes.len());
                         let took = outcome.took;
@@ -114,6 +118,25 @@ impl Plugin {
             }
             self.append_stats();
         }
+    }
+
+    /// A choice that matches nothing looks like a plugin that does nothing.
+    fn note_wanted(&mut self, batch: &Batch) {
+        let (wanted, all) = (batch.pods_wanted, batch.pods_on_node);
+        if self.any_wanted.replace(wanted > 0) == Some(wanted > 0) {
+            return;
+        }
+        let (level, line) = match wanted {
+            0 => (
+                Level::Warn,
+                format!("none of the node's {all} pods is wanted: check namespace and pod_prefix"),
+            ),
+            _ => (
+                Level::Info,
+                format!("{wanted} of the node's {all} pods are wanted"),
+            ),
+        };
+        self.instance.log(level, &line);
     }
 
     fn append_stats(&self) {

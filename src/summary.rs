@@ -56,6 +56,8 @@ pub struct Summary<'a> {
     pub node_name: Option<Cow<'a, str>>,
     /// Those the selector wanted, in the order of the reply.
     pub pods: Vec<Pod<'a>>,
+    /// All that the reply holds.
+    pub pods_on_node: usize,
 }
 
 #[derive(Debug, Default)]
@@ -166,7 +168,7 @@ impl<'de> Visitor<'de> for SummaryVisitor<'_> {
                         .filter(|name| !name.is_empty());
                 }
                 SummaryKey::Pods => {
-                    map.next_value_seed(PodsSeed(self.0, &mut summary.pods))?;
+                    map.next_value_seed(PodsSeed(self.0, &mut summary))?;
                     pods_seen = true;
                 }
                 SummaryKey::Other => {
@@ -182,7 +184,7 @@ impl<'de> Visitor<'de> for SummaryVisitor<'_> {
 }
 
 /// The array of pods; `null` is what Go writes for an empty one.
-struct PodsSeed<'s, 'o, 'de>(&'s Selector, &'o mut Vec<Pod<'de>>);
+struct PodsSeed<'s, 'o, 'de>(&'s Selector, &'o mut Summary<'de>);
 
 impl<'de> DeserializeSeed<'de> for PodsSeed<'_, '_, 'de> {
     type Value = ();
@@ -205,7 +207,8 @@ impl<'de> Visitor<'de> for PodsSeed<'_, '_, 'de> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut pods: A) -> Result<(), A::Error> {
         while let Some(pod) = pods.next_element_seed(PodSeed(self.0))? {
-            self.1.extend(pod);
+            self.1.pods_on_node += 1;
+            self.1.pods.extend(pod);
         }
         Ok(())
     }

@@ -67,6 +67,22 @@ fn records_arrive_on_stdout_and_sigterm_ends_it() {
 }
 
 #[test]
+fn a_choice_that_matches_nothing_is_said() {
+    each_host(|host| {
+        let kubelet = start(kubelet());
+        let child = Line::new()
+            .scraping(&kubelet, &[("pod_prefix", "no-such-pod")])
+            .printing()
+            .start(host);
+        let line = "pods is wanted: check namespace and pod_prefix";
+        wait_for_log(&child, line);
+        assert!(kubelet.wait_for_requests(4, DEADLINE));
+        let said = plugin_lines(&stop(child));
+        assert_eq!(said.iter().filter(|said| said.ends_with(line)).count(), 1);
+    });
+}
+
+#[test]
 fn help_shows_every_option() {
     each_host(|host| {
         let line = Line::new().args(["-i", "kubeletstats", "-h"]);
@@ -226,7 +242,8 @@ fn a_failing_scrape_is_one_line_and_recovery_another() {
             wait_for_record(&child, |_| true);
             let said = plugin_lines(&stop(child));
             let errors = said.iter().filter(|said| said.starts_with(&line)).count();
-            assert_eq!((errors, said.len()), (1, 3), "{fault:?}: {said:?}");
+            // What it does, the error, the recovery, what it found.
+            assert_eq!((errors, said.len()), (1, 4), "{fault:?}: {said:?}");
         }
     });
 }
