@@ -336,13 +336,14 @@ impl<'de> Deserialize<'de> for Network {
         }
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
-        struct Wire {
+        struct Wire<'a> {
             #[serde(default, deserialize_with = "whole")]
             rx_bytes: Option<u64>,
             #[serde(default, deserialize_with = "whole")]
             tx_bytes: Option<u64>,
-            #[serde(default)]
-            interfaces: Option<Vec<Interface>>,
+            /// Rarely needed, and the longest part: not decoded until then.
+            #[serde(borrow, default)]
+            interfaces: Option<&'a RawValue>,
         }
 
         /// Of those that report it; `None` where none does, or the sum overflows.
@@ -355,14 +356,16 @@ impl<'de> Deserialize<'de> for Network {
         }
 
         let wire = Wire::deserialize(deserializer)?;
-        let all = wire.interfaces.unwrap_or_default();
+        let (rx_bytes, tx_bytes) = (wire.rx_bytes, wire.tx_bytes);
+        let all: Vec<Interface> = match wire.interfaces {
+            Some(raw) if rx_bytes.is_none() || tx_bytes.is_none() => {
+                reread::<Option<_>, _>(raw.get())?.unwrap_or_default()
+            }
+            _ => Vec::new(),
+        };
         Ok(Self {
-            rx_bytes: wire
-                .rx_bytes
-                .or_else(|| sum(all.iter().map(|interface| interface.rx_bytes))),
-            tx_bytes: wire
-                .tx_bytes
-                .or_else(|| sum(all.iter().map(|interface| interface.tx_bytes))),
+            rx_bytes: rx_bytes.or_else(|| sum(all.iter().map(|interface| interface.rx_bytes))),
+            tx_bytes: tx_bytes.or_else(|| sum(all.iter().map(|interface| interface.tx_bytes))),
         })
     }
 }
