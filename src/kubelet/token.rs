@@ -2,7 +2,9 @@
 
 use std::{fs, io, path::Path};
 
+use bytes::Bytes;
 use ureq::http::HeaderValue;
+use zeroize::Zeroizing;
 
 use crate::{
     error::{Error, Result},
@@ -10,6 +12,7 @@ use crate::{
 };
 
 const OPTION: &str = "kube_token_file";
+const SCHEME: &[u8] = b"Bearer ";
 
 #[derive(Debug)]
 pub struct Token {
@@ -46,23 +49,46 @@ impl Token {
 
     fn header(&self) -> Result<Option<HeaderValue>> {
         let path = self.file.path();
-        let text = match (fs::read_to_string(path), &self.file) {
-            (Ok(text), _) => text,
+        let text = match (fs::read(path), &self.file) {
+            (Ok(text), _) => Zeroizing::new(text),
             (Err(error), FilePath::Default(_)) if error.kind() == io::ErrorKind::NotFound => {
                 return Ok(None);
             }
             (Err(error), _) => return Err(Error::unreadable(OPTION, path, error)),
         };
-        let token = text.trim();
+        let token = text.trim_ascii();
         if token.is_empty() {
             return Err(Error::unusable(OPTION, path, "it is empty"));
         }
-        let not_one = || Error::unusable(OPTION, path, "it does not hold a token");
-        if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(not_one());
+        let header = match token.iter().all(u8::is_ascii_graphic) {
+            true => bearer(token),
+            false => None,
+        };
+        match header {
+            Some(header) => Ok(Some(header)),
+            None => Err(Error::unusable(OPTION, path, "it does not hold a token")),
         }
-        let mut header = HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| not_one())?;
-        header.set_sensitive(true);
-        Ok(Some(header))
+    }
+}
+
+/// The header's value is the one copy of the token, and wiped with its last use.
+fn bearer(token: &[u8]) -> Option<HeaderValue> {
+    let mut value = Zeroizing::new(Vec::with_capacity(SCHEME.len() + token.len()));
+    value.extend_from_slice(SCHEME);
+    value.extend_from_slice(token);
+    let mut header = HeaderValue::from_maybe_shared(Bytes::from_owner(value)).ok()?;
+    header.set_sensitive(true);
+    Some(header)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_does_not_show() {
+        let header = bearer(b"secret").expect("a header");
+        assert_eq!(header.as_bytes(), b"Bearer secret");
+        assert!(!format!("{header:?}").contains("secret"));
     }
 }

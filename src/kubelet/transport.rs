@@ -23,6 +23,7 @@ use ureq::{
         transport::{Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport},
     },
 };
+use zeroize::Zeroize;
 
 use super::{
     tls::{self, Tls},
@@ -331,16 +332,17 @@ impl Transport for Connection {
         amount: usize,
         _: NextTimeout,
     ) -> std::result::Result<(), ureq::Error> {
-        let output = &self.buffers.output()[..amount];
-        match &mut self.session {
+        let output = &mut self.buffers.output()[..amount];
+        let sent = match &mut self.session {
             Some(session) => {
                 let mut stream = Stream::new(session.as_mut(), &mut self.socket);
-                stream.write_all(output)?;
-                stream.flush()?;
+                stream.write_all(output).and_then(|()| stream.flush())
             }
-            None => self.socket.write_all(output)?,
-        }
-        Ok(())
+            None => self.socket.write_all(output),
+        };
+        // It may hold the token.
+        output.zeroize();
+        Ok(sent?)
     }
 
     fn await_input(&mut self, _: NextTimeout) -> std::result::Result<bool, ureq::Error> {
