@@ -1,0 +1,268 @@
+//! One input instance: its options, its collectors, the events it has appended, and
+//! when it is paused. Everything here runs on the host's only thread, and a plugin calls
+//! back from inside its own callbacks: no borrow is held while plugin code runs.
+
+use crate::abi::{Callback, InputPlugin, Opaque, Text};
+use crate::config::Section;
+use crate::dummy;
+use crate::event::{self, Event};
+use anyhow::{Result, bail, ensure};
+use bytesize::ByteSize;
+use log::{LevelFilter, debug, error, info, warn};
+use std::cell::{Cell, RefCell};
+use std::ffi::{CString, c_char, c_int};
+use std::os::fd::RawFd;
+use std::ptr::{null, null_mut};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// Options the host takes for itself, up to a dot: the plugin never sees them.
+const OWN: &str = "tag alias log_level mem_buf_limit routable threaded host port tls net storage";
+
+pub type Collect = Rc<dyn Fn(&Input) -> c_int>;
+
+#[derive(Clone)]
+pub struct Collector {
+    /// None for a timer.
+    pub fd: Option<RawFd>,
+    /// When a timer is due; None while paused.
+    pub next: Option<Instant>,
+    period: Duration,
+    collect: Collect,
+}
+
+pub struct Input {
+    name: String,
+    c_name: CString,
+    pub tag: String,
+    log_level: LevelFilter,
+    context: Cell<Opaque>,
+    pub collectors: RefCell<Vec<Collector>>,
+    events: RefCell<Vec<Event>>,
+    /// None for the host's own input.
+    plugin: Option<InputPlugin>,
+    properties: Vec<(String, CString)>,
+    mem_buf_limit: u64,
+    buffered: Cell<u64>,
+}
+
+impl Input {
+    pub fn new(number: usize, section: &Section, plugins: &[InputPlugin]) -> Result<Input> {
+        let name = format!("{}.{number}", section.name);
+        let name = section.get("alias").unwrap_or(&name);
+        let mut named = plugins.iter().filter(|p| p.name.as_str() == section.name);
+        let plugin = named.next().copied();
+        let limit = section.parse("mem_buf_limit")?;
+        let mut input = Input {
+            name: name.to_owned(),
+            c_name: CString::new(name)?,
+            tag: section.get("tag").unwrap_or(name).to_owned(),
+            log_level: section.parse("log_level")?.unwrap_or(log::max_level()),
+            context: Cell::new(null_mut()),
+            collectors: RefCell::default(),
+            events: RefCell::default(),
+            plugin,
+            properties: Vec::new(),
+            mem_buf_limit: limit.map_or(u64::MAX, |ByteSize(bytes)| bytes),
+            buffered: Cell::new(0),
+        };
+        let known: Vec<_> = match &plugin {
+            Some(plugin) => plugin.options().map(|row| row.name.as_str()).collect(),
+            None if section.name == "dummy" => dummy::OPTIONS.to_vec(),
+            None => bail!("[config] no plugin has the input '{}'", section.name),
+        };
+        for (key, value) in &section.options {
+            let stem = key.split('.').next();
+            if OWN.split(' ').any(|own| Some(own) == stem) {
+                continue;
+            }
+            ensure!(
+                known.iter().any(|known| known.eq_ignore_ascii_case(key)),
+                "[config] {name}: unknown configuration property '{key}', allowed are {known:?}",
+            );
+            let value = CString::new(value.as_str())?;
+            input.properties.push((key.clone(), value));
+        }
+        if plugin.is_none() {
+            let (period, collect) = dummy::collector(section)?;
+            input.add_collector(None, period, collect);
+        }
+        Ok(input)
+    }
+
+    fn call(&self, callback: Callback) -> c_int {
+        // SAFETY: the callback is the plugin's own, and gets the instance it belongs
+        // to and the context it set.
+        unsafe { callback(self, null_mut(), self.context.get()) }
+    }
+
+    /// Lets the plugin start, and starts the collectors it has set.
+    pub fn init(&self) -> Result<()> {
+        let init = self.plugin.and_then(|plugin| plugin.cb_init);
+        if init.is_some_and(|init| self.call(init) != 0) {
+            // It has freed its state, and gets no exit.
+            self.context.set(null_mut());
+            bail!("[engine] failed to initialize input {}", self.name);
+        }
+        self.run_collectors(true);
+        Ok(())
+    }
+
+    pub fn exit(&self) {
+        let context = self.context.replace(null_mut());
+        let exit = self.plugin.and_then(|plugin| plugin.cb_exit);
+        if let Some(exit) = exit.filter(|_| !context.is_null()) {
+            // SAFETY: as in `call`; exit comes once, after every other callback.
+            unsafe { exit(context, null_mut()) };
+        }
+    }
+
+    /// Resumes or pauses the input; a plugin does that with its collectors.
+    pub fn run(&self, running: bool) {
+        let verb = if running { "resume" } else { "pausing" };
+        info!("[input] {verb} {}", self.name);
+        let of = |p: InputPlugin| if running { p.cb_resume } else { p.cb_pause };
+        match self.plugin.and_then(of) {
+            // SAFETY: as in `call`.
+            Some(callback) => unsafe { callback(self.context.get(), null_mut()) },
+            None => self.run_collectors(running),
+        }
+    }
+
+    /// Buffers events until the next flush; -1 while the limit is reached.
+    pub fn append(&self, tag: &str, bytes: &[u8]) -> c_int {
+        let (name, limit) = (&self.name, self.mem_buf_limit);
+        if self.buffered.get() >= limit {
+            debug!("[input] {name} is paused, cannot append records");
+            return -1;
+        }
+        match event::decode(tag, bytes) {
+            Ok(events) => self.events.borrow_mut().extend(events),
+            Err(why) => error!("[input] {name} lost what is no event: {why}"),
+        }
+        let total = self.buffered.get() + bytes.len() as u64;
+        self.buffered.set(total);
+        if total >= limit {
+            warn!("[input] {name} paused (mem buf overlimit: {total} of {limit} bytes)");
+            self.run(false);
+        }
+        0
+    }
+
+    /// Hands over what was appended, which makes room: a paused input goes on.
+    pub fn take_events(&self, stopping: bool) -> Vec<Event> {
+        let events = self.events.take();
+        if self.buffered.replace(0) >= self.mem_buf_limit && !stopping {
+            self.run(true);
+        }
+        events
+    }
+
+    /// Adds a collector for a descriptor or for a period, and returns its number.
+    fn add_collector(&self, fd: Option<RawFd>, period: Duration, collect: Collect) -> c_int {
+        let mut all = self.collectors.borrow_mut();
+        all.push(Collector {
+            fd,
+            next: None,
+            period,
+            collect,
+        });
+        all.len() as c_int - 1
+    }
+
+    fn run_collectors(&self, running: bool) {
+        for collector in self.collectors.borrow_mut().iter_mut() {
+            collector.run(running);
+        }
+    }
+
+    /// Runs the collectors that are due: timers by the clock, the others when ready.
+    pub fn collect(&self, ready: &[RawFd]) {
+        let (now, count) = (Instant::now(), self.collectors.borrow().len());
+        for i in 0..count {
+            // Looked up anew: an earlier callback may have paused it.
+            let collector = self.collectors.borrow()[i].clone();
+            if let Some(next) = collector.next
+                && collector.fd.map_or(now >= next, |fd| ready.contains(&fd))
+            {
+                self.collectors.borrow_mut()[i].next = Some((next + collector.period).max(now));
+                (collector.collect)(self);
+            }
+        }
+    }
+}
+
+impl Collector {
+    /// Resumes or pauses it. A timer that resumes waits for a whole period.
+    fn run(&mut self, running: bool) -> c_int {
+        self.next = running.then(|| Instant::now() + self.period);
+        0
+    }
+}
+
+// The functions of the host that concern an instance, for plugins to find by name. The
+// config that some callers pass last is left out: nothing here reads it.
+
+#[unsafe(no_mangle)]
+extern "C" fn flb_input_get_property(key: Text, ins: &Input) -> *const c_char {
+    let mut all = ins.properties.iter();
+    let found = all.find(|(k, v)| k.eq_ignore_ascii_case(key.as_str()) && !v.is_empty());
+    found.map_or(null(), |(_, value)| value.as_ptr())
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn flb_input_set_context(ins: &Input, context: Opaque) {
+    ins.context.set(context);
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn flb_input_set_collector_time(ins: &Input, cb: Callback, sec: i64, ns: i64) -> c_int {
+    let period = Duration::new(sec as u64, ns as u32);
+    ins.add_collector(None, period, Rc::new(move |ins| ins.call(cb)))
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn flb_input_set_collector_event(ins: &Input, cb: Callback, fd: c_int) -> c_int {
+    ins.add_collector(Some(fd), Duration::ZERO, Rc::new(move |ins| ins.call(cb)))
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn flb_input_collector_pause(id: c_int, ins: &Input) -> c_int {
+    let mut all = ins.collectors.borrow_mut();
+    all.get_mut(id as usize).map_or(-1, |c| c.run(false))
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn flb_input_collector_resume(id: c_int, ins: &Input) -> c_int {
+    let mut all = ins.collectors.borrow_mut();
+    all.get_mut(id as usize).map_or(-1, |c| c.run(true))
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn flb_input_log_append(
+    ins: &Input,
+    tag: *const u8,
+    tag_len: usize,
+    buf: *const u8,
+    size: usize,
+) -> c_int {
+    // SAFETY: the caller lends `size` bytes at `start` for the call.
+    let bytes = |start, size| unsafe { std::slice::from_raw_parts(start, size) };
+    let own = ins.tag.as_bytes();
+    let tag = if tag.is_null() {
+        own
+    } else {
+        bytes(tag, tag_len)
+    };
+    ins.append(&String::from_utf8_lossy(tag), bytes(buf, size))
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn flb_input_name(ins: &Input) -> *const c_char {
+    ins.c_name.as_ptr()
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn flb_input_log_check(ins: &Input, level: c_int) -> c_int {
+    (level <= ins.log_level as c_int).into()
+}

@@ -1,0 +1,122 @@
+//! The outputs `stdout`, `file`, `null` and `kafka`, where librdkafka queues, retries
+//! and confirms. An output takes the options it knows and leaves the others alone.
+
+use crate::config::Section;
+use crate::event::Event;
+use anyhow::{Context, Result, bail};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
+use rdkafka::{ClientConfig, ClientContext};
+use rmpv::Value;
+use std::fs::File;
+use std::io::{Write, stdout};
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+use wildmatch::WildMatch;
+
+/// What is done with an event; the number is its place in the flush.
+type Sink = Box<dyn Fn(usize, &Event) -> Result<()>>;
+
+pub struct Output {
+    pub name: String,
+    pub pattern: WildMatch,
+    pub sink: Sink,
+    producer: Option<Rc<BaseProducer<Reports>>>,
+}
+
+struct Reports;
+
+impl ClientContext for Reports {}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, _: ()) {
+        if let Err((why, _)) = result {
+            log::warn!("[output:kafka] message delivery failed: {why}");
+        }
+    }
+}
+
+impl Output {
+    pub fn new(section: &Section) -> Result<Output> {
+        let (name, format) = (section.name.as_str(), section.get("format"));
+        let option = |key, default| section.get(key).unwrap_or(default);
+        let mut producer = None;
+        let sink: Sink = match (name, format) {
+            ("null", _) => Box::new(|_, _| Ok(())),
+            ("stdout", None) => Box::new(|i, event| {
+                let (seconds, nanos) = (event.time.as_secs(), event.time.subsec_nanos());
+                let (tag, json) = (&event.tag, event.to_json(None));
+                let line = format!("[{i}] {tag}: [[{seconds}.{nanos:09}, {{}}], {json}]");
+                Ok(writeln!(stdout(), "{line}")?)
+            }),
+            ("stdout", Some("json_lines")) => {
+                let key = section.get("json_date_key").unwrap_or("date");
+                let key = Some(Value::from(key)).filter(|_| key != "false");
+                Box::new(move |_, event| {
+                    let date = key.clone().map(|key| (key, event.date(false)));
+                    Ok(writeln!(stdout(), "{}", event.to_json(date))?)
+                })
+            }
+            ("file", Some("plain")) => {
+                let path = Path::new(option("path", "")).join(option("file", "fluent-bit.out"));
+                Box::new(move |_, event| {
+                    let mut file = File::options().create(true).append(true).open(&path)?;
+                    Ok(writeln!(file, "{}", event.to_json(None))?)
+                })
+            }
+            ("kafka", Some("json")) => kafka(section, producer.insert(Rc::new(connect(section)?))),
+            _ => bail!("[config] unknown output '{name}' with format {format:?}"),
+        };
+        Ok(Output {
+            name: name.to_owned(),
+            pattern: WildMatch::new(option("match", "*")),
+            sink,
+            producer,
+        })
+    }
+
+    /// Lets an output work between flushes; returns how many records are on their way.
+    pub fn pending(&self) -> usize {
+        self.producer.as_ref().map_or(0, |producer| {
+            producer.poll(Duration::ZERO);
+            producer.in_flight_count().max(0) as usize
+        })
+    }
+}
+
+fn connect(section: &Section) -> Result<BaseProducer<Reports>> {
+    let brokers = section
+        .get("brokers")
+        .context("[output:kafka] no brokers")?;
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers);
+    for (key, value) in &section.options {
+        if let Some(key) = key.strip_prefix("rdkafka.") {
+            config.set(key, value);
+        }
+    }
+    config
+        .create_with_context(Reports)
+        .context("[output:kafka]")
+}
+
+fn kafka(section: &Section, producer: &Rc<BaseProducer<Reports>>) -> Sink {
+    let option = |key, default| section.get(key).unwrap_or(default);
+    let mut topics = option("topics", "fluent-bit").split(',').map(str::trim);
+    let topic = topics.next().unwrap_or_default().to_owned();
+    let timestamp_key = Value::from(option("timestamp_key", "@timestamp"));
+    let is_iso8601 = option("timestamp_format", "double") == "iso8601";
+    let key_field = section.get("message_key_field").map(Value::from);
+    let producer = Rc::clone(producer);
+    Box::new(move |_, event| {
+        let date = (timestamp_key.clone(), event.date(is_iso8601));
+        let payload = event.to_json(Some(date));
+        let mut record = BaseRecord::to(&topic).payload(&payload);
+        let mut fields = event.record.iter();
+        let key = fields.find(|(key, _)| Some(key) == key_field.as_ref());
+        record.key = key.and_then(|(_, value)| value.as_str());
+        Ok(producer.send(record).map_err(|(why, _)| why)?)
+    })
+}
