@@ -28,8 +28,12 @@ build: deps ## build the plugin: target/release/flb-in_kubeletstats.so
 	cp target/release/libflb_in_kubeletstats.so $(PLUGIN)
 
 .PHONY: tools
-tools: deps ## build what tests and the demo run beside the plugin
+tools: deps ## build the simulated kubelet, the embedded host and the demo
 	$(CARGO) build --locked -p sim-kubelet -p embedded-host -p testkit
+
+# The plugin with panics to be injected; tests of the boundary load it.
+.PHONY: panicking
+panicking: deps
 	$(CARGO) build --locked --lib --features panic-injection --target-dir target/panic
 	cp target/panic/debug/libflb_in_kubeletstats.so target/panic/flb-in_kubeletstats.so
 
@@ -43,7 +47,7 @@ lint: deps ## formatting and lints
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
 .PHONY: test
-test: lint build tools ## lints and all tests, end to end on every Fluent Bit found
+test: lint build tools panicking ## lints and all tests, end to end on every Fluent Bit found
 	$(CARGO) test --locked --workspace; status=$$?; $(MAKE) -s kafka-stop; exit $$status
 
 .PHONY: bench
