@@ -50,6 +50,10 @@ lint: deps ## formatting and lints
 test: lint build tools panicking ## lints and all tests, end to end on every Fluent Bit found
 	$(CARGO) test --locked --workspace; status=$$?; $(MAKE) -s kafka-stop; exit $$status
 
+.PHONY: faults
+faults: build tools panicking ## the plugin under every fault, on every Fluent Bit found, as a table
+	$(CARGO) test -q --locked --test faults
+
 .PHONY: bench
 bench: deps ## cost of a scrape beside its budgets
 	$(CARGO) bench --locked --bench pipeline

@@ -229,6 +229,13 @@ impl Error {
         Self::new(Reason::TlsExpired, message).because(source)
     }
 
+    pub fn closed_in_handshake(url: &str, source: std::io::Error) -> Self {
+        let message = format!(
+            "connection closed by {url} in the TLS handshake: check that kubelet_url is a kubelet"
+        );
+        Self::new(Reason::Tls, message).because(source)
+    }
+
     pub fn tls(url: &str, source: rustls::Error) -> Self {
         let why = printable(&source.to_string(), 300);
         Self::new(Reason::Tls, format!("tls with {url} failed: {why}")).because(source)

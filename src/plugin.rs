@@ -274,7 +274,11 @@ unsafe extern "C" fn collect_outcome(
 
 unsafe extern "C" fn cb_pause(context: *mut c_void, _: *mut HostConfig) {
     // SAFETY: the host calls this between init and exit with our context.
-    unsafe { boundary(context, "pause", Plugin::pause) };
+    let pause = || unsafe { boundary(context, "pause", Plugin::pause) };
+    if pause() == FAILED {
+        // Collectors left running would make the host wait out its grace.
+        pause();
+    }
 }
 
 unsafe extern "C" fn cb_resume(context: *mut c_void, _: *mut HostConfig) {

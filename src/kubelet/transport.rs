@@ -70,6 +70,7 @@ fn lost(error: io::Error, wait: &Wait, received: usize) -> Error {
     match wait.phase() {
         Phase::Body if ended => Error::cut_short(wait.url(), received),
         Phase::Headers if ended => Error::closed_early(wait.url()),
+        Phase::Tls if ended => Error::closed_in_handshake(wait.url(), error),
         _ => Error::connection(wait.url(), error),
     }
 }

@@ -1,0 +1,266 @@
+//! Rows: what the reply says, and what may become of it.
+
+use serde_json::Value;
+use sim_kubelet::{Fault, rfc3339};
+
+use super::{
+    row::{AGAIN, Row, fails, only, own, silent, works},
+    run::{Run, Site},
+    scene::{Scene, Setting},
+    truth::{Truth, near, number, sound, text},
+};
+use crate::common::run::Line;
+
+/// Each sample on its own: numbers that change at random make no rate.
+const INSTANT: &[(&str, &str)] = &[("cpu_source", "instant")];
+
+/// More than a scrape of a large node should leave behind, in MiB.
+const GROWTH: f64 = 64.0;
+
+pub fn rows() -> Vec<Row> {
+    let mut rows = numbers();
+    rows.extend(shapes());
+    rows.extend(names());
+    rows
+}
+
+fn numbers() -> Vec<Row> {
+    vec![
+        silent("time-null", "").by(Fault::TimeNull),
+        silent("negative-numbers", "").by(Fault::NegativeNumbers),
+        silent("string-numbers", "").by(Fault::StringNumbers),
+        works(
+            "huge-numbers",
+            "what fits 64 bits is kept, the rest left out",
+        )
+        .by(Fault::HugeNumbers)
+        .options(INSTANT)
+        .records(|truth, record| {
+            sound(record)?;
+            let huge = [9_007_199_254_740_993_u64, u64::MAX];
+            let is_huge = |value| value == huge[1] || (value > 0 && value % huge[0] == 0);
+            if truth.check(record).is_ok() {
+                return Ok(());
+            }
+            let cpu = number(record, "cpu")?;
+            let whole = ["memory_bytes", "disk_bytes", "network_in", "network_out"];
+            let others = whole.iter().filter_map(|name| record.get(name)?.as_u64());
+            if huge.iter().any(|huge| near(cpu, *huge as f64 / 1e7))
+                && others.into_iter().all(is_huge)
+            {
+                return Ok(());
+            }
+            Err(format!("nobody said that: {record}"))
+        }),
+        works("float-numbers", "whole ones are kept, others left out")
+            .by(Fault::FloatNumbers)
+            .options(INSTANT)
+            .records(|truth, record| {
+                sound(record)?;
+                if truth.check(record).is_ok() {
+                    return Ok(());
+                }
+                // What the fault writes, besides the true number: 1.5e3.
+                let cpu = number(record, "cpu")?;
+                let burnt = match text(record, "podName")? {
+                    "log-generator-a-vm" => 78.5,
+                    _ => 25.0,
+                };
+                let memory = record.get("memory_bytes").and_then(Value::as_u64);
+                if [burnt, 1.5e-4].iter().any(|one| near(cpu, *one))
+                    && memory.is_none_or(|bytes| bytes == 1500 || bytes > 1 << 25)
+                {
+                    return Ok(());
+                }
+                Err(format!("nobody said that: {record}"))
+            }),
+        fails(
+            "nan",
+            "reply of {url} is not a stats summary: *: check that kubelet_url is a kubelet",
+        )
+        .by(Fault::NanText),
+        own(
+            "counter-falls",
+            "no negative or absurd cpu where counter or clock go back",
+            counter_falls,
+        ),
+    ]
+}
+
+fn shapes() -> Vec<Row> {
+    vec![
+        works("duplicate-pods", "the one that started later").by(Fault::DuplicatePods),
+        silent(
+            "empty-pods",
+            "none of the node's 0 pods is wanted: check namespace and pod_prefix",
+        )
+        .by(Fault::EmptyPods),
+        fails(
+            "no-pods",
+            "reply of {url} is not a stats summary: it has no 'pods'*: \
+             check that kubelet_url is a kubelet",
+        )
+        .by(Fault::NoPods),
+        fails(
+            "top-level-array",
+            "reply of {url} is not a stats summary: invalid type: sequence, *: \
+             check that kubelet_url is a kubelet",
+        )
+        .by(Fault::TopLevelArray),
+        works("deep-nesting", "a key that nobody knows is stepped over")
+            .by(Fault::DeepNesting(10_000)),
+        own(
+            "5000-pods",
+            "records of the two that are wanted, and memory that stops growing",
+            many_pods,
+        ),
+    ]
+}
+
+fn names() -> Vec<Row> {
+    vec![
+        fails(
+            "invalid-utf8",
+            "reply of {url} is not a stats summary: *: check that kubelet_url is a kubelet",
+        )
+        .by(Fault::InvalidUtf8),
+        own(
+            "hostile-pod-names",
+            "whole lines of JSON, a clean log, and not the name of a megabyte",
+            hostile_names,
+        ),
+    ]
+}
+
+/// One container, of which a counter is reported at a time, both in seconds.
+fn sample(time: u64, used: f64) -> Vec<u8> {
+    let at = rfc3339(1_795_253_440_000 + time * 1000, false);
+    let nanos = (used * 1e9) as u64;
+    format!(
+        r#"{{"node": {{"nodeName": "vm"}}, "pods": [{{
+            "podRef": {{"name": "log-generator-c", "namespace": "default", "uid": "c"}},
+            "startTime": "2026-11-21T09:00:00Z",
+            "containers": [{{"name": "c", "startTime": "2026-11-21T09:00:00Z",
+                "cpu": {{"time": "{at}", "usageNanoCores": 1000000000,
+                    "usageCoreNanoSeconds": {nanos}}},
+                "memory": {{"time": "{at}", "workingSetBytes": 1048576}}}}]}}]}}"#
+    )
+    .into_bytes()
+}
+
+fn counter_falls(site: &Site) -> Result<String, String> {
+    let scene = Scene::new(Setting {
+        kubelet: |kubelet| {
+            kubelet.replay(vec![
+                sample(0, 10.0),
+                sample(1, 10.5),
+                // It falls: only the instantaneous value is left.
+                sample(2, 0.25),
+                sample(3, 0.5),
+                // The clock goes back, then on.
+                sample(1, 0.6),
+                sample(4, 0.9),
+                // Stands still.
+                sample(5, 0.9),
+            ])
+        },
+        ..Setting::default()
+    })?;
+    let run = Run::start(site, scene.input(Line::new()))?;
+    run.stats("every sample", |stats| stats.scrapes >= 8)?;
+    // The sample at 1 is there twice, before and after the clock went back.
+    let ended = run.stop_with_repeats(site)?;
+    only(&ended.said, &[])?;
+    ended.records.iter().try_for_each(sound)?;
+    let cpu: Vec<f64> = ended
+        .records
+        .iter()
+        .filter_map(|record| record["cpu"].as_f64())
+        .collect();
+    let expected = [100.0, 50.0, 100.0, 25.0, 100.0, 10.0, 0.0];
+    let same = cpu.len() == expected.len()
+        && std::iter::zip(&cpu, expected).all(|(cpu, expected)| near(*cpu, expected));
+    match same {
+        true => Ok(format!("{cpu:?}, stop {:.2} s", ended.stop.as_secs_f64())),
+        false => Err(format!("cpu {cpu:?} instead of {expected:?}")),
+    }
+}
+
+fn many_pods(site: &Site) -> Result<String, String> {
+    let scene = Scene::new(Setting {
+        kubelet: |kubelet| kubelet.pods(5000),
+        options: &[("interval", "300ms")],
+        plain: true,
+        ..Setting::default()
+    })?;
+    scene
+        .kubelet
+        .set_fault(Fault::Status(503, "not yet".to_owned()));
+    let run = Run::start(site, scene.input(Line::new()))?;
+    run.said("unexpected status 503 from *")?;
+    let base = run.memory_mib("VmRSS")?;
+    scene.kubelet.clear_fault();
+    let first = run.stats("three replies", |stats| stats.replies() >= 3)?;
+    let three = run.memory_mib("VmRSS")?;
+    run.stats("five more", |stats| stats.replies() >= first.replies() + 5)?;
+    let eight = run.memory_mib("VmRSS")?;
+    let ended = run.stop(site)?;
+    only(
+        &ended.said,
+        &[("error", "unexpected status 503 from *"), ("info", AGAIN)],
+    )?;
+    let pods = ["default/log-generator-a-vm", "default/log-generator-b-vm"];
+    let truth = Truth::of_pods(&scene.kubelet, &pods);
+    ended.records.iter().try_for_each(|one| truth.check(one))?;
+    if three - base > GROWTH || eight - three > 4.0 {
+        return Err(format!(
+            "{base:.1} MiB before, {three:.1} after three replies, {eight:.1} after eight"
+        ));
+    }
+    Ok(format!(
+        "{} records, {:.0} MiB more, then {:.1}, stop {:.2} s",
+        ended.records.len(),
+        three - base,
+        eight - three,
+        ended.stop.as_secs_f64()
+    ))
+}
+
+fn hostile_names(site: &Site) -> Result<String, String> {
+    let scene = Scene::new(Setting {
+        options: &[("pod_prefix", ""), ("namespace", "")],
+        ..Setting::default()
+    })?;
+    let truth = Truth::of([&scene.kubelet]);
+    let run = Run::start(site, scene.input(Line::new()))?;
+    run.stats("records before", |stats| stats.records > 0)?;
+    scene.kubelet.set_fault(Fault::HostilePodName);
+    let hostile = [
+        "bell\u{7} and null\u{0} and escape \u{1b}[31m",
+        "quote\" backslash\\ newline\n tab\t return\r",
+        "right-to-left \u{202e} and \u{1f4a5}",
+    ];
+    for name in hostile {
+        run.record(&format!("record of {name:?}"), |record| {
+            record["podName"] == name
+        })?;
+    }
+    scene.kubelet.clear_fault();
+    let now = run.latest();
+    run.stats("records again", |stats| stats.records > now.records)?;
+    let ended = run.stop(site)?;
+    only(&ended.said, &[])?;
+    for record in &ended.records {
+        truth.check(record)?;
+        let length = text(record, "podName")?.len();
+        if length > 253 {
+            return Err(format!("a name of {length} bytes"));
+        }
+    }
+    Ok(format!(
+        "{} records, {} hostile names, stop {:.2} s",
+        ended.records.len(),
+        hostile.len(),
+        ended.stop.as_secs_f64()
+    ))
+}

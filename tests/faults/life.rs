@@ -1,0 +1,246 @@
+//! Rows: pods and containers that come and go, inputs beside one another, and
+//! faults of the plugin itself.
+
+use serde_json::Value;
+
+use sim_kubelet::Fault;
+
+use super::{
+    row::{AGAIN, Row, only, own},
+    run::{Ended, Run, Said, Site},
+    scene::{Scene, Setting},
+    truth::Truth,
+};
+use crate::common::run::Line;
+
+const POD_A: &str = "default/log-generator-a-vm";
+const POD_B: &str = "default/log-generator-b-vm";
+
+pub fn rows() -> Vec<Row> {
+    vec![
+        own(
+            "restarted-container",
+            "the same rate before and after, and none in between",
+            restarted_container,
+        ),
+        own("pod-vanishes", "the other one goes on", pod_vanishes),
+        own(
+            "pod-back-with-new-uid",
+            "the same rate under the new uid",
+            pod_back,
+        ),
+        own(
+            "pod-replaced",
+            "the old one until the new one is there, then the new one",
+            pod_replaced,
+        ),
+        own(
+            "two-inputs-one-failing",
+            "one line of the one, and records of the other without a pause",
+            two_inputs,
+        ),
+        own("panic-in-the-worker", PANIC, |site| {
+            panics(site, "the worker")
+        }),
+        own("panic-in-the-timer", PANIC, |site| {
+            panics(site, "the timer")
+        }),
+        own("panic-in-the-collector", PANIC, |site| {
+            panics(site, "the collector")
+        }),
+        own(
+            "panic-in-pause",
+            "one line, and it stops all the same",
+            panic_in_pause,
+        ),
+        own(
+            "mem-buf-limit",
+            "paused and resumed by the host, records go on, no line",
+            mem_buf_limit,
+        ),
+    ]
+}
+
+const PANIC: &str = "one line, the host goes on, and the next scrape works";
+
+fn pod<'p>(name: &'p str) -> impl Fn(&Value) -> bool + 'p {
+    let name = name.trim_start_matches("default/");
+    move |record| record["podName"] == name
+}
+
+fn uid(scene: &Scene, pod: &str) -> Result<String, String> {
+    let truth = scene.kubelet.truth(pod);
+    truth
+        .map(|truth| truth.uid)
+        .ok_or_else(|| format!("no {pod}"))
+}
+
+/// Nothing said, and nothing but the truth recorded.
+fn clean(truth: &Truth, ended: &Ended) -> Result<String, String> {
+    only(&ended.said, &[])?;
+    ended.records.iter().try_for_each(|one| truth.check(one))?;
+    let (records, stop) = (ended.records.len(), ended.stop.as_secs_f64());
+    Ok(format!("{records} true records, stop {stop:.2} s"))
+}
+
+fn healthy(site: &Site) -> Result<(Scene, Truth, Run), String> {
+    let scene = Scene::new(Setting::default())?;
+    let truth = Truth::of([&scene.kubelet]);
+    let run = Run::start(site, scene.input(Line::new()))?;
+    for name in [POD_A, POD_B] {
+        run.record(name, pod(name))?;
+    }
+    Ok((scene, truth, run))
+}
+
+fn restarted_container(site: &Site) -> Result<String, String> {
+    let (scene, truth, run) = healthy(site)?;
+    for _ in 0..2 {
+        if !scene.kubelet.restart_container(POD_B, "log-generator") {
+            return Err("no container to restart".to_owned());
+        }
+        let started = scene.kubelet.truth(POD_B);
+        let started = started.and_then(|truth| Some(truth.containers.first()?.start_ms));
+        let later = started.ok_or("no container")? + 400;
+        // Several samples after the restart: rates of the new counter.
+        run.record("record after the restart", |record| {
+            pod(POD_B)(record) && record["timestamp"].as_u64() >= Some(later)
+        })?;
+    }
+    clean(&truth, &run.stop_with_repeats(site)?)
+}
+
+fn pod_vanishes(site: &Site) -> Result<String, String> {
+    let (scene, truth, run) = healthy(site)?;
+    scene.between_scrapes()?;
+    scene.kubelet.remove_pod(POD_A);
+    let requests = scene.kubelet.requests() + 2;
+    let first = run.stats("a scrape", |stats| stats.scrapes >= requests)?;
+    let later = run.stats("more records", |stats| stats.records >= first.records + 3)?;
+    let ended = run.stop(site)?;
+    let of_a = ended.records.iter().filter(|one| pod(POD_A)(one)).count();
+    let of_b = ended.records.len() - of_a;
+    if of_b < of_a + 3 || later.records as usize > ended.records.len() {
+        return Err(format!("{of_a} of the one that went, {of_b} of the other"));
+    }
+    clean(&truth, &ended)
+}
+
+fn pod_back(site: &Site) -> Result<String, String> {
+    let (scene, mut truth, run) = healthy(site)?;
+    scene.kubelet.remove_pod(POD_B);
+    let new = scene.kubelet.add_pod(POD_B, 250).ok_or("no new pod")?;
+    truth.learn(&scene.kubelet);
+    for _ in 0..2 {
+        run.next_record("record of the new pod", |record| record["podUid"] == *new)?;
+    }
+    clean(&truth, &run.stop(site)?)
+}
+
+fn pod_replaced(site: &Site) -> Result<String, String> {
+    let (scene, mut truth, run) = healthy(site)?;
+    let old = uid(&scene, POD_B)?;
+    let new = scene.kubelet.add_duplicate_pod(POD_B).ok_or("no pod")?;
+    truth.learn(&scene.kubelet);
+    for _ in 0..3 {
+        run.next_record("record of the new pod", |record| record["podUid"] == *new)?;
+    }
+    scene.kubelet.remove_pod_uid(&old);
+    run.next_record("record of the only one", |record| record["podUid"] == *new)?;
+    let ended = run.stop(site)?;
+    let uids = ended.records.iter().filter(|one| pod(POD_B)(one));
+    let mut uids: Vec<&Value> = uids.map(|record| &record["podUid"]).collect();
+    uids.dedup();
+    if uids != [&Value::from(old), &Value::from(new)] {
+        return Err(format!("not one after the other: {uids:?}"));
+    }
+    clean(&truth, &ended)
+}
+
+fn two_inputs(site: &Site) -> Result<String, String> {
+    let good = Scene::new(Setting::default())?;
+    let bad = Scene::new(Setting {
+        options: &[("service", "of-the-bad-one")],
+        ..Setting::default()
+    })?;
+    bad.kubelet
+        .set_fault(Fault::Status(503, "Service Unavailable".to_owned()));
+    let run = Run::start(site, bad.input(good.input(Line::new())))?;
+    let (one, two) = ("kubeletstats.0", "kubeletstats.1");
+    run.stats_of(two, "failures", |stats| stats.failures >= 4)?;
+    let before = run.stats_of(one, "the other", |stats| stats.records > 0)?;
+    let during = run.stats_of(one, "more", |stats| stats.records >= before.records + 4)?;
+    if during.failures > 0 {
+        return Err(format!("the other one failed as well: {during:?}"));
+    }
+    bad.kubelet.clear_fault();
+    let again = run.stats_of(two, "records again", |stats| stats.records > 0)?;
+    let ended = run.stop(site)?;
+    let of = |input: &str| -> Vec<Said> {
+        let own = ended.said.iter().filter(|said| said.input == input);
+        own.cloned().collect()
+    };
+    only(&of(one), &[])?;
+    let line = format!(
+        "unexpected status 503 from {}: it said 'Service Unavailable'",
+        bad.url
+    );
+    only(&of(two), &[("error", &line), ("info", AGAIN)])?;
+    let truth = Truth::of([&good.kubelet, &bad.kubelet]);
+    ended.records.iter().try_for_each(|one| truth.check(one))?;
+    Ok(format!(
+        "{} failures of one, {} records of the other, stop {:.2} s",
+        again.failures,
+        during.records,
+        ended.stop.as_secs_f64()
+    ))
+}
+
+fn panicking(site: &Site, place: &str) -> Result<(Scene, Run, String), String> {
+    let scene = Scene::new(Setting::default())?;
+    let mut command = Run::command(site, scene.input(Line::panicking()));
+    command.env("KUBELETSTATS_PANIC", place);
+    let run = Run::start_command(command)?;
+    let line = format!(
+        "internal error in {place}: injected into {place} (src/panics.rs:*): please report it"
+    );
+    Ok((scene, run, line))
+}
+
+fn panics(site: &Site, place: &str) -> Result<String, String> {
+    let (scene, run, line) = panicking(site, place)?;
+    run.said(&line)?;
+    run.said(AGAIN)?;
+    run.stats("records", |stats| stats.records > 2)?;
+    run.dummy_goes_on()?;
+    let ended = run.stop(site)?;
+    only(&ended.said, &[("error", &line), ("info", AGAIN)])?;
+    let truth = Truth::of([&scene.kubelet]);
+    ended.records.iter().try_for_each(|one| truth.check(one))?;
+    let (records, stop) = (ended.records.len(), ended.stop.as_secs_f64());
+    Ok(format!("1 line, then {records} records, stop {stop:.2} s"))
+}
+
+fn panic_in_pause(site: &Site) -> Result<String, String> {
+    let (scene, run, line) = panicking(site, "pause")?;
+    run.stats("records", |stats| stats.records > 2)?;
+    let ended = run.stop(site)?;
+    only(&ended.said, &[("error", &line)])?;
+    let truth = Truth::of([&scene.kubelet]);
+    ended.records.iter().try_for_each(|one| truth.check(one))?;
+    Ok(format!("1 line, stop {:.2} s", ended.stop.as_secs_f64()))
+}
+
+fn mem_buf_limit(site: &Site) -> Result<String, String> {
+    let scene = Scene::new(Setting {
+        options: &[("mem_buf_limit", "500")],
+        ..Setting::default()
+    })?;
+    let truth = Truth::of([&scene.kubelet]);
+    let run = Run::start(site, scene.input(Line::new()))?;
+    run.host_said("(mem buf overlimit", 3)?;
+    for name in [POD_A, POD_B] {
+        run.next_record(name, pod(name))?;
+    }
+    clean(&truth, &run.stop(site)?)
+}

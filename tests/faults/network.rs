@@ -1,0 +1,336 @@
+//! Rows: the way to the kubelet and back, from the name to the last byte.
+
+use sim_kubelet::Fault;
+
+use super::{
+    gate::Mode,
+    row::{AGAIN, Row, fails, only, own, stops, text, works},
+    run::{Run, Site},
+    scene::{Scene, Setting},
+    truth::Truth,
+};
+use crate::common::run::Line;
+
+const SHORT: &[(&str, &str)] = &[("timeout", "300ms")];
+
+/// In MiB: 64 of a reply that is too large, and as much again while it grows.
+const ROOM_FOR_HUGE: f64 = 144.0;
+
+pub fn rows() -> Vec<Row> {
+    let mut rows = connecting();
+    rows.extend(hanging());
+    rows.extend(stopping());
+    rows.extend(replying());
+    rows.extend(statuses());
+    rows.extend(keeping());
+    rows
+}
+
+fn to_kubelet(scene: &Scene) -> Result<(), String> {
+    text(scene.gate.lead_to(scene.kubelet.port()))
+}
+
+fn to_other(scene: &Scene) -> Result<(), String> {
+    text(scene.gate.lead_to(scene.other.port()))
+}
+
+fn pass(scene: &Scene) -> Result<(), String> {
+    scene.gate.set_mode(Mode::Pass);
+    Ok(())
+}
+
+fn connecting() -> Vec<Row> {
+    vec![
+        fails(
+            "refused",
+            "connection refused by {gate} for {url}: \
+             check kubelet_url and that the kubelet is running",
+        )
+        .gated()
+        .at_start()
+        .mending(to_kubelet),
+        fails(
+            "name-does-not-resolve",
+            "cannot resolve no-such-host.invalid for {url}: *: check kubelet_url and the node's dns",
+        )
+        .url(|_| "https://no-such-host.invalid:10250".to_owned())
+        .options(&[("timeout", "20s")])
+        .more(2)
+        .at_start()
+        .lasting(),
+        fails(
+            "connecting-hangs",
+            "timed out after 300ms connecting to {url}: check kubelet_url and network policies",
+        )
+        .options(SHORT)
+        .more(2)
+        .gated()
+        .at_start()
+        .breaking(|scene| text(scene.gate.stall()))
+        .mending(to_kubelet),
+        fails(
+            "closed-in-tls",
+            "connection closed by {url} in the TLS handshake: check that kubelet_url is a kubelet",
+        )
+            .gated()
+            .at_start()
+            .breaking(|scene| {
+                scene.gate.set_mode(Mode::CutAt(1));
+                to_kubelet(scene)
+            })
+            .mending(pass),
+        fails(
+            "http-on-the-tls-port",
+            "unexpected status 400 from {url}: \
+             it said 'Client sent an HTTP request to an HTTPS server.'",
+        )
+        .plain()
+        .gated()
+        .at_start()
+        .breaking(to_other)
+        .mending(to_kubelet),
+        fails("tls-on-the-http-port", "tls with {url} failed: *")
+            .gated()
+            .at_start()
+            .breaking(|scene| {
+                scene.gate.set_mode(Mode::BadRequest);
+                to_kubelet(scene)
+            })
+            .mending(pass),
+    ]
+}
+
+fn hanging() -> Vec<Row> {
+    const TLS: &str = "timed out after 300ms in the TLS handshake with {url}: \
+                       the kubelet is slow or stuck, or raise timeout";
+    const HEADERS: &str = "timed out after 300ms waiting for the reply of {url}: \
+                           the kubelet is slow or stuck, or raise timeout";
+    const BODY: &str = "timed out after 300ms reading the reply of {url}: \
+                        the kubelet is slow or stuck, or raise timeout";
+    let fails = |name, line| fails(name, line).options(SHORT).more(2);
+    vec![
+        fails("hang-after-accept", TLS).by(Fault::HangAfterAccept),
+        fails("hang-after-accept-http", HEADERS)
+            .plain()
+            .by(Fault::HangAfterAccept),
+        fails("hang-in-tls", TLS).by(Fault::HangInTls),
+        fails("hang-before-headers", HEADERS).by(Fault::HangBeforeHeaders),
+        fails("hang-in-body", BODY).by(Fault::HangInBody),
+        fails("slow-headers", HEADERS).by(Fault::SlowHeaders),
+        fails("slow-body", BODY).by(Fault::SlowBody),
+        fails("hang-in-a-thread-of-its-own", BODY)
+            .by(Fault::HangInBody)
+            .options(&[("timeout", "300ms"), ("threaded", "on")])
+            .unless(
+                |host| host.version.is_some_and(|version| version < (2, 0, 0)),
+                "1.x has no threaded inputs",
+            ),
+    ]
+}
+
+fn stopping() -> Vec<Row> {
+    let connected = |scene: &Scene| scene.kubelet.connections() > 0;
+    let requested = |scene: &Scene| scene.kubelet.requests() > 0;
+    vec![
+        stops("stop-while-connecting", |scene| scene.gate.is_waited_for())
+            .gated()
+            .breaking(|scene| text(scene.gate.stall())),
+        stops("stop-while-accepted", connected).by(Fault::HangAfterAccept),
+        stops("stop-while-in-tls", connected).by(Fault::HangInTls),
+        stops("stop-while-before-headers", requested).by(Fault::HangBeforeHeaders),
+        stops("stop-while-in-slow-headers", requested).by(Fault::SlowHeaders),
+        stops("stop-while-in-body", requested).by(Fault::HangInBody),
+        stops("stop-while-in-slow-body", requested).by(Fault::SlowBody),
+        stops("stop-while-in-a-thread-of-its-own", requested)
+            .by(Fault::HangInBody)
+            .options(&[("timeout", "1h"), ("threaded", "on")])
+            .unless(
+                |host| host.version.is_some_and(|version| version < (2, 0, 0)),
+                "1.x has no threaded inputs",
+            ),
+    ]
+}
+
+fn replying() -> Vec<Row> {
+    const CUT: &str = "reply of {url} was cut short after * bytes";
+    vec![
+        fails("reset-mid-body", CUT).by(Fault::ResetMidBody),
+        fails("cut-body", CUT).by(Fault::CutBody),
+        fails("wrong-content-length", CUT).by(Fault::WrongContentLength),
+        fails("chunked-garbage", "reply of {url} is not valid http: *").by(Fault::ChunkedGarbage),
+        fails("empty-body", "reply of {url} is empty").by(Fault::EmptyBody),
+        fails(
+            "not-json",
+            "reply of {url} is not a stats summary: expected value at line 1 column 1: \
+             check that kubelet_url is a kubelet",
+        )
+        .by(Fault::NotJson),
+        fails(
+            "gzip",
+            "reply of {url} is encoded as 'gzip', which was not asked for: is a proxy in between?",
+        )
+        .by(Fault::Gzip),
+        own(
+            "huge-body",
+            "one line, no record, little more memory than the limit of 64 MiB, then again",
+            huge_body,
+        ),
+        works("http-1.0", "a connection a scrape")
+            .by(Fault::Http10)
+            .check(|scene, ended| scene.one_request_a_scrape(&ended.stats)),
+    ]
+}
+
+fn statuses() -> Vec<Row> {
+    let status = |code, body: &str| Fault::Status(code, body.to_owned());
+    vec![
+        own(
+            "redirect",
+            "one line, no record, nobody goes where it leads, then again",
+            redirect,
+        ),
+        fails(
+            "401",
+            "401 unauthorized by {url}: it did not accept the token in {token}",
+        )
+        .by(status(401, "Unauthorized")),
+        fails(
+            "403",
+            "403 forbidden by {url}: the service account needs verb get on nodes/stats",
+        )
+        .by(status(403, "Forbidden")),
+        fails(
+            "404",
+            "unexpected status 404 from {url}: it said '404 page not found'",
+        )
+        .by(status(404, "404 page not found\n")),
+        fails(
+            "429",
+            "unexpected status 429 from {url}: it said 'Too many requests, please try again.'",
+        )
+        .by(status(429, "Too many requests, please try again.\n")),
+        fails(
+            "500",
+            "unexpected status 500 from {url}: it said 'panic:?a ?[31mred? line'",
+        )
+        .by(status(500, "panic:\na \u{1b}[31mred\u{7} line\n")),
+        fails("503", "unexpected status 503 from {url}").by(status(503, "")),
+        own(
+            "flapping",
+            "records of every second scrape, six lines and no more",
+            flapping,
+        ),
+    ]
+}
+
+fn keeping() -> Vec<Row> {
+    vec![
+        works("keep-alive-closed", "a new connection and one request each")
+            .by(Fault::CloseAfterReply)
+            .check(|scene, ended| scene.one_request_a_scrape(&ended.stats)),
+        works("keep-alive-cut-at-request", "asked once more each time")
+            .plain()
+            .gated()
+            .breaking(|scene| {
+                scene.gate.set_mode(Mode::CutAt(2));
+                Ok(())
+            })
+            .mending(pass)
+            .check(|scene, ended| {
+                scene.one_request_a_scrape(&ended.stats)?;
+                let (connections, cuts) = (scene.gate.connections(), scene.gate.cuts());
+                match cuts >= 3 && connections == cuts + 1 {
+                    true => Ok(()),
+                    false => Err(format!("{connections} connections for {cuts} cuts")),
+                }
+            }),
+        fails(
+            "keep-alive-cut-and-no-more",
+            "connection closed by {url} before it replied",
+        )
+        .plain()
+        .gated()
+        .breaking(|scene| {
+            scene.gate.set_mode(Mode::CutAt(1));
+            Ok(())
+        })
+        .mending(pass)
+        .check(|scene, ended| {
+            // The first, one for each failure, and the one that works again.
+            let (connections, failures) = (scene.gate.connections(), ended.stats.failures);
+            match connections == failures + 2 {
+                true => Ok(()),
+                false => Err(format!("{connections} connections, {failures} failures")),
+            }
+        }),
+    ]
+}
+
+fn redirect(site: &Site) -> Result<String, String> {
+    let elsewhere = Scene::new(Setting::default())?;
+    let to = Fault::Redirect(elsewhere.url.clone());
+    let line = "unexpected status 302 from {url}: redirects are not followed, \
+                set kubelet_url to where it leads";
+    let seen = fails("redirect", line).by(to).run(site)?;
+    match elsewhere.kubelet.connections() {
+        0 => Ok(seen),
+        many => Err(format!("{many} connections to where it leads")),
+    }
+}
+
+fn huge_body(site: &Site) -> Result<String, String> {
+    let scene = Scene::new(Setting {
+        plain: true,
+        options: &[("interval", "300ms")],
+        ..Setting::default()
+    })?;
+    let line = format!(
+        "reply of {} is larger than 64 MiB: check that kubelet_url is a kubelet",
+        scene.url
+    );
+    let run = Run::start(site, scene.input(Line::new()))?;
+    run.stats("records before", |stats| stats.records > 0)?;
+    let base = run.memory_mib("VmRSS")?;
+    scene.kubelet.set_fault(Fault::HugeBody(200_000_000));
+    let failed = run.stats("failures", |stats| stats.failures >= 3)?;
+    let peak = run.memory_mib("VmHWM")? - base;
+    scene.kubelet.clear_fault();
+    run.stats("records again", |stats| stats.records > failed.records)?;
+    let left = run.memory_mib("VmRSS")? - base;
+    let ended = run.stop(site)?;
+    only(&ended.said, &[("error", &line), ("info", AGAIN)])?;
+    let truth = Truth::of([&scene.kubelet]);
+    ended.records.iter().try_for_each(|one| truth.check(one))?;
+    if peak > ROOM_FOR_HUGE || left > 8.0 {
+        return Err(format!("{peak:.0} MiB more, {left:.0} of them for good"));
+    }
+    let (failures, stop) = (failed.failures, ended.stop.as_secs_f64());
+    Ok(format!(
+        "1 line for {failures} failures, {peak:.0} MiB more, {left:.1} after, stop {stop:.2} s"
+    ))
+}
+
+fn flapping(site: &Site) -> Result<String, String> {
+    let scene = Scene::new(Setting::default())?;
+    let run = Run::start(site, scene.input(Line::new()))?;
+    run.stats("records before", |stats| stats.records > 0)?;
+    scene.kubelet.set_fault(Fault::Flap);
+    let during = run.stats("many failures", |stats| stats.failures >= 8)?;
+    if during.replies() < 8 {
+        return Err(format!("not every second one: {during:?}"));
+    }
+    scene.kubelet.clear_fault();
+    run.stats("records again", |stats| stats.records > during.records)?;
+    let ended = run.stop(site)?;
+    let failed = format!(
+        "unexpected status 503 from {}: it said 'Service Unavailable'",
+        scene.url
+    );
+    let again = "scraping works again: it failed for *s, 1 scrape";
+    let pair = [("error", failed.as_str()), ("info", again)];
+    only(&ended.said, &[pair, pair, pair].concat())?;
+    let truth = Truth::of([&scene.kubelet]);
+    ended.records.iter().try_for_each(|one| truth.check(one))?;
+    let (failures, stop) = (ended.stats.failures, ended.stop.as_secs_f64());
+    Ok(format!("6 lines for {failures} failures, stop {stop:.2} s"))
+}
