@@ -54,6 +54,16 @@ test: lint build tools panicking ## lints and all tests, end to end on every Flu
 faults: build tools panicking ## the plugin under every fault, on every Fluent Bit found, as a table
 	$(CARGO) test -q --locked --test faults
 
+.PHONY: fuzz
+fuzz: deps ## fuzz both targets for a minute each (needs a nightly toolchain and cargo-fuzz)
+	cd fuzz && $(CARGO) run -q --example seeds
+	cd fuzz && $(CARGO) +nightly fuzz run summary -- -max_total_time=60 -dict=kubelet.dict
+	cd fuzz && $(CARGO) +nightly fuzz run options -- -max_total_time=60 -dict=options.dict
+
+.PHONY: deny
+deny: ## licences, duplicates and sources of all crates (needs cargo-deny)
+	$(CARGO) deny --locked check licenses bans sources
+
 .PHONY: bench
 bench: deps ## cost of a scrape beside its budgets
 	$(CARGO) bench --locked --bench pipeline

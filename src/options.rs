@@ -376,6 +376,10 @@ const URL_FORM: &str = "http://HOST[:PORT][/PATH] or https://HOST[:PORT][/PATH]"
 
 fn url(name: &str, value: &str) -> Result<KubeletUrl> {
     let bad = || Error::option(name, value, URL_FORM);
+    // What else a URL may hold has to be percent-encoded.
+    if !value.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(bad());
+    }
     let uri: Uri = value.parse().map_err(|_| bad())?;
     let https = match uri.scheme_str() {
         Some("https") => true,
@@ -551,6 +555,7 @@ mod tests {
             "https://x/?q=1",
             "https://x/#f",
             "https://a b",
+            "https://x/ä",
             "not a url",
         ] {
             assert_eq!(

@@ -388,11 +388,24 @@ fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::E
 }
 
 /// Go writes integers in full, but a proxy in between may turn them into `1e9`
-/// or `1.0`. Above 2^53 a double is no longer exact.
+/// or `1.0`. Read digit by digit: a double would round what is no whole number,
+/// or is too long, to one that nobody sent.
 fn rewritten(text: &str) -> Option<u64> {
-    let value: f64 = text.parse().ok()?;
-    let exact = value.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(&value);
-    exact.then_some(value as u64)
+    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i64>().ok()?),
+        None => (text, 0),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let mut digits = format!("{whole}{fraction}");
+    let point = usize::try_from(exponent.checked_add(whole.len() as i64)?).ok()?;
+    if point > digits.len() {
+        const LONGEST: usize = 20; // of 64 bits
+        let missing = point - digits.len();
+        digits.push_str(&"0".repeat(missing.min(LONGEST + 1)));
+    }
+    let (value, rest) = digits.split_at(point.min(digits.len()));
+    let is_whole = rest.bytes().all(|digit| digit == b'0');
+    is_whole.then(|| value.parse().ok())?
 }
 
 /// A time, or `None` for `null` and for what is none.
@@ -417,5 +430,32 @@ impl<'de> Deserialize<'de> for Time {
             }
         }
         deserializer.deserialize_any(TimeVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rewritten_numbers_are_exact_or_absent() {
+        for (text, value) in [
+            ("1.0", Some(1)),
+            ("1e9", Some(1_000_000_000)),
+            ("1.5E+3", Some(1_500)),
+            ("1200e-2", Some(12)),
+            ("9007199254740993.0", Some(9_007_199_254_740_993)),
+            ("0.99999999999999999999", None),
+            ("1e-400", None),
+            ("1.5", None),
+            ("-1.0", None),
+            ("1e19", Some(10_000_000_000_000_000_000)),
+            ("1e20", None),
+            ("1e999999999999", None),
+            ("\"1\"", None),
+            ("null", None),
+        ] {
+            assert_eq!(rewritten(text), value, "{text}");
+        }
     }
 }

@@ -1,0 +1,9 @@
+//! Replies of any bytes, to records.
+#![no_main]
+
+#[path = "check.rs"]
+mod check;
+#[path = "../../tests/common/events.rs"]
+mod events;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| check::summary(input));

@@ -1,0 +1,96 @@
+//! What holds for any input: generated options, replies and outages, and the
+//! captured replies after deterministic damage. `fuzz/` looks further, with the
+//! same assertions.
+
+use flb_in_kubeletstats::{error, error::Error};
+use proptest::prelude::*;
+
+#[path = "../fuzz/fuzz_targets/check.rs"]
+mod check;
+mod common;
+#[path = "properties/damage.rs"]
+mod damage;
+#[path = "properties/health.rs"]
+mod health;
+#[path = "properties/options.rs"]
+mod options;
+#[path = "properties/replies.rs"]
+mod replies;
+#[path = "../fuzz/fuzz_targets/seeds.rs"]
+mod seeds;
+#[path = "properties/summary.rs"]
+mod summary;
+
+use common::events;
+
+/// A failing case is printed whole; no file is kept of it.
+fn cases(number: u32) -> ProptestConfig {
+    ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(number)
+    }
+}
+
+/// Any text, and text with more of what matters in a log line.
+fn text() -> impl Strategy<Value = String> {
+    let nasty = prop::sample::select(vec![
+        "\n",
+        "\r",
+        "\0",
+        "\u{1b}[31m",
+        "\u{85}",
+        "\t",
+        "é",
+        "%s",
+        "'",
+        "…",
+    ]);
+    prop_oneof![
+        any::<String>(),
+        ".*",
+        prop::collection::vec(prop_oneof![nasty.prop_map(str::to_owned), ".{0,40}"], 0..12)
+            .prop_map(|parts| parts.concat()),
+    ]
+}
+
+proptest! {
+    #![proptest_config(cases(1_000))]
+
+    #[test]
+    fn printable_text_is_one_line_of_bounded_length(text in text(), most in 0_usize..400) {
+        let shown = error::printable(&text, most);
+        prop_assert!(!shown.chars().any(char::is_control), "{shown:?}");
+        prop_assert!(shown.chars().count() <= most + 1);
+        let cut = text.chars().count() > most;
+        prop_assert_eq!(shown.chars().count(), most.min(text.chars().count()) + usize::from(cut));
+        for (shown, given) in shown.chars().zip(text.chars()).take(most) {
+            prop_assert!(shown == given || (shown == '?' && given.is_control()));
+        }
+    }
+
+    /// Whatever a peer sends, the log gets one line of it.
+    #[test]
+    fn foreign_text_in_an_error_is_one_line(
+        text in text(),
+        body in prop::collection::vec(any::<u8>(), 0..600),
+        names in prop::collection::vec(text(), 0..5),
+        code in 100_u16..1000,
+    ) {
+        let url = "https://10.0.0.7:10250/stats/summary";
+        let source = || Box::<dyn std::error::Error + Send + Sync>::from("why");
+        for error in [
+            Error::option("interval", &text, "a time"),
+            Error::status(code, url, &body),
+            Error::status(code, url, text.as_bytes()),
+            Error::http(url, text.clone()),
+            Error::encoded(url, &text),
+            Error::not_summary(url, &text),
+            Error::tls_wrong_name(url, "vm", &names, source()),
+            Error::panic("the worker", &text, "src/lib.rs:1:1"),
+        ] {
+            let line = error.to_string();
+            check::assert_one_line(&line);
+            prop_assert!(line.chars().count() < 700, "{} characters", line.chars().count());
+        }
+    }
+}
