@@ -11,7 +11,8 @@ WORKDIR /src
 COPY . .
 RUN cargo build --locked --release --lib \
  && install -D target/release/libflb_in_kubeletstats.so /out/plugins/flb-in_kubeletstats.so \
- && install -D -m 644 fluent-bit.conf /out/etc/fluent-bit.conf \
+ && mkdir -p /out/etc /out/storage \
+ && sed 's#flb-storage#/fluent-bit/storage#' fluent-bit.conf > /out/etc/fluent-bit.conf \
  && sed 's#target/release#/fluent-bit/plugins#' plugins.conf > /out/etc/plugins.conf
 
 FROM fluent/fluent-bit:${FLUENT_BIT_VERSION}

@@ -54,11 +54,15 @@ test: lint build tools panicking ## lints and all tests, end to end on every Flu
 faults: build tools panicking ## the plugin under every fault, on every Fluent Bit found, as a table
 	$(CARGO) test -q --locked --test faults
 
+.PHONY: soak
+soak: build tools panicking ## the long form of the lifecycle and delivery tests, with tables
+	KUBELETSTATS_SOAK=1 $(CARGO) test --locked --test lifecycle --test delivery -- --nocapture --test-threads=1
+
 .PHONY: fuzz
 fuzz: deps ## fuzz both targets for a minute each (needs a nightly toolchain and cargo-fuzz)
-	cd fuzz && $(CARGO) run -q --example seeds
-	cd fuzz && $(CARGO) +nightly fuzz run summary -- -max_total_time=60 -dict=kubelet.dict
-	cd fuzz && $(CARGO) +nightly fuzz run options -- -max_total_time=60 -dict=options.dict
+	cd fuzz && mkdir -p corpus/summary corpus/options && $(CARGO) run -q --example seeds
+	cd fuzz && $(CARGO) +nightly fuzz run summary corpus/summary seeds/summary -- -max_total_time=60 -dict=kubelet.dict
+	cd fuzz && $(CARGO) +nightly fuzz run options corpus/options seeds/options -- -max_total_time=60 -dict=options.dict
 
 .PHONY: deny
 deny: ## licences, duplicates and sources of all crates (needs cargo-deny)

@@ -462,6 +462,7 @@ fn the_shipped_configuration_delivers_to_kafka() {
 
         let mut command = host.command(["-c".as_ref(), folder.join("fluent-bit.conf").as_os_str()]);
         command
+            .current_dir(&folder)
             .env("KUBELET_URL", kubelet.url())
             .env("KUBELET_CA_FILE", kubelet.ca_file())
             .env("KUBELET_TOKEN_FILE", kubelet.token_file())

@@ -1,0 +1,182 @@
+//! What reaches Kafka when Kafka dies, and when Fluent Bit does: every sample
+//! that was taken is looked for in the topic. `KUBELETSTATS_SOAK=1` takes longer,
+//! on every host, and compares.
+
+use std::time::Duration;
+
+use testkit::{
+    Host, Kafka, hosts,
+    kafka::{self, Apache},
+};
+
+#[path = "delivery/outage.rs"]
+mod outage;
+#[path = "common/proc.rs"]
+mod proc;
+
+use outage::{Outcome, Plan, Setting, To, moved, outage};
+use proc::{Scratch, Table, alone, sized, soak};
+
+/// What keeps samples while Kafka is away.
+const LASTING: [Setting; 5] = [
+    // What Kafka's client has no room for waits on disk, and is tried for ever.
+    ("input", "storage.type", "filesystem"),
+    ("kafka", "retry_limit", "no_limits"),
+    ("kafka", "queue_full_retries", "0"),
+    // What it has room for is never given up, and not overtaken.
+    ("kafka", "rdkafka.message.timeout.ms", "0"),
+    (
+        "kafka",
+        "rdkafka.max.in.flight.requests.per.connection",
+        "1",
+    ),
+];
+
+/// The room it has: this much is lost with Fluent Bit, this much stays in order.
+const QUEUE: usize = 1_000;
+
+/// A broker of these tests' own, stopped at the end; or why there is none.
+struct Brokers {
+    apache: Result<Apache, String>,
+    _folder: Scratch,
+}
+
+impl Brokers {
+    fn find() -> Self {
+        let folder = Scratch::new("kafka");
+        let possible = kafka::apache_is_possible().map_err(|error| error.to_string());
+        let apache = possible.map(|()| Apache::at(folder.path()));
+        let _folder = folder;
+        Self { apache, _folder }
+    }
+}
+
+impl Drop for Brokers {
+    fn drop(&mut self) {
+        if let Ok(apache) = &self.apache {
+            let _ = apache.kill();
+        }
+    }
+}
+
+/// Those with storage on disk: the newest, and in a soak all.
+fn real_hosts() -> Vec<Host> {
+    let mut real = hosts::real().expect("hosts that run");
+    real.sort_by_key(|host| std::cmp::Reverse(host.version));
+    real.truncate(sized(1, real.len()));
+    real
+}
+
+#[test]
+fn a_killed_kafka_loses_nothing() {
+    let _alone = alone();
+    let brokers = Brokers::find();
+    let Ok(apache) = &brokers.apache else {
+        println!(
+            "no Kafka that could be killed: {:?}",
+            brokers.apache.as_ref().err()
+        );
+        return;
+    };
+    let mut hosts = real_hosts();
+    if hosts.is_empty() {
+        hosts.extend(hosts::embedded());
+    }
+    let away = Duration::from_secs(sized(5, 60));
+    let mut table = Table::new(
+        &format!(
+            "Kafka killed for {} s and as long as it takes to start",
+            away.as_secs()
+        ),
+        &Outcome::HEAD,
+    );
+    for host in &hosts {
+        let plan = Plan {
+            host,
+            settings: &LASTING,
+            queue: Some(QUEUE),
+            // Few enough for the queue to hold what they bring meanwhile.
+            pods: 4,
+            away,
+            to: To::Nothing,
+        };
+        let outcome = outage(apache, &plan);
+        outcome.add_to(&mut table, &plan);
+        assert_eq!(
+            (outcome.lost, outcome.late),
+            (0, 0),
+            "{plan:?}: {outcome:?}"
+        );
+        if soak() {
+            // Too many for it: the rest comes from disk, and in no order.
+            let plan = Plan {
+                pods: 40,
+                queue: Some(QUEUE / 2),
+                ..plan
+            };
+            let outcome = outage(apache, &plan);
+            outcome.add_to(&mut table, &plan);
+            assert_eq!(outcome.lost, 0, "{plan:?}: {outcome:?}");
+        }
+    }
+}
+
+#[test]
+fn a_killed_fluent_bit_loses_no_more_than_the_queue_holds() {
+    let _alone = alone();
+    let (brokers, hosts) = (Brokers::find(), real_hosts());
+    let kafka = match &brokers.apache {
+        Ok(_) => None,
+        Err(_) => Some(Kafka::find_or_start().expect("a Kafka")),
+    };
+    if hosts.is_empty() {
+        println!("no Fluent Bit here, and the embedded host keeps nothing on disk");
+        return;
+    }
+    if let Some(kafka) = &kafka {
+        println!("without a Kafka to kill, into {}", kafka.describe());
+    }
+    let run = |plan: &Plan| match (&brokers.apache, &kafka) {
+        (Ok(apache), _) => outage(apache, plan),
+        (_, Some(kafka)) => moved(kafka, plan),
+        _ => panic!("no Kafka"),
+    };
+    let away = Duration::from_secs(sized(5, 20));
+    let title = format!("Fluent Bit ended after {} s without Kafka", away.as_secs());
+    let mut table = Table::new(&title, &Outcome::HEAD);
+    for host in &hosts {
+        let plan = |queue, to| Plan {
+            host,
+            settings: &LASTING,
+            queue: Some(queue),
+            pods: 10,
+            away,
+            to,
+        };
+        let mut plans = vec![plan(50, To::Killed)];
+        if soak() {
+            plans.push(plan(50, To::Stopped));
+            plans.push(plan(QUEUE, To::Killed));
+            // No more messages a second go through a queue than it holds.
+            plans.push(Plan {
+                pods: 1,
+                ..plan(5, To::Killed)
+            });
+        }
+        for plan in plans {
+            let (outcome, queue) = (run(&plan), plan.queue.unwrap_or(usize::MAX));
+            outcome.add_to(&mut table, &plan);
+            assert!(outcome.lost <= queue, "{plan:?}: {outcome:?}");
+            assert!(outcome.taken > 0, "{plan:?}: {outcome:?}");
+        }
+        if soak() {
+            // For comparison, and so with nothing to assert: what was shipped before.
+            let plan = Plan {
+                settings: &[],
+                queue: None,
+                ..plan(0, To::Killed)
+            };
+            run(&plan).add_to(&mut table, &plan);
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! One experiment: Kafka goes away while samples are taken, something is done to
+//! Fluent Bit meanwhile, Kafka comes back, and the topic is read.
+//!
+//! The truth is the shipped configuration's other output, stdout, which prints
+//! a record when it is handed to Kafka's client, and so before anything can
+//! happen to it there.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs,
+    time::{Duration, Instant, SystemTime},
+};
+
+use serde_json::Value;
+use sim_kubelet::SimKubelet;
+use testkit::{
+    Child, Host, Kafka, Stream, hosts,
+    kafka::{self, Apache, BrokerOptions, Reader, Start},
+};
+
+use crate::proc::{Scratch, Table, free_port, until};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Longer than the longest pause between two tries of a chunk, see `HASTE`.
+const QUIET: Duration = Duration::from_secs(8);
+
+/// `(section, key, value)`, where the section is `service`, `input` or `kafka`.
+pub type Setting = (&'static str, &'static str, &'static str);
+
+/// Chunks are tried again sooner than anybody would configure.
+const HASTE: [Setting; 2] = [
+    ("service", "scheduler.base", "1"),
+    ("service", "scheduler.cap", "2"),
+];
+
+/// The shipped configuration with these values for these keys.
+fn configuration(settings: &[(&str, &str, &str)]) -> String {
+    let shipped = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/fluent-bit.conf"));
+    // Each section goes on to the next header.
+    let shipped = shipped.expect("fluent-bit.conf").replace("\n[", "\n\0[");
+    let sections = shipped.split('\0').map(|text| {
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        let this = match lines.iter().find(|line| line.starts_with('[')) {
+            Some(header) if header == "[SERVICE]" => "service",
+            Some(header) if header == "[INPUT]" => "input",
+            Some(header) if header == "[OUTPUT]" && text.contains("Brokers") => "kafka",
+            _ => "",
+        };
+        for (_, key, value) in settings.iter().filter(|(section, ..)| *section == this) {
+            let is_key = |line: &String| {
+                let word = line.split_whitespace().next();
+                word.is_some_and(|word| word.eq_ignore_ascii_case(key))
+            };
+            lines.retain(|line| !is_key(line));
+            lines.push(format!("    {key} {value}"));
+        }
+        lines.join("\n") + "\n"
+    });
+    sections.collect()
+}
+
+/// What is done to Fluent Bit while Kafka is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum To {
+    Nothing,
+    /// SIGTERM, and started again.
+    Stopped,
+    /// SIGKILL, and started again.
+    Killed,
+}
+
+/// One experiment.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan<'a> {
+    pub host: &'a Host,
+    pub settings: &'a [Setting],
+    /// `None` leaves Kafka's client its own limit, 100,000.
+    pub queue: Option<usize>,
+    pub pods: usize,
+    pub away: Duration,
+    pub to: To,
+}
+
+/// One host, one kubelet, one topic.
+struct Run<'a> {
+    host: &'a Host,
+    kubelet: SimKubelet,
+    folder: Scratch,
+    topic: String,
+}
+
+impl<'a> Run<'a> {
+    fn new(plan: &Plan<'a>) -> Self {
+        let kubelet = SimKubelet::builder()
+            .pods(plan.pods)
+            .sample_period(Duration::from_millis(500))
+            .start()
+            .expect("a kubelet on loopback");
+        let (folder, topic) = (Scratch::new("delivery"), kafka::unique_topic("delivery"));
+        let storage = folder.join("storage").display().to_string();
+        let queue = plan.queue.unwrap_or(100_000).to_string();
+        let mut settings = plan.settings.to_vec();
+        settings.extend(HASTE);
+        let of_run = [
+            ("kafka", "topics", topic.as_str()),
+            ("kafka", "rdkafka.queue.buffering.max.messages", &queue),
+            ("service", "storage.path", &storage),
+        ];
+        let settings: Vec<_> = settings.into_iter().chain(of_run).collect();
+        folder.write("fluent-bit.conf", &configuration(&settings));
+        let plugin = hosts::plugin_path();
+        let plugins = format!("[PLUGINS]\n    Path {}\n", plugin.display());
+        folder.write("plugins.conf", &plugins);
+        Self {
+            host: plan.host,
+            kubelet,
+            folder,
+            topic,
+        }
+    }
+
+    fn start(&self, brokers: &str) -> Child {
+        let conf = self.folder.join("fluent-bit.conf");
+        let mut command = self.host.command(["-c".into(), conf]);
+        command
+            .env("KUBELET_URL", self.kubelet.url())
+            .env("KUBELET_CA_FILE", self.kubelet.ca_file())
+            .env("KUBELET_TOKEN_FILE", self.kubelet.token_file())
+            .env("SCRAPE_INTERVAL_MS", "500")
+            .env("KAFKA_BROKERS", brokers);
+        for unset in [
+            "TARGET_NAMESPACE",
+            "TARGET_POD_PREFIX",
+            "KUBELET_SERVER_NAME",
+        ] {
+            command.env_remove(unset);
+        }
+        Child::spawn(command).expect("the host starts")
+    }
+}
+
+/// A container and when it was sampled.
+type Sample = (String, u64);
+
+fn sample(record: &str) -> Sample {
+    let record: Value = serde_json::from_str(record).expect("json");
+    let text = |key: &str| record[key].as_str().expect("text").to_owned();
+    let at = record["timestamp"].as_u64().expect("an integer");
+    (format!("{}/{}", text("podUid"), text("containerName")), at)
+}
+
+fn printed(child: &Child) -> BTreeSet<Sample> {
+    let lines = child.lines(Stream::Stdout);
+    let records = lines.iter().filter(|line| line.starts_with('{'));
+    records.map(|line| sample(line)).collect()
+}
+
+/// Waits until a sample of this time or later was printed.
+fn wait_for_sample(child: &mut Child, at: u64) {
+    let later = |line: &str| line.starts_with('{') && sample(line).1 >= at;
+    child
+        .wait_for_line(Stream::Stdout, later, 3 * DEADLINE)
+        .unwrap_or_else(|error| {
+            let log = child.lines(Stream::Stderr).join("\n  ");
+            panic!("{:?}: {error}\nlog:\n  {log}", child.exit_status())
+        });
+}
+
+fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.expect("after 1970").as_millis() as u64
+}
+
+/// The topic, as far as it was read.
+struct Topic {
+    reader: Reader,
+    times: HashMap<Sample, usize>,
+    latest: HashMap<String, u64>,
+    /// Samples that came after a later one of the same container.
+    late: usize,
+}
+
+impl Topic {
+    fn open(brokers: &str, topic: &str) -> Self {
+        let reader = Reader::open(brokers, topic, Start::Beginning, DEADLINE);
+        Self {
+            reader: reader.expect("a reader"),
+            times: HashMap::new(),
+            latest: HashMap::new(),
+            late: 0,
+        }
+    }
+
+    fn read(&mut self, within: Duration) -> bool {
+        let Some(record) = self.reader.next(within) else {
+            return false;
+        };
+        let (container, at) = sample(&record);
+        let latest = self.latest.entry(container.clone()).or_default();
+        let times = self.times.entry((container, at)).or_default();
+        *times += 1;
+        self.late += usize::from(*times == 1 && at < *latest);
+        *latest = at.max(*latest);
+        true
+    }
+
+    /// Reads until nothing of `taken` is missing, or nothing missing has come for long;
+    /// returns how much is still missing, and since when.
+    fn read_all(&mut self, taken: &BTreeSet<Sample>) -> (usize, Instant) {
+        let missing = |topic: &Self| {
+            taken
+                .iter()
+                .filter(|s| !topic.times.contains_key(s))
+                .count()
+        };
+        let (mut left, mut since) = (missing(self), Instant::now());
+        while left > 0 && since.elapsed() < QUIET {
+            let batch = Instant::now();
+            while batch.elapsed() < Duration::from_millis(200)
+                && self.read(Duration::from_millis(50))
+            {}
+            let now = missing(self);
+            if now < left {
+                (left, since) = (now, Instant::now());
+            }
+        }
+        (left, since)
+    }
+
+    fn duplicates(&self) -> usize {
+        self.times.values().map(|times| times - 1).sum()
+    }
+}
+
+#[derive(Debug)]
+pub struct Outcome {
+    pub taken: usize,
+    pub lost: usize,
+    pub late: usize,
+    pub duplicates: usize,
+    /// From when Kafka was back until all that comes had come.
+    pub settled: Duration,
+}
+
+impl Outcome {
+    pub const HEAD: [&str; 9] = [
+        "host",
+        "settings",
+        "queue",
+        "Fluent Bit",
+        "taken",
+        "lost",
+        "late",
+        "twice",
+        "settled",
+    ];
+
+    pub fn add_to(&self, table: &mut Table, plan: &Plan) {
+        table.row(&[
+            &plan.host.name,
+            if plan.settings.is_empty() {
+                &"before"
+            } else {
+                &"lasting"
+            },
+            &plan
+                .queue
+                .map_or("default".to_owned(), |queue| queue.to_string()),
+            &match plan.to {
+                To::Nothing => "goes on",
+                To::Stopped => "stopped",
+                To::Killed => "killed",
+            },
+            &self.taken,
+            &self.lost,
+            &self.late,
+            &self.duplicates,
+            &format!("{:.1} s", self.settled.as_secs_f64()),
+        ]);
+    }
+}
+
+/// Does to Fluent Bit what is planned; returns what it had taken by then.
+fn meddle(run: &Run, child: &mut Child, brokers: &str, to: To) -> Option<BTreeSet<Sample>> {
+    match to {
+        To::Nothing => return None,
+        To::Stopped => drop(child.terminate(DEADLINE)),
+        To::Killed => drop(child.kill()),
+    }
+    let taken = printed(child);
+    *child = run.start(brokers);
+    Some(taken)
+}
+
+/// Kafka is killed, and comes back after a while.
+pub fn outage(apache: &Apache, plan: &Plan) -> Outcome {
+    let broker = apache.start(BrokerOptions::default()).expect("a broker");
+    let run = Run::new(plan);
+    let mut child = run.start(&broker.brokers);
+    let mut topic = Topic::open(&broker.brokers, &run.topic);
+    until(&child, "records in Kafka", DEADLINE, || {
+        topic.read(DEADLINE)
+    });
+
+    apache.kill().expect("killed");
+    wait_for_sample(&mut child, now_ms() + plan.away.as_millis() as u64);
+    let taken = meddle(&run, &mut child, &broker.brokers, plan.to);
+    apache.restart().expect("a broker again");
+    let back = Instant::now();
+    wait_for_sample(&mut child, now_ms() + 1_000);
+    let taken = taken.unwrap_or_else(|| printed(&child));
+    settle(topic, &taken, back, child)
+}
+
+/// The same where there is no Kafka to kill: at first its address is one where nobody
+/// listens, and Fluent Bit is started again with that of a Kafka.
+pub fn moved(kafka: &Kafka, plan: &Plan) -> Outcome {
+    let run = Run::new(plan);
+    let mut child = run.start(&format!("127.0.0.1:{}", free_port()));
+    wait_for_sample(&mut child, now_ms() + plan.away.as_millis() as u64);
+    let taken = meddle(&run, &mut child, kafka.brokers(), plan.to);
+    let topic = Topic::open(kafka.brokers(), &run.topic);
+    settle(topic, &taken.unwrap_or_default(), Instant::now(), child)
+}
+
+fn settle(mut topic: Topic, taken: &BTreeSet<Sample>, back: Instant, mut child: Child) -> Outcome {
+    let (lost, until) = topic.read_all(taken);
+    child.terminate(DEADLINE);
+    Outcome {
+        taken: taken.len(),
+        lost,
+        late: topic.late,
+        duplicates: topic.duplicates(),
+        settled: until.saturating_duration_since(back),
+    }
+}
