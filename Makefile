@@ -58,6 +58,10 @@ faults: build tools panicking ## the plugin under every fault, on every Fluent B
 soak: build tools panicking ## the long form of the lifecycle and delivery tests, with tables
 	KUBELETSTATS_SOAK=1 $(CARGO) test --locked --test lifecycle --test delivery -- --nocapture --test-threads=1
 
+.PHONY: memcheck
+memcheck: build tools panicking ## every host under Valgrind's memcheck (needs valgrind)
+	$(CARGO) test --locked --test memcheck -- --nocapture
+
 .PHONY: fuzz
 fuzz: deps ## fuzz both targets for a minute each (needs a nightly toolchain and cargo-fuzz)
 	cd fuzz && mkdir -p corpus/summary corpus/options && $(CARGO) run -q --example seeds

@@ -338,16 +338,19 @@ impl Instance {
     /// Hands events to the pipeline; `false` when the host does not take them,
     /// as while the input is paused.
     pub fn append(&self, events: &[u8]) -> bool {
-        self.append_tagged("", events)
+        self.append_as(None, events)
     }
 
-    /// The same under a tag other than the input's own.
-    pub fn append_tagged(&self, tag: &str, events: &[u8]) -> bool {
+    /// The same under a tag other than the input's own. Hosts up to 3.2 read
+    /// the byte behind the tag when they route: it has to be a C string.
+    pub fn append_tagged(&self, tag: &CStr, events: &[u8]) -> bool {
+        self.append_as(Some(tag), events)
+    }
+
+    fn append_as(&self, tag: Option<&CStr>, events: &[u8]) -> bool {
         let (ins, buf, size) = (self.ins, events.as_ptr().cast(), events.len());
-        let (tag, tag_len) = match tag {
-            "" => (ptr::null(), 0),
-            tag => (tag.as_ptr().cast(), tag.len()),
-        };
+        let tag_len = tag.map_or(0, CStr::count_bytes);
+        let tag = tag.map_or(ptr::null(), CStr::as_ptr);
         let result = if let Some(append) = self.host.log_append {
             // SAFETY: the host copies tag and bytes during the call; a NULL tag
             // stands for the instance's own.

@@ -2,7 +2,7 @@
 
 use std::{
     cell::UnsafeCell,
-    ffi::{c_int, c_void},
+    ffi::{CString, c_int, c_void},
     ptr,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
@@ -35,7 +35,7 @@ struct Plugin {
     collectors: Vec<Collector>,
     health: Health,
     counters: Counters,
-    stats_tag: Option<String>,
+    stats_tag: Option<CString>,
     /// Whether the last reply held a pod that is wanted.
     any_wanted: Option<bool>,
     /// A batch the host did not take, kept until it does.
@@ -61,7 +61,11 @@ impl Plugin {
             collectors: Vec::new(),
             health: Health::default(),
             counters: Counters::default(),
-            stats_tag: config.stats_tag.clone(),
+            // From a C string of the host's, so there is no NUL in it.
+            stats_tag: config
+                .stats_tag
+                .as_deref()
+                .and_then(|tag| CString::new(tag).ok()),
             any_wanted: None,
             held: None,
             held_logged: false,

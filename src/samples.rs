@@ -14,7 +14,6 @@ const KEPT_SCRAPES: u64 = 30;
 /// The last sample of one container.
 #[derive(Debug)]
 struct Seen {
-    container: String,
     started: Option<Instant>,
     time: Instant,
     /// The last counter of this start of the container, and its own time.
@@ -29,8 +28,9 @@ struct Seen {
 pub struct Samples {
     source: CpuSource,
     repeat: bool,
-    /// By pod: a pod that is replaced under its old name has a new uid.
-    pods: HashMap<String, Vec<Seen>>,
+    /// By pod, then by the container's name. A pod that is replaced under its
+    /// old name has a new uid.
+    pods: HashMap<String, HashMap<String, Seen>>,
     scrape: u64,
 }
 
@@ -58,7 +58,7 @@ impl Samples {
         if self.scrape.is_multiple_of(KEPT_SCRAPES) {
             let oldest = self.scrape - KEPT_SCRAPES;
             self.pods.retain(|_, containers| {
-                containers.retain(|seen| seen.scrape >= oldest);
+                containers.retain(|_, seen| seen.scrape >= oldest);
                 !containers.is_empty()
             });
         }
@@ -79,19 +79,16 @@ impl Samples {
             true => self.pods.get_mut(key_of(pod).as_ref())?,
             false => self.pods.entry(key_of(pod).into_owned()).or_default(),
         };
-        let Some(seen) = containers
-            .iter_mut()
-            .find(|seen| seen.container == container.name)
-        else {
+        let Some(seen) = containers.get_mut(container.name.as_ref()) else {
             let nano_cores = cpu(self.source, None, container);
-            containers.push(Seen {
-                container: container.name.to_string(),
+            let seen = Seen {
                 started: container.start_time,
                 time,
                 counter,
                 nano_cores,
                 scrape: self.scrape,
-            });
+            };
+            containers.insert(container.name.to_string(), seen);
             return sample(nano_cores);
         };
 

@@ -250,6 +250,12 @@ impl PodRef<'_> {
     }
 }
 
+fn plausible(containers: Option<Vec<Container<'_>>>) -> Vec<Container<'_>> {
+    let mut containers = containers.unwrap_or_default();
+    containers.retain(|container| container.name.len() <= LONGEST_NAME);
+    containers
+}
+
 impl<'de> DeserializeSeed<'de> for PodSeed<'_> {
     type Value = Option<Pod<'de>>;
 
@@ -290,7 +296,7 @@ impl<'de> Visitor<'de> for PodSeed<'_> {
                 (key, None) => early.push((key, map.next_value()?)),
                 (PodKey::StartTime, _) => pod.start_time = map.next_value::<Time>()?.0,
                 (PodKey::Containers, _) => {
-                    pod.containers = map.next_value::<Option<_>>()?.unwrap_or_default();
+                    pod.containers = plausible(map.next_value()?);
                 }
                 (PodKey::Network, _) => {
                     pod.network = map.next_value::<Option<_>>()?.unwrap_or_default();
@@ -304,9 +310,7 @@ impl<'de> Visitor<'de> for PodSeed<'_> {
             let raw = raw.get();
             match key {
                 PodKey::StartTime => pod.start_time = reread::<Time, _>(raw)?.0,
-                PodKey::Containers => {
-                    pod.containers = reread::<Option<_>, _>(raw)?.unwrap_or_default();
-                }
+                PodKey::Containers => pod.containers = plausible(reread(raw)?),
                 PodKey::Network => {
                     pod.network = reread::<Option<_>, _>(raw)?.unwrap_or_default();
                 }
@@ -426,6 +430,22 @@ impl<'de> Deserialize<'de> for Time {
             }
 
             fn visit_unit<E>(self) -> Result<Time, E> {
+                Ok(Time(None))
+            }
+
+            fn visit_u64<E>(self, _: u64) -> Result<Time, E> {
+                Ok(Time(None))
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<Time, E> {
+                Ok(Time(None))
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<Time, E> {
+                Ok(Time(None))
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Time, E> {
                 Ok(Time(None))
             }
         }

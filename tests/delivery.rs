@@ -14,26 +14,11 @@ mod outage;
 #[path = "common/proc.rs"]
 mod proc;
 
-use outage::{Outcome, Plan, Setting, To, moved, outage};
+use outage::{Outcome, Plan, To, moved, outage, shipped_room};
 use proc::{Scratch, Table, alone, sized, soak};
 
-/// What keeps samples while Kafka is away.
-const LASTING: [Setting; 5] = [
-    // What Kafka's client has no room for waits on disk, and is tried for ever.
-    ("input", "storage.type", "filesystem"),
-    ("kafka", "retry_limit", "no_limits"),
-    ("kafka", "queue_full_retries", "0"),
-    // What it has room for is never given up, and not overtaken.
-    ("kafka", "rdkafka.message.timeout.ms", "0"),
-    (
-        "kafka",
-        "rdkafka.max.in.flight.requests.per.connection",
-        "1",
-    ),
-];
-
-/// The room it has: this much is lost with Fluent Bit, this much stays in order.
-const QUEUE: usize = 1_000;
+/// What the room of Kafka's client is without the shipped configuration.
+const ROOM_BY_DEFAULT: usize = 100_000;
 
 /// A broker of these tests' own, stopped at the end; or why there is none.
 struct Brokers {
@@ -93,9 +78,8 @@ fn a_killed_kafka_loses_nothing() {
     for host in &hosts {
         let plan = Plan {
             host,
-            settings: &LASTING,
-            queue: Some(QUEUE),
-            // Few enough for the queue to hold what they bring meanwhile.
+            room: shipped_room(),
+            // Few enough for the client to hold what they bring meanwhile.
             pods: 4,
             away,
             to: To::Nothing,
@@ -111,7 +95,7 @@ fn a_killed_kafka_loses_nothing() {
             // Too many for it: the rest comes from disk, and in no order.
             let plan = Plan {
                 pods: 40,
-                queue: Some(QUEUE / 2),
+                room: shipped_room() / 2,
                 ..plan
             };
             let outcome = outage(apache, &plan);
@@ -122,7 +106,7 @@ fn a_killed_kafka_loses_nothing() {
 }
 
 #[test]
-fn a_killed_fluent_bit_loses_no_more_than_the_queue_holds() {
+fn a_killed_fluent_bit_loses_no_more_than_kafkas_client_holds() {
     let _alone = alone();
     let (brokers, hosts) = (Brokers::find(), real_hosts());
     let kafka = match &brokers.apache {
@@ -145,10 +129,9 @@ fn a_killed_fluent_bit_loses_no_more_than_the_queue_holds() {
     let title = format!("Fluent Bit ended after {} s without Kafka", away.as_secs());
     let mut table = Table::new(&title, &Outcome::HEAD);
     for host in &hosts {
-        let plan = |queue, to| Plan {
+        let plan = |room, to| Plan {
             host,
-            settings: &LASTING,
-            queue: Some(queue),
+            room,
             pods: 10,
             away,
             to,
@@ -156,27 +139,19 @@ fn a_killed_fluent_bit_loses_no_more_than_the_queue_holds() {
         let mut plans = vec![plan(50, To::Killed)];
         if soak() {
             plans.push(plan(50, To::Stopped));
-            plans.push(plan(QUEUE, To::Killed));
-            // No more messages a second go through a queue than it holds.
+            plans.push(plan(shipped_room(), To::Killed));
+            plans.push(plan(ROOM_BY_DEFAULT, To::Killed));
+            // No more messages a second go through it than it holds.
             plans.push(Plan {
                 pods: 1,
                 ..plan(5, To::Killed)
             });
         }
         for plan in plans {
-            let (outcome, queue) = (run(&plan), plan.queue.unwrap_or(usize::MAX));
+            let outcome = run(&plan);
             outcome.add_to(&mut table, &plan);
-            assert!(outcome.lost <= queue, "{plan:?}: {outcome:?}");
+            assert!(outcome.lost <= plan.room, "{plan:?}: {outcome:?}");
             assert!(outcome.taken > 0, "{plan:?}: {outcome:?}");
-        }
-        if soak() {
-            // For comparison, and so with nothing to assert: what was shipped before.
-            let plan = Plan {
-                settings: &[],
-                queue: None,
-                ..plan(0, To::Killed)
-            };
-            run(&plan).add_to(&mut table, &plan);
         }
     }
 }

@@ -22,28 +22,36 @@ use crate::proc::{Scratch, Table, free_port, until};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Longer than the longest pause between two tries of a chunk, see `HASTE`.
+/// Longer than the longest pause between two tries of a chunk, see `Run::new`.
 const QUIET: Duration = Duration::from_secs(8);
 
-/// `(section, key, value)`, where the section is `service`, `input` or `kafka`.
-pub type Setting = (&'static str, &'static str, &'static str);
+const ROOM: &str = "rdkafka.queue.buffering.max.messages";
 
-/// Chunks are tried again sooner than anybody would configure.
-const HASTE: [Setting; 2] = [
-    ("service", "scheduler.base", "1"),
-    ("service", "scheduler.cap", "2"),
-];
-
-/// The shipped configuration with these values for these keys.
-fn configuration(settings: &[(&str, &str, &str)]) -> String {
+fn shipped() -> String {
     let shipped = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/fluent-bit.conf"));
+    shipped.expect("fluent-bit.conf")
+}
+
+/// What the shipped configuration gives Kafka's client: this much is lost with Fluent
+/// Bit, and this much stays in order.
+pub fn shipped_room() -> usize {
+    let text = shipped();
+    let line = text
+        .lines()
+        .find(|line| line.trim_start().starts_with(ROOM));
+    let value = line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
+    value.unwrap_or_else(|| panic!("{ROOM} in fluent-bit.conf"))
+}
+
+/// The shipped configuration with these values for these keys; a section is
+/// `service` or `kafka`.
+fn configuration(settings: &[(&str, &str, &str)]) -> String {
     // Each section goes on to the next header.
-    let shipped = shipped.expect("fluent-bit.conf").replace("\n[", "\n\0[");
+    let shipped = shipped().replace("\n[", "\n\0[");
     let sections = shipped.split('\0').map(|text| {
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
         let this = match lines.iter().find(|line| line.starts_with('[')) {
             Some(header) if header == "[SERVICE]" => "service",
-            Some(header) if header == "[INPUT]" => "input",
             Some(header) if header == "[OUTPUT]" && text.contains("Brokers") => "kafka",
             _ => "",
         };
@@ -74,9 +82,8 @@ pub enum To {
 #[derive(Debug, Clone, Copy)]
 pub struct Plan<'a> {
     pub host: &'a Host,
-    pub settings: &'a [Setting],
-    /// `None` leaves Kafka's client its own limit, 100,000.
-    pub queue: Option<usize>,
+    /// For messages, in Kafka's client.
+    pub room: usize,
     pub pods: usize,
     pub away: Duration,
     pub to: To,
@@ -99,15 +106,15 @@ impl<'a> Run<'a> {
             .expect("a kubelet on loopback");
         let (folder, topic) = (Scratch::new("delivery"), kafka::unique_topic("delivery"));
         let storage = folder.join("storage").display().to_string();
-        let queue = plan.queue.unwrap_or(100_000).to_string();
-        let mut settings = plan.settings.to_vec();
-        settings.extend(HASTE);
-        let of_run = [
+        let room = plan.room.to_string();
+        let settings = [
             ("kafka", "topics", topic.as_str()),
-            ("kafka", "rdkafka.queue.buffering.max.messages", &queue),
+            ("kafka", ROOM, &room),
             ("service", "storage.path", &storage),
+            // Chunks are tried again sooner than anybody would configure.
+            ("service", "scheduler.base", "1"),
+            ("service", "scheduler.cap", "2"),
         ];
-        let settings: Vec<_> = settings.into_iter().chain(of_run).collect();
         folder.write("fluent-bit.conf", &configuration(&settings));
         let plugin = hosts::plugin_path();
         let plugins = format!("[PLUGINS]\n    Path {}\n", plugin.display());
@@ -244,10 +251,9 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    pub const HEAD: [&str; 9] = [
+    pub const HEAD: [&str; 8] = [
         "host",
-        "settings",
-        "queue",
+        "room",
         "Fluent Bit",
         "taken",
         "lost",
@@ -259,14 +265,7 @@ impl Outcome {
     pub fn add_to(&self, table: &mut Table, plan: &Plan) {
         table.row(&[
             &plan.host.name,
-            if plan.settings.is_empty() {
-                &"before"
-            } else {
-                &"lasting"
-            },
-            &plan
-                .queue
-                .map_or("default".to_owned(), |queue| queue.to_string()),
+            &plan.room,
             &match plan.to {
                 To::Nothing => "goes on",
                 To::Stopped => "stopped",
