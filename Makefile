@@ -1,5 +1,7 @@
 # `make help` lists the targets.
 
+# Put in place by `install`, which makes a new file: a host that has the old one
+# mapped would die if its bytes changed.
 PLUGIN := target/release/flb-in_kubeletstats.so
 CARGO  ?= cargo
 SUDO   := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -25,7 +27,7 @@ deps: ## install what the build needs besides Rust (Debian, Ubuntu)
 .PHONY: build
 build: deps ## build the plugin: target/release/flb-in_kubeletstats.so
 	$(CARGO) build --locked --release --lib
-	cp target/release/libflb_in_kubeletstats.so $(PLUGIN)
+	install target/release/libflb_in_kubeletstats.so $(PLUGIN)
 
 .PHONY: tools
 tools: deps ## build the simulated kubelet, the embedded host and the demo
@@ -35,7 +37,7 @@ tools: deps ## build the simulated kubelet, the embedded host and the demo
 .PHONY: panicking
 panicking: deps
 	$(CARGO) build --locked --lib --features panic-injection --target-dir target/panic
-	cp target/panic/debug/libflb_in_kubeletstats.so target/panic/flb-in_kubeletstats.so
+	install target/panic/debug/libflb_in_kubeletstats.so target/panic/flb-in_kubeletstats.so
 
 .PHONY: demo
 demo: build tools ## kubelet, Fluent Bit and Kafka in one run, with the records on screen
