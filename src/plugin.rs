@@ -254,6 +254,7 @@ unsafe extern "C" fn cb_init(
             Level::Error,
             &format!("[input:{}] {error}", registration::NAME),
         );
+        let_the_logger_print();
         FAILED
     })
 }

@@ -116,13 +116,15 @@ fn refused(mut child: Child) -> Child {
 #[test]
 fn an_unknown_option_is_refused_by_the_host() {
     each_host(|host| {
-        let child = Line::new().input(&[("bogus", "1")]).printing().start(host);
-        let child = refused(child);
-        let text = child.lines(Stream::Any).join("\n");
-        assert!(
-            text.contains("unknown configuration property 'bogus'"),
-            "{text}"
-        );
+        let said = || {
+            let line = Line::new().input(&[("bogus", "1")]).printing();
+            let text = refused(line.start(host)).lines(Stream::Any).join("\n");
+            text.contains("unknown configuration property 'bogus'")
+        };
+        // 1.x may end before its logger has printed the host's own line.
+        let loses_lines = host.version.is_some_and(|version| version < (2, 0, 0));
+        let tries = if loses_lines { 10 } else { 1 };
+        assert!((0..tries).any(|_| said()), "{}", host.name);
     });
 }
 

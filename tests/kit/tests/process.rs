@@ -71,14 +71,15 @@ fn a_process_that_ends_early_is_not_waited_for() {
 
 #[test]
 fn an_earlier_line_does_not_answer_for_a_later_one() {
-    let child = shell("echo ready; trap 'echo ready' HUP; while :; do sleep 0.01; done");
+    let child = shell("echo ready; trap 'echo ready' USR1; while :; do sleep 0.01; done");
     child
         .wait_for_line(Stream::Stdout, |line| line == "ready", SOON)
         .unwrap();
     let seen = child.line_count();
     let again = |deadline| child.wait_for_line_from(seen, Stream::Stdout, |_| true, deadline);
     assert!(again(BRIEFLY).is_err());
-    child.signal(libc::SIGHUP);
+    // Not SIGHUP: under nohup a shell cannot trap that.
+    child.signal(libc::SIGUSR1);
     assert_eq!(again(SOON).unwrap(), "ready");
 }
 
