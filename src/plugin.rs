@@ -38,6 +38,9 @@ struct Plugin {
     stats_tag: Option<CString>,
     /// Whether the last reply held a pod that is wanted.
     any_wanted: Option<bool>,
+    /// Between `cb_pause` and `cb_resume`. An outcome can still come in: the
+    /// host may have had it in hand already.
+    paused: bool,
     /// A batch the host did not take, kept until it does.
     held: Option<Batch>,
     /// The host is told of a held batch once.
@@ -67,6 +70,7 @@ impl Plugin {
                 .as_deref()
                 .and_then(|tag| CString::new(tag).ok()),
             any_wanted: None,
+            paused: false,
             held: None,
             held_logged: false,
         });
@@ -161,13 +165,13 @@ impl Plugin {
     }
 
     fn deliver(&mut self, batch: Batch) {
-        if batch.records == 0 || self.instance.append(&batch.bytes) {
+        if batch.records == 0 || (!self.paused && self.instance.append(&batch.bytes)) {
             self.counters.appended(batch.records, batch.bytes.len());
             self.held_logged = false;
             self.scraper.recycle(batch.bytes);
             return;
         }
-        if !self.held_logged {
+        if !self.paused && !self.held_logged {
             self.held_logged = true;
             let line = format!(
                 "fluent bit does not take records now: {} are kept, and scraping waits",
@@ -187,12 +191,14 @@ impl Plugin {
     }
 
     fn pause(&mut self) {
+        self.paused = true;
         for collector in &self.collectors {
             self.instance.pause(*collector);
         }
     }
 
     fn resume(&mut self) {
+        self.paused = false;
         for collector in &self.collectors {
             self.instance.resume(*collector);
         }
