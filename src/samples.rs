@@ -75,9 +75,10 @@ impl Samples {
         let sample =
             |nano_cores: Option<f64>| nano_cores.map(|nano_cores| Sample { time, nano_cores });
 
-        let containers = match self.pods.contains_key(key_of(pod).as_ref()) {
-            true => self.pods.get_mut(key_of(pod).as_ref())?,
-            false => self.pods.entry(key_of(pod).into_owned()).or_default(),
+        let key = key_of(pod);
+        let containers = match self.pods.contains_key(key.as_ref()) {
+            true => self.pods.get_mut(key.as_ref())?,
+            false => self.pods.entry(key.into_owned()).or_default(),
         };
         let Some(seen) = containers.get_mut(container.name.as_ref()) else {
             let nano_cores = cpu(self.source, None, container);
