@@ -327,6 +327,14 @@ impl Error {
         )
     }
 
+    /// A reply whose bytes the parser did not accept.
+    pub fn unparsable(url: &str, received: usize, why: &serde_json::Error) -> Self {
+        match why.is_eof() {
+            true => Self::cut_short(url, received),
+            false => Self::not_summary(url, why),
+        }
+    }
+
     pub fn stopped() -> Self {
         Self::new(Reason::Stopped, "the plugin is stopping")
     }
@@ -374,17 +382,35 @@ fn os(error: &std::io::Error) -> String {
         .unwrap_or_default()
 }
 
-/// Foreign text made fit for one log line: no control characters, bounded length.
+/// Foreign text made fit for one log line: every character can be seen, stands
+/// where it was written, and there are no more of them than this.
 pub fn printable(text: &str, max_chars: usize) -> String {
     let mut out: String = text
         .chars()
         .take(max_chars)
-        .map(|c| if c.is_control() { '?' } else { c })
+        .map(|c| if deceives(c) { '?' } else { c })
         .collect();
     if text.chars().nth(max_chars).is_some() {
         out.push('…');
     }
     out
+}
+
+/// Control characters drive a terminal or begin a line. The others do it where the
+/// log is read: they break lines, turn the direction of what follows, so that it reads
+/// as something else, or cannot be seen, so that two different texts look the same.
+fn deceives(c: char) -> bool {
+    let breaks = matches!(c, '\u{2028}' | '\u{2029}');
+    let turns = matches!(
+        c,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}'
+    ) || matches!(c, '\u{2066}'..='\u{2069}');
+    let hides = matches!(
+        c,
+        '\u{ad}' | '\u{180e}' | '\u{200b}'..='\u{200d}' | '\u{feff}'
+    ) || matches!(c, '\u{2060}'..='\u{2064}' | '\u{206a}'..='\u{206f}')
+        || matches!(c, '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
+    c.is_control() || breaks || turns || hides
 }
 
 #[cfg(test)]
@@ -405,6 +431,20 @@ mod tests {
     fn foreign_text_stays_on_one_line() {
         assert_eq!(printable("a\nb\u{1b}[31mc", 80), "a?b?[31mc");
         assert_eq!(printable("äöü", 2), "äö…");
+    }
+
+    #[test]
+    fn foreign_text_cannot_hide_or_turn_around() {
+        // Shown backwards, and so as "allowed".
+        assert_eq!(printable("a\u{202e}dewolla\u{202c}", 80), "a?dewolla?");
+        assert_eq!(
+            printable("ad\u{200b}min \u{2066}x\u{2069}", 80),
+            "ad?min ?x?"
+        );
+        assert_eq!(printable("one\u{2028}two\u{85}", 80), "one?two?");
+        // What people write stays: letters of all kinds, their marks, spaces.
+        let plain = "pod-ü Ж 漢字 e\u{301} 🦀\u{a0}שלום";
+        assert_eq!(printable(plain, 80), plain);
     }
 
     #[test]

@@ -3,12 +3,17 @@
 //! Knows no record and no host. Every wait inside ends at the scrape's deadline
 //! and at once when the plugin stops; see [`wait`].
 
-mod tls;
-mod token;
+pub mod tls;
+pub mod token;
+pub mod trace;
 mod transport;
 pub mod wait;
 
-use std::{io::Read, sync::Arc, time::Duration};
+use std::{
+    io::Read,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use ureq::{
     Agent, Body,
@@ -19,6 +24,7 @@ use ureq::{
 use self::{
     tls::Tls,
     token::Token,
+    trace::{Reply, Trace},
     transport::{Connect, Lookup},
     wait::{StopSignal, Wait},
 };
@@ -42,6 +48,7 @@ pub struct Client {
     url: String,
     agent: Agent,
     wait: Arc<Wait>,
+    trace: Trace,
     token: Token,
     has_client_cert: bool,
     node_proxy: bool,
@@ -52,10 +59,15 @@ pub struct Client {
 impl Client {
     /// Reads the files the options name; the kubelet is not contacted yet.
     pub fn new(config: &Config, stop: StopSignal) -> Result<Self> {
+        Self::traced(config, stop, Trace::default())
+    }
+
+    /// The same, with notes of what a scrape meets.
+    pub fn traced(config: &Config, stop: StopSignal, trace: Trace) -> Result<Self> {
         let url = config.url.summary.clone();
         let wait = Arc::new(Wait::new(url.clone(), config.timeout, stop));
         let tls = match config.url.https {
-            true => Some(Tls::new(config)?),
+            true => Some(Tls::new(config, &trace)?),
             false => None,
         };
         let agent = Agent::with_parts(
@@ -73,18 +85,24 @@ impl Client {
                 .accept("application/json")
                 .accept_encoding("")
                 .build(),
-            Connect::new(Arc::clone(&wait), tls),
-            Lookup::new(Arc::clone(&wait), &config.url),
+            Connect::new(Arc::clone(&wait), tls, trace.clone()),
+            Lookup::new(Arc::clone(&wait), &config.url, trace.clone()),
         );
         Ok(Self {
             url,
             agent,
             wait,
+            trace,
             token: Token::new(config),
             has_client_cert: config.client_cert.is_some(),
             node_proxy: config.url.node_proxy,
             body: Vec::new(),
         })
+    }
+
+    /// What the last scrape was doing when it ended.
+    pub fn phase(&self) -> Phase {
+        self.wait.phase()
     }
 
     /// Fetches the summary, within the scrape's timeout.
@@ -101,6 +119,11 @@ impl Client {
             return self.receive(response);
         }
         let said = Self::drain(response);
+        self.trace.note(|notes| {
+            if let Some(reply) = &mut notes.reply {
+                reply.refusal.clone_from(&said);
+            }
+        });
         Err(match code {
             401 => Error::unauthorized(&self.url, &self.credential()),
             403 => self.forbidden(),
@@ -134,6 +157,15 @@ impl Client {
             .run(request)
             .map_err(|error| transport::explain(error, &self.wait, 0))?;
         self.wait.enter(Phase::Body);
+        self.trace.note(|notes| {
+            let date = response.headers().get(header::DATE);
+            notes.reply = Some(Reply {
+                status: response.status().as_u16(),
+                date: date.map(|date| String::from_utf8_lossy(date.as_bytes()).into_owned()),
+                received: SystemTime::now(),
+                refusal: Vec::new(),
+            });
+        });
         Ok(response)
     }
 

@@ -190,12 +190,8 @@ impl Worker {
 
     fn scrape(&mut self, memory: Vec<u8>) -> Result<Batch> {
         let body = self.client.summary()?;
-        self.pipeline.run(body, memory).map_err(|error| {
-            if error.is_eof() {
-                Error::cut_short(&self.url, body.len())
-            } else {
-                Error::not_summary(&self.url, error)
-            }
-        })
+        self.pipeline
+            .run(body, memory)
+            .map_err(|error| Error::unparsable(&self.url, body.len(), &error))
     }
 }

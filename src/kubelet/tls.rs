@@ -13,11 +13,15 @@ use std::{
 use once_cell::sync::Lazy;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    client::{
+        WebPkiServerVerifier,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
     crypto::{CryptoProvider, WebPkiSupportedAlgorithms},
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem, pem::PemObject},
 };
 
+use super::trace::Trace;
 use crate::{
     error::{Error, Result},
     options::{Config, FilePath},
@@ -40,19 +44,21 @@ pub struct Tls {
 struct Files {
     ca: FilePath,
     client_cert: Option<(PathBuf, PathBuf)>,
+    trace: Trace,
 }
 
 /// Changes when a file is replaced or rewritten; `None` while it is not there.
 type Stamp = Option<(u64, u64, i64, i64)>;
 
 impl Tls {
-    pub fn new(config: &Config) -> Result<Self> {
+    pub fn new(config: &Config, trace: &Trace) -> Result<Self> {
         let name = config.server_name.as_ref().unwrap_or(&config.url.host);
         let name = ServerName::try_from(name.clone())
             .map_err(|_| Error::option("server_name", name, "a host name or an IP address"))?;
         let files = Files {
             ca: config.ca_file.clone(),
             client_cert: config.client_cert.clone(),
+            trace: trace.clone(),
         };
         let stamps = files.stamps();
         let client = files.load(config.allow_insecure_tls)?;
@@ -98,13 +104,16 @@ impl Files {
             .with_safe_default_protocol_versions()
             .map_err(|error| Error::host(format!("tls cannot be set up: {error}")))?;
         let roots = self.roots()?;
-        let builder = match insecure {
-            true => builder
+        let judge = match (insecure, self.trace.make_verifier()) {
+            (true, _) => Some(Judge::AcceptAny),
+            (false, None) => None,
+            (false, Some(make)) => Some(make(roots.clone()).map_or(Judge::TrustNone, Judge::Check)),
+        };
+        let builder = match judge {
+            Some(judge) => builder
                 .dangerous()
-                .with_custom_certificate_verifier(Arc::new(NoVerification(
-                    PROVIDER.signature_verification_algorithms,
-                ))),
-            false => builder.with_root_certificates(roots),
+                .with_custom_certificate_verifier(Verifier::new(judge, &self.trace)),
+            None => builder.with_root_certificates(roots),
         };
         let mut client = match &self.client_cert {
             None => builder.with_no_client_auth(),
@@ -121,32 +130,50 @@ impl Files {
         Ok(Arc::new(client))
     }
 
-    /// The CAs of the given file, else of the service account, else the platform's.
     fn roots(&self) -> Result<RootCertStore> {
         let mut roots = RootCertStore::empty();
-        let found = match &self.ca {
-            FilePath::Given(path) => certificates("kube_ca_file", path)?,
-            FilePath::Default(path) if path.exists() => certificates("kube_ca_file", path)?,
-            FilePath::Default(_) => {
-                let platform = rustls_native_certs::load_native_certs();
-                roots.add_parsable_certificates(platform.certs);
-                return Ok(roots);
+        let trusted = trusted(&self.ca)?;
+        let (added, _) = roots.add_parsable_certificates(trusted.certificates);
+        match trusted.file {
+            Some(file) if added == 0 => {
+                let why = "it holds no usable certificate";
+                Err(Error::unusable("kube_ca_file", file, why))
             }
-        };
-        let (added, _) = roots.add_parsable_certificates(found);
-        if added == 0 {
-            let why = "it holds no usable certificate";
-            return Err(Error::unusable("kube_ca_file", self.ca.path(), why));
+            _ => Ok(roots),
         }
-        Ok(roots)
     }
+}
+
+/// The CAs that may sign the kubelet's certificate.
+#[derive(Debug)]
+pub struct Trusted<'a> {
+    /// `None`: they are the platform's.
+    pub file: Option<&'a Path>,
+    pub certificates: Vec<CertificateDer<'static>>,
+}
+
+/// Those of the given file, else of the service account, else the platform's.
+pub fn trusted(ca: &FilePath) -> Result<Trusted<'_>> {
+    let path = ca.path();
+    let file = matches!(ca, FilePath::Given(_)) || path.exists();
+    Ok(match file {
+        true => Trusted {
+            file: Some(path),
+            certificates: certificates("kube_ca_file", path)?,
+        },
+        false => Trusted {
+            file: None,
+            certificates: rustls_native_certs::load_native_certs().certs,
+        },
+    })
 }
 
 fn read(option: &str, path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(|error| Error::unreadable(option, path, error))
 }
 
-fn certificates(option: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>> {
+/// Every certificate of a PEM file, the first one first.
+pub fn certificates(option: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let found: Vec<_> = CertificateDer::pem_slice_iter(&read(option, path)?)
         .collect::<std::result::Result<_, pem::Error>>()
         .map_err(|error| Error::unusable(option, path, error))?;
@@ -194,21 +221,66 @@ fn plain_name(presented: &str) -> String {
         .to_owned()
 }
 
-/// For `allow_insecure_tls`: any certificate will do, but the peer still has to
-/// hold its key.
-#[derive(Debug)]
-struct NoVerification(WebPkiSupportedAlgorithms);
+/// What checks certificates against these CAs as rustls does by itself; `None`
+/// when there is no CA at all.
+pub type MakeVerifier = fn(RootCertStore) -> Option<Arc<dyn ServerCertVerifier>>;
 
-impl ServerCertVerifier for NoVerification {
+pub fn verifier(roots: RootCertStore) -> Option<Arc<dyn ServerCertVerifier>> {
+    let builder =
+        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&PROVIDER));
+    match builder.build() {
+        Ok(verifier) => Some(verifier),
+        Err(_) => None,
+    }
+}
+
+/// For `allow_insecure_tls`, where any certificate will do but the peer still has
+/// to hold its key; and to note the certificates of a peer that is turned away.
+#[derive(Debug)]
+struct Verifier {
+    judge: Judge,
+    trace: Trace,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+#[derive(Debug)]
+enum Judge {
+    AcceptAny,
+    /// There is no CA to trust.
+    TrustNone,
+    Check(Arc<dyn ServerCertVerifier>),
+}
+
+impl Verifier {
+    fn new(judge: Judge, trace: &Trace) -> Arc<Self> {
+        Arc::new(Self {
+            judge,
+            trace: trace.clone(),
+            algorithms: PROVIDER.signature_verification_algorithms,
+        })
+    }
+}
+
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
     ) -> std::result::Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
+        self.trace.note(|notes| {
+            let chain = [end_entity].into_iter().chain(intermediates);
+            notes.certificates = chain.map(|cert| cert.clone().into_owned()).collect();
+        });
+        match &self.judge {
+            Judge::AcceptAny => Ok(ServerCertVerified::assertion()),
+            Judge::TrustNone => Err(CertificateError::UnknownIssuer.into()),
+            Judge::Check(verifier) => {
+                verifier.verify_server_cert(end_entity, intermediates, name, ocsp, now)
+            }
+        }
     }
 
     fn verify_tls12_signature(
@@ -217,7 +289,7 @@ impl ServerCertVerifier for NoVerification {
         cert: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, cert, signature, &self.0)
+        rustls::crypto::verify_tls12_signature(message, cert, signature, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -226,10 +298,10 @@ impl ServerCertVerifier for NoVerification {
         cert: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, signature, &self.0)
+        rustls::crypto::verify_tls13_signature(message, cert, signature, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_schemes()
+        self.algorithms.supported_schemes()
     }
 }

@@ -27,6 +27,7 @@ use zeroize::Zeroize;
 
 use super::{
     tls::{self, Tls},
+    trace::{Attempt, Handshake, Trace},
     wait::Wait,
 };
 use crate::{
@@ -82,6 +83,7 @@ pub struct Lookup {
     wait: Arc<Wait>,
     host: String,
     port: u16,
+    trace: Trace,
     pending: Mutex<Option<PendingLookup>>,
 }
 
@@ -93,11 +95,12 @@ struct PendingLookup {
 }
 
 impl Lookup {
-    pub fn new(wait: Arc<Wait>, url: &KubeletUrl) -> Self {
+    pub fn new(wait: Arc<Wait>, url: &KubeletUrl, trace: Trace) -> Self {
         Self {
             wait,
             host: url.host.clone(),
             port: url.port,
+            trace,
             pending: Mutex::new(None),
         }
     }
@@ -153,7 +156,12 @@ impl Resolver for Lookup {
         _: NextTimeout,
     ) -> std::result::Result<ResolvedSocketAddrs, ureq::Error> {
         self.wait.enter(Phase::Resolve);
+        let began = Instant::now();
         let found = self.addresses().map_err(carry)?;
+        self.trace.note(|notes| {
+            notes.addresses.clone_from(&found);
+            notes.resolved_in = began.elapsed();
+        });
         self.wait.enter(Phase::Headers);
         let mut addresses = self.empty();
         for address in found.into_iter().take(16) {
@@ -168,13 +176,15 @@ impl Resolver for Lookup {
 pub struct Connect {
     wait: Arc<Wait>,
     tls: Option<Mutex<Tls>>,
+    trace: Trace,
 }
 
 impl Connect {
-    pub fn new(wait: Arc<Wait>, tls: Option<Tls>) -> Self {
+    pub fn new(wait: Arc<Wait>, tls: Option<Tls>, trace: Trace) -> Self {
         Self {
             wait,
             tls: tls.map(Mutex::new),
+            trace,
         }
     }
 
@@ -208,7 +218,15 @@ impl Connect {
             let now = Instant::now();
             let left = self.wait.deadline().saturating_duration_since(now);
             let share = left / u32::try_from(addresses.len() - tried).unwrap_or(1);
-            match self.tcp_one(*address, now + share) {
+            let result = self.tcp_one(*address, now + share);
+            self.trace.note(|notes| {
+                notes.attempts.push(Attempt {
+                    address: *address,
+                    took: now.elapsed(),
+                    failure: result.as_ref().err().map(Error::to_string),
+                });
+            });
+            match result {
                 Ok(stream) => return Ok(stream),
                 Err(error) if error.is_stopped() => return Err(error),
                 Err(error) => last = Some(error),
@@ -249,6 +267,7 @@ impl Connect {
 
     fn handshake(&self, tls: &mut Tls, socket: &mut Socket) -> Result<ClientConnection> {
         self.wait.enter(Phase::Tls);
+        let began = Instant::now();
         let url = self.wait.url();
         let mut session = ClientConnection::new(tls.client()?, tls.name().clone())
             .map_err(|error| tls::explain(&error, url))?;
@@ -257,6 +276,12 @@ impl Connect {
                 .complete_io(socket)
                 .map_err(|error| explain(error.into(), &self.wait, 0))?;
         }
+        self.trace.note(|notes| {
+            notes.handshake = Some(Handshake {
+                version: session.protocol_version(),
+                took: began.elapsed(),
+            });
+        });
         Ok(session)
     }
 }

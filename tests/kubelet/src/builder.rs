@@ -24,6 +24,7 @@ pub struct SimKubeletBuilder {
     burns: Vec<(String, u64)>,
     access: Access,
     plain_http: bool,
+    clock_ahead_ms: i64,
     server_names: Option<Vec<String>>,
     server_ips: Option<Vec<IpAddr>>,
     listen: SocketAddr,
@@ -40,6 +41,7 @@ impl Default for SimKubeletBuilder {
             burns: Vec::new(),
             access: Access::default(),
             plain_http: false,
+            clock_ahead_ms: 0,
             server_names: None,
             server_ips: None,
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
@@ -87,6 +89,12 @@ impl SimKubeletBuilder {
     /// Speak HTTP without TLS.
     pub fn plain_http(mut self, plain: bool) -> Self {
         self.plain_http = plain;
+        self
+    }
+
+    /// A clock so many milliseconds ahead of this machine's, or behind it when negative.
+    pub fn clock_ahead_ms(mut self, ms: i64) -> Self {
+        self.clock_ahead_ms = ms;
         self
     }
 
@@ -145,7 +153,8 @@ impl SimKubeletBuilder {
     /// A port in use, a folder that cannot be written, a name that no certificate can
     /// carry, or a burn of a pod that is not on the node.
     pub fn start(self) -> io::Result<SimKubelet> {
-        let mut node = populate(self.pods, period_ms(self.sample_period), now_ms());
+        let now = now_ms().saturating_add_signed(self.clock_ahead_ms);
+        let mut node = populate(self.pods, period_ms(self.sample_period), now);
         for (pod, millicores) in &self.burns {
             let mut found = node.find(pod);
             if found.is_empty() {
@@ -177,6 +186,7 @@ impl SimKubeletBuilder {
         let address = listener.local_addr()?;
         let mut shared = Shared::new(node, self.access, tls);
         shared.plain_http = self.plain_http;
+        shared.clock_ahead_ms = self.clock_ahead_ms;
         shared.replay = self.replay;
         let running = Server::start(listener, shared)?;
         let handle = SimKubelet::new(running, address, folder, client_authority);

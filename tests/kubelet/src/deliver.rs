@@ -28,7 +28,7 @@ pub fn deliver(
     reply: &Reply,
     fault: &Fault,
 ) -> io::Result<After> {
-    let head = reply.head();
+    let head = reply.head(shared.now_ms());
     let body = || {
         // A kubelet's chunks have the sizes of its writes: any.
         let mut order = lock(&shared.order);

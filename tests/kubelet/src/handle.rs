@@ -8,7 +8,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::builder::SimKubeletBuilder;
-use crate::clock::now_ms;
 use crate::fault::{Fault, Stage};
 use crate::files::Folder;
 use crate::journal::{Journal, RecordedRequest};
@@ -217,7 +216,7 @@ impl SimKubelet {
     /// The container starts over now: new start time, counter from zero, few fields until
     /// its next sample. False if there is no such container.
     pub fn restart_container(&self, pod: &str, container: &str) -> bool {
-        lock(&self.shared().node).restart_container(pod, container, now_ms())
+        lock(&self.shared().node).restart_container(pod, container, self.shared().now_ms())
     }
 
     /// Takes all pods of that name away, and says how many there were.
@@ -247,7 +246,7 @@ impl SimKubelet {
     /// gives its uid, or `None` if the name has no namespace.
     pub fn add_pod(&self, pod: &str, millicores: u64) -> Option<String> {
         let (namespace, name) = pod.split_once('/')?;
-        let now = now_ms();
+        let now = self.shared().now_ms();
         let fresh = crate::population::populate(Some(1), 1_000, now);
         let mut added = started_now(copy(fresh.pods.first()?, namespace, name, now), now);
         for container in &mut added.containers {
@@ -258,7 +257,7 @@ impl SimKubelet {
 
     fn add_like(&self, model: &str, pod: &str) -> Option<String> {
         let (namespace, name) = pod.split_once('/')?;
-        let now = now_ms();
+        let now = self.shared().now_ms();
         let added = {
             let mut node = lock(&self.shared().node);
             let found = node.find(model);

@@ -3,7 +3,7 @@
 
 use std::io::{self, Read};
 
-use crate::clock::{http_date, now_ms};
+use crate::clock::http_date;
 
 const LARGEST_HEAD: usize = 64 * 1024;
 
@@ -159,13 +159,14 @@ impl Reply {
         self
     }
 
-    pub fn head(&self) -> Vec<u8> {
+    /// Sent at `now_ms` by the server's clock.
+    pub fn head(&self, now_ms: u64) -> Vec<u8> {
         let version = if self.http10 { "HTTP/1.0" } else { "HTTP/1.1" };
         let mut head = format!("{version} {} {}\r\n", self.status, reason(self.status));
         for (name, value) in &self.headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
-        head.push_str(&format!("Date: {}\r\n", http_date(now_ms())));
+        head.push_str(&format!("Date: {}\r\n", http_date(now_ms)));
         match self.framing {
             Framing::Chunked => head.push_str("Transfer-Encoding: chunked\r\n"),
             Framing::Length(length) => head.push_str(&format!("Content-Length: {length}\r\n")),
@@ -264,7 +265,7 @@ mod tests {
             reply.framed_body(|| 4),
             b"4\r\n{\"a\"\r\n3\r\n:1}\r\n0\r\n\r\n"
         );
-        let head = String::from_utf8(reply.head()).expect("text");
+        let head = String::from_utf8(reply.head(1_800_000_000_123)).expect("text");
         assert!(head.starts_with("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nDate: "));
         assert!(head.ends_with(" GMT\r\nTransfer-Encoding: chunked\r\n\r\n"));
     }

@@ -2,7 +2,6 @@
 //! it refuses. Knows nothing of how a reply reaches the wire.
 
 use crate::access::Verdict;
-use crate::clock::now_ms;
 use crate::corrupt::{corrupt_bytes, corrupt_model, gzip_stored};
 use crate::fault::Fault;
 use crate::http::{Framing, Reply, Request};
@@ -100,7 +99,7 @@ fn summary_body(shared: &Shared, request: &Request, fault: &Fault) -> Vec<u8> {
     }
     let mut summary = {
         let node = lock(&shared.node);
-        node.summary(now_ms(), &mut lock(&shared.order))
+        node.summary(shared.now_ms(), &mut lock(&shared.order))
     };
     // The values Go's ParseBool takes for true.
     let truths = ["1", "t", "T", "true", "True", "TRUE"];

@@ -10,6 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::access::Access;
+use crate::clock::now_ms;
 use crate::connection;
 use crate::fault::{Fault, Injection, Stage};
 use crate::journal::{Journal, count};
@@ -28,6 +29,8 @@ pub struct Shared {
     pub injection: Mutex<Injection>,
     pub journal: Journal,
     pub plain_http: bool,
+    /// How far its clock is ahead of this machine's; negative: behind.
+    pub clock_ahead_ms: i64,
     /// Bodies to serve in sequence instead of the node's; the last one repeats.
     pub replay: Vec<Vec<u8>>,
     pub replayed: AtomicUsize,
@@ -46,12 +49,18 @@ impl Shared {
             injection: Mutex::new(Injection::default()),
             journal: Journal::default(),
             plain_http: false,
+            clock_ahead_ms: 0,
             replay: Vec::new(),
             replayed: AtomicUsize::new(0),
             connections: Mutex::new(HashMap::new()),
             stopping: Mutex::new(false),
             stop_signal: Condvar::new(),
         }
+    }
+
+    /// What the kubelet takes for the present.
+    pub fn now_ms(&self) -> u64 {
+        now_ms().saturating_add_signed(self.clock_ahead_ms)
     }
 
     pub fn take_fault(&self, stage: Stage) -> Fault {

@@ -47,7 +47,7 @@ impl Authority {
     pub fn new(name: &str) -> io::Result<Self> {
         let mut params = CertificateParams::default();
         // Unlike any other's name, so that a client says "unknown issuer" to a stranger.
-        let common_name = format!("{name}@{:08x}", unique() as u32);
+        let common_name = format!("{name}@{}", unique() as u32);
         params.distinguished_name = named(&common_name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![

@@ -1,0 +1,129 @@
+//! What a certificate says about itself. Whether it is believed is the library's.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use rustls::{
+    pki_types::{CertificateDer, ServerName},
+    server::ParsedCertificate,
+};
+use x509_parser::{extensions::GeneralName, prelude::FromDer, x509::X509Name};
+
+use crate::words;
+
+#[derive(Debug)]
+pub struct Certificate {
+    /// The common name where there is one, else the whole name.
+    pub subject: String,
+    pub issuer: String,
+    /// Host names and addresses that it may be used for.
+    pub names: Vec<String>,
+    /// Seconds since the epoch.
+    pub not_before: i64,
+    pub not_after: i64,
+}
+
+impl Certificate {
+    pub fn read(der: &[u8]) -> Option<Self> {
+        let (_, cert) = x509_parser::certificate::X509Certificate::from_der(der).ok()?;
+        let names = match cert.subject_alternative_name() {
+            Ok(Some(extension)) => extension
+                .value
+                .general_names
+                .iter()
+                .filter_map(plain)
+                .collect(),
+            _ => Vec::new(),
+        };
+        Some(Self {
+            subject: common_name(cert.subject()),
+            issuer: common_name(cert.issuer()),
+            names,
+            not_before: cert.validity().not_before.timestamp(),
+            not_after: cert.validity().not_after.timestamp(),
+        })
+    }
+
+    /// Without a certificate of the cluster's, the kubelet makes a CA named
+    /// `NODE-ca@SECONDS`, and with it one named `NODE@SECONDS`.
+    pub fn is_signed_by_the_kubelet(&self) -> bool {
+        let node = self.subject.split('@').next().unwrap_or_default();
+        let own = self.issuer.split_once("-ca@");
+        own.is_some_and(|(name, seconds)| {
+            name == node && !seconds.is_empty() && seconds.bytes().all(|b| b.is_ascii_digit())
+        })
+    }
+
+    pub fn validity(&self) -> String {
+        let (from, to) = (words::date(self.not_before), words::date(self.not_after));
+        format!("valid from {from} to {to}")
+    }
+}
+
+/// Whether the certificate may be used under this name.
+pub fn is_valid_for(cert: &CertificateDer<'_>, name: &str) -> bool {
+    let Ok(name) = ServerName::try_from(name) else {
+        return false;
+    };
+    ParsedCertificate::try_from(cert)
+        .is_ok_and(|cert| rustls::client::verify_server_name(&cert, &name).is_ok())
+}
+
+fn common_name(name: &X509Name<'_>) -> String {
+    let common = name.iter_common_name().next();
+    match common.and_then(|common| common.as_str().ok()) {
+        Some(common) => common.to_owned(),
+        None => name.to_string(),
+    }
+}
+
+fn plain(name: &GeneralName<'_>) -> Option<String> {
+    match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => match bytes.len() {
+            4 => Some(Ipv4Addr::from(<[u8; 4]>::try_from(*bytes).ok()?).to_string()),
+            16 => Some(Ipv6Addr::from(<[u8; 16]>::try_from(*bytes).ok()?).to_string()),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::pki_types::pem::PemObject;
+    use sim_kubelet::SimKubelet;
+
+    use super::*;
+
+    fn serving_certificate() -> CertificateDer<'static> {
+        let kubelet = SimKubelet::builder().start().expect("a kubelet");
+        CertificateDer::from_pem_file(kubelet.chain_file()).expect("its certificate")
+    }
+
+    #[test]
+    fn a_kubelets_own_certificate() {
+        let der = serving_certificate();
+        let cert = Certificate::read(&der).expect("a certificate");
+        assert_eq!(cert.subject, "vm");
+        assert_eq!(cert.names, ["vm", "localhost", "127.0.0.1"]);
+        assert!(cert.is_signed_by_the_kubelet(), "{}", cert.issuer);
+        assert!(is_valid_for(&der, "vm") && is_valid_for(&der, "127.0.0.1"));
+        assert!(!is_valid_for(&der, "node-7") && !is_valid_for(&der, "a b"));
+    }
+
+    #[test]
+    fn damage_is_no_panic() {
+        let der = serving_certificate();
+        for at in 0..der.len() {
+            let _ = Certificate::read(&der[..at]);
+            for bit in 0..8 {
+                let mut damaged = der.to_vec();
+                damaged[at] ^= 1 << bit;
+                if let Some(cert) = Certificate::read(&damaged) {
+                    let _ = (cert.validity(), cert.is_signed_by_the_kubelet());
+                }
+                let _ = is_valid_for(&CertificateDer::from(damaged), "vm");
+            }
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! `kubeletstats check`: walks the way of one scrape, with the plugin's own
+//! code, and says at each step what it met. The steps are in the files below.
+
+mod clock;
+mod connection;
+mod credentials;
+mod pods;
+mod reply;
+mod rights;
+
+use std::time::{Duration, Instant};
+
+use flb_in_kubeletstats::{
+    error::{Error, Phase, Reason},
+    kubelet::{
+        Client,
+        trace::{Notes, Trace},
+        wait,
+    },
+    options::Config,
+};
+
+use self::credentials::Credential;
+use crate::{
+    inputs::Input,
+    screen::{Report, Screen},
+};
+
+/// What came of an input, from best to worst.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    Arrives,
+    Fails,
+    /// Fluent Bit would refuse the configuration.
+    Refused,
+}
+
+/// What one scrape met; the kubelet's body when all went well.
+struct Scrape {
+    notes: Notes,
+    took: Duration,
+    phase: Phase,
+    result: Result<Vec<u8>, Error>,
+}
+
+pub fn run(input: &Input, screen: &mut Screen) -> Verdict {
+    let mut report = Report::new(screen);
+    let config = match input.config() {
+        Ok(config) => config,
+        Err(why) => {
+            let text = format!("{why}\nfrom: {}", input.origin);
+            report.fail(
+                "options",
+                &text,
+                "Fluent Bit does not start with these options",
+            );
+            report.conclude("");
+            return Verdict::Refused;
+        }
+    };
+    let announcement = config.announcement();
+    report.ok(
+        "options",
+        &format!("{announcement}\nfrom: {}", input.origin),
+    );
+    for warning in config.warnings() {
+        report.warn("options", warning);
+    }
+    let arrives = walk(&config, &mut report).unwrap_or_default();
+    match report.conclude(&arrives) {
+        true => Verdict::Arrives,
+        false => Verdict::Fails,
+    }
+}
+
+/// From the token to the records, and the verdict if nothing failed.
+fn walk(config: &Config, report: &mut Report) -> Option<String> {
+    let credential = credentials::check(config, report)?;
+    let scrape = match scrape(config) {
+        Ok(scrape) => scrape,
+        Err(error) => {
+            // Files were looked at before: one has changed since, or the key
+            // does not belong to its certificate.
+            report.fail("files", &error.to_string(), "a file cannot be used");
+            return None;
+        }
+    };
+    let body = steps(config, &credential, &scrape, report)?;
+    pods::check(config, body, report)
+}
+
+fn scrape(config: &Config) -> Result<Scrape, Error> {
+    let (_stop, signal) = wait::stop_pair().map_err(Error::thread)?;
+    let trace = Trace::on();
+    let mut client = Client::traced(config, signal, trace.clone())?;
+    let began = Instant::now();
+    let result = client.summary().map(<[u8]>::to_vec);
+    Ok(Scrape {
+        took: began.elapsed(),
+        notes: trace.notes(),
+        phase: client.phase(),
+        result,
+    })
+}
+
+/// One line for every step that was reached; the body if the last one was.
+fn steps<'s>(
+    config: &Config,
+    credential: &Credential,
+    scrape: &'s Scrape,
+    report: &mut Report,
+) -> Option<&'s [u8]> {
+    let error = scrape.result.as_ref().err();
+    if let Some(error) = error.filter(|error| error.reason() == Reason::File) {
+        report.fail("files", &error.to_string(), "a file cannot be used");
+        return None;
+    }
+    // The error belongs to the step at which the scrape ended.
+    let at = |phases: &[Phase]| error.filter(|_| phases.contains(&scrape.phase));
+    connection::resolve(config, &scrape.notes, at(&[Phase::Resolve]), report)?;
+    connection::connect(config, &scrape.notes, at(&[Phase::Connect]), report)?;
+    if config.url.https {
+        connection::tls(config, &scrape.notes, at(&[Phase::Tls]), report)?;
+    }
+    match &scrape.result {
+        Ok(body) => {
+            reply::accepted(config, scrape.took, body, report)?;
+            clock::check(&scrape.notes, body, report);
+            Some(body)
+        }
+        Err(error) => {
+            reply::refused(config, credential, scrape, error, report);
+            None
+        }
+    }
+}
+
+/// How long was waited for what, in a few words.
+fn timed_out(config: &Config, phase: Phase) -> String {
+    let doing = match phase {
+        Phase::Resolve => "resolving the kubelet's name",
+        Phase::Connect => "connecting",
+        Phase::Tls => "in the TLS handshake",
+        Phase::Headers => "waiting for the reply",
+        Phase::Body => "reading the reply",
+    };
+    format!("timed out after {:?} {doing}", config.timeout)
+}
+
+/// `kubelet_url` with another scheme.
+fn base_url(config: &Config, scheme: &str) -> String {
+    let url = &config.url.summary;
+    let rest = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
+    let rest = rest.strip_suffix("/stats/summary").unwrap_or(rest);
+    format!("{scheme}://{rest}")
+}

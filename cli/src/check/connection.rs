@@ -1,0 +1,282 @@
+//! The steps up to an encrypted connection: name, address, TLS.
+
+use std::{error::Error as _, net::IpAddr};
+
+use flb_in_kubeletstats::{
+    error::{Error, Phase, Reason, printable},
+    kubelet::{tls, trace::Notes},
+    options::Config,
+};
+use rustls::{ProtocolVersion, pki_types::CertificateDer};
+
+use super::{credentials, timed_out};
+use crate::{
+    certificate::{self, Certificate},
+    screen::Report,
+    words::{self, took},
+};
+
+/// The kubelet writes it when it has no certificate of the cluster's.
+const KUBELETS_OWN_CA: &str = "/var/lib/kubelet/pki/kubelet.crt";
+
+pub fn resolve(
+    config: &Config,
+    notes: &Notes,
+    error: Option<&Error>,
+    report: &mut Report,
+) -> Option<()> {
+    let host = &config.url.host;
+    if let Some(error) = error {
+        let cause = match error.reason() {
+            Reason::Timeout => timed_out(config, Phase::Resolve),
+            _ => format!("the name {host} cannot be resolved"),
+        };
+        report.fail("resolve", &error.to_string(), &cause);
+        report.advise(
+            "give kubelet_url the node's address: in a pod, status.hostIP from the downward API",
+        );
+        return None;
+    }
+    if host.parse::<IpAddr>().is_ok() {
+        report.ok("resolve", &format!("{host} is an address"));
+    } else {
+        let addresses: Vec<_> = notes
+            .addresses
+            .iter()
+            .map(|one| one.ip().to_string())
+            .collect();
+        let (list, time) = (words::list(&addresses, 8), took(notes.resolved_in));
+        report.ok("resolve", &format!("{host} is {list}, looked up in {time}"));
+    }
+    Some(())
+}
+
+pub fn connect(
+    config: &Config,
+    notes: &Notes,
+    error: Option<&Error>,
+    report: &mut Report,
+) -> Option<()> {
+    let failed = notes.attempts.iter().filter_map(|attempt| {
+        let failure = attempt.failure.as_ref()?;
+        Some((attempt.address, failure))
+    });
+    if let Some(error) = error {
+        let mut text = error.to_string();
+        for (address, failure) in failed {
+            if *failure != text {
+                text.push_str(&format!("\n{address}: {failure}"));
+            }
+        }
+        let cause = match error.reason() {
+            Reason::Timeout => timed_out(config, Phase::Connect),
+            Reason::Refused => "nothing listens at the kubelet's address".to_owned(),
+            _ => "the kubelet's address cannot be reached".to_owned(),
+        };
+        report.fail("connect", &text, &cause);
+        if ["127.0.0.1", "::1", "localhost"].contains(&config.url.host.as_str()) {
+            report.advise(
+                "in a pod without hostNetwork, 127.0.0.1 is the pod itself: set kubelet_url to \
+                 https://NODE_IP:10250 (status.hostIP from the downward API), or set hostNetwork: true",
+            );
+        } else {
+            report.advise("the kubelet listens on port 10250: check the address, and that no network policy forbids it");
+        }
+        return None;
+    }
+    let connected = notes
+        .attempts
+        .iter()
+        .find(|attempt| attempt.failure.is_none());
+    let address = connected.map_or("?".to_owned(), |one| one.address.to_string());
+    let time = connected.map_or_else(String::new, |one| took(one.took));
+    let text = format!("{address} in {time}");
+    match failed
+        .map(|(_, failure)| failure.as_str())
+        .collect::<Vec<_>>()
+        .join("\n")
+    {
+        none if none.is_empty() => report.ok("connect", &text),
+        some => report.warn("connect", &format!("{text}, after\n{some}")),
+    }
+    Some(())
+}
+
+pub fn tls(
+    config: &Config,
+    notes: &Notes,
+    error: Option<&Error>,
+    report: &mut Report,
+) -> Option<()> {
+    let first = notes.certificates.first();
+    let cert = first.and_then(|der| Certificate::read(der));
+    let about = cert.as_ref().map_or_else(String::new, describe);
+    if let Some(error) = error {
+        report.fail("tls", &format!("{error}{about}"), &cause(config, error));
+        advise(config, error, first, cert.as_ref(), report);
+        return None;
+    }
+    let handshake = notes.handshake.as_ref();
+    let version = match handshake.and_then(|handshake| handshake.version) {
+        Some(ProtocolVersion::TLSv1_3) => "TLS 1.3",
+        Some(ProtocolVersion::TLSv1_2) => "TLS 1.2",
+        _ => "TLS",
+    };
+    let time = handshake.map_or_else(String::new, |handshake| took(handshake.took));
+    let name = expected(config);
+    match config.allow_insecure_tls {
+        false => {
+            let text = format!("{version} in {time}, certificate verified as {name}{about}");
+            report.ok("tls", &text);
+        }
+        true => {
+            let would = would_verify(config);
+            report.ok(
+                "tls",
+                &format!("{version} in {time}, certificate not checked{about}\n{would}"),
+            );
+        }
+    }
+    Some(())
+}
+
+fn expected(config: &Config) -> &str {
+    config.server_name.as_deref().unwrap_or(&config.url.host)
+}
+
+/// What became of the check that `allow_insecure_tls` leaves out.
+fn would_verify(config: &Config) -> String {
+    let strict = Config {
+        allow_insecure_tls: false,
+        ..config.clone()
+    };
+    match super::scrape(&strict).map(|scrape| (scrape.phase, scrape.result)) {
+        Ok((Phase::Tls, Err(error))) | Err(error) => {
+            format!("without allow_insecure_tls: {error}")
+        }
+        Ok(_) => "it would pass: allow_insecure_tls is not needed".to_owned(),
+    }
+}
+
+fn describe(cert: &Certificate) -> String {
+    let subject = printable(&cert.subject, 253);
+    let issuer = printable(&cert.issuer, 253);
+    let names = match cert.names.as_slice() {
+        [] => "none".to_owned(),
+        some => words::list(some, 10),
+    };
+    let validity = cert.validity();
+    format!("\nsubject {subject}, issuer {issuer}\nnames {names}\n{validity}")
+}
+
+fn cause(config: &Config, error: &Error) -> String {
+    match error.reason() {
+        Reason::Timeout => timed_out(config, Phase::Tls),
+        Reason::TlsUnknownIssuer => {
+            "the kubelet's certificate is signed by a CA that is not trusted here".to_owned()
+        }
+        Reason::TlsWrongName => {
+            format!(
+                "the kubelet's certificate does not carry the name {}",
+                expected(config)
+            )
+        }
+        Reason::TlsExpired => "the kubelet's certificate is not valid at this time".to_owned(),
+        _ if speaks_no_tls(error) => {
+            "kubelet_url says https, but that port speaks no TLS".to_owned()
+        }
+        _ => "the TLS handshake fails".to_owned(),
+    }
+}
+
+fn speaks_no_tls(error: &Error) -> bool {
+    let source = error.source().and_then(|source| source.downcast_ref());
+    matches!(source, Some(rustls::Error::InvalidMessage(_)))
+}
+
+fn advise(
+    config: &Config,
+    error: &Error,
+    der: Option<&CertificateDer<'_>>,
+    cert: Option<&Certificate>,
+    report: &mut Report,
+) {
+    match (error.reason(), cert) {
+        (Reason::TlsUnknownIssuer, Some(cert)) => {
+            report.advise(which_ca(config, cert));
+            if !der.is_some_and(|der| certificate::is_valid_for(der, expected(config))) {
+                report.advise(which_name(config, cert));
+            }
+        }
+        (Reason::TlsWrongName, Some(cert)) => report.advise(which_name(config, cert)),
+        (Reason::TlsExpired, Some(cert)) => {
+            let today = words::date(words::now() as i64);
+            let renew = match cert.is_signed_by_the_kubelet() {
+                true => {
+                    "remove /var/lib/kubelet/pki/kubelet.crt and kubelet.key on the node and restart the kubelet"
+                }
+                false => "see whether the kubelet's request waits: kubectl get csr",
+            };
+            report.advise(format!(
+                "today is {today} by this machine's clock; if that is right, {renew}"
+            ));
+        }
+        (Reason::Timeout, _) => {
+            let url = super::base_url(config, "http");
+            report.advise(format!(
+                "raise timeout; if that port speaks no TLS, set kubelet_url={url}"
+            ));
+        }
+        _ if speaks_no_tls(error) => {
+            let url = super::base_url(config, "http");
+            report.advise(format!(
+                "check the port, which is 10250 on a kubelet, or set kubelet_url={url}"
+            ));
+        }
+        _ => {}
+    }
+}
+
+fn which_ca(config: &Config, cert: &Certificate) -> String {
+    let trusted = tls::trusted(&config.ca_file).map(|trusted| trusted.certificates);
+    let same_name = trusted
+        .unwrap_or_default()
+        .iter()
+        .any(|der| Certificate::read(der).is_some_and(|ca| ca.subject == cert.issuer));
+    let issuer = printable(&cert.issuer, 253);
+    let path = config.ca_file.path().display();
+    if same_name {
+        return format!(
+            "{path} has a CA named {issuer}, but with another key: it is an old one, replace the file"
+        );
+    }
+    if cert.is_signed_by_the_kubelet() {
+        return format!(
+            "the kubelet signed its certificate itself: mount its CA from the node and set kube_ca_file={KUBELETS_OWN_CA}"
+        );
+    }
+    let clusters = match credentials::is_default(&config.ca_file) {
+        true => String::new(),
+        false => ": if that is the cluster's, leave kube_ca_file out".to_owned(),
+    };
+    format!("set kube_ca_file to a PEM file with the CA {issuer}{clusters}")
+}
+
+fn which_name(config: &Config, cert: &Certificate) -> String {
+    let is_address = |name: &&String| name.parse::<IpAddr>().is_ok();
+    let names = &cert.names;
+    let name = names
+        .iter()
+        .find(|name| !is_address(name))
+        .or(names.first());
+    match name {
+        Some(name) => format!(
+            "set server_name={} if that is this node",
+            printable(name, 253)
+        ),
+        None => format!(
+            "the certificate has no alternative name, so none can match {}: renew it with one",
+            expected(config)
+        ),
+    }
+}

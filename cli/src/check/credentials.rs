@@ -1,0 +1,245 @@
+//! What this side shows and trusts: the token, the CAs, the client certificate.
+
+use std::path::Path;
+
+use flb_in_kubeletstats::{
+    error::printable,
+    kubelet::{tls, token::Token},
+    options::{Config, FilePath},
+};
+
+use crate::{
+    certificate::Certificate,
+    screen::Report,
+    token::Claims,
+    words::{self, span},
+};
+
+/// Who the kubelet will be asked as.
+#[derive(Debug, Default)]
+pub struct Credential {
+    /// A token goes with the request.
+    pub token: bool,
+    pub claims: Option<Claims>,
+    pub expired: bool,
+    /// The client certificate's common name, which is the user's.
+    pub client: Option<String>,
+}
+
+/// `None` when the request cannot be made at all.
+pub fn check(config: &Config, report: &mut Report) -> Option<Credential> {
+    let mut credential = Credential::default();
+    let usable = [
+        token(config, &mut credential, report),
+        !config.url.https || cas(config, report),
+        !config.url.https || client_certificate(config, &mut credential, report),
+    ];
+    usable.iter().all(|usable| *usable).then_some(credential)
+}
+
+fn token(config: &Config, credential: &mut Credential, report: &mut Report) -> bool {
+    let path = config.token_file.path().display();
+    let header = match Token::new(config).read() {
+        Ok(Some(header)) => header,
+        Ok(None) => {
+            without_token(config, report);
+            return true;
+        }
+        Err(error) => {
+            let cause = "the token file cannot be used";
+            report.fail("token", &error.to_string(), cause);
+            report.advise(
+                "in a pod the token is at the default path, unless automountServiceAccountToken \
+                 is false: leave kube_token_file out, or name the file that is mounted",
+            );
+            return false;
+        }
+    };
+    credential.token = true;
+    credential.claims = Claims::of_header(header.as_bytes());
+    let Some(claims) = &credential.claims else {
+        report.ok(
+            "token",
+            &format!("{path}: not a service account's token, so it says nothing about itself"),
+        );
+        return true;
+    };
+    let mut text = format!("{path}: {}", owner(claims));
+    if !claims.audiences.is_empty() {
+        text.push_str(&format!("\naudience {}", words::list(&claims.audiences, 5)));
+    }
+    let now = words::now();
+    credential.expired = claims.expires.is_some_and(|at| at <= now);
+    let times = times(claims, now);
+    let text = format!("{text}\n{times}");
+    if credential.expired {
+        report.fail("token", &text, "the token has expired");
+        report.advise(renewal(claims));
+    } else if let Some(why) = oddity(claims, now) {
+        report.warn("token", &format!("{text}\n{why}"));
+    } else {
+        report.ok("token", &text);
+    }
+    true
+}
+
+fn without_token(config: &Config, report: &mut Report) {
+    if !config.url.https {
+        report.ok(
+            "token",
+            "none is sent: the URL is http, and a token never travels unencrypted",
+        );
+        return;
+    }
+    let path = config.token_file.path().display();
+    let text = format!("none is sent: {path} does not exist");
+    match config.client_cert {
+        Some(_) => report.ok("token", &text),
+        None => report.warn("token", &format!("{text}, and kube_token_file is not set")),
+    }
+}
+
+fn owner(claims: &Claims) -> String {
+    match (claims.service_account(), &claims.subject) {
+        (Some((namespace, name)), _) => format!("service account {namespace}/{name}"),
+        (None, Some(subject)) => format!("subject {}", printable(subject, 253)),
+        (None, None) => "it names no subject".to_owned(),
+    }
+}
+
+fn times(claims: &Claims, now: f64) -> String {
+    let issued = match claims.issued {
+        Some(at) if at <= now => format!("issued {} ago, ", span(now - at)),
+        Some(at) => format!("issued {} from now, ", span(at - now)),
+        None => String::new(),
+    };
+    let expires = match claims.expires {
+        Some(at) if at <= now => format!("expired {} ago", span(now - at)),
+        Some(at) => format!("expires in {}", span(at - now)),
+        None => "does not expire".to_owned(),
+    };
+    issued + &expires
+}
+
+/// What is not wrong, but should not be.
+fn oddity(claims: &Claims, now: f64) -> Option<&'static str> {
+    const SLACK: f64 = 5.0;
+    let begins = claims.not_before.or(claims.issued)?;
+    if begins > now + SLACK {
+        return Some("it is not valid yet by this machine's clock: check the time on the node");
+    }
+    let life = claims.expires? - claims.issued?;
+    let age = now - claims.issued?;
+    (age > 0.9 * life).then_some(
+        "the kubelet renews a mounted token after 80 % of its life: is this file a copy?",
+    )
+}
+
+fn renewal(claims: &Claims) -> String {
+    let new = match claims.service_account() {
+        Some((namespace, name)) => {
+            format!(", or make one: kubectl create token -n {namespace} {name}")
+        }
+        None => String::new(),
+    };
+    format!(
+        "the kubelet renews the token it mounts into a pod: name that file, not a copy of it{new}"
+    )
+}
+
+fn cas(config: &Config, report: &mut Report) -> bool {
+    let trusted = match tls::trusted(&config.ca_file) {
+        Ok(trusted) => trusted,
+        Err(error) => {
+            report.fail("ca", &error.to_string(), "the CA file cannot be used");
+            report.advise(
+                "kube_ca_file is a PEM file: in a pod leave it out for the cluster's CA, or mount \
+                 the kubelet's own from the node, /var/lib/kubelet/pki/kubelet.crt",
+            );
+            return false;
+        }
+    };
+    let found: Vec<_> = trusted
+        .certificates
+        .iter()
+        .filter_map(|der| Certificate::read(der))
+        .collect();
+    let many = words::count(trusted.certificates.len(), "certificate");
+    let Some(file) = trusted.file else {
+        let path = config.ca_file.path().display();
+        let text = format!(
+            "the platform's {many}: {path} does not exist, and kube_ca_file is not set\n\
+             a kubelet's certificate is hardly ever signed by one of these"
+        );
+        match config.allow_insecure_tls {
+            true => report.ok("ca", &text),
+            false => report.warn("ca", &text),
+        }
+        return true;
+    };
+    let described: Vec<_> = found
+        .iter()
+        .map(|cert| format!("{} (until {})", cert.subject, words::date(cert.not_after)))
+        .collect();
+    let text = format!("{}: {many}: {}", file.display(), words::list(&described, 5));
+    let now = words::now();
+    let over = found
+        .iter()
+        .filter(|cert| (cert.not_after as f64) < now)
+        .count();
+    match over {
+        0 => report.ok("ca", &text),
+        some => report.warn(
+            "ca",
+            &format!("{text}\n{} expired", words::count(some, "certificate")),
+        ),
+    }
+    true
+}
+
+/// Read as the library reads it; whether the key fits is seen when it is used.
+fn client_certificate(config: &Config, credential: &mut Credential, report: &mut Report) -> bool {
+    let Some((path, _)) = &config.client_cert else {
+        return true;
+    };
+    let chain = match tls::certificates("cert_file", path) {
+        Ok(chain) => chain,
+        Err(error) => {
+            report.fail(
+                "cert",
+                &error.to_string(),
+                "the client certificate cannot be used",
+            );
+            return false;
+        }
+    };
+    match chain.first().and_then(|der| Certificate::read(der)) {
+        Some(cert) => describe_client(path, cert, credential, report),
+        None => report.warn("cert", &format!("{}: it cannot be decoded", path.display())),
+    }
+    true
+}
+
+fn describe_client(
+    path: &Path,
+    cert: Certificate,
+    credential: &mut Credential,
+    report: &mut Report,
+) {
+    let subject = printable(&cert.subject, 253);
+    let text = format!("{}: user {subject}, {}", path.display(), cert.validity());
+    if (cert.not_after as f64) < words::now() {
+        report.fail("cert", &text, "the client certificate has expired");
+        report.advise(
+            "renew the client certificate, or leave cert_file and key_file out and use a token",
+        );
+    } else {
+        report.ok("cert", &text);
+    }
+    credential.client = Some(cert.subject);
+}
+
+/// Whether the file is the one that the options leave to chance.
+pub fn is_default(file: &FilePath) -> bool {
+    matches!(file, FilePath::Default(_))
+}

@@ -1,0 +1,227 @@
+//! Which pods are wanted, which of them give a record, and why none is.
+
+use flb_in_kubeletstats::{
+    options::{Config, CpuSource},
+    pipeline::Pipeline,
+    select::Selector,
+    summary::{self, Pod},
+};
+
+use crate::{reading, screen::Report, words};
+
+/// More would not be read.
+const SHOWN: usize = 10;
+
+/// The verdict, if nothing failed.
+pub fn check(config: &Config, body: &[u8], report: &mut Report) -> Option<String> {
+    let all = summary::parse(body, &Selector::default()).ok()?;
+    let selector = Selector::new(config);
+    let (wanted, others): (Vec<_>, Vec<_>) = all
+        .pods
+        .iter()
+        .partition(|pod| selector.wants(&pod.namespace, &pod.name));
+    let total = all.pods_on_node;
+    if wanted.is_empty() {
+        nothing_wanted(config, &others, total, report);
+        return None;
+    }
+    let mut text = format!(
+        "{} of {total} wanted: {}",
+        wanted.len(),
+        full_names(&wanted)
+    );
+    if !others.is_empty() {
+        text.push_str(&format!("\nnot wanted: {}", full_names(&others)));
+    }
+    report.ok("pods", &text);
+    records(config, body, report)
+}
+
+fn records(config: &Config, body: &[u8], report: &mut Report) -> Option<String> {
+    let containers = reading::wanted(config, body).ok()?;
+    let without: Vec<_> = containers
+        .iter()
+        .filter(|container| !container.has_cpu)
+        .map(|container| container.name.as_str())
+        .collect();
+    // What the plugin's own first scrape makes of the same bytes.
+    let batch = Pipeline::new(config).run(body, Vec::new()).ok()?;
+    let (count, all) = (batch.records, containers.len());
+    let records = words::count(count, "record");
+    let text = format!("{records} from {}", words::count(all, "container"));
+    let arrives = format!("metrics arrive: {records} in the first scrape");
+    if without.is_empty() {
+        report.ok("records", &text);
+        return Some(arrives);
+    }
+    let text = format!("{text}, no CPU value yet: {}", words::list(&without, SHOWN));
+    if config.cpu_source == CpuSource::Counter {
+        let why = "cpu_source counter needs two samples";
+        report.ok("records", &format!("{text}\n{why}"));
+        return Some("metrics arrive: records from the second sample on".to_owned());
+    }
+    let why =
+        "a container has no record until the kubelet has sampled it, about 20 s after its start";
+    report.warn("records", &format!("{text}\n{why}"));
+    Some(match count {
+        0 => "no metrics yet, until the kubelet has a CPU value".to_owned(),
+        _ => arrives,
+    })
+}
+
+fn full_names(pods: &[&Pod]) -> String {
+    let mut names: Vec<_> = pods.iter().map(|pod| reading::full_name(pod)).collect();
+    names.sort();
+    words::list(&names, SHOWN)
+}
+
+fn nothing_wanted(config: &Config, pods: &[&Pod], total: usize, report: &mut Report) {
+    if pods.is_empty() {
+        report.fail(
+            "pods",
+            "the kubelet reports no pods",
+            "the node has no pods",
+        );
+        report.advise("a kubelet that has just started has none yet: try again in a minute");
+        return;
+    }
+    let mut text = format!(
+        "none of the node's {} is wanted",
+        words::count(total, "pod")
+    );
+    text.push_str(&format!("\nthey are: {}", full_names(pods)));
+    report.fail(
+        "pods",
+        &text,
+        "the options want none of the pods on this node",
+    );
+    for hint in hints(config, pods) {
+        report.advise(hint);
+    }
+    report.advise("if the pods run on another node, this is as it should be: check there");
+}
+
+/// What may have been meant.
+fn hints(config: &Config, pods: &[&Pod]) -> Vec<String> {
+    let (namespaces, prefixes) = (&config.namespaces, &config.pod_prefixes);
+    let starts = |pod: &&&Pod| {
+        prefixes.is_empty()
+            || prefixes
+                .iter()
+                .any(|prefix| pod.name.starts_with(prefix.as_str()))
+    };
+    let mut hints = Vec::new();
+    let by_prefix: Vec<_> = pods.iter().copied().filter(|pod| starts(&pod)).collect();
+    let there = unique(pods.iter().map(|pod| pod.namespace.as_ref()));
+    if !prefixes.is_empty() && !by_prefix.is_empty() {
+        let elsewhere = unique(by_prefix.iter().map(|pod| pod.namespace.as_ref()));
+        let elsewhere = words::list(&elsewhere, SHOWN);
+        hints.push(format!(
+            "pods of that prefix are in namespace {elsewhere}: set namespace to it"
+        ));
+    }
+    for namespace in namespaces
+        .iter()
+        .filter(|name| !there.contains(&name.as_str()))
+    {
+        let like: Vec<_> = there.iter().filter(|one| is_like(one, namespace)).collect();
+        let shown = words::list(&[namespace], 1);
+        hints.push(match like.first() {
+            Some(like) => format!(
+                "there is no namespace {shown} here, but {}",
+                words::list(&[like], 1)
+            ),
+            None => format!(
+                "there is no namespace {shown} here: there are {}",
+                words::list(&there, SHOWN)
+            ),
+        });
+    }
+    let in_namespace = |pod: &&&Pod| {
+        namespaces.is_empty() || namespaces.iter().any(|wanted| *wanted == pod.namespace)
+    };
+    let candidates: Vec<_> = pods
+        .iter()
+        .copied()
+        .filter(|pod| in_namespace(&pod))
+        .collect();
+    if !candidates.is_empty() && by_prefix.is_empty() {
+        hints.extend(
+            prefixes
+                .iter()
+                .map(|prefix| about_prefix(prefix, &candidates)),
+        );
+    }
+    hints
+}
+
+fn about_prefix(prefix: &str, pods: &[&Pod]) -> String {
+    let shown = words::list(&[prefix], 1);
+    let plain = prefix.trim_end_matches('*').to_lowercase();
+    if prefix.ends_with('*') {
+        return format!(
+            "pod_prefix is taken as it stands: write {}",
+            words::list(&[plain], 1)
+        );
+    }
+    let near = pods.iter().find(|pod| {
+        let start: String = pod.name.chars().take(plain.chars().count()).collect();
+        pod.name.to_lowercase().contains(&plain) || is_like(&start, &plain)
+    });
+    match near {
+        Some(pod) => format!(
+            "no pod's name starts with {shown}, but there is {}",
+            words::list(&[reading::full_name(pod)], 1)
+        ),
+        None => format!(
+            "no pod's name starts with {shown}: prefixes are compared from the name's start"
+        ),
+    }
+}
+
+fn unique<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut names: Vec<_> = names.collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// The same but for case, or for two letters in a word long enough for that.
+fn is_like(a: &str, b: &str) -> bool {
+    a.eq_ignore_ascii_case(b) || (a.len().min(b.len()) > 4 && distance(a, b) <= 2)
+}
+
+/// Letters to insert, leave out or change, by Levenshtein.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().take(253).collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().take(253).enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let changed = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_misses() {
+        for (a, b) in [
+            ("default", "Default"),
+            ("default", "defualt"),
+            ("payments", "payment"),
+        ] {
+            assert!(is_like(a, b), "{a} {b}");
+        }
+        for (a, b) in [("default", "other"), ("dev", "prd"), ("", "abc")] {
+            assert!(!is_like(a, b), "{a} {b}");
+        }
+    }
+}

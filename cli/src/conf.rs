@@ -1,0 +1,226 @@
+//! Fluent Bit's classic configuration format, as far as inputs need it: sections
+//! with their properties, `@SET`, `@INCLUDE`. Knows no option of any plugin.
+
+use std::{
+    collections::HashMap,
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+/// A section as it stands in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Section {
+    pub name: String,
+    pub properties: Vec<(String, String)>,
+}
+
+impl Section {
+    /// The value of a property; names are the same in any case.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let found = self
+            .properties
+            .iter()
+            .find(|(key, _)| key.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str())
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct Conf {
+    pub sections: Vec<Section>,
+    pub environment: Environment,
+    /// So that files which include each other come to an end.
+    seen: Vec<PathBuf>,
+}
+
+impl Conf {
+    /// Reads a file and all that it includes.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        let yaml = ["yaml", "yml"];
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        if extension.is_some_and(|extension| yaml.contains(&extension)) {
+            return Err(format!(
+                "{}: YAML configurations are not read: give the input's options with -p option=value",
+                path.display()
+            ));
+        }
+        let mut conf = Self::default();
+        conf.add(path, path.parent().unwrap_or(Path::new("")))?;
+        Ok(conf)
+    }
+
+    /// `root` is where relative includes start: the first file's folder.
+    fn add(&mut self, path: &Path, root: &Path) -> Result<(), String> {
+        let failed = |error: std::io::Error| format!("cannot read {}: {error}", path.display());
+        let identity = fs::canonicalize(path).map_err(failed)?;
+        if self.seen.contains(&identity) {
+            return Err(format!("{} is included twice", path.display()));
+        }
+        let text = fs::read(path).map_err(failed)?;
+        self.seen.push(identity);
+        self.add_text(&String::from_utf8_lossy(&text), path, root)
+    }
+
+    fn add_text(&mut self, text: &str, path: &Path, root: &Path) -> Result<(), String> {
+        // Indentation of a group's header; what stands deeper belongs to it.
+        let mut group = None;
+        for (number, line) in text.lines().enumerate() {
+            let failed = |why: &str| format!("{}:{}: {why}", path.display(), number + 1);
+            let content = line.trim();
+            let indent = line.len() - line.trim_start().len();
+            if content.is_empty() || content.starts_with('#') {
+                continue;
+            }
+            if indent == 0 && content.starts_with('@') {
+                self.directive(content, root).map_err(|why| failed(&why))?;
+            } else if let Some(header) = content.strip_prefix('[') {
+                let (name, _) = header
+                    .split_once(']')
+                    .ok_or_else(|| failed("a section's name ends with ]"))?;
+                group = (indent > 0).then_some(indent);
+                if indent == 0 {
+                    self.sections.push(Section {
+                        name: name.to_owned(),
+                        properties: Vec::new(),
+                    });
+                }
+            } else if group.is_none_or(|header| indent <= header) {
+                group = None;
+                let (key, value) = content
+                    .split_once(' ')
+                    .ok_or_else(|| failed("a property needs a value"))?;
+                if let Some(section) = self.sections.last_mut() {
+                    let property = (key.to_owned(), value.trim().to_owned());
+                    section.properties.push(property);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn directive(&mut self, line: &str, root: &Path) -> Result<(), String> {
+        let (name, rest) = line.split_once([' ', '\t']).unwrap_or((line, ""));
+        let rest = rest.trim();
+        if name.eq_ignore_ascii_case("@SET") {
+            let (key, value) = rest.split_once('=').ok_or("@SET needs NAME=VALUE")?;
+            self.environment.set(key.trim(), value.trim());
+            return Ok(());
+        }
+        if !name.eq_ignore_ascii_case("@INCLUDE") {
+            // Fluent Bit passes over what it does not know here.
+            return Ok(());
+        }
+        let path = root.join(rest);
+        if !rest.contains('*') {
+            // As from where it runs, if there is such a file, else from the first one's folder.
+            let here = Path::new(rest);
+            return self.add(if here.exists() { here } else { &path }, root);
+        }
+        let pattern = path.to_str().ok_or("a path that is not UTF-8")?;
+        let found = glob::glob(pattern).map_err(|error| error.to_string())?;
+        for path in found {
+            self.add(&path.map_err(|error| error.to_string())?, root)?;
+        }
+        Ok(())
+    }
+}
+
+/// What `${NAME}` stands for: `@SET` first, then the process's environment.
+#[derive(Debug, Default)]
+pub struct Environment(HashMap<String, String>);
+
+impl Environment {
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.0.insert(name.to_owned(), value.to_owned());
+    }
+
+    fn get(&self, name: &str) -> Option<String> {
+        match self.0.get(name) {
+            Some(value) => Some(value.clone()),
+            None => env::var_os(name).map(|value| value.to_string_lossy().into_owned()),
+        }
+    }
+
+    /// `${NAME}` becomes its value, nothing when it is not set, and the default
+    /// of `${NAME:-default}` when it is not set or empty.
+    pub fn expand(&self, text: &str) -> String {
+        let mut out = String::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once("${")
+            && let Some((inside, after)) = after.split_once('}')
+        {
+            let (name, default) = match inside.split_once(":-") {
+                Some((name, default)) => (name, default),
+                None => (inside, ""),
+            };
+            let value = self.get(name).filter(|value| !value.is_empty());
+            out.push_str(before);
+            out.push_str(value.as_deref().unwrap_or(default));
+            rest = after;
+        }
+        out.push_str(rest);
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Conf, String> {
+        let mut conf = Conf::default();
+        conf.add_text(text, Path::new("test.conf"), Path::new(""))?;
+        Ok(conf)
+    }
+
+    #[test]
+    fn sections_and_their_properties() {
+        let text = "# a comment\n[SERVICE]\n    Flush 1\n\n[INPUT]\n    # another\n    Name   kubeletstats  \n\
+                    \tNamespace a b\n    [a group]\n        Name other\n    Tag t\n";
+        let conf = read(text).expect("well-formed");
+        assert_eq!(conf.sections.len(), 2);
+        let input = &conf.sections[1];
+        assert_eq!(input.name, "INPUT");
+        assert_eq!(input.get("NAME"), Some("kubeletstats"));
+        assert_eq!(input.get("namespace"), Some("a b"));
+        assert_eq!(input.properties.len(), 3);
+        assert_eq!(
+            read("[INPUT]\n    Name\n").expect_err("refused"),
+            "test.conf:2: a property needs a value"
+        );
+        assert_eq!(
+            read("[INPUT\n").expect_err("refused"),
+            "test.conf:1: a section's name ends with ]"
+        );
+    }
+
+    #[test]
+    fn variables() {
+        let conf = read("@SET  A = one two\n@set B=\n").expect("well-formed");
+        let expand = |text| conf.environment.expand(text);
+        assert_eq!(expand("x ${A}-${NO_SUCH_VARIABLE_HERE}ms"), "x one two-ms");
+        assert_eq!(
+            expand("${B:-d}${NO_SUCH_VARIABLE_HERE:-e}${A:-f}"),
+            "deone two"
+        );
+        assert_eq!(expand("plain ${A"), "plain ${A");
+        assert_eq!(expand("${}${=}"), "");
+    }
+
+    #[test]
+    fn damage_is_no_panic() {
+        let shipped = include_str!("../../fluent-bit.conf");
+        for (at, _) in shipped.char_indices() {
+            // What it comes to is no matter; an include has nothing to find.
+            let _ = read(&shipped[..at]);
+            let _ = read(&shipped[at..]);
+            for odd in ["[", "]", "${", "}", "\t", "\u{0}", "\r\n "] {
+                let (before, after) = shipped.split_at(at);
+                if let Ok(conf) = read(&format!("{before}{odd}{after}")) {
+                    let values = conf.sections.iter().flat_map(|section| &section.properties);
+                    values.for_each(|(_, value)| drop(conf.environment.expand(value)));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! `kubeletstats`: says why no metrics arrive (`check`), and shows what would be
+//! sent (`once`). What it does, it does with the plugin's own code, so what it
+//! says is what the plugin would meet.
+
+mod certificate;
+mod check;
+mod conf;
+mod inputs;
+mod json;
+mod once;
+mod reading;
+mod screen;
+mod table;
+mod token;
+mod words;
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use flb_in_kubeletstats::{error::printable, options::OPTIONS};
+use lexopt::{Arg, Parser, ValueExt};
+
+use self::{check::Verdict, inputs::Input, once::Output, screen::Screen};
+
+const USAGE: &str = "\
+Usage: kubeletstats check [-c FILE] [-p OPTION=VALUE]...
+       kubeletstats once  [-c FILE] [-p OPTION=VALUE]... [--output table|json]
+
+check   walks the way of one scrape and says at each step what it met
+once    shows the records of the plugin's first scrape
+
+  -c, --config FILE        a fluent-bit.conf: every [INPUT] with Name kubeletstats
+  -p, --prop OPTION=VALUE  an option of the plugin, as for fluent-bit -i kubeletstats;
+                           goes before what FILE says
+  -o, --output FORM        of once: table (the default), or json, one record a line
+  -h, --help               this text
+  -V, --version            the version
+
+Without -c and -p it reads /fluent-bit/etc/fluent-bit.conf if that exists.
+Exit status: 0 metrics arrive, 1 they do not, 2 bad arguments or configuration.
+";
+
+struct Arguments {
+    /// `None`: check.
+    once: Option<Output>,
+    inputs: Vec<Input>,
+}
+
+enum Request {
+    Run(Arguments),
+    Print(String),
+}
+
+fn main() -> ExitCode {
+    let arguments = match read_arguments() {
+        Ok(Request::Run(arguments)) => arguments,
+        Ok(Request::Print(text)) => {
+            // Nobody left to read it is no error.
+            let _ = io::stdout().write_all(text.as_bytes());
+            return ExitCode::SUCCESS;
+        }
+        Err(why) => {
+            complain(&why);
+            return ExitCode::from(2);
+        }
+    };
+    let mut screen = Screen::new();
+    let verdict = match arguments.once {
+        Some(output) => once::run(&arguments.inputs, output, &mut screen),
+        None => check_all(&arguments.inputs, &mut screen),
+    };
+    ExitCode::from(match verdict {
+        Verdict::Arrives => 0,
+        Verdict::Fails => 1,
+        Verdict::Refused => 2,
+    })
+}
+
+fn check_all(inputs: &[Input], screen: &mut Screen) -> Verdict {
+    let mut worst = Verdict::Arrives;
+    for (at, input) in inputs.iter().enumerate() {
+        if at > 0 {
+            screen.line("");
+        }
+        worst = worst.max(check::run(input, screen));
+    }
+    worst
+}
+
+/// To standard error, which may be closed.
+fn complain(why: &str) {
+    let _ = writeln!(io::stderr(), "kubeletstats: {why}");
+}
+
+fn read_arguments() -> Result<Request, String> {
+    let mut parser = Parser::from_env();
+    let mut command = None;
+    let mut output = None;
+    let mut file = None;
+    let mut given = Vec::new();
+    let plain = |error: lexopt::Error| printable(&error.to_string(), 200);
+    while let Some(argument) = parser.next().map_err(plain)? {
+        match argument {
+            Arg::Short('h') | Arg::Long("help") => return Ok(Request::Print(help())),
+            Arg::Short('V') | Arg::Long("version") => {
+                let version = env!("CARGO_PKG_VERSION");
+                return Ok(Request::Print(format!("kubeletstats {version}\n")));
+            }
+            Arg::Short('c') | Arg::Long("config") => {
+                file = Some(PathBuf::from(parser.value().map_err(plain)?));
+            }
+            Arg::Short('p') | Arg::Long("prop") => {
+                let text = parser.value().and_then(|v| v.string()).map_err(plain)?;
+                let (name, value) = text
+                    .split_once('=')
+                    .ok_or_else(|| format!("-p {}: expected OPTION=VALUE", printable(&text, 80)))?;
+                given.push((name.trim().to_owned(), value.to_owned()));
+            }
+            Arg::Short('o') | Arg::Long("output") => {
+                let form = parser.value().and_then(|v| v.string()).map_err(plain)?;
+                output = Some(match form.as_str() {
+                    "table" => Output::Table,
+                    "json" => Output::Json,
+                    _ => {
+                        return Err(format!(
+                            "--output {}: expected table or json",
+                            printable(&form, 80)
+                        ));
+                    }
+                });
+            }
+            Arg::Value(word) if command.is_none() => {
+                let word = word.string().map_err(plain)?;
+                command = Some(match word.as_str() {
+                    "check" | "once" => word,
+                    _ => return Err(format!("{}: expected check or once", printable(&word, 80))),
+                });
+            }
+            other => return Err(plain(other.unexpected())),
+        }
+    }
+    let once = match (command.as_deref(), output) {
+        (Some("once"), output) => Some(output.unwrap_or(Output::Table)),
+        (Some(_), None) => None,
+        (Some(_), Some(_)) => return Err("--output is of once only".to_owned()),
+        (None, _) => return Err("expected check or once: see kubeletstats --help".to_owned()),
+    };
+    let inputs = inputs::find(file, &given)?;
+    Ok(Request::Run(Arguments { once, inputs }))
+}
+
+/// The usage, and the options from the plugin's own table.
+fn help() -> String {
+    let mut text = format!("{USAGE}\nOptions of the plugin:\n");
+    for option in OPTIONS {
+        let default = match option.default {
+            Some(default) => format!(" Default: {default}"),
+            None => String::new(),
+        };
+        text.push_str(&format!("  {:<19} {}{default}\n", option.name, option.help));
+    }
+    text
+}

@@ -1,0 +1,125 @@
+//! What `check` prints: steps with their marks, and the verdict. Knows no kubelet.
+
+use std::{
+    env,
+    io::{self, IsTerminal, Stdout, Write},
+};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    Ok,
+    Warn,
+    Fail,
+}
+
+/// Standard output. A reader that has left (`| head`) is no error, and what is
+/// still to be found out is found out all the same, for the exit code.
+#[derive(Debug)]
+pub struct Screen {
+    out: Stdout,
+    colour: bool,
+    closed: bool,
+}
+
+impl Screen {
+    pub fn new() -> Self {
+        let out = io::stdout();
+        let no_colour = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self {
+            colour: out.is_terminal() && !no_colour,
+            out,
+            closed: false,
+        }
+    }
+
+    pub fn line(&mut self, text: &str) {
+        if !self.closed {
+            self.closed = writeln!(self.out, "{text}").is_err();
+        }
+    }
+
+    /// One step: its first line carries the mark, the rest stands below.
+    fn step(&mut self, mark: Mark, name: &str, text: &str) {
+        let mut lines = text.lines();
+        let first = lines.next().unwrap_or_default();
+        let mark = self.paint(mark);
+        self.line(&format!("{mark}  {name:<8} {first}"));
+        for line in lines {
+            self.line(&format!("{:15}{line}", ""));
+        }
+    }
+
+    fn paint(&self, mark: Mark) -> String {
+        let (text, colour) = match mark {
+            Mark::Ok => ("ok  ", 32),
+            Mark::Warn => ("warn", 33),
+            Mark::Fail => ("FAIL", 31),
+        };
+        match self.colour {
+            true => format!("\u{1b}[1;{colour}m{text}\u{1b}[0m"),
+            false => text.to_owned(),
+        }
+    }
+}
+
+/// The walk through one input, and what it comes to.
+#[derive(Debug)]
+pub struct Report<'s> {
+    screen: &'s mut Screen,
+    /// The first failure, in a few words.
+    failure: Option<String>,
+    warnings: usize,
+    to_do: Vec<String>,
+}
+
+impl<'s> Report<'s> {
+    pub fn new(screen: &'s mut Screen) -> Self {
+        Self {
+            screen,
+            failure: None,
+            warnings: 0,
+            to_do: Vec::new(),
+        }
+    }
+
+    pub fn ok(&mut self, step: &str, text: &str) {
+        self.screen.step(Mark::Ok, step, text);
+    }
+
+    pub fn warn(&mut self, step: &str, text: &str) {
+        self.warnings += 1;
+        self.screen.step(Mark::Warn, step, text);
+    }
+
+    /// `cause` is the verdict in a few words, unless something failed before.
+    pub fn fail(&mut self, step: &str, text: &str, cause: &str) {
+        self.screen.step(Mark::Fail, step, text);
+        self.failure.get_or_insert_with(|| cause.to_owned());
+    }
+
+    /// What the reader can do about a failure; may be several lines.
+    pub fn advise(&mut self, text: impl Into<String>) {
+        self.to_do.push(text.into());
+    }
+
+    /// The last lines; `arrives` is the verdict when nothing failed.
+    pub fn conclude(self, arrives: &str) -> bool {
+        self.screen.line("");
+        let verdict = match (&self.failure, self.warnings) {
+            (Some(cause), _) => format!("verdict: no metrics: {cause}"),
+            (None, 0) => format!("verdict: {arrives}"),
+            (None, 1) => format!("verdict: {arrives} (but see the warning above)"),
+            (None, some) => format!("verdict: {arrives} (but see {some} warnings above)"),
+        };
+        self.screen.line(&verdict);
+        for text in &self.to_do {
+            let mut lines = text.lines();
+            let first = lines.next().unwrap_or_default();
+            self.screen.line(&format!("to do:   {first}"));
+            for line in lines {
+                self.screen.line(&format!("         {line}"));
+            }
+        }
+        self.failure.is_none()
+    }
+}

@@ -1,0 +1,93 @@
+//! Numbers, times and lists as a person reads them.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use flb_in_kubeletstats::error::printable;
+use time::OffsetDateTime;
+
+/// Seconds since the epoch, by this machine's clock.
+pub fn seconds(time: SystemTime) -> f64 {
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(since) => since.as_secs_f64(),
+        Err(before) => -before.duration().as_secs_f64(),
+    }
+}
+
+pub fn now() -> f64 {
+    seconds(SystemTime::now())
+}
+
+/// `0.3 ms`, `4.2 s`, `48 min`, `3 h`, `364 days`, of a length in seconds.
+pub fn span(seconds: f64) -> String {
+    const MINUTE: f64 = 60.0;
+    const HOUR: f64 = 60.0 * MINUTE;
+    const DAY: f64 = 24.0 * HOUR;
+    match seconds.abs() {
+        s if s < 1.0 => format!("{:.1} ms", s * 1e3),
+        s if s < 10.0 => format!("{s:.1} s"),
+        s if s < 2.0 * MINUTE => format!("{s:.0} s"),
+        s if s < 2.0 * HOUR => format!("{:.0} min", s / MINUTE),
+        s if s < 2.0 * DAY => format!("{:.0} h", s / HOUR),
+        s => format!("{:.0} days", s / DAY),
+    }
+}
+
+pub fn took(time: Duration) -> String {
+    span(time.as_secs_f64())
+}
+
+/// `2026-11-21`, of seconds since the epoch.
+pub fn date(seconds: i64) -> String {
+    match OffsetDateTime::from_unix_timestamp(seconds) {
+        Ok(time) => time.date().to_string(),
+        Err(_) => "an impossible date".to_owned(),
+    }
+}
+
+pub fn count(number: usize, what: &str) -> String {
+    match number {
+        1 => format!("1 {what}"),
+        _ => format!("{number} {what}s"),
+    }
+}
+
+/// Foreign names behind one another, the first `most` of them.
+pub fn list<T: AsRef<str>>(names: &[T], most: usize) -> String {
+    let mut text = names
+        .iter()
+        .take(most)
+        .map(|name| printable(name.as_ref(), 253))
+        .collect::<Vec<_>>()
+        .join(", ");
+    if names.len() > most {
+        text.push_str(&format!(" and {} more", names.len() - most));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_of_time() {
+        let cases = [
+            (0.0003, "0.3 ms"),
+            (4.21, "4.2 s"),
+            (-61.0, "61 s"),
+            (2880.0, "48 min"),
+            (10_800.0, "3 h"),
+            (31_536_000.0, "365 days"),
+        ];
+        for (seconds, text) in cases {
+            assert_eq!(span(seconds), text);
+        }
+        assert_eq!(date(1_795_267_347), "2026-11-21");
+        assert_eq!(date(i64::MAX), "an impossible date");
+    }
+
+    #[test]
+    fn long_lists_are_cut_and_hostile_names_stay_on_their_line() {
+        assert_eq!(list(&["a", "b\nc", "d", "e"], 3), "a, b?c, d and 1 more");
+    }
+}

@@ -1,0 +1,269 @@
+//! `check` where there is no connection to be had: the lines from the step that
+//! fails, and the verdict.
+
+use std::net::TcpListener;
+
+use sim_kubelet::{Fault, SimKubelet};
+
+use crate::{
+    command::{Run, after, masked, run_with},
+    good::start,
+};
+
+/// The failing step up to the end.
+pub fn failure(run: &Run, kubelet: &SimKubelet) -> String {
+    assert_eq!((run.code, run.err.as_str()), (Some(1), ""), "{}", run.out);
+    after(&masked(&run.out, kubelet), "FAIL").to_owned()
+}
+
+pub fn kubelet() -> SimKubelet {
+    start(SimKubelet::builder())
+}
+
+const CERTIFICATE: &str = "               subject vm, issuer vm-ca@N
+               names vm, localhost, 127.0.0.1
+               valid from DATE to DATE
+";
+
+#[test]
+fn a_name_that_cannot_be_resolved() {
+    let kubelet = kubelet();
+    let options = [
+        ("kubelet_url", "https://no-such-host.invalid:10250"),
+        ("timeout", "30s"),
+    ];
+    let run = run_with(&kubelet, "check", &options);
+    let said = failure(&run, &kubelet);
+    // In between stands what the system's resolver says.
+    let (start, rest) = said.split_once("/stats/summary: ").expect("a cause");
+    assert_eq!(
+        start,
+        "FAIL  resolve  cannot resolve no-such-host.invalid for https://no-such-host.invalid:10250"
+    );
+    assert_eq!(
+        after(rest, ": check"),
+        "\
+: check kubelet_url and the node's dns
+
+verdict: no metrics: the name no-such-host.invalid cannot be resolved
+to do:   give kubelet_url the node's address: in a pod, status.hostIP from the downward API
+"
+    );
+}
+
+#[test]
+fn a_port_where_nothing_listens() {
+    let kubelet = kubelet();
+    let run = run_with(&kubelet, "check", &[("kubelet_url", "https://127.0.0.1:1")]);
+    assert_eq!(
+        failure(&run, &kubelet),
+        "\
+FAIL  connect  connection refused by 127.0.0.1:1 for https://127.0.0.1:1/stats/summary: check kubelet_url and that the kubelet is running
+
+verdict: no metrics: nothing listens at the kubelet's address
+to do:   in a pod without hostNetwork, 127.0.0.1 is the pod itself: set kubelet_url to https://NODE_IP:10250 (status.hostIP from the downward API), or set hostNetwork: true
+"
+    );
+}
+
+#[test]
+fn a_kubelet_that_hangs_in_any_phase() {
+    let cases = [
+        (
+            Fault::HangAfterAccept,
+            "tls  ",
+            "in the TLS handshake with",
+            "in the TLS handshake",
+        ),
+        (
+            Fault::HangInTls,
+            "tls  ",
+            "in the TLS handshake with",
+            "in the TLS handshake",
+        ),
+        (
+            Fault::HangBeforeHeaders,
+            "reply",
+            "waiting for the reply of",
+            "waiting for the reply",
+        ),
+        (
+            Fault::HangInBody,
+            "reply",
+            "reading the reply of",
+            "reading the reply",
+        ),
+    ];
+    for (fault, step, phase, verdict) in cases {
+        let advice = match step {
+            "reply" => "raise timeout, or see the kubelet's log on the node: journalctl -u kubelet",
+            _ => "raise timeout; if that port speaks no TLS, set kubelet_url=http://127.0.0.1:PORT",
+        };
+        let kubelet = start(SimKubelet::builder().fault(fault));
+        let run = run_with(&kubelet, "check", &[("timeout", "400ms")]);
+        assert_eq!(
+            failure(&run, &kubelet),
+            format!(
+                "\
+FAIL  {step}    timed out after 400ms {phase} https://127.0.0.1:PORT/stats/summary: the kubelet is slow or stuck, or raise timeout
+
+verdict: no metrics: timed out after 400ms {verdict}
+to do:   {advice}
+"
+            )
+        );
+    }
+}
+
+#[test]
+fn a_certificate_of_a_ca_that_is_not_trusted() {
+    let (kubelet, other) = (kubelet(), kubelet());
+    let ca = other.ca_file();
+    let options = [
+        ("kube_ca_file", ca.to_str().expect("utf-8")),
+        ("kubelet_url", &*kubelet.url()),
+    ];
+    let run = run_with(&kubelet, "check", &options);
+    assert_eq!(
+        failure(&run, &kubelet),
+        format!(
+            "\
+FAIL  tls      certificate of https://127.0.0.1:PORT/stats/summary is signed by an unknown issuer: set kube_ca_file to the CA that signed it
+{CERTIFICATE}
+verdict: no metrics: the kubelet's certificate is signed by a CA that is not trusted here
+to do:   the kubelet signed its certificate itself: mount its CA from the node and set kube_ca_file=/var/lib/kubelet/pki/kubelet.crt
+"
+        )
+    );
+    // One that is not the kubelet's own, and carries another name besides.
+    kubelet.set_fault(Fault::UnknownCa);
+    let run = run_with(&kubelet, "check", &[("server_name", "node-7")]);
+    let said = failure(&run, &kubelet);
+    assert_eq!(
+        after(&said, "to do:"),
+        "\
+to do:   set kube_ca_file to a PEM file with the CA stranger-ca@N: if that is the cluster's, leave kube_ca_file out
+to do:   set server_name=vm if that is this node
+"
+    );
+}
+
+#[test]
+fn a_certificate_for_another_name() {
+    let kubelet = start(SimKubelet::builder().server_names(&["node-7", "node-7.internal"]));
+    let run = run_with(&kubelet, "check", &[]);
+    assert_eq!(
+        failure(&run, &kubelet),
+        "\
+FAIL  tls      certificate of https://127.0.0.1:PORT/stats/summary is not valid for 127.0.0.1, it names node-7, node-7.internal: set server_name to a name it carries
+               subject node-7, issuer node-7-ca@N
+               names node-7, node-7.internal
+               valid from DATE to DATE
+
+verdict: no metrics: the kubelet's certificate does not carry the name 127.0.0.1
+to do:   set server_name=node-7 if that is this node
+"
+    );
+    let run = run_with(&kubelet, "check", &[("server_name", "node-7")]);
+    assert_eq!(run.code, Some(0), "the advice is wrong: {}", run.out);
+}
+
+#[test]
+fn an_expired_certificate() {
+    let kubelet = start(SimKubelet::builder().fault(Fault::ExpiredCertificate));
+    let run = run_with(&kubelet, "check", &[]);
+    assert!(
+        run.out.contains("valid from 2020-01-01 to 2021-01-01\n"),
+        "{}",
+        run.out
+    );
+    assert_eq!(
+        failure(&run, &kubelet),
+        format!(
+            "\
+FAIL  tls      certificate of https://127.0.0.1:PORT/stats/summary has expired: renew the kubelet's serving certificate, or check the node's clock
+{CERTIFICATE}
+verdict: no metrics: the kubelet's certificate is not valid at this time
+to do:   today is DATE by this machine's clock; if that is right, remove /var/lib/kubelet/pki/kubelet.crt and kubelet.key on the node and restart the kubelet
+"
+        )
+    );
+}
+
+#[test]
+fn a_token_file_that_is_not_there() {
+    let kubelet = kubelet();
+    let run = run_with(&kubelet, "check", &[("kube_token_file", "/no/such/token")]);
+    assert_eq!(
+        failure(&run, &kubelet),
+        "\
+FAIL  token    cannot read kube_token_file /no/such/token: no such file or directory
+ok    ca       DIR/ca.crt: 1 certificate: vm-ca@N (until DATE)
+
+verdict: no metrics: the token file cannot be used
+to do:   in a pod the token is at the default path, unless automountServiceAccountToken is false: leave kube_token_file out, or name the file that is mounted
+"
+    );
+    assert_eq!(kubelet.connections(), 0);
+}
+
+#[test]
+fn a_ca_file_that_holds_no_certificate() {
+    let kubelet = kubelet();
+    let token = kubelet.token_file();
+    let run = run_with(
+        &kubelet,
+        "check",
+        &[("kube_ca_file", token.to_str().expect("utf-8"))],
+    );
+    assert_eq!(
+        failure(&run, &kubelet),
+        "\
+FAIL  ca       cannot use kube_ca_file DIR/token: it holds no PEM certificate
+
+verdict: no metrics: the CA file cannot be used
+to do:   kube_ca_file is a PEM file: in a pod leave it out for the cluster's CA, or mount the kubelet's own from the node, /var/lib/kubelet/pki/kubelet.crt
+"
+    );
+}
+
+#[test]
+fn http_where_tls_is_spoken_and_the_other_way_round() {
+    let kubelet = kubelet();
+    let url = format!("http://127.0.0.1:{}", kubelet.port());
+    let run = run_with(
+        &kubelet,
+        "check",
+        &[("kubelet_url", &url), ("kube_token_file", "")],
+    );
+    assert_eq!(
+        failure(&run, &kubelet),
+        "\
+FAIL  reply    unexpected status 400 from http://127.0.0.1:PORT/stats/summary: it said 'Client sent an HTTP request to an HTTPS server.'
+
+verdict: no metrics: kubelet_url says http, but that port speaks TLS
+to do:   set kubelet_url=https://127.0.0.1:PORT
+"
+    );
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    let plain = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a client");
+        let said = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n";
+        std::io::Write::write_all(&mut stream, said).expect("sent");
+        // Closing with unread bytes would reset the connection.
+        let _ = std::io::Read::read(&mut stream, &mut [0; 4096]);
+    });
+    let url = format!("https://127.0.0.1:{port}");
+    let run = run_with(&kubelet, "check", &[("kubelet_url", &url)]);
+    plain.join().expect("no panic");
+    assert_eq!(
+        failure(&run, &kubelet).replace(&port.to_string(), "PORT"),
+        "\
+FAIL  tls      tls with https://127.0.0.1:PORT/stats/summary failed: received corrupt message of type InvalidContentType
+
+verdict: no metrics: kubelet_url says https, but that port speaks no TLS
+to do:   check the port, which is 10250 on a kubelet, or set kubelet_url=http://127.0.0.1:PORT
+"
+    );
+}

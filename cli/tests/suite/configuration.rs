@@ -1,0 +1,206 @@
+//! Arguments and `-c`: which inputs are found, and with which options.
+
+use std::{fs, path::PathBuf};
+
+use sim_kubelet::SimKubelet;
+
+use crate::{
+    command::{Run, path, run},
+    good::start,
+};
+
+/// A configuration in the kubelet's folder.
+fn write(kubelet: &SimKubelet, name: &str, text: &str) -> PathBuf {
+    let file = kubelet.dir().join(name);
+    fs::write(&file, text).expect("a file");
+    file
+}
+
+fn check(kubelet: &SimKubelet, text: &str, more: &[&str]) -> Run {
+    let file = path(&write(kubelet, "fluent-bit.conf", text));
+    let (url, ca) = (kubelet.url(), path(&kubelet.ca_file()));
+    let mut arguments = vec!["check", "-c", &file];
+    arguments.extend(more);
+    run(
+        &arguments,
+        &[("TEST_URL", &url), ("TEST_CA", &ca), ("TEST_EMPTY", "")],
+    )
+}
+
+#[test]
+fn the_shipped_configuration_is_read() {
+    let kubelet = start(SimKubelet::builder());
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/../fluent-bit.conf");
+    let (url, ca) = (kubelet.url(), path(&kubelet.ca_file()));
+    let environment = [
+        ("KUBELET_URL", url.as_str()),
+        ("KUBELET_CA_FILE", &ca),
+        ("TARGET_NAMESPACE", "other"),
+        ("KUBELET_TIMEOUT_MS", "2500"),
+        ("NODE_NAME", "node-9"),
+    ];
+    let run = run(&["once", "-c", shipped, "--output", "json"], &environment);
+    assert_eq!((run.code, run.err.as_str()), (Some(0), ""), "{}", run.out);
+    assert_eq!(run.out.lines().count(), 2);
+    assert!(
+        run.out
+            .lines()
+            .all(|line| line.contains(r#""nodeName":"node-9""#)),
+        "{}",
+        run.out
+    );
+}
+
+#[test]
+fn every_input_is_checked_and_the_worst_counts() {
+    let kubelet = start(SimKubelet::builder());
+    let text = "\
+@SET where=default
+[SERVICE]
+    Flush 1
+[INPUT]
+    Name   dummy
+[input]
+    # the first
+    NAME          KubeletStats
+    Tag           a
+    Alias         one
+    storage.type  filesystem
+    Kubelet_URL   ${TEST_URL}
+    Kube_CA_File  ${TEST_CA}
+    Interval      ${TEST_NOT_SET}ms
+    Pod_Prefix    ${TEST_EMPTY}
+    Namespace     ${where}
+[OUTPUT]
+    Name   null
+@INCLUDE more-*.conf
+";
+    write(
+        &kubelet,
+        "more-1.conf",
+        "[INPUT]\n    Name kubeletstats\n    Kubelet_URL https://127.0.0.1:1\n",
+    );
+    let run = check(&kubelet, text, &[]);
+    let file = path(&kubelet.dir().join("fluent-bit.conf"));
+    let first = format!(
+        "\
+ok    options  scraping {}/stats/summary every 10s, timeout 5s, namespaces default, pod prefixes all
+               from: {file}, input 1 of 2
+",
+        kubelet.url()
+    );
+    assert!(run.out.starts_with(&first), "{}", run.out);
+    assert!(
+        run.out.contains(&format!("from: {file}, input 2 of 2\n")),
+        "{}",
+        run.out
+    );
+    assert!(run.out.contains("\nverdict: metrics arrive"), "{}", run.out);
+    assert!(
+        run.out
+            .contains("\nverdict: no metrics: nothing listens at the kubelet's address\n"),
+        "{}",
+        run.out
+    );
+    assert_eq!((run.code, run.err.as_str()), (Some(1), ""));
+
+    // On the command line as well: for every input, before what the file says.
+    let url = format!("Kubelet_Url={}", kubelet.url());
+    let ca = format!("kube_ca_file={}", kubelet.ca_file().display());
+    let run = check(&kubelet, text, &["-p", &url, "-p", &ca]);
+    assert_eq!((run.code, run.err.as_str()), (Some(0), ""), "{}", run.out);
+}
+
+#[test]
+fn configurations_that_cannot_be_used() {
+    let kubelet = start(SimKubelet::builder());
+    let file = path(&kubelet.dir().join("fluent-bit.conf"));
+    let cases = [
+        (
+            "[INPUT]\n    Name dummy\n",
+            format!(
+                "{file} has no [INPUT] with Name kubeletstats: name another file with -c, or give options with -p"
+            ),
+        ),
+        (
+            "[INPUT\n",
+            format!("{file}:1: a section's name ends with ]"),
+        ),
+        (
+            "[INPUT]\n    Name\n",
+            format!("{file}:2: a property needs a value"),
+        ),
+        (
+            "@INCLUDE fluent-bit.conf\n",
+            format!("{file}:1: {file} is included twice"),
+        ),
+    ];
+    for (text, why) in cases {
+        let run = check(&kubelet, text, &[]);
+        assert_eq!(run.err, format!("kubeletstats: {why}\n"));
+        assert_eq!((run.code, run.out.as_str()), (Some(2), ""));
+    }
+    let twice = "[INPUT]\n    Name kubeletstats\n    Interval 1s\n    interval 2s\n";
+    let run = check(&kubelet, twice, &[]);
+    assert!(
+        run.out
+            .starts_with("FAIL  options  configuration property 'Interval' is set 2 times\n"),
+        "{}",
+        run.out
+    );
+    assert_eq!(run.code, Some(2));
+}
+
+#[test]
+fn arguments_that_cannot_be_used() {
+    let cases: [(&[&str], &str); 9] = [
+        (&[], "expected check or once: see kubeletstats --help"),
+        (&["chek"], "chek: expected check or once"),
+        (
+            &["check", "-p", "interval"],
+            "-p interval: expected OPTION=VALUE",
+        ),
+        (&["check", "-p"], "missing argument for option '-p'"),
+        (&["check", "--verbose"], "invalid option '--verbose'"),
+        (&["check", "once"], "unexpected argument \"once\""),
+        (&["check", "-o", "json"], "--output is of once only"),
+        (
+            &["once", "--output", "xml"],
+            "--output xml: expected table or json",
+        ),
+        (
+            &["check", "-c", "fluent-bit.yaml"],
+            "fluent-bit.yaml: YAML configurations are not read: give the input's options with -p option=value",
+        ),
+    ];
+    for (arguments, why) in cases {
+        let run = run(arguments, &[]);
+        assert_eq!(run.err, format!("kubeletstats: {why}\n"), "{arguments:?}");
+        assert_eq!((run.code, run.out.as_str()), (Some(2), ""), "{arguments:?}");
+    }
+    let run = run(&["check", "-c", "/no/such.conf"], &[]);
+    assert_eq!(
+        run.err,
+        "kubeletstats: cannot read /no/such.conf: No such file or directory (os error 2)\n"
+    );
+    assert_eq!(run.code, Some(2));
+}
+
+#[test]
+fn help_and_version() {
+    let help = run(&["--help"], &[]);
+    assert_eq!((help.code, help.err.as_str()), (Some(0), ""));
+    for option in flb_in_kubeletstats::options::OPTIONS {
+        assert!(
+            help.out.contains(&format!("\n  {}", option.name)),
+            "{}",
+            option.name
+        );
+    }
+    let version = run(&["-V"], &[]);
+    assert_eq!(
+        version.out,
+        concat!("kubeletstats ", env!("CARGO_PKG_VERSION"), "\n")
+    );
+    assert_eq!((version.code, version.err.as_str()), (Some(0), ""));
+}

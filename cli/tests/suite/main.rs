@@ -1,0 +1,10 @@
+//! The command against a simulated kubelet: what a person types, reads and gets
+//! as exit status.
+
+mod broken;
+mod command;
+mod configuration;
+mod good;
+mod once;
+mod refused;
+mod robust;

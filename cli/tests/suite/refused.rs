@@ -1,0 +1,278 @@
+//! `check` where something answers, but not with what is wanted.
+
+use sim_kubelet::{Fault, SimKubelet};
+
+use crate::{
+    broken::{failure, kubelet},
+    command::{after, masked, run, run_with, service_account_token},
+    good::start,
+};
+
+const NOT_A_KUBELET: &str = "
+verdict: no metrics: what answers is not a kubelet's summary
+to do:   set kubelet_url to https://NODE_IP:10250, or to the API server's https://kubernetes.default.svc/api/v1/nodes/NODE/proxy
+";
+
+#[test]
+fn an_expired_token() {
+    let kubelet = start(SimKubelet::builder().token("another"));
+    let token = service_account_token(-10_800, -7_200);
+    kubelet.write_token_file(&token).expect("a file");
+    let run = run_with(&kubelet, "check", &[]);
+    let said = failure(&run, &kubelet);
+    assert!(
+        said.starts_with(
+            "\
+FAIL  token    DIR/token: service account logging/fluent-bit
+               audience https://kubernetes.default.svc
+               issued 3 h ago, expired 2 h ago
+ok    ca "
+        ),
+        "{said}"
+    );
+    assert_eq!(
+        after(&said, "FAIL  reply"),
+        "\
+FAIL  reply    401 unauthorized by https://127.0.0.1:PORT/stats/summary: it did not accept the token in DIR/token
+
+verdict: no metrics: the token has expired
+to do:   the kubelet renews the token it mounts into a pod: name that file, not a copy of it, or make one: kubectl create token -n logging fluent-bit
+"
+    );
+    assert!(!run.out.contains(&token), "the token is shown");
+}
+
+#[test]
+fn a_token_that_is_not_accepted() {
+    let kubelet = start(SimKubelet::builder().token("another"));
+    let token = service_account_token(-600, 3000);
+    kubelet.write_token_file(&token).expect("a file");
+    let run = run_with(&kubelet, "check", &[]);
+    assert_eq!(
+        failure(&run, &kubelet),
+        "\
+FAIL  reply    401 unauthorized by https://127.0.0.1:PORT/stats/summary: it did not accept the token in DIR/token
+
+verdict: no metrics: the kubelet does not accept the credentials
+to do:   check that the token is of this cluster, that its audience is the API server's, and that the kubelet asks it (authentication.webhook.enabled: true in the kubelet's configuration)
+"
+    );
+}
+
+fn forbidden(proxy: &str) -> String {
+    let token = service_account_token(-600, 3000);
+    let kubelet = start(SimKubelet::builder().token("good").forbidden_token(&token));
+    kubelet.write_token_file(&token).expect("a file");
+    let url = format!("{}{proxy}", kubelet.url());
+    let run = run_with(&kubelet, "check", &[("kubelet_url", &url)]);
+    failure(&run, &kubelet)
+}
+
+fn manifest(name: &str, resource: &str) -> String {
+    format!(
+        "\
+to do:   kubectl apply -f - <<'END'
+         apiVersion: rbac.authorization.k8s.io/v1
+         kind: ClusterRole
+         metadata:
+           name: {name}
+         rules:
+           - apiGroups: [\"\"]
+             resources: [\"{resource}\"]
+             verbs: [\"get\"]
+         ---
+         apiVersion: rbac.authorization.k8s.io/v1
+         kind: ClusterRoleBinding
+         metadata:
+           name: {name}
+         roleRef:
+           apiGroup: rbac.authorization.k8s.io
+           kind: ClusterRole
+           name: {name}
+         subjects:
+           - kind: ServiceAccount
+             name: fluent-bit
+             namespace: logging
+         END
+"
+    )
+}
+
+#[test]
+fn a_right_that_is_missing() {
+    let manifest = manifest("kubeletstats-nodes-stats", "nodes/stats");
+    assert_eq!(
+        forbidden(""),
+        format!(
+            "\
+FAIL  reply    403 forbidden by https://127.0.0.1:PORT/stats/summary: the service account needs verb get on nodes/stats
+               it said: Forbidden (user=system:serviceaccount:default:powerless, verb=get, resource=nodes, subresource(s)=[stats])
+
+verdict: no metrics: the right to get nodes/stats is missing
+{manifest}"
+        )
+    );
+}
+
+#[test]
+fn a_right_that_is_missing_at_the_api_server() {
+    let manifest = manifest("kubeletstats-nodes-proxy", "nodes/proxy");
+    assert_eq!(
+        forbidden("/api/v1/nodes/vm/proxy"),
+        format!(
+            "\
+FAIL  reply    403 forbidden by https://127.0.0.1:PORT/api/v1/nodes/vm/proxy/stats/summary: the service account needs verb get on nodes/proxy
+               it said: Forbidden (user=system:serviceaccount:default:powerless, verb=get, resource=nodes, subresource(s)=[stats])
+
+verdict: no metrics: the right to get nodes/proxy is missing
+{manifest}"
+        )
+    );
+}
+
+#[test]
+fn options_that_want_no_pod() {
+    let kubelet = kubelet();
+    let start = "\
+FAIL  pods     none of the node's 7 pods is wanted
+               they are: default/limited-vm, default/log-generator-a-vm, default/log-generator-b-vm, default/web-with-sidecar-vm, kube-system/host-agent-vm, other/guaranteed-vm, other/other-app-vm
+
+verdict: no metrics: the options want none of the pods on this node
+";
+    let end = "to do:   if the pods run on another node, this is as it should be: check there\n";
+    let cases: [(&[(&str, &str)], &str); 6] = [
+        (
+            &[("namespace", "other"), ("pod_prefix", "log-generator")],
+            "to do:   pods of that prefix are in namespace default: set namespace to it\n\
+             to do:   no pod's name starts with log-generator: prefixes are compared from the name's start\n",
+        ),
+        (
+            &[("namespace", "defualt")],
+            "to do:   there is no namespace defualt here, but default\n",
+        ),
+        (
+            &[("namespace", "payments")],
+            "to do:   there is no namespace payments here: there are default, kube-system, other\n",
+        ),
+        (
+            &[("pod_prefix", "generator")],
+            "to do:   no pod's name starts with generator, but there is default/log-generator-a-vm\n",
+        ),
+        (
+            &[("pod_prefix", "log-*")],
+            "to do:   pod_prefix is taken as it stands: write log-\n",
+        ),
+        (
+            &[("pod_prefix", "checkout")],
+            "to do:   no pod's name starts with checkout: prefixes are compared from the name's start\n",
+        ),
+    ];
+    for (options, hints) in cases {
+        let run = run_with(&kubelet, "check", options);
+        let said = failure(&run, &kubelet);
+        if options.len() == 2 {
+            let hint = hints.lines().next().expect("a hint");
+            assert_eq!(said, format!("{start}{hint}\n{end}"));
+        } else if options[0].1 == "generator" {
+            // Whichever of the two comes first in the reply.
+            let said = said.replace("log-generator-b-vm\nto do", "log-generator-a-vm\nto do");
+            assert_eq!(said, format!("{start}{hints}{end}"));
+        } else {
+            assert_eq!(said, format!("{start}{hints}{end}"));
+        }
+    }
+}
+
+#[test]
+fn a_node_without_pods() {
+    let kubelet = start(SimKubelet::builder().fault(Fault::EmptyPods));
+    let run = run_with(&kubelet, "check", &[]);
+    assert_eq!(
+        failure(&run, &kubelet),
+        "\
+FAIL  pods     the kubelet reports no pods
+
+verdict: no metrics: the node has no pods
+to do:   a kubelet that has just started has none yet: try again in a minute
+"
+    );
+}
+
+#[test]
+fn clocks_that_disagree() {
+    for (ahead, text) in [
+        (3_600_000, "60 min ahead of"),
+        (-3_600_000, "60 min behind"),
+    ] {
+        let kubelet = start(SimKubelet::builder().clock_ahead_ms(ahead));
+        let run = run_with(&kubelet, "check", &[("pod_prefix", "log-generator")]);
+        assert_eq!(run.code, Some(0));
+        assert_eq!(
+            after(&masked(&run.out, &kubelet), "warn"),
+            format!(
+                "\
+warn  clock    the kubelet's clock is {text} this machine's
+               records carry the kubelet's time, and tokens and certificates are judged by each side's own: set the clocks (chrony, systemd-timesyncd)
+               the newest sample is TIME old
+ok    pods     2 of 7 wanted: default/log-generator-a-vm, default/log-generator-b-vm
+               not wanted: default/limited-vm, default/web-with-sidecar-vm, kube-system/host-agent-vm, other/guaranteed-vm, other/other-app-vm
+ok    records  2 records from 2 containers
+
+verdict: metrics arrive: 2 records in the first scrape (but see the warning above)
+"
+            )
+        );
+    }
+}
+
+#[test]
+fn something_that_is_no_kubelet() {
+    let page = start(SimKubelet::builder().fault(Fault::NotJson));
+    let run = run_with(&page, "check", &[]);
+    assert_eq!(
+        failure(&run, &page),
+        format!(
+            "FAIL  reply    reply of https://127.0.0.1:PORT/stats/summary is not a stats summary: \
+             expected value at line 1 column 1: check that kubelet_url is a kubelet\n{NOT_A_KUBELET}"
+        )
+    );
+    let kubelet = kubelet();
+    let url = format!("{}/metrics", kubelet.url());
+    let run = run_with(&kubelet, "check", &[("kubelet_url", &url)]);
+    assert_eq!(
+        failure(&run, &kubelet),
+        format!(
+            "FAIL  reply    unexpected status 404 from https://127.0.0.1:PORT/metrics/stats/summary: \
+             it said '404 page not found'\n{NOT_A_KUBELET}"
+        )
+    );
+}
+
+#[test]
+fn options_that_stop_fluent_bit() {
+    let cases = [
+        (
+            "interval=soon",
+            "option interval: bad value 'soon': expected a time from 1ms to 7 days such as 500ms, 10s, 1m or 1h",
+        ),
+        (
+            "namespaces=default",
+            "unknown configuration property 'namespaces': kubeletstats --help lists them",
+        ),
+    ];
+    for (option, why) in cases {
+        let run = run(&["check", "-p", option], &[]);
+        assert_eq!(
+            run.out,
+            format!(
+                "\
+FAIL  options  {why}
+               from: command line
+
+verdict: no metrics: Fluent Bit does not start with these options
+"
+            )
+        );
+        assert_eq!((run.code, run.err.as_str()), (Some(2), ""));
+    }
+}

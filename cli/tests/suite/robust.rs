@@ -1,0 +1,101 @@
+//! Whatever comes from outside: no panic, nothing that drives a terminal, and
+//! never the token.
+
+use std::{fs, net::TcpListener};
+
+use sim_kubelet::{Fault, SimKubelet};
+
+use crate::{
+    command::{after, mask, run, run_with},
+    good::start,
+};
+
+#[test]
+fn every_fault_has_a_verdict() {
+    let options = [("timeout", "300ms"), ("pod_prefix", "log-")];
+    for fault in Fault::all() {
+        let kubelet = start(SimKubelet::builder().fault(fault.clone()));
+        for command in ["check", "once"] {
+            let run = run_with(&kubelet, command, &options);
+            let shown = format!("{fault}: {}{}", run.out, run.err);
+            assert!(matches!(run.code, Some(0 | 1)), "{:?} {shown}", run.code);
+            assert!(!shown.contains("panicked"), "{shown}");
+            if command == "check" {
+                let verdict = match run.code {
+                    Some(0) => "\nverdict: metrics arrive",
+                    _ => "\nverdict: no metrics: ",
+                };
+                let unsampled = run.out.contains("\nverdict: no metrics yet");
+                assert!(run.out.contains(verdict) || unsampled, "{shown}");
+            }
+        }
+    }
+}
+
+/// Names from outside reach the terminal without their control characters.
+#[test]
+fn hostile_names_stay_on_their_line() {
+    let kubelet = start(SimKubelet::builder().fault(Fault::HostilePodName));
+    for command in ["check", "once"] {
+        let run = run_with(&kubelet, command, &[]);
+        let shown = format!("{}{}", run.out, run.err);
+        assert!(
+            !shown.chars().any(|c| c.is_control() && c != '\n'),
+            "{shown:?}"
+        );
+        assert_eq!(run.code, Some(0), "{shown}");
+    }
+}
+
+#[test]
+fn a_server_that_says_nothing_of_http() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a client");
+        std::io::Write::write_all(&mut stream, b"220 mail ready\x1b[31m\r\n\r\n").expect("sent");
+    });
+    let run = run(
+        &[
+            "check",
+            "-p",
+            &format!("kubelet_url={url}"),
+            "-p",
+            "timeout=20s",
+        ],
+        &[],
+    );
+    server.join().expect("no panic");
+    assert_eq!(run.code, Some(1));
+    let said = mask(after(&run.out, "FAIL"));
+    assert!(
+        said.contains("is not valid http") || said.contains("connection"),
+        "{said}"
+    );
+    assert!(!said.contains('\u{1b}'));
+}
+
+#[test]
+fn a_token_is_never_shown() {
+    let kubelet = start(SimKubelet::builder().token("another"));
+    let folder = kubelet.dir().join("odd-token");
+    for token in [
+        "secret-1",
+        "secret-2.e30.x",
+        "secret-3.!.x",
+        "secret-4\nsecret-5",
+    ] {
+        fs::write(&folder, token).expect("a file");
+        for command in ["check", "once"] {
+            let file = folder.to_str().expect("utf-8");
+            let run = run_with(&kubelet, command, &[("kube_token_file", file)]);
+            assert_eq!(run.code, Some(1));
+            assert!(
+                !run.out.contains("secret-") && !run.err.contains("secret-"),
+                "{}{}",
+                run.out,
+                run.err
+            );
+        }
+    }
+}

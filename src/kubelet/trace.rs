@@ -1,0 +1,87 @@
+//! What a scrape met on its way, noted for whoever has to explain it. The
+//! plugin notes nothing: there it is one branch a connection and one a reply.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use rustls::{ProtocolVersion, pki_types::CertificateDer};
+
+use super::tls::{self, MakeVerifier};
+
+/// Off by default. Clones share their notes.
+#[derive(Debug, Clone, Default)]
+pub struct Trace(Option<On>);
+
+#[derive(Debug, Clone)]
+struct On {
+    notes: Arc<Mutex<Notes>>,
+    /// Reached only from here, so that the plugin does not carry it.
+    make_verifier: MakeVerifier,
+}
+
+/// Everything since the client was made, in the order of a scrape.
+#[derive(Debug, Clone, Default)]
+pub struct Notes {
+    /// What the kubelet's name led to, and how long that took.
+    pub addresses: Vec<SocketAddr>,
+    pub resolved_in: Duration,
+    pub attempts: Vec<Attempt>,
+    /// As the peer sent them, its own first, accepted or not.
+    pub certificates: Vec<CertificateDer<'static>>,
+    /// Only of a handshake that came to its end.
+    pub handshake: Option<Handshake>,
+    /// The last one.
+    pub reply: Option<Reply>,
+}
+
+/// One address that was tried.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    pub address: SocketAddr,
+    pub took: Duration,
+    pub failure: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Handshake {
+    pub version: Option<ProtocolVersion>,
+    pub took: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub struct Reply {
+    pub status: u16,
+    /// The header, and what this machine's clock said when it came.
+    pub date: Option<String>,
+    pub received: SystemTime,
+    /// The beginning of the body of a refusal.
+    pub refusal: Vec<u8>,
+}
+
+impl Trace {
+    pub fn on() -> Self {
+        Self(Some(On {
+            notes: Arc::default(),
+            make_verifier: tls::verifier,
+        }))
+    }
+
+    pub fn make_verifier(&self) -> Option<MakeVerifier> {
+        self.0.as_ref().map(|on| on.make_verifier)
+    }
+
+    pub fn note(&self, change: impl FnOnce(&mut Notes)) {
+        if let Some(on) = &self.0 {
+            change(&mut on.notes.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+
+    pub fn notes(&self) -> Notes {
+        let mut copy = Notes::default();
+        self.note(|notes| copy = notes.clone());
+        copy
+    }
+}
