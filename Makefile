@@ -24,14 +24,24 @@ deps: ## install what the build needs besides Rust (Debian, Ubuntu)
 		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $(DEBIAN_PACKAGES); \
 	fi
 
+# The tests start PostgreSQL clusters of their own; none of Debian's is wanted beside them.
+.PHONY: test-deps
+test-deps: deps
+	@if command -v dpkg >/dev/null && ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then \
+		$(SUDO) apt-get update -q && \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends postgresql-common && \
+		$(SUDO) sed -i 's/^#\?create_main_cluster.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf && \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends postgresql; \
+	fi
+
 .PHONY: build
 build: deps ## build the plugin: target/release/flb-in_kubeletstats.so
 	$(CARGO) build --locked --release --lib
 	install target/release/libflb_in_kubeletstats.so $(PLUGIN)
 
 .PHONY: tools
-tools: deps ## build the simulated kubelet, the embedded host and the demo
-	$(CARGO) build --locked -p sim-kubelet -p embedded-host -p testkit
+tools: deps ## build the command, the consumer, the simulated kubelet, the embedded host and the demo
+	$(CARGO) build --locked -p kubeletstats -p metrics-consumer -p sim-kubelet -p embedded-host -p testkit
 
 # The plugin with panics to be injected; tests of the boundary load it.
 .PHONY: panicking
@@ -49,7 +59,7 @@ lint: deps ## formatting and lints
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 
 .PHONY: test
-test: lint build tools panicking ## lints and all tests, end to end on every Fluent Bit found
+test: test-deps lint build tools panicking ## lints and all tests, end to end on every Fluent Bit found
 	$(CARGO) test --locked --workspace; status=$$?; $(MAKE) -s kafka-stop; exit $$status
 
 .PHONY: faults

@@ -112,6 +112,11 @@ pub fn sim_kubelet_path() -> PathBuf {
     from_env_or_build("SIM_KUBELET", "target/debug/sim-kubelet")
 }
 
+/// The consumer's program, from `METRICS_CONSUMER` or as `make tools` built it.
+pub fn metrics_consumer_path() -> PathBuf {
+    from_env_or_build("METRICS_CONSUMER", "target/debug/metrics-consumer")
+}
+
 /// The root of this workspace.
 pub fn workspace_root() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");

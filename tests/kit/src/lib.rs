@@ -2,18 +2,18 @@
 //!
 //! It starts processes and always stops them again, waits with deadlines and never with
 //! fixed sleeps, finds the Fluent Bits of this machine, and finds or starts a Kafka.
-//! It knows nothing of the plugin but the shape of a record.
+//! It knows nothing of the plugin but the shape of a record, which is the consumer's.
 
 pub mod cli;
 pub mod error;
 pub mod hosts;
 pub mod kafka;
-pub mod metric_line;
 pub mod process;
 pub mod wait;
 
 pub use error::{Error, Result};
 pub use hosts::Host;
 pub use kafka::Kafka;
+pub use metrics_consumer::record as metric_line;
 pub use process::{Child, Ended, Stream};
 pub use wait::Deadline;

@@ -100,7 +100,7 @@ fn watch(
         let host_end = fluent_bit.exit_status();
         let reader_end = reader.exit_status();
         host_seen = show_host(fluent_bit, host_seen, tally)?;
-        reader_seen = show_readings(reader, reader_seen, tally);
+        reader_seen = show_readings(reader, reader_seen, tally)?;
         if tally.is_enough() {
             return Ok(());
         }

@@ -3,17 +3,27 @@
 
 use crate::settings::Topic;
 use crate::tally::{Side, Tally};
-use std::env;
 use std::process::Command;
+use testkit::kafka::unique_topic;
 use testkit::metric_line::Metric;
-use testkit::{Child, Deadline, Error, Result, Stream};
+use testkit::{Child, Deadline, Error, Result, Stream, hosts};
 
-/// Starts the consumer, and returns once it is placed where it will miss nothing.
+/// Starts the consumer, without a database, and returns once it looks for the topic.
 pub fn read_back(brokers: &str, topic: &Topic, deadline: Deadline) -> Result<Child> {
-    let here = env::current_exe().map_err(|error| Error::new(error.to_string()))?;
-    let mut command = Command::new(here.with_file_name("metric-consumer"));
+    let program = hosts::metrics_consumer_path();
+    if !program.exists() {
+        return Err(Error::new(format!(
+            "no consumer at {}: run `make tools` first, or set METRICS_CONSUMER",
+            program.display()
+        )));
+    }
+    let mut command = Command::new(program);
     command.args(["--brokers", brokers, "--topic", &topic.name]);
+    // Nobody else's place in the topic counts, nor moves.
+    command.args(["--group", &unique_topic("demo"), "--database="]);
     command.args(["--from", if topic.is_fresh { "beginning" } else { "end" }]);
+    // The topic may only come to be when the first record is written.
+    command.args(["--kafka-option", "topic.metadata.refresh.interval.ms=500"]);
     // Ended by us; this limit only stands in should we not come to it.
     command.args(["--timeout", "150s"]);
     let reader = Child::spawn(command)?;
@@ -41,15 +51,21 @@ pub fn show_host(host: &Child, seen: usize, tally: &mut Tally) -> Result<usize> 
     Ok(seen + fresh.len())
 }
 
-/// Prints what the consumer has newly read. It has checked the records already and would
-/// have ended at a bad one.
-pub fn show_readings(reader: &Child, seen: usize, tally: &mut Tally) -> usize {
+/// Prints what the consumer has newly read. It skips a record it cannot use: here, where
+/// every record is the plugin's, that is a failure.
+pub fn show_readings(reader: &Child, seen: usize, tally: &mut Tally) -> Result<usize> {
     let fresh = reader.lines_from(seen);
-    for line in fresh.iter().filter(|line| line.stream == Stream::Stdout) {
+    for line in &fresh {
+        if line.stream == Stream::Stderr {
+            if line.text.starts_with("skipped") {
+                return Err(Error::new(format!("from Kafka: {}", line.text)));
+            }
+            continue;
+        }
         println!("kafka   {}", line.text);
         let mut words = line.text.split_whitespace();
         let pod = words.find_map(|word| word.strip_prefix("pod="));
         tally.add(Side::Kafka, pod.unwrap_or_default(), line.text.clone());
     }
-    seen + fresh.len()
+    Ok(seen + fresh.len())
 }

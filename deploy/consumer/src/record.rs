@@ -1,12 +1,13 @@
-//! One delivered record as one line to read: `[METRIC] service=… pod=… CPU=…% …`.
-//! Pure: text in, text or a reason out. As strict as the consumers are that expect numbers
-//! to be numbers, and stricter than most JSON readers: a key may stand only once.
+//! One delivered record, read from its JSON and shown as one line:
+//! `[METRIC] service=… pod=… CPU=…% …`. Pure: text in, values or a reason out. As strict as
+//! consumers are that expect numbers to be numbers, and stricter than most JSON readers: a
+//! key may stand only once.
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use std::fmt;
 
-/// What the line shows of a record.
+/// What is used of a record. What the kubelet did not know is missing in the record, and here.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Metric {
     pub service: String,
@@ -14,9 +15,15 @@ pub struct Metric {
     /// Percent of one core.
     pub cpu: f64,
     /// MiB.
-    pub memory: f64,
+    pub memory: Option<f64>,
     /// Milliseconds since the epoch.
     pub timestamp: i64,
+    pub namespace: Option<String>,
+    pub node_name: Option<String>,
+    pub container: Option<String>,
+    /// Bytes since the pod started.
+    pub network_in: Option<i64>,
+    pub network_out: Option<i64>,
 }
 
 impl Metric {
@@ -31,19 +38,26 @@ impl Metric {
             service: text(&record, "service")?,
             pod: text(&record, "podName")?,
             cpu: number(&record, "cpu")?,
-            memory: number(&record, "memory")?,
+            memory: if_there(&record, "memory", number)?,
             timestamp: integer(&record, "timestamp")?,
+            namespace: if_there(&record, "namespace", text)?,
+            node_name: if_there(&record, "nodeName", text)?,
+            container: if_there(&record, "containerName", text)?,
+            network_in: if_there(&record, "network_in", integer)?,
+            network_out: if_there(&record, "network_out", integer)?,
         })
     }
 }
 
 impl fmt::Display for Metric {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            out,
-            "[METRIC] service={} pod={} CPU={:.2}% Memory={:.2}Mi timestamp={}",
-            self.service, self.pod, self.cpu, self.memory, self.timestamp
-        )
+        let (service, pod, cpu) = (&self.service, &self.pod, self.cpu);
+        write!(out, "[METRIC] service={service} pod={pod} CPU={cpu:.2}% ")?;
+        match self.memory {
+            Some(memory) => write!(out, "Memory={memory:.2}Mi ")?,
+            None => write!(out, "Memory=-Mi ")?,
+        }
+        write!(out, "timestamp={}", self.timestamp)
     }
 }
 
@@ -52,8 +66,20 @@ pub fn metric_line(json: &str) -> Result<String, String> {
     Metric::from_json(json).map(|metric| metric.to_string())
 }
 
+type Record = Map<String, Value>;
+
+/// A field that may be missing; a value of the wrong type is refused all the same.
+fn if_there<T>(
+    record: &Record,
+    key: &str,
+    read: impl FnOnce(&Record, &str) -> Result<T, String>,
+) -> Result<Option<T>, String> {
+    let there = record.contains_key(key);
+    there.then(|| read(record, key)).transpose()
+}
+
 fn field<'a, T>(
-    record: &'a Map<String, Value>,
+    record: &'a Record,
     key: &str,
     expected: &str,
     read: impl FnOnce(&'a Value) -> Option<T>,
@@ -62,15 +88,15 @@ fn field<'a, T>(
     read(value).ok_or_else(|| format!("{key} is {value}: expected {expected}"))
 }
 
-fn text(record: &Map<String, Value>, key: &str) -> Result<String, String> {
+fn text(record: &Record, key: &str) -> Result<String, String> {
     field(record, key, "a string", Value::as_str).map(str::to_owned)
 }
 
-fn number(record: &Map<String, Value>, key: &str) -> Result<f64, String> {
+fn number(record: &Record, key: &str) -> Result<f64, String> {
     field(record, key, "a number", Value::as_f64)
 }
 
-fn integer(record: &Map<String, Value>, key: &str) -> Result<i64, String> {
+fn integer(record: &Record, key: &str) -> Result<i64, String> {
     field(record, key, "an integer", Value::as_i64)
 }
 
@@ -191,6 +217,25 @@ mod tests {
     fn a_missing_field_is_named() {
         assert_eq!(without("\"podName\"", "\"pod\""), "podName is missing");
         assert_eq!(without("\"cpu\"", "\"CPU\""), "cpu is missing");
+    }
+
+    #[test]
+    fn what_the_kubelet_does_not_know_may_be_missing() {
+        let short = RECORD.replace("\"memory\"", "\"unknown\"");
+        let metric = Metric::from_json(&short).unwrap();
+        assert_eq!((metric.memory, metric.network_in), (None, None));
+        assert_eq!(metric.namespace.as_deref(), Some("default"));
+        let line = metric.to_string();
+        assert!(line.contains(" Memory=-Mi timestamp="), "{line}");
+        for (key, value) in [
+            ("network_in", "-0.5"),
+            ("network_out", "18446744073709551615"),
+            ("nodeName", "7"),
+            ("containerName", "null"),
+        ] {
+            let error = without("\"tags\"", &format!("\"{key}\":{value},\"tags\""));
+            assert!(error.starts_with(&format!("{key} is {value}: ")), "{error}");
+        }
     }
 
     #[test]

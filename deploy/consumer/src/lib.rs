@@ -1,0 +1,18 @@
+//! The consumer: records from Kafka, as lines on stdout and as rows in PostgreSQL.
+//!
+//! A record's offset is committed only after the database has its row, and a row is inserted
+//! only once; so whatever is killed, nothing is lost and nothing stands twice.
+
+pub mod database;
+pub mod health;
+mod positions;
+pub mod record;
+pub mod row;
+pub mod run;
+pub mod settings;
+mod source;
+mod writer;
+
+pub use record::Metric;
+pub use row::Row;
+pub use settings::Settings;

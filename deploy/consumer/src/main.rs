@@ -1,0 +1,41 @@
+//! `metrics-consumer`: settings from the command line and the environment, signals, exit code.
+
+use metrics_consumer::run::{Ended, run};
+use metrics_consumer::settings::{Settings, help};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if args.iter().any(|arg| arg == "--help" || arg == "-h") {
+        println!("{}", help());
+        return ExitCode::SUCCESS;
+    }
+    if args.iter().any(|arg| arg == "--version") {
+        println!("metrics-consumer {}", env!("CARGO_PKG_VERSION"));
+        return ExitCode::SUCCESS;
+    }
+    match start(args) {
+        Ok(Ended::Asked | Ended::Counted) => ExitCode::SUCCESS,
+        Ok(Ended::TimedOut) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("metrics-consumer: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(args: Vec<String>) -> Result<Ended, String> {
+    let settings = Settings::read(args, |name| std::env::var(name).ok(), std::env::vars())?;
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT] {
+        // A second one does not wait for anything.
+        flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop))
+            .and_then(|_| flag::register(signal, Arc::clone(&stop)))
+            .map_err(|error| format!("cannot take signal {signal}: {error}"))?;
+    }
+    run(&settings, &stop)
+}

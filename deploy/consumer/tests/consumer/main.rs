@@ -1,0 +1,130 @@
+//! The consumer between a real Kafka and a real PostgreSQL, both started here: what the guide
+//! of the old stack had its readers try, and what must not be lost when something dies.
+//!
+//! A harness of its own, because it has parts to start and to stop, and because a test that
+//! could not be run must not be counted as passed.
+
+mod bad;
+mod guide;
+mod postgres;
+mod restarts;
+mod scene;
+mod schema;
+mod timescale;
+mod tls;
+
+use scene::Stage;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::thread;
+use std::time::Instant;
+
+/// Most of them wait most of the time.
+const THREADS: usize = 4;
+
+/// What a test saw, or why it was not run.
+pub type Outcome = Result<String, String>;
+type Test = (&'static str, fn(&Stage) -> Outcome);
+
+/// The long ones first.
+const TESTS: [Test; 19] = [
+    ("restarts: Kafka killed", restarts::kafka_is_killed),
+    ("restarts: consumer killed", restarts::consumer_is_killed),
+    ("restarts: database killed", restarts::database_is_killed),
+    ("guide: a, records on the agent's stdout", guide::method_a),
+    ("guide: b, METRIC lines from the topic", guide::method_b),
+    ("guide: c, SELECT from system_metrics", guide::method_c),
+    (
+        "restarts: members come and go",
+        restarts::members_come_and_go,
+    ),
+    ("restarts: SIGTERM", restarts::sigterm_finishes_the_batch),
+    (
+        "restarts: SIGTERM without database",
+        restarts::sigterm_does_not_wait_for_a_dead_database,
+    ),
+    ("bad records are skipped", bad::bad_records_are_skipped),
+    (
+        "rows the table refuses are skipped",
+        bad::refused_rows_are_skipped,
+    ),
+    ("settings of the command line", bad::count_timeout_and_quiet),
+    ("schema: twice", schema::twice),
+    ("schema: statements of the README", schema::readme),
+    ("schema: old table", schema::old_table),
+    ("schema: no right", schema::without_the_right),
+    (
+        "schema: branches for TimescaleDB, on a stand-in",
+        timescale::branches,
+    ),
+    ("schema: hypertable of TimescaleDB", timescale::hypertable),
+    ("sslmode", tls::sslmodes),
+];
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let shows_all = args
+        .iter()
+        .any(|arg| arg == "--nocapture" || arg == "--show-output");
+    let filter: Vec<&String> = args.iter().filter(|arg| !arg.starts_with('-')).collect();
+    let wanted = |name: &str| filter.is_empty() || filter.iter().any(|part| name.contains(*part));
+    let tests: VecDeque<Test> = TESTS.into_iter().filter(|(name, _)| wanted(name)).collect();
+    if args.iter().any(|arg| arg == "--list") {
+        tests.iter().for_each(|(name, _)| println!("{name}: test"));
+        return ExitCode::SUCCESS;
+    }
+    println!("\nrunning {} tests", tests.len());
+    if tests.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    let (stage, _kafka) = match Stage::set_up() {
+        Ok(both) => both,
+        Err(lacking) => {
+            for (name, _) in &tests {
+                println!("test {name} ... NOT RUN: {lacking}");
+            }
+            println!("\n{} tests were not run", tests.len());
+            return ExitCode::SUCCESS;
+        }
+    };
+    println!("{}", stage.describe());
+    let counts = run_all(&stage, tests, shows_all);
+    drop(stage);
+    let [passed, failed, not_run] = counts;
+    println!("\ntest result: {passed} passed; {failed} failed; {not_run} not run\n");
+    ExitCode::from(u8::from(failed > 0))
+}
+
+fn run_all(stage: &Stage, tests: VecDeque<Test>, shows_all: bool) -> [usize; 3] {
+    let queue = Mutex::new(tests);
+    let counts = Mutex::new([0; 3]);
+    let work = || {
+        loop {
+            let next = queue.lock().ok().and_then(|mut queue| queue.pop_front());
+            let Some((name, test)) = next else {
+                return;
+            };
+            let begun = Instant::now();
+            let outcome = catch_unwind(AssertUnwindSafe(|| test(stage)));
+            let took = begun.elapsed().as_secs_f64();
+            let (index, text) = match outcome {
+                Ok(Ok(saw)) if shows_all => (0, format!("ok ({took:.1} s)\n{saw}")),
+                Ok(Ok(_)) => (0, format!("ok ({took:.1} s)")),
+                Err(_) => (1, format!("FAILED ({took:.1} s)")),
+                Ok(Err(lacking)) => (2, format!("NOT RUN: {lacking}")),
+            };
+            println!("test {name} ... {text}");
+            if let Ok(mut counts) = counts.lock() {
+                counts[index] += 1;
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(work);
+        }
+    });
+    counts.into_inner().unwrap_or_default()
+}
