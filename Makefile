@@ -107,3 +107,5 @@ image: ## build the container image
 .PHONY: clean
 clean: ## remove all that was built
 	$(CARGO) clean
+
+include packaging/dist.mk

@@ -1,0 +1,233 @@
+//! Every line the plugin can log is on the page that explains lines.
+
+use std::{
+    collections::BTreeSet,
+    io,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use flb_in_kubeletstats::{
+    error::{Error, Phase, Reason},
+    health::Health,
+};
+
+use crate::{config, one, pages::read};
+
+/// Fails to compile when a reason is added: give it an error below.
+fn is_documented(reason: Reason) -> bool {
+    match reason {
+        Reason::Option
+        | Reason::File
+        | Reason::Resolve
+        | Reason::Refused
+        | Reason::Timeout
+        | Reason::ClosedEarly
+        | Reason::Connection
+        | Reason::TlsUnknownIssuer
+        | Reason::TlsWrongName
+        | Reason::TlsExpired
+        | Reason::Tls
+        | Reason::Unauthorized
+        | Reason::Forbidden
+        | Reason::Status
+        | Reason::Http
+        | Reason::NotSummary
+        | Reason::TooLarge
+        | Reason::CutShort
+        | Reason::Host
+        | Reason::Panic => true,
+        // Ends a scrape when Fluent Bit stops; never logged.
+        Reason::Stopped => false,
+    }
+}
+
+/// By constructor, every error with what varies written in capitals, as on the page.
+fn errors() -> Vec<(&'static str, Error)> {
+    let path = Path::new("FILE");
+    let io = || io::Error::other("WHY");
+    let cut_off = serde_json::from_str::<()>("").expect_err("nothing");
+    let not_json: serde_json::Error = serde::de::Error::custom("WHY");
+    let after = Duration::from_secs(5);
+    let timeout = |phase| ("timeout", Error::timeout(phase, after, "URL"));
+    vec![
+        ("option", Error::option("NAME", "VALUE", "FORM")),
+        ("option_pair", Error::option_pair("cert_file", "key_file")),
+        ("option_pair", Error::option_pair("key_file", "cert_file")),
+        ("unreadable", Error::unreadable("OPTION", path, io())),
+        ("unusable", Error::unusable("OPTION", path, "WHY")),
+        ("resolve", Error::resolve("HOST", "URL", io())),
+        ("refused", Error::refused("ADDRESS", "URL", io())),
+        timeout(Phase::Resolve),
+        timeout(Phase::Connect),
+        timeout(Phase::Tls),
+        timeout(Phase::Headers),
+        timeout(Phase::Body),
+        ("connection", Error::connection("URL", io())),
+        ("closed_early", Error::closed_early("URL")),
+        ("tls_unknown_issuer", Error::tls_unknown_issuer("URL", "")),
+        (
+            "tls_wrong_name",
+            Error::tls_wrong_name("URL", "NAME", &["NAMES".to_owned()], ""),
+        ),
+        ("tls_expired", Error::tls_expired("URL", "has expired", "")),
+        (
+            "tls_expired",
+            Error::tls_expired("URL", "is not valid yet", ""),
+        ),
+        (
+            "closed_in_handshake",
+            Error::closed_in_handshake("URL", io()),
+        ),
+        (
+            "tls",
+            Error::tls("URL", rustls::Error::General("WHY".into())),
+        ),
+        (
+            "unauthorized",
+            Error::unauthorized("URL", "the token in FILE"),
+        ),
+        (
+            "unauthorized",
+            Error::unauthorized("URL", "the client certificate"),
+        ),
+        (
+            "unauthorized",
+            Error::unauthorized("URL", "a request without credentials: set kube_token_file"),
+        ),
+        ("forbidden", Error::forbidden("URL", "nodes/stats")),
+        ("status", Error::status(500, "URL", b"TEXT")),
+        ("redirect", Error::redirect(302, "URL")),
+        ("http", Error::http("URL", "WHY")),
+        ("encoded", Error::encoded("URL", "gzip")),
+        ("empty", Error::empty("URL")),
+        ("not_summary", Error::not_summary("URL", "WHY")),
+        ("too_large", Error::too_large("URL", 64 << 20)),
+        ("cut_short", Error::cut_short("URL", 4096)),
+        ("unparsable", Error::unparsable("URL", 4096, &cut_off)),
+        ("unparsable", Error::unparsable("URL", 4096, &not_json)),
+        ("stopped", Error::stopped()),
+        (
+            "host",
+            Error::host(
+                "this host cannot run the plugin: it lacks NAMES: supported is Fluent Bit 1.9 to 5.1",
+            ),
+        ),
+        (
+            "host",
+            Error::host("the host did not accept the timer collector"),
+        ),
+        ("host", Error::host("tls cannot be set up: WHY")),
+        ("thread", Error::thread(io())),
+        ("panic", Error::panic("PLACE", "WHY", "ORIGIN")),
+    ]
+}
+
+/// The operating system's words begin in lower case in a line, rustls's with a kind.
+fn as_written(message: &str) -> String {
+    message
+        .replace(": wHY", ": WHY")
+        .replace(": unexpected error: WHY", ": WHY")
+}
+
+#[test]
+fn every_error_is_explained() {
+    let page = read("docs/troubleshooting.md");
+    let errors = errors();
+    for (constructor, error) in &errors {
+        if is_documented(error.reason()) {
+            let line = as_written(&error.to_string());
+            assert!(page.contains(&format!("`{line}`")), "{constructor}: {line}");
+            let name = format!("`{}`", error.reason().name());
+            assert!(page.contains(&name), "{constructor}: reason {name}");
+        }
+    }
+
+    // The list above is whole: what makes an error in the source stands in it.
+    let source = read("src/error.rs");
+    let body = source.split("impl Error {").nth(1).expect("the type");
+    let body = body.split("\nimpl ").next().unwrap_or_default();
+    let made: BTreeSet<_> = body
+        .split("pub fn ")
+        .skip(1)
+        .filter(|function| function.split('{').next().unwrap_or("").contains("-> Self"))
+        .filter_map(|function| function.split('(').next())
+        .collect();
+    let listed: BTreeSet<_> = errors.iter().map(|(constructor, _)| *constructor).collect();
+    assert_eq!(made, listed);
+}
+
+/// Where a sentence of the program's begins a call of `Error::host`, it is on the page.
+#[test]
+fn what_the_host_lacks_is_explained() {
+    let page = read("docs/troubleshooting.md");
+    for file in ["src/host.rs", "src/kubelet/tls.rs"] {
+        let source = read(file);
+        let calls: Vec<_> = source.split("Error::host(format!(").skip(1).collect();
+        assert!(!calls.is_empty(), "{file}");
+        for call in calls {
+            let text = call.split('"').nth(1).unwrap_or_default();
+            let fixed = text.split('{').next().unwrap_or_default();
+            assert!(page.contains(fixed), "{file}: {fixed}");
+        }
+    }
+}
+
+#[test]
+fn every_other_line_is_explained() {
+    let page = read("docs/troubleshooting.md");
+    let now = Instant::now();
+    let later = now + Duration::from_secs(40);
+    let forbidden = || Error::forbidden("URL", "nodes/stats");
+    let mut health = Health::default();
+    let mut lines = Vec::new();
+    lines.extend(health.failed(now, &forbidden()));
+    health.failed(now, &forbidden());
+    let repeated = health.failed(now + Duration::from_secs(60), &forbidden());
+    lines.push(
+        repeated
+            .expect("a minute later")
+            .split(" (")
+            .nth(1)
+            .expect("a count")
+            .to_owned(),
+    );
+    lines.extend(health.succeeded(now + Duration::from_secs(61)));
+    let mut health = Health::default();
+    lines.extend(health.refused(now, 24));
+    lines.extend(health.taken(later));
+    lines.extend(health.wanted(later, 0, 9));
+    lines.extend(health.wanted(later, 3, 9));
+    assert_eq!(lines.len(), 7, "{lines:?}");
+
+    let warned = config(&one("allow_insecure_tls", "on")).expect("valid");
+    lines.extend(warned.warnings().into_iter().map(str::to_owned));
+    let mut http = one("kubelet_url", "http://node");
+    http.extend(one("kube_token_file", "/token"));
+    let warned = config(&http).expect("valid");
+    lines.extend(warned.warnings().into_iter().map(str::to_owned));
+    assert_eq!(
+        lines.len(),
+        9,
+        "a warning that is not asked for here: {lines:?}"
+    );
+    lines.push(config(&[]).expect("valid").announcement());
+
+    // What the plugin says at level debug, as its source and as the page write it.
+    for (written, shown) in [
+        (
+            "the last scrape is still on its way: this one is left out",
+            "the last scrape is still on its way: this one is left out",
+        ),
+        (
+            "{records} records, {bytes} bytes, in {took:.1?}",
+            "24 records, 9480 bytes, in 6.1ms",
+        ),
+    ] {
+        assert!(read("src/plugin.rs").contains(written), "{written}");
+        lines.push(shown.to_owned());
+    }
+    for line in lines {
+        assert!(page.contains(line.trim_end_matches(')')), "{line}");
+    }
+}
