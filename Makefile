@@ -61,6 +61,12 @@ lint: deps ## formatting and lints
 .PHONY: test
 test: test-deps lint build tools panicking ## lints and all tests, end to end on every Fluent Bit found
 	$(CARGO) test --locked --workspace; status=$$?; $(MAKE) -s kafka-stop; exit $$status
+	@if command -v kubectl >/dev/null || command -v kustomize >/dev/null; then $(MAKE) -s manifests; \
+	else echo "manifests: NOT RUN, there is neither kubectl nor kustomize to render them"; fi
+
+.PHONY: manifests
+manifests: ## Kubernetes, Helm, compose, dashboard: schemas, rights, queries (needs Python, and kubectl or kustomize)
+	deploy/validate
 
 .PHONY: faults
 faults: build tools panicking ## the plugin under every fault, on every Fluent Bit found, as a table
@@ -102,7 +108,7 @@ kafka-stop: tools ## stop it
 
 .PHONY: image
 image: ## build the container image
-	docker build -t fluent-bit-kubeletstats .
+	DOCKER_BUILDKIT=1 docker build -t fluent-bit-kubeletstats:0.1.0 .
 
 .PHONY: clean
 clean: ## remove all that was built

@@ -1,0 +1,288 @@
+"""What deploy/kubernetes and deploy/helm promise, on what they render to. Run by deploy/validate."""
+
+import os
+import unittest
+from pathlib import Path
+
+import kubernetes_validate
+import yaml
+
+from rendering import HELM, ROOT, helm, kustomization, of_kind, pods, sections, setting, sets, size, variables
+
+# Oldest and newest that are tried, and some between.
+KUBERNETES_VERSIONS = ["1.28", "1.31", "1.34", "1.37"]
+
+# Not ours, and for trying things out only: the image writes beside its programs.
+WRITES_TO_ITS_ROOT = {"kafka"}
+# Root for one chown; see components/node-buffer.
+ROOT_CONTAINERS = {("overlays/production", "own-storage"): ["CHOWN"]}
+
+STATS = {"apiGroups": [""], "resources": ["nodes/stats"], "verbs": ["get"]}
+PODS = {"apiGroups": [""], "resources": ["nodes/pods"], "verbs": ["get"]}
+
+SHIPPED = (ROOT / "fluent-bit.conf").read_text()
+
+
+def agent(objects):
+    """The template of the pods that run the plugin."""
+    (found,) = [pod for _, pod in pods(of_kind(objects, "DaemonSet"))]
+    return found
+
+
+def configuration(objects):
+    (found,) = [thing["data"] for thing in of_kind(objects, "ConfigMap") if "fluent-bit.conf" in thing["data"]]
+    return found["fluent-bit.conf"]
+
+
+def with_agent():
+    return {name: objects for name, objects in sets().items() if of_kind(objects, "DaemonSet")}
+
+
+class Schemas(unittest.TestCase):
+    def test_every_object_against_every_version_with_no_unknown_field(self):
+        count = 0
+        for name, objects in sets().items():
+            for version in KUBERNETES_VERSIONS:
+                for thing in objects:
+                    label = f"{name}: {thing['kind']}/{thing['metadata']['name']} on {version}"
+                    with self.subTest(label):
+                        # Raises where there is no schema, too.
+                        self.assertEqual(kubernetes_validate.validate(thing, version, strict=True), version)
+                        count += 1
+        print(f"\n{count} validations: {', '.join(sets())}; Kubernetes {', '.join(KUBERNETES_VERSIONS)}")
+
+    def test_that_an_unknown_field_would_be_seen(self):
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": {"contaners": []}}
+        with self.assertRaises(kubernetes_validate.ValidationError):
+            kubernetes_validate.validate(pod, KUBERNETES_VERSIONS[-1], strict=True)
+
+
+class Rights(unittest.TestCase):
+    def rules(self, objects):
+        """Everything the objects grant, and to whom."""
+        roles = of_kind(objects, "ClusterRole", "Role")
+        bindings = of_kind(objects, "ClusterRoleBinding", "RoleBinding")
+        self.assertEqual(
+            [(role["kind"], role["metadata"]["name"]) for role in roles], [("ClusterRole", "kubeletstats")]
+        )
+        self.assertNotIn("aggregationRule", roles[0])
+        (binding,) = bindings
+        self.assertEqual(binding["kind"], "ClusterRoleBinding")
+        self.assertEqual(binding["roleRef"]["name"], "kubeletstats")
+        subject = {"kind": "ServiceAccount", "name": "kubeletstats", "namespace": "kubeletstats"}
+        self.assertEqual(binding["subjects"], [subject])
+        self.assertEqual(agent(objects)["spec"]["serviceAccountName"], "kubeletstats")
+        self.assertIn("kubeletstats", [account["metadata"]["name"] for account in of_kind(objects, "ServiceAccount")])
+        return roles[0]["rules"]
+
+    def test_get_on_nodes_stats_and_nothing_else(self):
+        for name, objects in with_agent().items():
+            if name != "overlays/with-pods":
+                with self.subTest(name):
+                    self.assertEqual(self.rules(objects), [STATS])
+
+    def test_with_pods_adds_exactly_nodes_pods(self):
+        self.assertEqual(self.rules(kustomization("overlays/with-pods")), [STATS, PODS])
+
+    def test_with_pods_differs_in_nothing_else(self):
+        others = [
+            [thing for thing in kustomization(name) if thing["kind"] != "ClusterRole"]
+            for name in ("base", "overlays/with-pods")
+        ]
+        self.assertEqual(*others)
+
+    def test_the_rules_of_the_helm_values(self):
+        rules = [thing["rules"] for thing in yaml.safe_load_all((HELM / "rbac.yaml").read_text()) if "rules" in thing]
+        self.assertEqual(rules, [[STATS]])
+
+    def test_only_the_agent_gets_a_token(self):
+        for name, objects in sets().items():
+            for pod, template in pods(objects):
+                if not (name.startswith("helm") or template["spec"].get("serviceAccountName") == "kubeletstats"):
+                    with self.subTest(f"{name}: {pod}"):
+                        self.assertIs(template["spec"]["automountServiceAccountToken"], False)
+
+
+class Hardening(unittest.TestCase):
+    def containers(self):
+        for name, objects in sets().items():
+            for pod, template in pods(objects):
+                spec = template["spec"]
+                for container in spec.get("initContainers", []) + spec["containers"]:
+                    yield name, pod, spec, container
+
+    def test_every_container(self):
+        for name, pod, spec, container in self.containers():
+            with self.subTest(f"{name}: {pod}/{container['name']}"):
+                own = container["securityContext"]
+                effective = {**spec["securityContext"], **own}
+                added = ROOT_CONTAINERS.get((name, container["name"]), [])
+                self.assertIs(effective["runAsNonRoot"], not added)
+                self.assertEqual(effective["runAsUser"] == 0, bool(added))
+                self.assertEqual(own["capabilities"]["drop"], ["ALL"])
+                self.assertEqual(own["capabilities"].get("add", []), added)
+                self.assertIs(own["allowPrivilegeEscalation"], False)
+                self.assertEqual(effective["seccompProfile"], {"type": "RuntimeDefault"})
+                self.assertNotIn("privileged", own)
+                self.assertEqual(own.get("readOnlyRootFilesystem", False), pod not in WRITES_TO_ITS_ROOT)
+                self.assertIn("memory", container["resources"]["limits"])
+                self.assertIn("cpu", container["resources"]["requests"])
+
+    def test_no_namespace_of_the_node(self):
+        for name, pod, spec, _ in self.containers():
+            with self.subTest(f"{name}: {pod}"):
+                for key in ("hostNetwork", "hostPID", "hostIPC"):
+                    self.assertFalse(spec.get(key, False), key)
+
+    def test_what_is_mounted_of_the_node(self):
+        expected = {
+            "overlays/kind": {"/var/lib/kubelet/pki/kubelet.crt"},
+            "overlays/production": {"/var/lib/kubeletstats"},
+        }
+        for name, objects in with_agent().items():
+            with self.subTest(name):
+                volumes = agent(objects)["spec"]["volumes"]
+                found = {volume["hostPath"]["path"] for volume in volumes if "hostPath" in volume}
+                self.assertEqual(found, expected.get(name, set()))
+                # The namespace admits the pod: hostPath is outside restricted and baseline.
+                for namespace in of_kind(objects, "Namespace"):
+                    level = namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"]
+                    self.assertEqual(level, "privileged" if found else "restricted")
+
+
+class Wiring(unittest.TestCase):
+    """What no schema sees: one part naming another."""
+
+    def test_volumes_ports_and_configuration(self):
+        for name, objects in sets().items():
+            maps = {thing["metadata"]["name"] for thing in of_kind(objects, "ConfigMap")} | {"kube-root-ca.crt"}
+            for pod, template in pods(objects):
+                with self.subTest(f"{name}: {pod}"):
+                    spec = template["spec"]
+                    volumes = {volume["name"]: volume for volume in spec.get("volumes", [])}
+                    used = set()
+                    for container in spec.get("initContainers", []) + spec["containers"]:
+                        used |= {mount["name"] for mount in container.get("volumeMounts", [])}
+                        ports = {port["name"] for port in container.get("ports", [])}
+                        for probe in ("livenessProbe", "readinessProbe"):
+                            action = container.get(probe, {})
+                            for kind in ("httpGet", "tcpSocket"):
+                                if kind in action:
+                                    self.assertIn(action[kind]["port"], ports)
+                        for source in container.get("envFrom", []):
+                            self.assertIn(source["configMapRef"]["name"], maps)
+                    self.assertEqual(used, set(volumes))
+                    for volume in volumes.values():
+                        if "configMap" in volume:
+                            self.assertIn(volume["configMap"]["name"], maps)
+
+    def test_selectors(self):
+        for name, objects in sets().items():
+            labels = {pod: template["metadata"]["labels"] for pod, template in pods(objects)}
+            for thing in of_kind(objects, "DaemonSet", "Deployment", "Service", "NetworkPolicy"):
+                with self.subTest(f"{name}: {thing['kind']}/{thing['metadata']['name']}"):
+                    spec = thing["spec"]
+                    selector = spec.get("podSelector") or spec["selector"]
+                    wanted = selector.get("matchLabels", selector).items()
+                    self.assertTrue(any(wanted <= found.items() for found in labels.values()))
+
+    def test_the_same_input_filter_and_outputs_everywhere(self):
+        shipped = [section for section in sections(SHIPPED) if section[0] != "[SERVICE]"]
+        self.assertEqual([name for name, _ in shipped], ["[INPUT]", "[FILTER]", "[OUTPUT]", "[OUTPUT]"])
+        for name, objects in with_agent().items():
+            with self.subTest(name):
+                found = [section for section in sections(configuration(objects)) if section[0] != "[SERVICE]"]
+                self.assertEqual(found, shipped)
+        with self.subTest("helm values as text"):
+            config = yaml.safe_load((HELM / "values.yaml").read_text())["config"]
+            self.assertEqual(sections(config["inputs"] + config["filters"] + config["outputs"]), shipped)
+
+    def test_every_variable_of_the_configuration_is_set(self):
+        for name, objects in with_agent().items():
+            with self.subTest(name):
+                data = {thing["metadata"]["name"]: thing["data"] for thing in of_kind(objects, "ConfigMap")}
+                (container,) = agent(objects)["spec"]["containers"]
+                given = {variable["name"] for variable in container.get("env", [])}
+                for source in container.get("envFrom", []):
+                    given |= set(data[source["configMapRef"]["name"]])
+                # METRICS_REGION and the like may be empty; none may be missing, or the image's own would count.
+                self.assertEqual(variables(configuration(objects)) - given - {"NODE_NAME"}, set())
+                self.assertIn("NODE_NAME", given)
+
+    def test_storage_and_stopping(self):
+        for name, objects in with_agent().items():
+            with self.subTest(name):
+                conf = configuration(objects)
+                spec = agent(objects)["spec"]
+                # The kafka output gives its client 5 s more than Grace.
+                self.assertGreater(spec["terminationGracePeriodSeconds"], int(setting(conf, "[SERVICE]", "Grace")) + 5)
+                (container,) = spec["containers"]
+                (mount,) = [
+                    mount
+                    for mount in container["volumeMounts"]
+                    if mount["mountPath"] == setting(conf, "[SERVICE]", "storage.path")
+                ]
+                self.assertFalse(mount.get("readOnly", False))
+                (volume,) = [volume for volume in spec["volumes"] if volume["name"] == mount["name"]]
+                limits = [
+                    line.split()[1]
+                    for _, lines in sections(conf)
+                    for line in lines
+                    if line.startswith("storage.total_limit_size")
+                ]
+                self.assertEqual(len(limits), 1)
+                if "emptyDir" in volume:
+                    self.assertGreater(size(volume["emptyDir"]["sizeLimit"]), size(limits[0]))
+
+    def test_probes_find_the_server(self):
+        for name, objects in with_agent().items():
+            with self.subTest(name):
+                conf = configuration(objects)
+                (container,) = agent(objects)["spec"]["containers"]
+                self.assertEqual(setting(conf, "[SERVICE]", "HTTP_Server").lower(), "on")
+                self.assertEqual(setting(conf, "[SERVICE]", "Health_Check").lower(), "on")
+                self.assertEqual(int(setting(conf, "[SERVICE]", "HTTP_Port")), container["ports"][0]["containerPort"])
+                self.assertTrue(container["readinessProbe"]["httpGet"]["path"].endswith("/health"))
+                self.assertIn("livenessProbe", container)
+
+    def test_self_signed_kubelets_are_checked_nevertheless(self):
+        objects = kustomization("overlays/kind")
+        (settings,) = [thing["data"] for thing in of_kind(objects, "ConfigMap") if "KAFKA_BROKERS" in thing["data"]]
+        mounts = agent(objects)["spec"]["containers"][0]["volumeMounts"]
+        self.assertEqual(settings["ALLOW_INSECURE_TLS"], "false")
+        self.assertIn(settings["KUBELET_CA_FILE"], [mount["mountPath"] for mount in mounts])
+
+
+class HelmChart(unittest.TestCase):
+    def setUp(self):
+        if "HELM_CHART" not in os.environ:
+            self.skipTest("HELM_CHART names no chart: the values were not rendered")
+
+    def test_every_value_is_one_the_chart_knows(self):
+        known = yaml.safe_load(Path(os.environ["HELM_CHART"], "values.yaml").read_text())
+        # Free-form in the chart: anything that Kubernetes takes, or files by name.
+        free = {"resources", "podSecurityContext", "securityContext", "nodeSelector", "extraFiles"}
+
+        def compare(given, chart, path):
+            for key, value in given.items():
+                self.assertIn(key, chart, path)
+                if isinstance(value, dict) and key not in free:
+                    compare(value, chart[key], f"{path}.{key}")
+
+        for file in ("values.yaml", "values-init-container.yaml"):
+            compare(yaml.safe_load((HELM / file).read_text()), known, file)
+
+    def test_the_images(self):
+        images = [agent(helm(name))["spec"]["containers"][0]["image"] for name in ("helm", "helm, init container")]
+        self.assertEqual(images, ["fluent-bit-kubeletstats:0.1.0", "fluent/fluent-bit:5.1.1"])
+
+    def test_the_plugin_is_where_the_configuration_looks(self):
+        for name in ("helm", "helm, init container"):
+            (files,) = [
+                thing["data"] for thing in of_kind(helm(name), "ConfigMap") if "fluent-bit.conf" in thing["data"]
+            ]
+            self.assertEqual(
+                setting(files["plugins.conf"], "[PLUGINS]", "Path"), "/fluent-bit/plugins/flb-in_kubeletstats.so"
+            )
+        mounts = agent(helm("helm, init container"))["spec"]["containers"][0]["volumeMounts"]
+        self.assertIn("/fluent-bit/plugins", [mount["mountPath"] for mount in mounts])

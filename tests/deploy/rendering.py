@@ -1,0 +1,94 @@
+"""What the manifests come to: kustomize's and helm's output as Python values, and Fluent Bit's sections."""
+
+import os
+import re
+import shutil
+import subprocess
+from functools import lru_cache
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+KUBERNETES = ROOT / "deploy/kubernetes"
+HELM = ROOT / "deploy/helm"
+KUSTOMIZATIONS = ["base", "log-generator", "overlays/kind", "overlays/production", "overlays/with-pods"]
+HELM_VARIANTS = {
+    "helm": ["values.yaml"],
+    "helm, init container": ["values.yaml", "values-init-container.yaml"],
+}
+
+
+def run(*command):
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(map(str, command))}\n{done.stderr.strip()}")
+    return done.stdout
+
+
+def documents(text):
+    return [document for document in yaml.safe_load_all(text) if document]
+
+
+@lru_cache(maxsize=None)
+def kustomization(name):
+    """The objects of one directory under deploy/kubernetes, as `kubectl apply -k` would send them."""
+    tool = ["kustomize", "build"] if shutil.which("kustomize") else ["kubectl", "kustomize"]
+    return documents(run(*tool, KUBERNETES / name))
+
+
+@lru_cache(maxsize=None)
+def helm(variant):
+    """The chart's objects and rbac.yaml's."""
+    values = [word for file in HELM_VARIANTS[variant] for word in ("-f", HELM / file)]
+    chart = os.environ["HELM_CHART"]
+    rendered = run("helm", "template", "kubeletstats", chart, "-n", "kubeletstats", *values)
+    return documents(rendered) + documents((HELM / "rbac.yaml").read_text())
+
+
+def sets():
+    """Name and objects of everything that can be rendered here."""
+    found = {name: kustomization(name) for name in KUSTOMIZATIONS}
+    if "HELM_CHART" in os.environ:
+        found.update({name: helm(name) for name in HELM_VARIANTS})
+    return found
+
+
+def of_kind(objects, *kinds):
+    return [thing for thing in objects if thing["kind"] in kinds]
+
+
+def pods(objects):
+    """Name and template of every pod that the objects lead to."""
+    for thing in of_kind(objects, "DaemonSet", "Deployment", "StatefulSet", "Job", "Pod"):
+        template = thing if thing["kind"] == "Pod" else thing["spec"]["template"]
+        yield thing["metadata"]["name"], template
+
+
+def sections(conf):
+    """Fluent Bit's classic configuration without comments: (section, its lines, spaces made one), in order."""
+    found = []
+    for line in conf.splitlines():
+        words = " ".join(line.split())
+        if not words or words.startswith("#"):
+            continue
+        if words.startswith("["):
+            found.append((words, []))
+        else:
+            found[-1][1].append(words)
+    return found
+
+
+def setting(conf, section, key):
+    lines = next(lines for name, lines in sections(conf) if name == section)
+    return next((line.split()[1] for line in lines if line.split()[0].lower() == key.lower()), None)
+
+
+def variables(conf):
+    return set(re.findall(r"\$\{(\w+)\}", "\n".join(line for _, lines in sections(conf) for line in lines)))
+
+
+def size(text):
+    """Bytes of a Kubernetes quantity (700Mi) or of a Fluent Bit size (500M)."""
+    number, unit = re.fullmatch(r"(\d+)([KMG]i?)", text).groups()
+    return int(number) * {"K": 1000, "Ki": 1024, "M": 1000**2, "Mi": 1024**2, "G": 1000**3, "Gi": 1024**3}[unit]
