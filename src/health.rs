@@ -1,5 +1,5 @@
-//! What the log says about failing and recovering, and how often. Pure: time
-//! comes in as an argument.
+//! What the log says of states that come and go (scraping fails, the host takes
+//! no records, no pod is wanted), and how often. Pure: time comes in as an argument.
 
 use std::{
     collections::VecDeque,
@@ -11,87 +11,182 @@ use crate::error::{Error, Reason};
 /// A failure that lasts is repeated this often, with a count.
 const REPEAT: Duration = Duration::from_secs(60);
 
-/// Changes of state are logged at once, but no more than this many in [`REPEAT`]:
-/// a kubelet that comes and goes with every scrape must not fill the log.
-const CHANGES: usize = 6;
+/// Changes of state are logged at once, but within any [`REPEAT`] there are no more
+/// lines than this, whatever they speak of: a kubelet that comes and goes with every
+/// scrape must not fill the log. What found no room is told later, if it still holds.
+const LINES: usize = 6;
 
 #[derive(Debug, Default)]
 pub struct Health {
-    outage: Option<Outage>,
-    /// When changes were logged of late.
-    changes: VecDeque<Instant>,
-    /// Failures that no line has spoken of yet.
-    unlogged: u64,
-}
-
-#[derive(Debug)]
-struct Outage {
-    since: Instant,
-    failures: u64,
-    reason: Reason,
-    /// When it was last logged, if it was.
-    logged: Option<Instant>,
+    lines: Lines,
+    scraping: Subject,
+    appending: Subject,
+    /// Whether any pod is wanted, as the log has it.
+    any_wanted: Option<bool>,
 }
 
 impl Health {
     /// A scrape failed; returns the line to log, if one is due.
     pub fn failed(&mut self, now: Instant, error: &Error) -> Option<String> {
-        let room = self.room_for_change(now);
-        let outage = self.outage.get_or_insert(Outage {
-            since: now,
-            failures: 0,
-            reason: error.reason(),
-            logged: None,
-        });
-        outage.failures += 1;
-        let changed = outage.reason != error.reason() || outage.logged.is_none();
-        outage.reason = error.reason();
-        let due = match outage.logged {
-            _ if changed => room,
-            Some(logged) => now.duration_since(logged) >= REPEAT,
-            None => false,
-        };
-        if !due {
-            self.unlogged += 1;
-            return None;
-        }
-        outage.logged = Some(now);
-        if changed {
-            self.changes.push_back(now);
-        }
-        Some(match std::mem::take(&mut self.unlogged) {
+        let untold = self.scraping.failed(now, error.reason(), &mut self.lines)?;
+        Some(match untold {
             0 => error.to_string(),
-            1 => format!("{error} (and 1 failure since the last such line)"),
-            more => format!("{error} (and {more} failures since the last such line)"),
+            _ => format!(
+                "{error} (and {} since the last such line)",
+                count(untold, "failure", "failures")
+            ),
         })
     }
 
     /// A scrape succeeded; returns the line to log, if one is due.
     pub fn succeeded(&mut self, now: Instant) -> Option<String> {
-        let outage = self.outage.take()?;
-        outage.logged?;
-        self.changes.push_back(now);
-        self.unlogged = 0;
-        let lasted = now.duration_since(outage.since).as_secs_f64();
-        let scrapes = match outage.failures {
-            1 => "1 scrape".to_owned(),
-            more => format!("{more} scrapes"),
-        };
+        let outage = self.scraping.worked(now, &mut self.lines)?;
         Some(format!(
-            "scraping works again: it failed for {lasted:.1}s, {scrapes}"
+            "scraping works again: it failed {}, {}",
+            outage.length(),
+            count(outage.failures, "scrape", "scrapes")
         ))
     }
 
-    fn room_for_change(&mut self, now: Instant) -> bool {
-        while self
-            .changes
-            .front()
-            .is_some_and(|logged| now.duration_since(*logged) >= REPEAT)
-        {
-            self.changes.pop_front();
+    /// The host did not take so many records; returns the line to log, if one is due.
+    pub fn refused(&mut self, now: Instant, records: usize) -> Option<String> {
+        let untold = self.appending.failed(now, Reason::Host, &mut self.lines)?;
+        let kept = count(records as u64, "record is", "records are");
+        let mut line = format!(
+            "fluent bit takes no records now: {kept} kept, and scraping waits: see its own lines about storage"
+        );
+        if untold > 0 {
+            let tries = count(untold, "try", "tries");
+            line.push_str(&format!(" (and {tries} since the last such line)"));
         }
-        self.changes.len() < CHANGES
+        Some(line)
     }
+
+    /// The host took what it was given; returns the line to log, if one is due.
+    pub fn taken(&mut self, now: Instant) -> Option<String> {
+        let outage = self.appending.worked(now, &mut self.lines)?;
+        Some(format!(
+            "fluent bit takes records again: it took none {}, {}",
+            outage.length(),
+            count(outage.failures, "try", "tries")
+        ))
+    }
+
+    /// The input ends while so many records are kept; returns the line to log, if the log
+    /// says they are. Once in a life, and so not counted.
+    pub fn lost(&self, records: usize) -> Option<String> {
+        let outage = self.appending.outage.as_ref()?;
+        outage.told?;
+        let lost = count(records as u64, "record", "records");
+        Some(format!(
+            "lost with this input: {lost} that fluent bit did not take"
+        ))
+    }
+
+    /// So many of the node's pods are wanted; returns the line to log, if one is due.
+    /// A choice that matches nothing looks like a plugin that does nothing.
+    pub fn wanted(&mut self, now: Instant, wanted: usize, all: usize) -> Option<String> {
+        let any = wanted > 0;
+        if self.any_wanted == Some(any) || !self.lines.add(now, !any) {
+            return None;
+        }
+        self.any_wanted = Some(any);
+        Some(match wanted {
+            0 => format!("none of the node's {all} pods is wanted: check namespace and pod_prefix"),
+            _ => format!("{wanted} of the node's {all} pods are wanted"),
+        })
+    }
+}
+
+/// When lines were logged, no longer ago than [`REPEAT`].
+#[derive(Debug, Default)]
+struct Lines(VecDeque<Instant>);
+
+impl Lines {
+    /// Counts one more line in, if there is room for it. Where `opens` says that another
+    /// has to end what it begins, for both: what is over should not look as if it lasted.
+    fn add(&mut self, now: Instant, opens: bool) -> bool {
+        let old = |logged: &Instant| now.duration_since(*logged) >= REPEAT;
+        while self.0.front().is_some_and(old) {
+            self.0.pop_front();
+        }
+        let room = self.0.len() + usize::from(opens) < LINES;
+        if room {
+            self.0.push_back(now);
+        }
+        room
+    }
+}
+
+/// Something that can fail.
+#[derive(Debug, Default)]
+struct Subject {
+    outage: Option<Outage>,
+    /// Failures that no line has spoken of yet.
+    untold: u64,
+}
+
+#[derive(Debug)]
+struct Outage {
+    since: Instant,
+    /// When it worked again, as long as the log does not say so.
+    over: Option<Instant>,
+    /// It worked at times, and the log did not say so.
+    on_and_off: bool,
+    failures: u64,
+    /// When it was last logged, and for what reason.
+    told: Option<(Instant, Reason)>,
+}
+
+impl Subject {
+    /// How many failures no line has spoken of, if one is due now.
+    fn failed(&mut self, now: Instant, reason: Reason, lines: &mut Lines) -> Option<u64> {
+        let outage = self.outage.get_or_insert(Outage {
+            since: now,
+            over: None,
+            on_and_off: false,
+            failures: 0,
+            told: None,
+        });
+        outage.on_and_off |= outage.over.take().is_some();
+        outage.failures += 1;
+        let due = outage
+            .told
+            .is_none_or(|(at, told)| told != reason || now.duration_since(at) >= REPEAT);
+        if !due || !lines.add(now, true) {
+            self.untold += 1;
+            return None;
+        }
+        outage.told = Some((now, reason));
+        Some(std::mem::take(&mut self.untold))
+    }
+
+    /// What is over, if a line about its end is due now.
+    fn worked(&mut self, now: Instant, lines: &mut Lines) -> Option<Outage> {
+        let outage = self.outage.as_mut()?;
+        outage.over.get_or_insert(now);
+        if outage.told.is_none() {
+            // Nobody has heard of it, and nobody need hear of its end.
+            self.outage = None;
+        } else if lines.add(now, false) {
+            self.untold = 0;
+            return self.outage.take();
+        }
+        None
+    }
+}
+
+impl Outage {
+    fn length(&self) -> String {
+        let over = self.over.unwrap_or(self.since);
+        let seconds = over.duration_since(self.since).as_secs_f64();
+        let how = if self.on_and_off { "on and off " } else { "" };
+        format!("{how}for {seconds:.1}s")
+    }
+}
+
+fn count(number: u64, one: &str, more: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { more })
 }
 
 #[cfg(test)]
@@ -161,12 +256,62 @@ mod tests {
             };
             lines += usize::from(line.is_some());
         }
-        assert!(lines <= CHANGES, "{lines} lines in one minute");
+        assert_eq!(lines, LINES, "in one minute");
         let later = start + Duration::from_secs(90);
         let line = health.failed(later, &forbidden()).expect("a minute later");
         assert!(
             line.ends_with("(and 297 failures since the last such line)"),
             "{line}"
         );
+    }
+
+    /// There was much to say before the kubelet worked for good.
+    #[test]
+    fn an_end_that_found_no_room_is_told_later() {
+        let start = Instant::now();
+        let second = |seconds| start + Duration::from_secs(seconds);
+        let mut health = Health::default();
+        assert!(health.failed(second(0), &forbidden()).is_some());
+        assert!(health.failed(second(1), &Error::empty(URL)).is_some());
+        assert!(health.failed(second(2), &forbidden()).is_some());
+        assert!(health.refused(second(3), 1).is_some());
+        assert!(health.wanted(second(4), 0, 9).is_some());
+        assert!(health.taken(second(5)).is_some());
+        assert_eq!(health.succeeded(second(6)), None);
+        assert!(health.failed(second(7), &forbidden()).is_none());
+        assert_eq!(health.succeeded(second(8)), None);
+        assert_eq!(health.succeeded(second(59)), None);
+        assert_eq!(
+            health.succeeded(second(60)).as_deref(),
+            Some("scraping works again: it failed on and off for 8.0s, 4 scrapes")
+        );
+        assert_eq!(health.wanted(second(60), 3, 9), None);
+        let wanted = health.wanted(second(61), 3, 9);
+        assert_eq!(wanted.as_deref(), Some("3 of the node's 9 pods are wanted"));
+    }
+
+    #[test]
+    fn a_host_that_takes_no_records_is_told_of_like_a_failure() {
+        let start = Instant::now();
+        let mut health = Health::default();
+        let line = "fluent bit takes no records now: 24 records are kept, and scraping waits: \
+                    see its own lines about storage";
+        let lines: Vec<_> = (0..9)
+            .filter_map(|tries| health.refused(start + Duration::from_secs(10 * tries), 24))
+            .collect();
+        let repeated = format!("{line} (and 5 tries since the last such line)");
+        assert_eq!(lines, [line.to_owned(), repeated]);
+        assert_eq!(
+            health.lost(24).as_deref(),
+            Some("lost with this input: 24 records that fluent bit did not take")
+        );
+        assert_eq!(
+            health
+                .taken(start + Duration::from_millis(90_250))
+                .as_deref(),
+            Some("fluent bit takes records again: it took none for 90.2s, 9 tries")
+        );
+        assert_eq!(health.taken(start + Duration::from_secs(100)), None);
+        assert_eq!(health.lost(24), None);
     }
 }

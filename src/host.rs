@@ -380,9 +380,9 @@ impl Instance {
     }
 }
 
-/// For the line that says why init failed: the host ends right after it, at times
-/// before its logger thread has printed what was logged. Nothing else runs then
-/// that could be held up.
+/// For the last line before an end, why init failed or what is lost: the host may
+/// go before its logger thread has printed it. Nothing else runs then that could be
+/// held up.
 pub fn let_the_logger_print() {
     std::thread::sleep(Duration::from_millis(50));
 }

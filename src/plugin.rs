@@ -36,15 +36,11 @@ struct Plugin {
     health: Health,
     counters: Counters,
     stats_tag: Option<CString>,
-    /// Whether the last reply held a pod that is wanted.
-    any_wanted: Option<bool>,
     /// Between `cb_pause` and `cb_resume`. An outcome can still come in: the
     /// host may have had it in hand already.
     paused: bool,
     /// A batch the host did not take, kept until it does.
     held: Option<Batch>,
-    /// The host is told of a held batch once.
-    held_logged: bool,
 }
 
 impl Plugin {
@@ -69,10 +65,8 @@ impl Plugin {
                 .stats_tag
                 .as_deref()
                 .and_then(|tag| CString::new(tag).ok()),
-            any_wanted: None,
             paused: false,
             held: None,
-            held_logged: false,
         });
         match plugin.watch(&config) {
             Ok(()) => Ok(plugin),
@@ -110,10 +104,12 @@ impl Plugin {
             self.counters.scraped(outcome.took);
             match outcome.result {
                 Ok(batch) => {
-                    if let Some(line) = self.health.succeeded(now) {
-                        self.instance.log(Level::Info, &line);
-                    }
-                    self.note_wanted(&batch);
+                    let line = self.health.succeeded(now);
+                    self.say(Level::Info, line);
+                    let (wanted, all) = (batch.pods_wanted, batch.pods_on_node);
+                    let line = self.health.wanted(now, wanted, all);
+                    let level = if wanted > 0 { Level::Info } else { Level::Warn };
+                    self.say(level, line);
                     if self.instance.logs(Level::Debug) {
                         let (records, bytes) = (batch.records, batch.bytes.len());
                         let took = outcome.took;
@@ -128,23 +124,11 @@ impl Plugin {
         }
     }
 
-    /// A choice that matches nothing looks like a plugin that does nothing.
-    fn note_wanted(&mut self, batch: &Batch) {
-        let (wanted, all) = (batch.pods_wanted, batch.pods_on_node);
-        if self.any_wanted.replace(wanted > 0) == Some(wanted > 0) {
-            return;
+    /// What [`Health`] finds worth a line.
+    fn say(&self, level: Level, line: Option<String>) {
+        if let Some(line) = line {
+            self.instance.log(level, &line);
         }
-        let (level, line) = match wanted {
-            0 => (
-                Level::Warn,
-                format!("none of the node's {all} pods is wanted: check namespace and pod_prefix"),
-            ),
-            _ => (
-                Level::Info,
-                format!("{wanted} of the node's {all} pods are wanted"),
-            ),
-        };
-        self.instance.log(level, &line);
     }
 
     fn append_stats(&self) {
@@ -159,27 +143,38 @@ impl Plugin {
 
     fn report(&mut self, now: Instant, error: &Error) {
         self.counters.failed(error.reason());
-        if let Some(line) = self.health.failed(now, error) {
-            self.instance.log(Level::Error, &line);
-        }
+        let line = self.health.failed(now, error);
+        self.say(Level::Error, line);
     }
 
     fn deliver(&mut self, batch: Batch) {
-        if batch.records == 0 || (!self.paused && self.instance.append(&batch.bytes)) {
-            self.counters.appended(batch.records, batch.bytes.len());
-            self.held_logged = false;
-            self.scraper.recycle(batch.bytes);
+        if batch.records > 0 && !self.append(&batch) {
+            self.held = Some(batch);
             return;
         }
-        if !self.paused && !self.held_logged {
-            self.held_logged = true;
-            let line = format!(
-                "fluent bit does not take records now: {} are kept, and scraping waits",
-                batch.records
-            );
-            self.instance.log(Level::Warn, &line);
+        self.counters.appended(batch.records, batch.bytes.len());
+        self.scraper.recycle(batch.bytes);
+    }
+
+    /// `false` if the host does not take it. Asked while it has us paused it would
+    /// refuse with a line of its own.
+    fn append(&mut self, batch: &Batch) -> bool {
+        if self.paused {
+            return false;
         }
-        self.held = Some(batch);
+        let taken = self.instance.append(&batch.bytes);
+        let now = Instant::now();
+        match taken {
+            true => {
+                let line = self.health.taken(now);
+                self.say(Level::Info, line);
+            }
+            false => {
+                let line = self.health.refused(now, batch.records);
+                self.say(Level::Warn, line);
+            }
+        }
+        taken
     }
 
     /// `true` once nothing is held any more.
@@ -203,6 +198,16 @@ impl Plugin {
             self.instance.resume(*collector);
         }
         self.deliver_held();
+    }
+
+    /// The last words on a batch that is kept.
+    fn end(self: Box<Self>) {
+        let held = self.held.as_ref();
+        let line = held.and_then(|batch| self.health.lost(batch.records));
+        if let Some(line) = line {
+            self.instance.log(Level::Warn, &line);
+            let_the_logger_print();
+        }
     }
 }
 
@@ -303,7 +308,7 @@ unsafe extern "C" fn cb_exit(context: *mut c_void, _: *mut HostConfig) -> c_int 
     }
     // SAFETY: made by `init`, given back once, and used by no callback after.
     let plugin = unsafe { Box::from_raw(context.cast::<Plugin>()) };
-    match panics::caught("exit", || drop(plugin)) {
+    match panics::caught("exit", || plugin.end()) {
         Ok(()) => OK,
         Err(error) => {
             Host::get().print(

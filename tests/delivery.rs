@@ -2,19 +2,21 @@
 //! that was taken is looked for in the topic. `KUBELETSTATS_SOAK=1` takes longer,
 //! on every host, and compares.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use testkit::{
     Host, Kafka, hosts,
     kafka::{self, Apache},
 };
 
+mod common;
+#[path = "delivery/disk.rs"]
+mod disk;
 #[path = "delivery/outage.rs"]
 mod outage;
-#[path = "common/proc.rs"]
-mod proc;
 
-use outage::{Outcome, Plan, To, moved, outage, shipped_room};
+use common::{proc, sink};
+use outage::{By, Outcome, Plan, Run, Sample, To, moved, outage, shipped_room};
 use proc::{Scratch, Table, alone, sized, soak};
 
 /// What the room of Kafka's client is without the shipped configuration.
@@ -83,6 +85,7 @@ fn a_killed_kafka_loses_nothing() {
             pods: 4,
             away,
             to: To::Nothing,
+            by: By::Kafka,
         };
         let outcome = outage(apache, &plan);
         outcome.add_to(&mut table, &plan);
@@ -135,6 +138,7 @@ fn a_killed_fluent_bit_loses_no_more_than_kafkas_client_holds() {
             pods: 10,
             away,
             to,
+            by: By::Kafka,
         };
         let mut plans = vec![plan(50, To::Killed)];
         if soak() {
@@ -147,11 +151,78 @@ fn a_killed_fluent_bit_loses_no_more_than_kafkas_client_holds() {
                 ..plan(5, To::Killed)
             });
         }
+        if soak() && brokers.apache.is_ok() {
+            // Nothing leaves the disk before the brokers have it.
+            plans.push(Plan {
+                by: By::Http,
+                ..plan(0, To::Killed)
+            });
+        }
         for plan in plans {
             let outcome = run(&plan);
             outcome.add_to(&mut table, &plan);
-            assert!(outcome.lost <= plan.room, "{plan:?}: {outcome:?}");
+            let most = match plan.by {
+                By::Kafka => plan.room,
+                By::Http => 0,
+            };
+            assert!(outcome.lost <= most, "{plan:?}: {outcome:?}");
+            assert_eq!(outcome.lost_from_disk, 0, "{plan:?}: {outcome:?}");
             assert!(outcome.taken > 0, "{plan:?}: {outcome:?}");
         }
+    }
+}
+
+/// Nothing could be delivered: all that was taken is on disk when Fluent Bit is killed,
+/// and arrives from there.
+#[test]
+fn what_is_on_disk_when_fluent_bit_is_killed_arrives() {
+    let _alone = alone();
+    let away = Duration::from_secs(sized(2, 20));
+    let mut table = Table::new(
+        &format!(
+            "Fluent Bit killed after {} s without its receiver",
+            away.as_secs()
+        ),
+        &["host", "taken", "on disk", "arrived", "twice"],
+    );
+    for host in hosts::real().expect("hosts that run") {
+        let sink = sink::Sink::start();
+        let run = Run::of(&host, 10, 50, String::new(), Some(sink.port));
+        let mut child = run.start("");
+        outage::wait_for_sample(&mut child, outage::now_ms() + away.as_millis() as u64);
+        child.kill();
+        let (taken, on_disk) = (outage::printed(&child), run.on_disk());
+        assert!(!taken.is_empty(), "{}: {}", host.name, child.tail());
+        assert!(
+            taken.is_subset(&on_disk),
+            "{}: taken and nowhere",
+            host.name
+        );
+
+        let child = run.start("");
+        sink.set_open(true);
+        let arrived = || {
+            let mut times: BTreeMap<Sample, usize> = BTreeMap::new();
+            for record in sink.records() {
+                *times.entry(outage::sample(&record)).or_default() += 1;
+            }
+            times
+        };
+        proc::until(&child, "all from disk", Duration::from_secs(60), || {
+            let arrived = arrived();
+            on_disk.iter().all(|sample| arrived.contains_key(sample))
+        });
+        let arrived = arrived();
+        let twice: usize = arrived.values().map(|times| times - 1).sum();
+        let of_disk = on_disk
+            .iter()
+            .filter(|sample| arrived.contains_key(*sample));
+        table.row(&[
+            &host.name,
+            &taken.len(),
+            &on_disk.len(),
+            &of_disk.count(),
+            &twice,
+        ]);
     }
 }

@@ -4,13 +4,8 @@
 //!
 //! Times and memory are always compared with the same host without the plugin.
 
-#[path = "common/proc.rs"]
-mod proc;
-#[path = "common/run.rs"]
-#[allow(dead_code)]
-mod run;
-#[path = "common/summary.rs"]
-mod summary;
+mod common;
+use common::{proc, run, sink, summary};
 
 #[path = "lifecycle/delay.rs"]
 mod delay;
@@ -18,8 +13,12 @@ mod delay;
 mod pause;
 #[path = "lifecycle/process.rs"]
 mod process;
+#[path = "lifecycle/refused.rs"]
+mod refused;
 #[path = "lifecycle/reload.rs"]
 mod reload;
+#[path = "lifecycle/samples.rs"]
+mod samples;
 #[path = "lifecycle/scrapes.rs"]
 mod scrapes;
 #[path = "lifecycle/stop.rs"]

@@ -2,4 +2,7 @@
 #![allow(dead_code)]
 
 pub mod events;
+pub mod proc;
 pub mod run;
+pub mod sink;
+pub mod summary;

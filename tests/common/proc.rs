@@ -1,12 +1,12 @@
 //! What the suites that watch a host for longer share: how long they run, what
 //! a process uses, a folder of their own, and plain tables.
-#![allow(dead_code)]
 
 use std::{
     env, fs,
     io::{self, Read, Write},
     net::TcpStream,
-    path::{Path, PathBuf},
+    path::{self, Path, PathBuf},
+    process::Command,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -84,6 +84,9 @@ pub fn until(child: &Child, what: &str, within: Duration, condition: impl FnMut(
         .unwrap_or_else(|error| panic!("{error}: {}", child.tail()));
 }
 
+/// What [`Scratch::command`] calls the configuration.
+pub const CONFIGURATION: &str = "fluent-bit.conf";
+
 /// A folder that is removed at the end.
 pub struct Scratch(PathBuf);
 
@@ -106,6 +109,21 @@ impl Scratch {
         let path = self.join(name);
         fs::write(&path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         path
+    }
+
+    /// A command that runs `host` here with this configuration, which is to say
+    /// `plugins_file plugins.conf`. Fluent Bit looks for that file where it is started
+    /// first, and the folder of this repository has one of its own.
+    pub fn command(&self, host: &Host, configuration: &str) -> Command {
+        let whole = |path| path::absolute(path).expect("a folder to start from");
+        let plugin = whole(hosts::plugin_path());
+        let plugins = format!("[PLUGINS]\n    Path {}\n", plugin.display());
+        self.write("plugins.conf", &plugins);
+        self.write(CONFIGURATION, configuration);
+        let mut command = Command::new(whole(host.path.clone()));
+        command.args(["-c", CONFIGURATION]);
+        command.current_dir(&self.0);
+        command
     }
 }
 

@@ -82,6 +82,16 @@ impl Line {
     }
 }
 
+/// The lines of an `[INPUT]` section that lead to this kubelet.
+pub fn section(kubelet: &SimKubelet) -> String {
+    format!(
+        "    name kubeletstats\n    kubelet_url {}\n    kube_ca_file {}\n    kube_token_file {}\n",
+        kubelet.url(),
+        kubelet.ca_file().display(),
+        kubelet.token_file().display(),
+    )
+}
+
 /// The next record on stdout that `wanted` accepts.
 pub fn wait_for_record(child: &Child, wanted: impl Fn(&Value) -> bool) -> Value {
     let parse = |line: &str| serde_json::from_str::<Value>(line).ok();
@@ -107,16 +117,38 @@ pub fn records(child: &Child) -> Vec<Value> {
         .collect()
 }
 
+/// One line of the plugin in the host's log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    pub level: String,
+    /// `kubeletstats.0`
+    pub input: String,
+    pub text: String,
+}
+
+impl Said {
+    /// Of a line of the log, if it is the plugin's and not what the host says of it.
+    pub fn of(line: &str) -> Option<Self> {
+        let (head, rest) = line.split_once("[input:kubeletstats:")?;
+        let (input, text) = rest.split_once("] ")?;
+        let by_host = ["initializing", "thread instance initialized"];
+        if by_host.contains(&text) || text.starts_with("storage_strategy=") {
+            return None;
+        }
+        let level = head.trim_end().strip_suffix(']')?.rsplit('[').next()?;
+        Some(Self {
+            level: level.trim().to_owned(),
+            input: input.to_owned(),
+            text: text.to_owned(),
+        })
+    }
+}
+
 /// The plugin's own lines of the log, without date and level.
 pub fn plugin_lines(child: &Child) -> Vec<String> {
     let lines = child.lines(Stream::Stderr);
-    let marked = lines.iter().filter_map(|line| {
-        let (_, rest) = line.split_once("[input:kubeletstats:")?;
-        rest.split_once("] ")
-    });
-    let by_host = |text: &str| text == "initializing" || text.starts_with("storage_strategy=");
-    let own = marked.filter(|(_, text)| !by_host(text));
-    own.map(|(_, text)| text.to_owned()).collect()
+    let said = lines.iter().filter_map(|line| Said::of(line));
+    said.map(|said| said.text).collect()
 }
 
 /// Waits until the plugin has said this.

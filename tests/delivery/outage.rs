@@ -14,16 +14,25 @@ use std::{
 use serde_json::Value;
 use sim_kubelet::SimKubelet;
 use testkit::{
-    Child, Host, Kafka, Stream, hosts,
+    Child, Host, Kafka, Stream,
     kafka::{self, Apache, BrokerOptions, Reader, Start},
 };
 
-use crate::proc::{Scratch, Table, free_port, until};
+use crate::{
+    disk,
+    proc::{Scratch, Table, free_port, until},
+    sink,
+};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
+/// How long a proxy waits for the brokers.
+const CONFIRMED: Duration = Duration::from_secs(2);
+
 /// Longer than the longest pause between two tries of a chunk, see `Run::new`.
 const QUIET: Duration = Duration::from_secs(8);
+
+const STORAGE: &str = "storage";
 
 const ROOM: &str = "rdkafka.queue.buffering.max.messages";
 
@@ -44,8 +53,8 @@ pub fn shipped_room() -> usize {
 }
 
 /// The shipped configuration with these values for these keys; a section is
-/// `service` or `kafka`.
-fn configuration(settings: &[(&str, &str, &str)]) -> String {
+/// `service` or `kafka`. With a port the `http` output, to there, takes Kafka's place.
+fn configuration(settings: &[(&str, &str, &str)], http: Option<u16>) -> String {
     // Each section goes on to the next header.
     let shipped = shipped().replace("\n[", "\n\0[");
     let sections = shipped.split('\0').map(|text| {
@@ -62,6 +71,13 @@ fn configuration(settings: &[(&str, &str, &str)]) -> String {
             };
             lines.retain(|line| !is_key(line));
             lines.push(format!("    {key} {value}"));
+        }
+        if let (Some(port), "kafka") = (http, this) {
+            return format!(
+                "[OUTPUT]\n    name http\n    match kubeletstats\n    host 127.0.0.1\n    \
+                 port {port}\n    format json_lines\n    json_date_key false\n    \
+                 retry_limit no_limits\n"
+            );
         }
         lines.join("\n") + "\n"
     });
@@ -87,49 +103,66 @@ pub struct Plan<'a> {
     pub pods: usize,
     pub away: Duration,
     pub to: To,
+    pub by: By,
+}
+
+/// Which output brings the records to Kafka.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// `kafka`: done with a record when its client's memory has it.
+    Kafka,
+    /// `http`, to somebody who answers when the brokers have confirmed all records, as
+    /// proxies for Kafka do: done with a record then.
+    Http,
 }
 
 /// One host, one kubelet, one topic.
-struct Run<'a> {
+pub struct Run<'a> {
     host: &'a Host,
+    configuration: String,
     kubelet: SimKubelet,
     folder: Scratch,
     topic: String,
 }
 
 impl<'a> Run<'a> {
-    fn new(plan: &Plan<'a>) -> Self {
+    /// `http` is the port of the other output, if it is that.
+    fn new(plan: &Plan<'a>, topic: String, http: Option<u16>) -> Self {
+        Self::of(plan.host, plan.pods, plan.room, topic, http)
+    }
+
+    pub fn of(host: &'a Host, pods: usize, room: usize, topic: String, http: Option<u16>) -> Self {
         let kubelet = SimKubelet::builder()
-            .pods(plan.pods)
+            .pods(pods)
             .sample_period(Duration::from_millis(500))
             .start()
             .expect("a kubelet on loopback");
-        let (folder, topic) = (Scratch::new("delivery"), kafka::unique_topic("delivery"));
-        let storage = folder.join("storage").display().to_string();
-        let room = plan.room.to_string();
+        let folder = Scratch::new("delivery");
+        let room = room.to_string();
         let settings = [
             ("kafka", "topics", topic.as_str()),
             ("kafka", ROOM, &room),
-            ("service", "storage.path", &storage),
+            ("service", "storage.path", STORAGE),
             // Chunks are tried again sooner than anybody would configure.
             ("service", "scheduler.base", "1"),
             ("service", "scheduler.cap", "2"),
         ];
-        folder.write("fluent-bit.conf", &configuration(&settings));
-        let plugin = hosts::plugin_path();
-        let plugins = format!("[PLUGINS]\n    Path {}\n", plugin.display());
-        folder.write("plugins.conf", &plugins);
         Self {
-            host: plan.host,
+            host,
+            configuration: configuration(&settings, http),
             kubelet,
             folder,
             topic,
         }
     }
 
-    fn start(&self, brokers: &str) -> Child {
-        let conf = self.folder.join("fluent-bit.conf");
-        let mut command = self.host.command(["-c".into(), conf]);
+    /// What of it is on disk now.
+    pub fn on_disk(&self) -> BTreeSet<Sample> {
+        disk::samples(&self.folder.join(STORAGE))
+    }
+
+    pub fn start(&self, brokers: &str) -> Child {
+        let mut command = self.folder.command(self.host, &self.configuration);
         command
             .env("KUBELET_URL", self.kubelet.url())
             .env("KUBELET_CA_FILE", self.kubelet.ca_file())
@@ -148,23 +181,23 @@ impl<'a> Run<'a> {
 }
 
 /// A container and when it was sampled.
-type Sample = (String, u64);
+pub type Sample = (String, u64);
 
-fn sample(record: &str) -> Sample {
+pub fn sample(record: &str) -> Sample {
     let record: Value = serde_json::from_str(record).expect("json");
     let text = |key: &str| record[key].as_str().expect("text").to_owned();
     let at = record["timestamp"].as_u64().expect("an integer");
     (format!("{}/{}", text("podUid"), text("containerName")), at)
 }
 
-fn printed(child: &Child) -> BTreeSet<Sample> {
+pub fn printed(child: &Child) -> BTreeSet<Sample> {
     let lines = child.lines(Stream::Stdout);
     let records = lines.iter().filter(|line| line.starts_with('{'));
     records.map(|line| sample(line)).collect()
 }
 
 /// Waits until a sample of this time or later was printed.
-fn wait_for_sample(child: &mut Child, at: u64) {
+pub fn wait_for_sample(child: &mut Child, at: u64) {
     let later = |line: &str| line.starts_with('{') && sample(line).1 >= at;
     child
         .wait_for_line(Stream::Stdout, later, 3 * DEADLINE)
@@ -174,7 +207,7 @@ fn wait_for_sample(child: &mut Child, at: u64) {
         });
 }
 
-fn now_ms() -> u64 {
+pub fn now_ms() -> u64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     now.expect("after 1970").as_millis() as u64
 }
@@ -212,27 +245,26 @@ impl Topic {
         true
     }
 
+    fn missing(&self, of: &BTreeSet<Sample>) -> usize {
+        let missing = |sample: &&Sample| !self.times.contains_key(*sample);
+        of.iter().filter(missing).count()
+    }
+
     /// Reads until nothing of `taken` is missing, or nothing missing has come for long;
-    /// returns how much is still missing, and since when.
-    fn read_all(&mut self, taken: &BTreeSet<Sample>) -> (usize, Instant) {
-        let missing = |topic: &Self| {
-            taken
-                .iter()
-                .filter(|s| !topic.times.contains_key(s))
-                .count()
-        };
-        let (mut left, mut since) = (missing(self), Instant::now());
+    /// returns since when it is so.
+    fn read_all(&mut self, taken: &BTreeSet<Sample>) -> Instant {
+        let (mut left, mut since) = (self.missing(taken), Instant::now());
         while left > 0 && since.elapsed() < QUIET {
             let batch = Instant::now();
             while batch.elapsed() < Duration::from_millis(200)
                 && self.read(Duration::from_millis(50))
             {}
-            let now = missing(self);
+            let now = self.missing(taken);
             if now < left {
                 (left, since) = (now, Instant::now());
             }
         }
-        (left, since)
+        since
     }
 
     fn duplicates(&self) -> usize {
@@ -244,6 +276,9 @@ impl Topic {
 pub struct Outcome {
     pub taken: usize,
     pub lost: usize,
+    /// Of those on disk when Fluent Bit was killed.
+    pub on_disk: usize,
+    pub lost_from_disk: usize,
     pub late: usize,
     pub duplicates: usize,
     /// From when Kafka was back until all that comes had come.
@@ -251,28 +286,39 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    pub const HEAD: [&str; 8] = [
+    pub const HEAD: [&str; 11] = [
         "host",
+        "by",
         "room",
         "Fluent Bit",
         "taken",
         "lost",
+        "on disk",
+        "lost of these",
         "late",
         "twice",
         "settled",
     ];
 
     pub fn add_to(&self, table: &mut Table, plan: &Plan) {
+        let (by, room) = match plan.by {
+            By::Kafka => ("kafka", plan.room.to_string()),
+            By::Http => ("http", "-".to_owned()),
+        };
+        let to = match plan.to {
+            To::Nothing => "goes on",
+            To::Stopped => "stopped",
+            To::Killed => "killed",
+        };
         table.row(&[
             &plan.host.name,
-            &plan.room,
-            &match plan.to {
-                To::Nothing => "goes on",
-                To::Stopped => "stopped",
-                To::Killed => "killed",
-            },
+            &by,
+            &room,
+            &to,
             &self.taken,
             &self.lost,
+            &self.on_disk,
+            &self.lost_from_disk,
             &self.late,
             &self.duplicates,
             &format!("{:.1} s", self.settled.as_secs_f64()),
@@ -280,22 +326,42 @@ impl Outcome {
     }
 }
 
-/// Does to Fluent Bit what is planned; returns what it had taken by then.
-fn meddle(run: &Run, child: &mut Child, brokers: &str, to: To) -> Option<BTreeSet<Sample>> {
-    match to {
+/// What there was to be delivered.
+struct There {
+    taken: BTreeSet<Sample>,
+    on_disk: BTreeSet<Sample>,
+}
+
+/// Does to Fluent Bit what is planned; returns what there was by then.
+fn meddle(run: &Run, child: &mut Child, brokers: &str, to: To) -> Option<There> {
+    let on_disk = match to {
         To::Nothing => return None,
-        To::Stopped => drop(child.terminate(DEADLINE)),
-        To::Killed => drop(child.kill()),
-    }
+        To::Stopped => {
+            child.terminate(DEADLINE);
+            BTreeSet::new()
+        }
+        To::Killed => {
+            child.kill();
+            run.on_disk()
+        }
+    };
     let taken = printed(child);
     *child = run.start(brokers);
-    Some(taken)
+    Some(There { taken, on_disk })
 }
 
 /// Kafka is killed, and comes back after a while.
 pub fn outage(apache: &Apache, plan: &Plan) -> Outcome {
     let broker = apache.start(BrokerOptions::default()).expect("a broker");
-    let run = Run::new(plan);
+    let topic = kafka::unique_topic("delivery");
+    let http = (plan.by == By::Http).then(|| {
+        let (brokers, topic) = (broker.brokers.clone(), topic.clone());
+        sink::serve(move |lines| {
+            let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+            kafka::produce(&brokers, &topic, &lines, CONFIRMED).is_ok()
+        })
+    });
+    let run = Run::new(plan, topic, http);
     let mut child = run.start(&broker.brokers);
     let mut topic = Topic::open(&broker.brokers, &run.topic);
     until(&child, "records in Kafka", DEADLINE, || {
@@ -304,31 +370,38 @@ pub fn outage(apache: &Apache, plan: &Plan) -> Outcome {
 
     apache.kill().expect("killed");
     wait_for_sample(&mut child, now_ms() + plan.away.as_millis() as u64);
-    let taken = meddle(&run, &mut child, &broker.brokers, plan.to);
+    let there = meddle(&run, &mut child, &broker.brokers, plan.to);
     apache.restart().expect("a broker again");
     let back = Instant::now();
     wait_for_sample(&mut child, now_ms() + 1_000);
-    let taken = taken.unwrap_or_else(|| printed(&child));
-    settle(topic, &taken, back, child)
+    let there = there.unwrap_or_else(|| There {
+        taken: printed(&child),
+        on_disk: BTreeSet::new(),
+    });
+    settle(topic, &there, back, child)
 }
 
 /// The same where there is no Kafka to kill: at first its address is one where nobody
 /// listens, and Fluent Bit is started again with that of a Kafka.
 pub fn moved(kafka: &Kafka, plan: &Plan) -> Outcome {
-    let run = Run::new(plan);
+    let run = Run::new(plan, kafka::unique_topic("delivery"), None);
     let mut child = run.start(&format!("127.0.0.1:{}", free_port()));
     wait_for_sample(&mut child, now_ms() + plan.away.as_millis() as u64);
-    let taken = meddle(&run, &mut child, kafka.brokers(), plan.to);
+    let there = meddle(&run, &mut child, kafka.brokers(), plan.to);
+    let there = there.expect("Fluent Bit was ended");
     let topic = Topic::open(kafka.brokers(), &run.topic);
-    settle(topic, &taken.unwrap_or_default(), Instant::now(), child)
+    settle(topic, &there, Instant::now(), child)
 }
 
-fn settle(mut topic: Topic, taken: &BTreeSet<Sample>, back: Instant, mut child: Child) -> Outcome {
-    let (lost, until) = topic.read_all(taken);
+fn settle(mut topic: Topic, there: &There, back: Instant, mut child: Child) -> Outcome {
+    let all = &there.taken | &there.on_disk;
+    let until = topic.read_all(&all);
     child.terminate(DEADLINE);
     Outcome {
-        taken: taken.len(),
-        lost,
+        taken: there.taken.len(),
+        lost: topic.missing(&there.taken),
+        on_disk: there.on_disk.len(),
+        lost_from_disk: topic.missing(&there.on_disk),
         late: topic.late,
         duplicates: topic.duplicates(),
         settled: until.saturating_duration_since(back),

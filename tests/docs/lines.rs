@@ -195,10 +195,11 @@ fn every_other_line_is_explained() {
     lines.extend(health.succeeded(now + Duration::from_secs(61)));
     let mut health = Health::default();
     lines.extend(health.refused(now, 24));
+    lines.extend(health.lost(24));
     lines.extend(health.taken(later));
     lines.extend(health.wanted(later, 0, 9));
     lines.extend(health.wanted(later, 3, 9));
-    assert_eq!(lines.len(), 7, "{lines:?}");
+    assert_eq!(lines.len(), 8, "{lines:?}");
 
     let warned = config(&one("allow_insecure_tls", "on")).expect("valid");
     lines.extend(warned.warnings().into_iter().map(str::to_owned));

@@ -14,9 +14,7 @@ use testkit::{Child, Host, Stream, wait};
 
 use super::truth;
 use crate::common::run::Line;
-
-/// For anything that has to happen at all.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub use crate::common::run::{DEADLINE, Said};
 
 /// What stopping may take more than with a `dummy` input alone.
 const MORE: Duration = Duration::from_millis(500);
@@ -63,15 +61,6 @@ impl<'h> Site<'h> {
         let dummy_stop = stops.into_iter().max().unwrap_or_default();
         Ok(Self { host, dummy_stop })
     }
-}
-
-/// One line of the plugin in the host's log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Said {
-    pub level: String,
-    /// `kubeletstats.0`
-    pub input: String,
-    pub text: String,
 }
 
 /// What the plugin counts of itself, from its own record.
@@ -192,7 +181,7 @@ impl Run {
     pub fn said(&self, pattern: &str) -> Result<(), String> {
         let line = self.child.wait_for_line(
             Stream::Stderr,
-            |line| said(line).is_some_and(|said| matches(pattern, &said.text)),
+            |line| Said::of(line).is_some_and(|said| matches(pattern, &said.text)),
             DEADLINE,
         );
         self.or_failed(line, pattern)
@@ -307,7 +296,7 @@ impl Run {
             return Err(format!("not one clean line: {broken:?}"));
         }
         Ok(Ended {
-            said: log.iter().filter_map(|line| said(line)).collect(),
+            said: log.iter().filter_map(|line| Said::of(line)).collect(),
             records,
             stats: self.latest(),
             stop: ended.took,
@@ -347,22 +336,6 @@ fn whole(line: &str) -> Result<Option<Value>, String> {
     let value: Value =
         serde_json::from_str(line).map_err(|error| format!("no json: {error}: {line:?}"))?;
     Ok(Some(value).filter(|record| record.get("scrapes").is_none()))
-}
-
-/// A line of the plugin, without the date; not what the host says of it.
-fn said(line: &str) -> Option<Said> {
-    let (head, rest) = line.split_once("[input:kubeletstats:")?;
-    let (input, text) = rest.split_once("] ")?;
-    let by_host = ["initializing", "thread instance initialized"];
-    if by_host.contains(&text) || text.starts_with("storage_strategy=") {
-        return None;
-    }
-    let level = head.trim_end().strip_suffix(']')?.rsplit('[').next()?;
-    Some(Said {
-        level: level.trim().to_owned(),
-        input: input.to_owned(),
-        text: text.to_owned(),
-    })
 }
 
 /// Whether the whole text is this; `*` stands for anything.

@@ -3,11 +3,13 @@
 use std::time::{Duration, Instant};
 
 use sim_kubelet::SimKubelet;
-use testkit::{Child, Host, Stream, hosts};
+use testkit::{Child, Host, Stream};
 
 use crate::{
-    proc::{Scratch, Table, Usage, alone, free_port, http, sized, some_hosts, until},
-    run::{DEADLINE, stop},
+    proc::{
+        CONFIGURATION, Scratch, Table, Usage, alone, free_port, http, sized, some_hosts, until,
+    },
+    run::{DEADLINE, section, stop},
 };
 
 /// The first release that reloads at all.
@@ -34,14 +36,9 @@ struct Reloaded<'a> {
 impl<'a> Reloaded<'a> {
     fn start(host: &Host, input: Input<'a>) -> Self {
         let (folder, port) = (Scratch::new("reload"), free_port());
-        let plugin = hosts::plugin_path();
-        folder.write(
-            "plugins.conf",
-            &format!("[PLUGINS]\n    Path {}\n", plugin.display()),
-        );
-        folder.write("host.conf", &configuration(port, &input("reload-0")));
-        let conf = folder.join("host.conf");
-        let child = Child::spawn(host.command(["-Y".into(), "-c".into(), conf]));
+        let mut command = folder.command(host, &configuration(port, &input("reload-0")));
+        command.arg("-Y");
+        let child = Child::spawn(command);
         let reloaded = Self {
             folder,
             port,
@@ -58,7 +55,7 @@ impl<'a> Reloaded<'a> {
         self.reloads += 1;
         let input = (self.input)(&format!("reload-{}", self.reloads));
         self.folder
-            .write("host.conf", &configuration(self.port, &input));
+            .write(CONFIGURATION, &configuration(self.port, &input));
         if self.reloads % 2 == 1 {
             self.child.signal(libc::SIGHUP);
         } else {
@@ -154,13 +151,8 @@ fn reloads_leave_nothing_behind() {
             .start();
         let kubelet = kubelet.expect("a kubelet on loopback");
         let ours = |mark: &str| {
-            format!(
-                "    name kubeletstats\n    interval 50ms\n    service {mark}\n    \
-                 kubelet_url {}\n    kube_ca_file {}\n    kube_token_file {}\n",
-                kubelet.url(),
-                kubelet.ca_file().display(),
-                kubelet.token_file().display(),
-            )
+            let section = section(&kubelet);
+            format!("{section}    interval 50ms\n    service {mark}\n")
         };
         let ours = reload_often(&host, &ours, times);
         for (name, growth) in [("dummy", &dummy), ("kubeletstats", &ours)] {

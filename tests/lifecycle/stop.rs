@@ -157,16 +157,7 @@ impl Mute {
 
 /// The host stopped while its scrape hangs in this phase.
 fn stopped_in(phase: &str, host: &Host, mute: &Result<Mute, String>) -> Option<Duration> {
-    let options = |url: &str| {
-        [
-            ("kubelet_url", url.to_owned()),
-            ("timeout", "1h".to_owned()),
-        ]
-    };
-    let input = |line: Line, url: &str| {
-        let options = options(url);
-        line.input(&[("kubelet_url", &options[0].1), ("timeout", &options[1].1)])
-    };
+    let input = |line: Line, url: &str| line.input(&[("kubelet_url", url), ("timeout", "1h")]);
     match phase {
         "resolve" => {
             let mute = mute.as_ref().ok()?;

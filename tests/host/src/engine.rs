@@ -12,6 +12,7 @@ use log::{error, info};
 use std::io::Read;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// How often the outputs are asked whether they are done, when stopping.
@@ -33,8 +34,9 @@ impl Engine {
             let seconds = config::service(sections, key)?.unwrap_or(default);
             Duration::try_from_secs_f64(seconds).with_context(|| format!("[config] {key}"))
         };
+        let storage: Option<PathBuf> = config::service(sections, "storage.path")?;
         let inputs = of("input").enumerate();
-        let inputs = inputs.map(|(number, s)| Input::new(number, s, plugins));
+        let inputs = inputs.map(|(number, s)| Input::new(number, s, plugins, storage.as_deref()));
         Ok(Engine {
             flush: seconds("flush", 1.0)?,
             grace: seconds("grace", 5.0)?,

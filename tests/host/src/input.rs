@@ -6,12 +6,14 @@ use crate::abi::{Callback, InputPlugin, Opaque, Text};
 use crate::config::Section;
 use crate::dummy;
 use crate::event::{self, Event};
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use bytesize::ByteSize;
 use log::{LevelFilter, debug, error, info, warn};
 use std::cell::{Cell, RefCell};
 use std::ffi::{CString, c_char, c_int};
+use std::fs;
 use std::os::fd::RawFd;
+use std::path::{Path, PathBuf};
 use std::ptr::{null, null_mut};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -44,15 +46,29 @@ pub struct Input {
     properties: Vec<(String, CString)>,
     mem_buf_limit: u64,
     buffered: Cell<u64>,
+    /// With `storage.type filesystem`. Nothing is kept there; but where Fluent Bit could
+    /// not make its files, it takes no events.
+    storage: Option<PathBuf>,
 }
 
 impl Input {
-    pub fn new(number: usize, section: &Section, plugins: &[InputPlugin]) -> Result<Input> {
+    pub fn new(
+        number: usize,
+        section: &Section,
+        plugins: &[InputPlugin],
+        storage: Option<&Path>,
+    ) -> Result<Input> {
         let name = format!("{}.{number}", section.name);
         let name = section.get("alias").unwrap_or(&name);
         let mut named = plugins.iter().filter(|p| p.name.as_str() == section.name);
         let plugin = named.next().copied();
         let limit = section.parse("mem_buf_limit")?;
+        let on_disk = section.get("storage.type") == Some("filesystem");
+        let storage = storage.filter(|_| on_disk).map(|path| path.join(name));
+        if let Some(folder) = &storage {
+            let cannot = || format!("[storage] cannot create {}", folder.display());
+            fs::create_dir_all(folder).with_context(cannot)?;
+        }
         let mut input = Input {
             name: name.to_owned(),
             c_name: CString::new(name)?,
@@ -65,6 +81,7 @@ impl Input {
             properties: Vec::new(),
             mem_buf_limit: limit.map_or(u64::MAX, |ByteSize(bytes)| bytes),
             buffered: Cell::new(0),
+            storage,
         };
         let known: Vec<_> = match &plugin {
             Some(plugin) => plugin.options().map(|row| row.name.as_str()).collect(),
@@ -129,11 +146,16 @@ impl Input {
         }
     }
 
-    /// Buffers events until the next flush; -1 while the limit is reached.
+    /// Buffers events until the next flush; -1 while the limit is reached, or the
+    /// folder of the storage is missing.
     pub fn append(&self, tag: &str, bytes: &[u8]) -> c_int {
         let (name, limit) = (&self.name, self.mem_buf_limit);
         if self.buffered.get() >= limit {
             debug!("[input] {name} is paused, cannot append records");
+            return -1;
+        }
+        if self.storage.as_ref().is_some_and(|folder| !folder.is_dir()) {
+            error!("[input chunk] could not create chunk file: {name}");
             return -1;
         }
         match event::decode(tag, bytes) {

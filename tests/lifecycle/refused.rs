@@ -1,0 +1,117 @@
+//! A host that refuses records without having paused the input first: its storage has
+//! lost the folder of the input. What was scraped is kept until the folder is back.
+
+use std::fs;
+
+use sim_kubelet::SimKubelet;
+use testkit::{Child, Host, Stream};
+
+use crate::{
+    proc::{Scratch, some_hosts},
+    run::{DEADLINE, plugin_lines, section, stop},
+    samples::{INTERVAL, SILENCE, assert_whole, kubelet, wait_for},
+};
+
+const REFUSED: &str = "fluent bit takes no records now: ";
+const TAKEN: &str = "fluent bit takes records again: it took none for ";
+
+fn start(host: &Host, kubelet: &SimKubelet, folder: &Scratch) -> Child {
+    let configuration = format!(
+        "[SERVICE]\n    flush 0.2\n    grace 5\n    plugins_file plugins.conf\n    \
+         storage.path storage\n\
+         [INPUT]\n{}    interval {}ms\n    storage.type filesystem\n\
+         [OUTPUT]\n    name stdout\n    match *\n    format json_lines\n    json_date_key false\n",
+        section(kubelet),
+        INTERVAL.as_millis(),
+    );
+    Child::spawn(folder.command(host, &configuration)).expect("the host starts")
+}
+
+/// Where the host makes a file for each chunk of the input, or does not.
+struct Storage<'a>(&'a Scratch);
+
+impl Storage<'_> {
+    fn rename(&self, from: &str, to: &str) {
+        let path = |name| self.0.join("storage").join(name);
+        fs::rename(path(from), path(to)).unwrap_or_else(|error| panic!("{from}: {error}"));
+    }
+
+    fn lose(&self) {
+        self.rename("kubeletstats.0", "lost");
+    }
+
+    fn find(&self) {
+        self.rename("lost", "kubeletstats.0");
+    }
+}
+
+/// The lines of the plugin but the two that it begins with.
+fn said(child: &Child) -> Vec<String> {
+    plugin_lines(child).split_off(2)
+}
+
+/// The storage is lost, and the plugin has noticed; returns the requests by then.
+fn refuse(child: &Child, kubelet: &SimKubelet, storage: &Storage) -> u64 {
+    let seen = child.line_count();
+    storage.lose();
+    wait_for(child, seen, REFUSED);
+    // Long enough for many tries.
+    let requests = kubelet.requests();
+    let more = kubelet.wait_for_requests(requests + 1, SILENCE);
+    assert!(!more, "scraped all the same: {}", child.tail());
+    requests
+}
+
+#[test]
+fn what_the_host_refuses_is_kept_and_arrives_once() {
+    for host in some_hosts() {
+        let (kubelet, folder) = (kubelet(), Scratch::new("refused"));
+        let child = start(&host, &kubelet, &folder);
+        let storage = Storage(&folder);
+        let scraped = |requests| {
+            let scraped = kubelet.wait_for_requests(requests, DEADLINE);
+            assert!(scraped, "{}: {}", host.name, child.tail());
+        };
+        scraped(10);
+        for _ in 0..2 {
+            let requests = refuse(&child, &kubelet, &storage);
+            let seen = child.line_count();
+            storage.find();
+            wait_for(&child, seen, TAKEN);
+            scraped(requests + 10);
+        }
+        let child = stop(child);
+        let said = said(&child);
+        let begins = [REFUSED, TAKEN, REFUSED, TAKEN];
+        let as_expected = said.len() == begins.len()
+            && std::iter::zip(&said, begins).all(|(line, begin)| line.starts_with(begin));
+        assert!(as_expected, "{}: {said:#?}", host.name);
+        for line in &said {
+            println!("{}: {line}", host.name);
+        }
+        let records = child.lines(Stream::Stdout).into_iter();
+        let records: Vec<_> = records.filter(|line| line.starts_with('{')).collect();
+        assert_whole(&host, &records, kubelet.replies());
+    }
+}
+
+/// It cannot be kept for longer than the input is there.
+#[test]
+fn what_is_refused_until_the_end_is_said_to_be_lost() {
+    for host in some_hosts() {
+        let (kubelet, folder) = (kubelet(), Scratch::new("lost"));
+        let child = start(&host, &kubelet, &folder);
+        assert!(kubelet.wait_for_requests(10, DEADLINE), "{}", child.tail());
+        refuse(&child, &kubelet, &Storage(&folder));
+        let said = said(&stop(child));
+        let [refused, lost] = said.as_slice() else {
+            panic!("{}: {said:#?}", host.name);
+        };
+        let kept = refused
+            .strip_prefix(REFUSED)
+            .and_then(|rest| rest.split_once(' '));
+        let (kept, _) = kept.unwrap_or_else(|| panic!("{}: {refused}", host.name));
+        let expected = format!("lost with this input: {kept} records that fluent bit did not take");
+        assert_eq!(*lost, expected, "{}", host.name);
+    }
+}
