@@ -30,8 +30,9 @@ const HOST_PROPERTIES: &[&str] = &[
     "port",
     "ipv6",
     "tls",
+    "rate_window",
 ];
-const HOST_PREFIXES: &[&str] = &["storage.", "thread.", "tls.", "net.", "oauth2"];
+const HOST_PREFIXES: &[&str] = &["storage.", "thread.", "tls.", "net.", "oauth2", "rate_gate"];
 
 /// One input, with what the user wrote.
 #[derive(Debug)]
@@ -150,6 +151,7 @@ mod tests {
             ("INTERVAL", "3s"),
             ("Tag", "x"),
             ("storage.type", "filesystem"),
+            ("Rate_Gate.Max_Records", "1000"),
         ]);
         let config = config.config().expect("valid");
         assert_eq!(config.interval.as_secs(), 3);

@@ -150,11 +150,16 @@ fn would_verify(config: &Config) -> String {
         allow_insecure_tls: false,
         ..config.clone()
     };
-    match super::scrape(&strict).map(|scrape| (scrape.phase, scrape.result)) {
-        Ok((Phase::Tls, Err(error))) | Err(error) => {
-            format!("without allow_insecure_tls: {error}")
-        }
-        Ok(_) => "it would pass: allow_insecure_tls is not needed".to_owned(),
+    let failure = match super::scrape(&strict) {
+        // Whatever came after the handshake is not the certificate's fault.
+        Ok(scrape) if scrape.notes.handshake.is_some() => None,
+        // It need not be the certificate's either when it came before.
+        Ok(scrape) => scrape.result.err(),
+        Err(error) => Some(error),
+    };
+    match failure {
+        Some(error) => format!("without allow_insecure_tls: {error}"),
+        None => "it would pass: allow_insecure_tls is not needed".to_owned(),
     }
 }
 

@@ -62,7 +62,7 @@ pub fn refused(
                 &text,
                 "the kubelet does not accept the credentials",
             );
-            unauthorized(credential, report);
+            unauthorized(config, credential, report);
         }
         Reason::Forbidden => {
             if !said.is_empty() {
@@ -76,7 +76,11 @@ pub fn refused(
             );
             match rights::user(credential, &said) {
                 Some(user) => report.advise(rights::manifest(&user, resource)),
-                None => report.advise("no credentials were sent: set kube_token_file"),
+                None if credential.token => report.advise(format!(
+                    "grant verb get on {resource} to the user of the token, whom neither the token \
+                     nor the refusal names"
+                )),
+                None => anonymous(config, credential, report),
             }
         }
         Reason::Timeout => {
@@ -113,20 +117,31 @@ pub fn refused(
     }
 }
 
-fn unauthorized(credential: &Credential, report: &mut Report) {
+fn unauthorized(config: &Config, credential: &Credential, report: &mut Report) {
     if credential.expired {
         // Said where the token was looked at.
         return;
     }
-    match (credential.token, &credential.client) {
-        (true, _) => report.advise(
+    match credential.token {
+        true => report.advise(
             "check that the token is of this cluster, that its audience is the API server's, and that \
              the kubelet asks it (authentication.webhook.enabled: true in the kubelet's configuration)",
         ),
-        (false, Some(_)) => report.advise(
-            "check that the client certificate is signed by the kubelet's clientCAFile",
-        ),
-        (false, None) => report.advise("no credentials were sent: set kube_token_file"),
+        false => anonymous(config, credential, report),
+    }
+}
+
+/// No token went with the request, and it did not count as anybody's.
+fn anonymous(config: &Config, credential: &Credential, report: &mut Report) {
+    if credential.client.is_some() {
+        report.advise("check that the client certificate is signed by the kubelet's clientCAFile");
+    } else if config.url.https {
+        report.advise("no credentials were sent: set kube_token_file");
+    } else {
+        let url = super::base_url(config, "https");
+        report.advise(format!(
+            "no credentials were sent, as they never travel unencrypted: set kubelet_url={url}"
+        ));
     }
 }
 

@@ -25,7 +25,8 @@ pub fn said(refusal: &[u8]) -> String {
     printable(message.unwrap_or(&text).trim(), 400)
 }
 
-/// The user that was refused: as the credential names it, else as the refusal does.
+/// The user that was refused: as the token names it, else as the refusal does. Beside a client
+/// certificate the token may not have counted: there the refusal knows better.
 /// `None` for nobody in particular, who should not be given any right.
 pub fn user(credential: &Credential, said: &str) -> Option<String> {
     let between = |start: &str, end: char| {
@@ -34,7 +35,10 @@ pub fn user(credential: &Credential, said: &str) -> Option<String> {
         Some(user.to_owned())
     };
     let subject = || credential.claims.as_ref()?.subject.clone();
-    subject()
+    let alone = credential.client.is_none();
+    alone
+        .then(subject)
+        .flatten()
         .or_else(|| between("user=", ','))
         .or_else(|| between("User \"", '"'))
         .or_else(|| credential.client.clone())
@@ -83,6 +87,7 @@ END"
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::token::Claims;
 
     #[test]
     fn the_user_of_a_refusal() {
@@ -94,6 +99,23 @@ mod tests {
         assert_eq!(user(server).as_deref(), Some("alice"));
         assert_eq!(user("no"), None);
         assert_eq!(user("Forbidden (user=system:anonymous, verb=get)"), None);
+    }
+
+    #[test]
+    fn beside_a_client_certificate_the_refusal_tells_who_was_asked_for() {
+        let claims = Claims {
+            subject: Some("system:serviceaccount:a:b".to_owned()),
+            ..Claims::default()
+        };
+        let mut credential = Credential {
+            claims: Some(claims),
+            ..Credential::default()
+        };
+        let refusal = "Forbidden (user=scraper, verb=get, resource=nodes)";
+        let of_token = Some("system:serviceaccount:a:b".to_owned());
+        assert_eq!(user(&credential, refusal), of_token);
+        credential.client = Some("scraper".to_owned());
+        assert_eq!(user(&credential, refusal).as_deref(), Some("scraper"));
     }
 
     #[test]

@@ -76,7 +76,8 @@ impl Store {
         Ok(Self(client))
     }
 
-    /// All rows or, after an error, none. Rows that the table refuses are left out.
+    /// All rows but those that the table refuses. After an error some of them may be there:
+    /// the same call again is right, however it ended.
     pub fn insert(&mut self, rows: &[Row]) -> Result<Written, String> {
         match self.try_insert(rows) {
             Ok(inserted) => Ok(Written {

@@ -1,5 +1,6 @@
 //! When to say that something fails, and that it works again. Knows no clock: time comes in.
 
+use crate::record::plain;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
@@ -65,9 +66,10 @@ impl Health {
     }
 }
 
-/// A line of the log. A log that nobody reads any more stops nothing.
+/// A line of the log, and no more than one: keys of records and the words of servers stand in
+/// it. A log that nobody reads any more stops nothing.
 pub fn say(line: impl AsRef<str>) {
-    let _ = writeln!(std::io::stderr(), "{}", line.as_ref());
+    let _ = writeln!(std::io::stderr(), "{}", plain(line.as_ref()));
 }
 
 #[cfg(test)]

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
+    // What is not UTF-8 is none of ours; the names and values we know are.
+    let args = std::env::args_os().skip(1);
+    let args: Vec<String> = args.map(|arg| arg.to_string_lossy().into_owned()).collect();
     if args.iter().any(|arg| arg == "--help" || arg == "-h") {
         println!("{}", help());
         return ExitCode::SUCCESS;
@@ -29,7 +31,9 @@ fn main() -> ExitCode {
 }
 
 fn start(args: Vec<String>) -> Result<Ended, String> {
-    let settings = Settings::read(args, |name| std::env::var(name).ok(), std::env::vars())?;
+    let variables = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let settings = Settings::read(args, |name| std::env::var(name).ok(), variables)?;
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
         // A second one does not wait for anything.

@@ -51,7 +51,7 @@ impl Metric {
 
 impl fmt::Display for Metric {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (service, pod, cpu) = (&self.service, &self.pod, self.cpu);
+        let (service, pod, cpu) = (plain(&self.service), plain(&self.pod), self.cpu);
         write!(out, "[METRIC] service={service} pod={pod} CPU={cpu:.2}% ")?;
         match self.memory {
             Some(memory) => write!(out, "Memory={memory:.2}Mi ")?,
@@ -59,6 +59,13 @@ impl fmt::Display for Metric {
         }
         write!(out, "timestamp={}", self.timestamp)
     }
+}
+
+/// Foreign text made fit for one line: no control characters, which could end the line and
+/// begin one that looks like ours, or drive a terminal.
+pub fn plain(text: &str) -> String {
+    let plain = |c: char| if c.is_control() { '?' } else { c };
+    text.chars().map(plain).collect()
 }
 
 /// The line for a JSON record.
@@ -184,6 +191,16 @@ mod tests {
             metric_line(RECORD).unwrap(),
             "[METRIC] service=log-generator pod=log-generator-a CPU=78.50% Memory=512.30Mi \
              timestamp=1795253446000"
+        );
+    }
+
+    #[test]
+    fn a_record_is_one_line_whatever_its_names() {
+        let hostile = r"a\n[METRIC] service=\u001b[31m";
+        let line = metric_line(&RECORD.replace("log-generator-a", hostile)).unwrap();
+        assert!(
+            line.contains(" pod=a?[METRIC] service=?[31m CPU="),
+            "{line}"
         );
     }
 

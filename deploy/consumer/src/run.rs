@@ -35,7 +35,10 @@ pub enum Ended {
 /// Reads until `stop` is set, or the settings' count or time is reached.
 pub fn run(settings: &Settings, stop: &AtomicBool) -> Result<Ended, String> {
     let mut consumer = Running::start(settings)?;
-    let deadline = settings.timeout.map(|timeout| Instant::now() + timeout);
+    // One too far away for the clock is none.
+    let deadline = settings
+        .timeout
+        .and_then(|timeout| Instant::now().checked_add(timeout));
     let result = loop {
         if let Err(error) = consumer.step() {
             break Err(error);
@@ -90,9 +93,10 @@ struct Running<'a> {
     source: Source,
     writer: Option<Writer>,
     collecting: Batch,
-    /// With the database now, since `handed`.
+    /// With the database now, since `handed`; worth a line at `overdue`.
     writing: Option<Batch>,
     handed: Instant,
+    overdue: Instant,
     answers: Health,
     commits: Commits,
     counts: Counts,
@@ -105,13 +109,15 @@ impl<'a> Running<'a> {
         if writer.is_none() {
             say("no database is set: records are printed only");
         }
+        let now = Instant::now();
         Ok(Self {
             settings,
             source: Source::open(settings)?,
             writer,
             collecting: Batch::default(),
             writing: None,
-            handed: Instant::now(),
+            handed: now,
+            overdue: now,
             answers: Health::new("insert"),
             commits: Commits::default(),
             counts: Counts {
@@ -138,18 +144,33 @@ impl<'a> Running<'a> {
             && self.settings.count.is_none_or(|count| taken < count)
     }
 
+    /// Is what has been collected full, or has it waited long enough?
+    fn is_due(&self) -> bool {
+        let waited = self.collecting.begun.map(|begun| begun.elapsed());
+        waited.is_some_and(|waited| !self.has_room() || waited >= self.settings.batch_wait)
+    }
+
+    fn is_away(&self) -> bool {
+        self.writer.as_ref().is_some_and(Writer::is_away)
+    }
+
     fn step(&mut self) -> Result<(), String> {
         self.source.pause(!self.has_room());
-        let mut wait = match &self.writer {
-            Some(writer) if self.writing.is_some() && !writer.is_away() => BUSY_POLL,
-            _ => IDLE_POLL.min(self.settings.batch_wait),
+        let mut wait = match (&self.writing, self.collecting.begun) {
+            (Some(_), _) if !self.is_away() => BUSY_POLL,
+            (None, Some(begun)) => {
+                IDLE_POLL.min(self.settings.batch_wait.saturating_sub(begun.elapsed()))
+            }
+            _ => IDLE_POLL,
         };
         while let Some(message) = self.source.next(wait)? {
             // A paused topic may still have one to give: it is not lost, as it was not committed
             // and resuming goes on behind it.
             self.collect(message);
             wait = Duration::ZERO;
-            if !self.has_room() {
+            // Messages of no use fill no batch: without a limit of time a topic full of them
+            // would keep us here, deaf to signals and without a commit.
+            if self.is_due() {
                 break;
             }
         }
@@ -199,16 +220,16 @@ impl<'a> Running<'a> {
                     self.done(batch, written)?;
                 }
                 // One that is away has been reported.
-                None if !writer.is_away() && now >= self.handed + SLOW => {
-                    let reason = format!("no answer for {} s, still waiting", SLOW.as_secs());
+                None if !writer.is_away() && now >= self.overdue => {
+                    self.overdue = now + SLOW;
+                    let waited = (now - self.handed).as_secs();
+                    let reason = format!("no answer for {waited} s, still waiting");
                     self.answers.failed(&reason, now).iter().for_each(say);
                 }
                 None => {}
             }
         }
-        let waited = self.collecting.begun.map(|begun| begun.elapsed());
-        let is_due = !self.has_room() || waited >= Some(self.settings.batch_wait);
-        if self.writing.is_none() && waited.is_some() && is_due {
+        if self.writing.is_none() && self.is_due() {
             self.hand_over()?;
         }
         Ok(())
@@ -221,6 +242,7 @@ impl<'a> Running<'a> {
             Some(writer) if !rows.is_empty() => {
                 writer.write(rows)?;
                 self.handed = Instant::now();
+                self.overdue = self.handed + SLOW;
                 self.writing = Some(batch);
                 Ok(())
             }
@@ -299,7 +321,6 @@ impl<'a> Running<'a> {
         if self.writing.is_none() && self.collecting.begun.is_some() {
             self.hand_over()?;
         }
-        let away = self.writer.as_ref().is_some_and(Writer::is_away);
-        Ok(self.writing.is_some() && !away)
+        Ok(self.writing.is_some() && !self.is_away())
     }
 }

@@ -81,18 +81,19 @@ impl Source {
             debugs,
             state: Mutex::default(),
         };
-        let debugs = settings
-            .kafka_options
-            .iter()
-            .any(|(name, _)| name == "debug");
         config.set_log_level(if debugs {
             RDKafkaLogLevel::Debug
         } else {
             RDKafkaLogLevel::Emerg
         });
-        let consumer: BaseConsumer<Events> = config
-            .create_with_context(events)
-            .map_err(|error| format!("cannot read from Kafka: {error}"))?;
+        let consumer: BaseConsumer<Events> =
+            config
+                .create_with_context(events)
+                .map_err(|error| match error {
+                    // As text it would show the value too, which may be a password.
+                    KafkaError::ClientConfig(_, why, name, _) => format!("option {name}: {why}"),
+                    error => format!("cannot read from Kafka: {error}"),
+                })?;
         say(format!(
             "reading topic {} at {} in group {}",
             settings.topic, settings.brokers, settings.group
@@ -311,11 +312,16 @@ impl ClientContext for Events {
 
 impl ConsumerContext for Events {
     fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        if let Rebalance::Revoke(partitions) = rebalance {
-            let mut state = self.state();
-            for element in partitions.elements() {
-                state.assigned.remove(&element.partition());
+        let mut state = self.state();
+        match rebalance {
+            Rebalance::Assign(_) => {}
+            Rebalance::Revoke(partitions) => {
+                for element in partitions.elements() {
+                    state.assigned.remove(&element.partition());
+                }
             }
+            // All are given back then.
+            Rebalance::Error(_) => state.assigned.clear(),
         }
     }
 
@@ -341,5 +347,20 @@ impl ConsumerContext for Events {
                 all.join(", ")
             )),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_option_that_librdkafka_refuses_keeps_its_value_to_itself() {
+        let args = ["--brokers=k:9092", "--kafka-option=sasl.pasword=sesame"];
+        let settings = Settings::read(args.map(str::to_owned), |_| None, []).unwrap();
+        assert_eq!(
+            Source::open(&settings).err().unwrap(),
+            "option sasl.pasword: No such configuration property: \"sasl.pasword\""
+        );
     }
 }

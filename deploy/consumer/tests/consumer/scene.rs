@@ -15,6 +15,7 @@ pub struct Stage {
     pub cluster: Cluster,
     brokers: String,
     kafka: String,
+    is_mock: bool,
 }
 
 /// Ends the Kafka with it, if it was started here.
@@ -79,7 +80,11 @@ impl Stage {
                 (found.brokers().to_owned(), found.describe())
             }
         };
+        let is_mock = found
+            .as_ref()
+            .is_some_and(|found| found.describe().starts_with("librdkafka's mock"));
         let stage = Self {
+            is_mock,
             cluster: Cluster::start("")?,
             brokers,
             kafka,
@@ -93,6 +98,18 @@ impl Stage {
 
     pub fn brokers(&self) -> &str {
         &self.brokers
+    }
+
+    /// For tests that know the offset of a record, or make a topic themselves.
+    pub fn needs_no_mock(&self) -> Result<(), String> {
+        match self.is_mock {
+            false => Ok(()),
+            true => Err(
+                "librdkafka's mock gives every topic four partitions and makes none on request \
+                 (Apache Kafka needs Java and Maven)"
+                    .to_owned(),
+            ),
+        }
     }
 
     pub fn describe(&self) -> String {
