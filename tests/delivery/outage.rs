@@ -15,7 +15,7 @@ use serde_json::Value;
 use sim_kubelet::SimKubelet;
 use testkit::{
     Child, Host, Kafka, Stream,
-    kafka::{self, Apache, BrokerOptions, Reader, Start},
+    kafka::{self, Apache, Broker, BrokerOptions, Reader, Start},
 };
 
 use crate::{
@@ -23,6 +23,9 @@ use crate::{
     proc::{Scratch, Table, free_port, until},
     sink,
 };
+
+#[path = "rest.rs"]
+mod rest;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -52,9 +55,18 @@ pub fn shipped_room() -> usize {
     value.unwrap_or_else(|| panic!("{ROOM} in fluent-bit.conf"))
 }
 
+/// An output section for `http`, to this port.
+fn http(port: u16) -> String {
+    format!(
+        "[OUTPUT]\n    name http\n    match kubeletstats\n    host 127.0.0.1\n    \
+         port {port}\n    format json_lines\n    json_date_key false\n    \
+         retry_limit no_limits\n"
+    )
+}
+
 /// The shipped configuration with these values for these keys; a section is
-/// `service` or `kafka`. With a port the `http` output, to there, takes Kafka's place.
-fn configuration(settings: &[(&str, &str, &str)], http: Option<u16>) -> String {
+/// `service` or `kafka`. If there is another output section, it takes Kafka's place.
+fn configuration(settings: &[(&str, &str, &str)], instead: Option<&str>) -> String {
     // Each section goes on to the next header.
     let shipped = shipped().replace("\n[", "\n\0[");
     let sections = shipped.split('\0').map(|text| {
@@ -72,12 +84,8 @@ fn configuration(settings: &[(&str, &str, &str)], http: Option<u16>) -> String {
             lines.retain(|line| !is_key(line));
             lines.push(format!("    {key} {value}"));
         }
-        if let (Some(port), "kafka") = (http, this) {
-            return format!(
-                "[OUTPUT]\n    name http\n    match kubeletstats\n    host 127.0.0.1\n    \
-                 port {port}\n    format json_lines\n    json_date_key false\n    \
-                 retry_limit no_limits\n"
-            );
+        if let (Some(output), "kafka") = (instead, this) {
+            return output.to_owned();
         }
         lines.join("\n") + "\n"
     });
@@ -126,12 +134,23 @@ pub struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// `http` is the port of the other output, if it is that.
-    fn new(plan: &Plan<'a>, topic: String, http: Option<u16>) -> Self {
-        Self::of(plan.host, plan.pods, plan.room, topic, http)
+    /// `instead` is the section of the other output, if it is one.
+    fn new(plan: &Plan<'a>, topic: String, instead: Option<&str>) -> Self {
+        Self::with(plan.host, plan.pods, plan.room, topic, instead)
     }
 
-    pub fn of(host: &'a Host, pods: usize, room: usize, topic: String, http: Option<u16>) -> Self {
+    /// `port` is that of the `http` output, if it is that.
+    pub fn of(host: &'a Host, pods: usize, room: usize, topic: String, port: Option<u16>) -> Self {
+        Self::with(host, pods, room, topic, port.map(http).as_deref())
+    }
+
+    fn with(
+        host: &'a Host,
+        pods: usize,
+        room: usize,
+        topic: String,
+        instead: Option<&str>,
+    ) -> Self {
         let kubelet = SimKubelet::builder()
             .pods(pods)
             .sample_period(Duration::from_millis(500))
@@ -149,7 +168,7 @@ impl<'a> Run<'a> {
         ];
         Self {
             host,
-            configuration: configuration(&settings, http),
+            configuration: configuration(&settings, instead),
             kubelet,
             folder,
             topic,
@@ -353,25 +372,42 @@ fn meddle(run: &Run, child: &mut Child, brokers: &str, to: To) -> Option<There> 
 /// Kafka is killed, and comes back after a while.
 pub fn outage(apache: &Apache, plan: &Plan) -> Outcome {
     let broker = apache.start(BrokerOptions::default()).expect("a broker");
+    let output = |topic: &str| match plan.by {
+        By::Kafka => None,
+        By::Http => {
+            let (brokers, topic) = (broker.brokers.clone(), topic.to_owned());
+            Some(http(sink::serve(move |lines| {
+                let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+                kafka::produce(&brokers, &topic, &lines, CONFIRMED).is_ok()
+            })))
+        }
+    };
+    let end = || assert!(apache.kill().expect("killed"));
+    let restart = || drop(apache.restart().expect("a broker again"));
+    outage_of(&broker, plan, output, end, restart)
+}
+
+/// Something on the way to the topic is ended, and comes back after a while.
+fn outage_of(
+    broker: &Broker,
+    plan: &Plan,
+    output: impl FnOnce(&str) -> Option<String>,
+    end: impl FnOnce(),
+    restart: impl FnOnce(),
+) -> Outcome {
     let topic = kafka::unique_topic("delivery");
-    let http = (plan.by == By::Http).then(|| {
-        let (brokers, topic) = (broker.brokers.clone(), topic.clone());
-        sink::serve(move |lines| {
-            let lines: Vec<_> = lines.iter().map(String::as_str).collect();
-            kafka::produce(&brokers, &topic, &lines, CONFIRMED).is_ok()
-        })
-    });
-    let run = Run::new(plan, topic, http);
+    let instead = output(&topic);
+    let run = Run::new(plan, topic, instead.as_deref());
     let mut child = run.start(&broker.brokers);
     let mut topic = Topic::open(&broker.brokers, &run.topic);
     until(&child, "records in Kafka", DEADLINE, || {
         topic.read(DEADLINE)
     });
 
-    apache.kill().expect("killed");
+    end();
     wait_for_sample(&mut child, now_ms() + plan.away.as_millis() as u64);
     let there = meddle(&run, &mut child, &broker.brokers, plan.to);
-    apache.restart().expect("a broker again");
+    restart();
     let back = Instant::now();
     wait_for_sample(&mut child, now_ms() + 1_000);
     let there = there.unwrap_or_else(|| There {
@@ -397,6 +433,8 @@ fn settle(mut topic: Topic, there: &There, back: Instant, mut child: Child) -> O
     let all = &there.taken | &there.on_disk;
     let until = topic.read_all(&all);
     child.terminate(DEADLINE);
+    // What comes again may come later than what was missing.
+    while topic.read(Duration::from_secs(3)) {}
     Outcome {
         taken: there.taken.len(),
         lost: topic.missing(&there.taken),
