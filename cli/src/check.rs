@@ -120,11 +120,12 @@ fn steps<'s>(
     connection::resolve(config, &scrape.notes, at(&[Phase::Resolve]), report)?;
     connection::connect(config, &scrape.notes, at(&[Phase::Connect]), report)?;
     if config.url.https {
-        connection::tls(config, &scrape.notes, at(&[Phase::Tls]), report)?;
+        let error = at(&[Phase::Tls]);
+        connection::tls(config, credential, &scrape.notes, error, report)?;
     }
     match &scrape.result {
         Ok(body) => {
-            reply::accepted(config, scrape.took, body, report)?;
+            reply::accepted(config, credential, scrape.took, body, report)?;
             clock::check(&scrape.notes, body, report);
             Some(body)
         }

@@ -9,7 +9,10 @@ use flb_in_kubeletstats::{
 };
 use rustls::{ProtocolVersion, pki_types::CertificateDer};
 
-use super::{credentials, timed_out};
+use super::{
+    credentials::{self, Credential, Kind},
+    timed_out,
+};
 use crate::{
     certificate::{self, Certificate},
     screen::Report,
@@ -104,6 +107,7 @@ pub fn connect(
 
 pub fn tls(
     config: &Config,
+    credential: &Credential,
     notes: &Notes,
     error: Option<&Error>,
     report: &mut Report,
@@ -112,7 +116,15 @@ pub fn tls(
     let cert = first.and_then(|der| Certificate::read(der));
     let about = cert.as_ref().map_or_else(String::new, describe);
     if let Some(error) = error {
-        report.fail("tls", &format!("{error}{about}"), &cause(config, error));
+        let text = format!("{error}{about}");
+        // Before version 1.3 a server that wants another certificate says so here.
+        let client = credential.expired(&[Kind::ClientCertificate]);
+        if let Some((cause, remedies)) = client.filter(|_| is_alert(error)) {
+            report.fail("tls", &text, &cause);
+            remedies.iter().for_each(|remedy| report.advise(*remedy));
+            return None;
+        }
+        report.fail("tls", &text, &cause(config, error));
         advise(config, error, first, cert.as_ref(), report);
         return None;
     }
@@ -195,8 +207,16 @@ fn cause(config: &Config, error: &Error) -> String {
 }
 
 fn speaks_no_tls(error: &Error) -> bool {
-    let source = error.source().and_then(|source| source.downcast_ref());
-    matches!(source, Some(rustls::Error::InvalidMessage(_)))
+    matches!(of_rustls(error), Some(rustls::Error::InvalidMessage(_)))
+}
+
+/// The other side ended it.
+fn is_alert(error: &Error) -> bool {
+    matches!(of_rustls(error), Some(rustls::Error::AlertReceived(_)))
+}
+
+fn of_rustls(error: &Error) -> Option<&rustls::Error> {
+    error.source()?.downcast_ref()
 }
 
 fn advise(

@@ -1,6 +1,6 @@
 //! What this side shows and trusts: the token, the CAs, the client certificate.
 
-use std::path::Path;
+use std::{fmt, path::Path};
 
 use flb_in_kubeletstats::{
     error::printable,
@@ -21,9 +21,44 @@ pub struct Credential {
     /// A token goes with the request.
     pub token: bool,
     pub claims: Option<Claims>,
-    pub expired: bool,
     /// The client certificate's common name, which is the user's.
     pub client: Option<String>,
+    /// By this machine's clock: whether that counts is the other side's to say.
+    pub expired: Vec<Expired>,
+}
+
+#[derive(Debug)]
+pub struct Expired {
+    pub what: Kind,
+    pub advice: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Token,
+    ClientCertificate,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Token => "the token",
+            Self::ClientCertificate => "the client certificate",
+        })
+    }
+}
+
+impl Credential {
+    /// Why it was refused, if one of these has expired: the cause, and the remedies.
+    pub fn expired(&self, kinds: &[Kind]) -> Option<(String, Vec<&str>)> {
+        let expired = self.expired.iter();
+        let expired: Vec<_> = expired.filter(|one| kinds.contains(&one.what)).collect();
+        let cause = format!("{} has expired", expired.first()?.what);
+        Some((
+            cause,
+            expired.iter().map(|one| one.advice.as_str()).collect(),
+        ))
+    }
 }
 
 /// `None` when the request cannot be made at all.
@@ -69,12 +104,14 @@ fn token(config: &Config, credential: &mut Credential, report: &mut Report) -> b
         text.push_str(&format!("\naudience {}", words::list(&claims.audiences, 5)));
     }
     let now = words::now();
-    credential.expired = claims.expires.is_some_and(|at| at <= now);
     let times = times(claims, now);
     let text = format!("{text}\n{times}");
-    if credential.expired {
-        report.fail("token", &text, "the token has expired");
-        report.advise(renewal(claims));
+    if claims.expires.is_some_and(|at| at <= now) {
+        report.warn("token", &text);
+        credential.expired.push(Expired {
+            what: Kind::Token,
+            advice: renewal(claims),
+        });
     } else if let Some(why) = oddity(claims, now) {
         report.warn("token", &format!("{text}\n{why}"));
     } else {
@@ -229,10 +266,13 @@ fn describe_client(
     let subject = printable(&cert.subject, 253);
     let text = format!("{}: user {subject}, {}", path.display(), cert.validity());
     if (cert.not_after as f64) < words::now() {
-        report.fail("cert", &text, "the client certificate has expired");
-        report.advise(
-            "renew the client certificate, or leave cert_file and key_file out and use a token",
-        );
+        report.warn("cert", &format!("{text}\nit has expired"));
+        credential.expired.push(Expired {
+            what: Kind::ClientCertificate,
+            advice:
+                "renew the client certificate, or leave cert_file and key_file out and use a token"
+                    .to_owned(),
+        });
     } else {
         report.ok("cert", &text);
     }

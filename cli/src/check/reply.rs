@@ -9,14 +9,24 @@ use flb_in_kubeletstats::{
     summary,
 };
 
-use super::{Scrape, credentials::Credential, rights, timed_out};
+use super::{
+    Scrape,
+    credentials::{Credential, Kind},
+    rights, timed_out,
+};
 use crate::{
     screen::Report,
     words::{self, took},
 };
 
 /// A 200; `None` when it holds no summary.
-pub fn accepted(config: &Config, time: Duration, body: &[u8], report: &mut Report) -> Option<()> {
+pub fn accepted(
+    config: &Config,
+    credential: &Credential,
+    time: Duration,
+    body: &[u8],
+    report: &mut Report,
+) -> Option<()> {
     let summary = match summary::parse(body, &Selector::default()) {
         Ok(summary) => summary,
         Err(error) => {
@@ -36,10 +46,14 @@ pub fn accepted(config: &Config, time: Duration, body: &[u8], report: &mut Repor
     };
     let (bytes, pods) = (body.len(), words::count(summary.pods_on_node, "pod"));
     let time = took(time);
-    report.ok(
-        "reply",
-        &format!("200, {bytes} bytes after {time} in all: {node}, {pods}"),
-    );
+    let mut text = format!("200, {bytes} bytes after {time} in all: {node}, {pods}");
+    for expired in &credential.expired {
+        let what = expired.what;
+        text.push_str(&format!(
+            "\n{what} has expired by this machine's clock, but the request was accepted"
+        ));
+    }
+    report.ok("reply", &text);
     Some(())
 }
 
@@ -56,14 +70,7 @@ pub fn refused(
     let status = reply.map_or(0, |reply| reply.status);
     let mut text = error.to_string();
     match error.reason() {
-        Reason::Unauthorized => {
-            report.fail(
-                "reply",
-                &text,
-                "the kubelet does not accept the credentials",
-            );
-            unauthorized(config, credential, report);
-        }
+        Reason::Unauthorized => unauthorized(config, credential, &text, report),
         Reason::Forbidden => {
             if !said.is_empty() {
                 text.push_str(&format!("\nit said: {said}"));
@@ -108,6 +115,9 @@ pub fn refused(
             where_a_kubelet_is(report);
         }
         Reason::Tls => {
+            if expired(credential, &[Kind::ClientCertificate], &text, report) {
+                return;
+            }
             report.fail("reply", &text, "the kubelet ends the encrypted connection");
             if credential.client.is_some() {
                 report.advise("check that the kubelet accepts the client certificate in cert_file");
@@ -117,11 +127,24 @@ pub fn refused(
     }
 }
 
-fn unauthorized(config: &Config, credential: &Credential, report: &mut Report) {
-    if credential.expired {
-        // Said where the token was looked at.
+/// Whether the refusal is explained by credentials that have expired.
+fn expired(credential: &Credential, kinds: &[Kind], text: &str, report: &mut Report) -> bool {
+    let Some((cause, remedies)) = credential.expired(kinds) else {
+        return false;
+    };
+    report.fail("reply", text, &cause);
+    for remedy in remedies {
+        report.advise(remedy);
+    }
+    true
+}
+
+fn unauthorized(config: &Config, credential: &Credential, text: &str, report: &mut Report) {
+    let any = [Kind::Token, Kind::ClientCertificate];
+    if expired(credential, &any, text, report) {
         return;
     }
+    report.fail("reply", text, "the kubelet does not accept the credentials");
     match credential.token {
         true => report.advise(
             "check that the token is of this cluster, that its audience is the API server's, and that \

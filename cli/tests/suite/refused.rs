@@ -1,10 +1,13 @@
 //! `check` where something answers, but not with what is wanted.
 
+use std::fs;
+
+use rcgen::{CertificateParams, DnType, KeyPair, date_time_ymd};
 use sim_kubelet::{Fault, SimKubelet};
 
 use crate::{
     broken::{failure, kubelet},
-    command::{after, masked, run, run_with, service_account_token},
+    command::{after, masked, path, run, run_with, service_account_token},
     good::start,
 };
 
@@ -19,19 +22,19 @@ fn an_expired_token() {
     let token = service_account_token(-10_800, -7_200);
     kubelet.write_token_file(&token).expect("a file");
     let run = run_with(&kubelet, "check", &[]);
-    let said = failure(&run, &kubelet);
+    let out = masked(&run.out, &kubelet);
     assert!(
-        said.starts_with(
+        after(&out, "warn").starts_with(
             "\
-FAIL  token    DIR/token: service account logging/fluent-bit
+warn  token    DIR/token: service account logging/fluent-bit
                audience https://kubernetes.default.svc
                issued 3 h ago, expired 2 h ago
 ok    ca "
         ),
-        "{said}"
+        "{out}"
     );
     assert_eq!(
-        after(&said, "FAIL  reply"),
+        failure(&run, &kubelet),
         "\
 FAIL  reply    401 unauthorized by https://127.0.0.1:PORT/stats/summary: it did not accept the token in DIR/token
 
@@ -40,6 +43,81 @@ to do:   the kubelet renews the token it mounts into a pod: name that file, not 
 "
     );
     assert!(!run.out.contains(&token), "the token is shown");
+}
+
+/// A certificate of 2020, by which nobody is known; its key is beside it.
+fn old_certificate(kubelet: &SimKubelet) -> [String; 2] {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, "alice");
+    params.not_before = date_time_ymd(2020, 1, 1);
+    params.not_after = date_time_ymd(2021, 1, 1);
+    let key = KeyPair::generate().expect("a key");
+    let certificate = params.self_signed(&key).expect("a certificate");
+    [
+        ("old.crt", certificate.pem()),
+        ("old.key", key.serialize_pem()),
+    ]
+    .map(|(name, text)| {
+        let file = kubelet.dir().join(name);
+        fs::write(&file, text).expect("a file");
+        path(&file)
+    })
+}
+
+#[test]
+fn an_expired_client_certificate() {
+    let kubelet = start(SimKubelet::builder().token("a-token"));
+    let [cert, key] = old_certificate(&kubelet);
+    let options = [
+        ("kube_token_file", ""),
+        ("cert_file", cert.as_str()),
+        ("key_file", key.as_str()),
+    ];
+    let run = run_with(&kubelet, "check", &options);
+    assert_eq!(
+        failure(&run, &kubelet),
+        "\
+FAIL  reply    401 unauthorized by https://127.0.0.1:PORT/stats/summary: it did not accept the client certificate
+
+verdict: no metrics: the client certificate has expired
+to do:   renew the client certificate, or leave cert_file and key_file out and use a token
+"
+    );
+}
+
+/// The clock may be wrong here, or nobody looks: what happened counts.
+#[test]
+fn expired_and_accepted_all_the_same() {
+    let kubelet = start(SimKubelet::builder());
+    let token = service_account_token(-10_800, -7_200);
+    kubelet.write_token_file(&token).expect("a file");
+    let [cert, key] = old_certificate(&kubelet);
+    let of_token = "               the token has expired by this machine's clock, but the request was accepted\n";
+    let of_cert = "               the client certificate has expired by this machine's clock, but the request was accepted\n";
+    let cert = [("cert_file", cert.as_str()), ("key_file", key.as_str())];
+    let both = format!("{of_token}{of_cert}");
+    let none: &[(&str, &str)] = &[];
+    let cases = [
+        (none, of_token, "the warning above"),
+        (&cert, both.as_str(), "2 warnings above"),
+    ];
+    for (options, notes, warnings) in cases {
+        let run = run_with(&kubelet, "check", options);
+        let out = masked(&run.out, &kubelet);
+        assert!(out.contains("\nwarn  token    DIR/token: "), "{out}");
+        assert_eq!(
+            out.contains("\nwarn  cert     "),
+            !options.is_empty(),
+            "{out}"
+        );
+        let expected = format!("node vm, 7 pods\n{notes}ok    clock ");
+        assert!(out.contains(&expected), "{out}");
+        let verdict = format!(
+            "\nverdict: metrics arrive: 9 records in the first scrape (but see {warnings})\n"
+        );
+        assert!(out.ends_with(&verdict), "{out}");
+        assert_eq!((run.code, run.err.as_str()), (Some(0), ""));
+    }
 }
 
 #[test]

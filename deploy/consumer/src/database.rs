@@ -2,14 +2,19 @@
 //! decides nothing about trying again.
 
 mod address;
+mod session;
 mod tls;
 
 pub use address::Address;
 
 use crate::Row;
-use postgres::Client;
-use postgres::types::ToSql;
+use crate::record::shown;
+use session::{Failure, Session};
 use std::error::Error as _;
+use std::time::Duration;
+use tokio_postgres::Error;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::ToSql;
 
 /// The file that makes the table; it is also shipped for psql.
 pub const SCHEMA: &str = include_str!("../schema.sql");
@@ -43,10 +48,25 @@ const LOOK: &str = "\
             WHERE indrelid = to_regclass('system_metrics') AND indisunique AND indisvalid \
                 AND relname = 'system_metrics_sample')";
 
-/// A transaction that is reported as done has to outlast a crash of the server.
-const DURABLE: &str = "\
+/// A transaction that is reported as done has to outlast a crash of the server. And a statement
+/// that takes too long, behind somebody's lock for instance, has to end on the server as well:
+/// given up here alone, it would go on there, and the next ones would queue up behind it.
+const SESSION: &str = "\
     SELECT set_config('synchronous_commit', 'on', false) \
-    WHERE current_setting('synchronous_commit') = 'off'";
+    WHERE current_setting('synchronous_commit') = 'off'; \
+    SELECT set_config('statement_timeout', '60s', false) \
+    WHERE current_setting('statement_timeout') = '0'";
+
+/// What `statement_timeout` is in the end, in milliseconds.
+const STATEMENT: &str = "SELECT setting::int8 FROM pg_settings WHERE name = 'statement_timeout'";
+
+/// How long the server's answer to a statement is waited for: what is little work, ...
+const BRIEF: Duration = Duration::from_secs(30);
+/// ... an insert, beyond the time after which the server itself ends it, ...
+const BEYOND: Duration = Duration::from_secs(10);
+/// ... and a change of the schema, which may have to rewrite a table of years. If even this was
+/// too short, the server finishes it all the same, and the next attempt waits for that.
+const MIGRATION: Duration = Duration::from_secs(3600);
 
 /// What became of a batch.
 #[derive(Debug, Default)]
@@ -58,22 +78,36 @@ pub struct Written {
 }
 
 /// A connection to a database whose table is as it should be.
-pub struct Store(Client);
+pub struct Store {
+    session: Session,
+    /// For one insert.
+    limit: Duration,
+}
 
 impl Store {
     pub fn connect(address: &Address) -> Result<Self, String> {
-        let mut client = address.connect().map_err(|error| describe(&error))?;
-        client
-            .batch_execute(DURABLE)
-            .map_err(|error| describe(&error))?;
-        let lacks = lacks(&mut client).map_err(|error| describe(&error))?;
+        let mut session = Session::open(address).map_err(|failure| describe(&failure))?;
+        let lacks = lacks(&mut session).map_err(|failure| describe(&failure))?;
         if let Some(lacks) = lacks {
-            client.batch_execute(SCHEMA).map_err(|error| {
-                let reason = describe(&error);
-                format!("{lacks}, and it cannot be changed: {reason}; run schema.sql as its owner")
-            })?;
+            session
+                .run(MIGRATION, async |client| client.batch_execute(SCHEMA).await)
+                .map_err(|failure| {
+                    let reason = describe(&failure);
+                    format!(
+                        "{lacks}, and it cannot be changed: {reason}; run schema.sql as its owner"
+                    )
+                })?;
         }
-        Ok(Self(client))
+        let settings = session.run(BRIEF, async |client| {
+            client.batch_execute(SESSION).await?;
+            client.query_one(STATEMENT, &[]).await?.try_get::<_, i64>(0)
+        });
+        let milliseconds = settings.map_err(|failure| describe(&failure))?;
+        let statement = Duration::from_millis(u64::try_from(milliseconds).unwrap_or_default());
+        Ok(Self {
+            session,
+            limit: statement + BEYOND,
+        })
     }
 
     /// All rows but those that the table refuses. After an error some of them may be there:
@@ -84,8 +118,8 @@ impl Store {
                 inserted,
                 refused: Vec::new(),
             }),
-            Err(error) if is_of_data(&error) => self.insert_each(rows),
-            Err(error) => Err(describe(&error)),
+            Err(failure) if is_of_data(&failure) => self.insert_each(rows),
+            Err(failure) => Err(describe(&failure)),
         }
     }
 
@@ -95,17 +129,17 @@ impl Store {
         for (index, row) in rows.iter().enumerate() {
             match self.try_insert(std::slice::from_ref(row)) {
                 Ok(inserted) => written.inserted += inserted,
-                Err(error) if is_of_data(&error) => {
-                    let reason = format!("the database refuses it: {}", describe(&error));
+                Err(failure) if is_of_data(&failure) => {
+                    let reason = format!("the database refuses it: {}", describe(&failure));
                     written.refused.push((index, reason));
                 }
-                Err(error) => return Err(describe(&error)),
+                Err(failure) => return Err(describe(&failure)),
             }
         }
         Ok(written)
     }
 
-    fn try_insert(&mut self, rows: &[Row]) -> Result<u64, postgres::Error> {
+    fn try_insert(&mut self, rows: &[Row]) -> Result<u64, Failure> {
         fn column<'a, T>(rows: &'a [Row], of: impl Fn(&'a Row) -> T) -> Vec<T> {
             rows.iter().map(of).collect()
         }
@@ -121,14 +155,16 @@ impl Store {
             &column(rows, |row| row.network_in),
             &column(rows, |row| row.network_out),
         ];
-        self.0.execute(INSERT, &columns)
+        self.session.run(self.limit, async |client| {
+            client.execute(INSERT, &columns).await
+        })
     }
 }
 
 /// What the table lacks, in words.
-fn lacks(client: &mut Client) -> Result<Option<String>, postgres::Error> {
-    let row = client.query_one(LOOK, &[])?;
-    let (there, has_key): (Vec<String>, bool) = (row.get(0), row.get(1));
+fn lacks(session: &mut Session) -> Result<Option<String>, Failure> {
+    let row = session.run(BRIEF, async |client| client.query_one(LOOK, &[]).await)?;
+    let (there, has_key): (Vec<String>, bool) = (row.try_get(0)?, row.try_get(1)?);
     if there.is_empty() {
         return Ok(Some("there is no table system_metrics".to_owned()));
     }
@@ -145,19 +181,43 @@ fn lacks(client: &mut Client) -> Result<Option<String>, postgres::Error> {
 
 /// Is it the fault of a value, so that the same row would fail whenever it comes? Data
 /// exceptions, violated constraints, and a key too long for an index.
-fn is_of_data(error: &postgres::Error) -> bool {
-    let state = error.code().map(|code| code.code().to_owned());
-    let state = state.unwrap_or_default();
-    ["22", "23", "54"]
+fn is_of_data(failure: &Failure) -> bool {
+    let Failure::Driver(error) = failure else {
+        return false;
+    };
+    let state = error.code().map_or("", |code| code.code());
+    let of_data = ["22", "23", "54"]
         .iter()
-        .any(|class| state.starts_with(class))
+        .any(|class| state.starts_with(class));
+    of_data && wanted_column(error).is_none()
+}
+
+/// A column that is none of ours and wants a value: no row at all could be stored then, so it
+/// is the table that has to change.
+fn wanted_column(error: &Error) -> Option<&str> {
+    let error = error.as_db_error()?;
+    let column = error
+        .column()
+        .filter(|_| *error.code() == SqlState::NOT_NULL_VIOLATION)?;
+    (!COLUMNS.contains(&column)).then_some(column)
 }
 
 /// The server's own words, or the whole chain of what went wrong on the way to it.
-fn describe(error: &postgres::Error) -> String {
+fn describe(failure: &Failure) -> String {
+    let error = match failure {
+        Failure::Driver(error) => error,
+        Failure::Other(reason) => return reason.clone(),
+    };
+    if let Some(column) = wanted_column(error) {
+        return format!(
+            "system_metrics has a column {} that may not be NULL: give it a default",
+            shown(column)
+        );
+    }
     if let Some(error) = error.as_db_error() {
-        let detail = error.detail().map(|detail| format!(" ({detail})"));
-        return format!("{}{}", error.message(), detail.unwrap_or_default());
+        let detail = error.detail();
+        let detail = detail.map(|detail| format!(" ({})", shown(detail)));
+        return shown(error.message()) + &detail.unwrap_or_default();
     }
     let mut text = error.to_string();
     let mut source = error.source();

@@ -68,6 +68,17 @@ pub fn plain(text: &str) -> String {
     text.chars().map(plain).collect()
 }
 
+/// The most that a reason quotes of foreign text, in characters.
+const QUOTED: usize = 200;
+
+/// Foreign text that is quoted in a reason: its beginning, if it is long.
+pub fn shown(text: &str) -> String {
+    match text.char_indices().nth(QUOTED) {
+        Some((end, _)) => plain(&text[..end]) + "…",
+        None => plain(text),
+    }
+}
+
 /// The line for a JSON record.
 pub fn metric_line(json: &str) -> Result<String, String> {
     Metric::from_json(json).map(|metric| metric.to_string())
@@ -92,7 +103,10 @@ fn field<'a, T>(
     read: impl FnOnce(&'a Value) -> Option<T>,
 ) -> Result<T, String> {
     let value = record.get(key).ok_or_else(|| format!("{key} is missing"))?;
-    read(value).ok_or_else(|| format!("{key} is {value}: expected {expected}"))
+    read(value).ok_or_else(|| {
+        let value = shown(&value.to_string());
+        format!("{key} is {value}: expected {expected}")
+    })
 }
 
 fn text(record: &Record, key: &str) -> Result<String, String> {
@@ -164,6 +178,7 @@ impl<'de> Visitor<'de> for UniqueVisitor {
         let mut object = Map::new();
         while let Some((key, Unique(value))) = entries.next_entry::<String, Unique>()? {
             if object.contains_key(&key) {
+                let key = shown(&key);
                 return Err(de::Error::custom(format!("key {key} stands twice")));
             }
             object.insert(key, value);
@@ -263,6 +278,18 @@ mod tests {
         assert!(error.contains("key namespace stands twice"), "{error}");
         let error = without("[1,true]", r#"[{"a":1,"a":1}]"#);
         assert!(error.contains("key a stands twice"), "{error}");
+    }
+
+    #[test]
+    fn a_reason_quotes_no_more_than_the_beginning() {
+        let (long, begins) = ("ü".repeat(9_000), "ü".repeat(199));
+        let error = without("78.5", &format!("\"{long}\""));
+        assert_eq!(error, format!("cpu is \"{begins}…: expected a number"));
+        let error = without("\"disk\":null", &format!("\"{long}\":1,\"{long}\":2"));
+        assert!(
+            error.contains(&format!("key {begins}ü… stands twice")),
+            "{error}"
+        );
     }
 
     #[test]

@@ -1,15 +1,20 @@
 //! Where the database is: a libpq URL or `key=value` pairs. The driver knows most of it; what
 //! it does not know, the stricter `sslmode`s and `sslrootcert`, is taken out before.
 
-use super::tls::{Check, Connector};
-use postgres::config::{Config, Host, SslMode};
-use postgres::{Client, NoTls};
+mod options;
+
+use super::tls::Check;
+use options::Options;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
+use tokio_postgres::config::{Config, Host, LoadBalanceHosts, SslMode};
 
-const CONNECT: Duration = Duration::from_secs(10);
+/// For TCP to one address, and for all that it takes to be let in by one host: the look-up of
+/// its name, TCP to its addresses in turn, TLS, and the password. `connect_timeout` sets both.
+const TCP: Duration = Duration::from_secs(10);
+const CONNECT: Duration = Duration::from_secs(30);
 /// A server that vanished without a word is given up after this time.
 const SILENCE: Duration = Duration::from_secs(30);
 
@@ -18,6 +23,7 @@ const SILENCE: Duration = Duration::from_secs(30);
 pub struct Address {
     config: Config,
     check: Check,
+    connect_limit: Duration,
 }
 
 impl Address {
@@ -46,6 +52,9 @@ impl Address {
                 ));
             }
         };
+        if let Some(name) = options.unknown() {
+            return Err(format!("option {name} is not supported"));
+        }
         // The driver's error may quote the value it does not like.
         let mut config = Config::from_str(&options.into_text()).map_err(|_| expected)?;
         config.ssl_mode(driver_mode);
@@ -55,22 +64,88 @@ impl Address {
         if let (None, Some(password)) = (config.get_password(), password) {
             config.password(password);
         }
+        let connect_limit = config.get_connect_timeout().copied().unwrap_or(CONNECT);
         if config.get_connect_timeout().is_none() {
-            config.connect_timeout(CONNECT);
+            config.connect_timeout(TCP);
         }
         if config.get_application_name().is_none() {
             config.application_name("metrics-consumer");
         }
         config.keepalives_idle(SILENCE).tcp_user_timeout(SILENCE);
-        Ok(Self { config, check })
+        Ok(Self {
+            config,
+            check,
+            connect_limit,
+        })
     }
 
-    pub fn connect(&self) -> Result<Client, postgres::Error> {
-        if self.config.get_ssl_mode() == SslMode::Disable {
-            return self.config.connect(NoTls);
-        }
-        self.config.connect(Connector::new(self.check.clone()))
+    pub(super) fn check(&self) -> &Check {
+        &self.check
     }
+
+    /// How long one host may take to let us in.
+    pub(super) fn connect_limit(&self) -> Duration {
+        self.connect_limit
+    }
+
+    /// One for each host, in the order in which to try them.
+    pub(super) fn hosts(&self) -> Vec<Config> {
+        let (hosts, config) = (self.config.get_hosts(), &self.config);
+        let addresses = config.get_hostaddrs();
+        let ports = config.get_ports();
+        let fits = |count: usize, least: usize| count <= least || count == hosts.len();
+        let is_shuffled = config.get_load_balance_hosts() != LoadBalanceHosts::Disable;
+        // What does not fit together is the driver's to refuse, and the dice are its own, too:
+        // then one silent host takes the time of all, and the next attempt may begin elsewhere.
+        if is_shuffled || !fits(ports.len(), 1) || !fits(addresses.len(), 0) {
+            return vec![config.clone()];
+        }
+        let hosts = hosts.iter().enumerate().map(|(index, host)| {
+            let mut one = of_any_host(config);
+            match host {
+                Host::Tcp(name) => one.host(name),
+                Host::Unix(folder) => one.host_path(folder),
+            };
+            if let Some(address) = addresses.get(index) {
+                one.hostaddr(*address);
+            }
+            if let Some(port) = ports.get(index).or(ports.first()) {
+                one.port(*port);
+            }
+            one
+        });
+        hosts.collect()
+    }
+}
+
+/// All but the hosts, which cannot be taken out of a configuration.
+fn of_any_host(config: &Config) -> Config {
+    let mut any = Config::new();
+    any.ssl_mode(config.get_ssl_mode())
+        .ssl_negotiation(config.get_ssl_negotiation())
+        .channel_binding(config.get_channel_binding())
+        .target_session_attrs(config.get_target_session_attrs())
+        .keepalives(config.get_keepalives())
+        .keepalives_idle(config.get_keepalives_idle());
+    macro_rules! copy_if_set {
+        ($($name:ident: $get:ident),*) => {
+            $(if let Some(value) = config.$get() {
+                any.$name(value.to_owned());
+            })*
+        };
+    }
+    copy_if_set!(
+        user: get_user,
+        password: get_password,
+        dbname: get_dbname,
+        options: get_options,
+        application_name: get_application_name,
+        connect_timeout: get_connect_timeout,
+        tcp_user_timeout: get_tcp_user_timeout,
+        keepalives_interval: get_keepalives_interval,
+        keepalives_retries: get_keepalives_retries
+    );
+    any
 }
 
 impl fmt::Display for Address {
@@ -95,101 +170,6 @@ impl fmt::Debug for Address {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "Address({self})")
     }
-}
-
-/// The options of an address, apart from what stands before them in a URL.
-struct Options {
-    url: Option<String>,
-    pairs: Vec<(String, String)>,
-}
-
-impl Options {
-    fn of_url(text: &str) -> Self {
-        let (url, query) = text.split_once('?').unwrap_or((text, ""));
-        let pairs = query.split('&').filter(|pair| !pair.is_empty());
-        let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-        Self {
-            url: Some(url.to_owned()),
-            pairs: pairs
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .collect(),
-        }
-    }
-
-    /// `name = value`, where a value may stand in single quotes with backslashes.
-    fn of_pairs(text: &str) -> Option<Self> {
-        let mut pairs = Vec::new();
-        let mut rest = text.trim_start();
-        while !rest.is_empty() {
-            let (name, after) = rest.split_once('=')?;
-            let mut chars = after.trim_start().chars();
-            let mut value = String::new();
-            let quoted = chars.as_str().starts_with('\'');
-            if quoted {
-                chars.next();
-            }
-            loop {
-                match chars.next() {
-                    Some('\\') => value.push(chars.next()?),
-                    Some('\'') if quoted => break,
-                    Some(c) if !quoted && c.is_whitespace() => break,
-                    Some(c) => value.push(c),
-                    None if quoted => return None,
-                    None => break,
-                }
-            }
-            pairs.push((name.trim().to_owned(), value));
-            rest = chars.as_str().trim_start();
-        }
-        Some(Self { url: None, pairs })
-    }
-
-    fn take(&mut self, name: &str) -> Option<String> {
-        let index = self.pairs.iter().position(|(known, _)| known == name)?;
-        let value = self.pairs.remove(index).1;
-        Some(if self.url.is_some() {
-            percent_decoded(&value)
-        } else {
-            value
-        })
-    }
-
-    fn into_text(self) -> String {
-        let Some(url) = self.url else {
-            let quoted = |value: &str| value.replace('\\', "\\\\").replace('\'', "\\'");
-            let pairs = self.pairs.iter();
-            let pairs = pairs.map(|(name, value)| format!("{name}='{}'", quoted(value)));
-            return pairs.collect::<Vec<_>>().join(" ");
-        };
-        let pairs = self
-            .pairs
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"));
-        match pairs.collect::<Vec<_>>().join("&") {
-            none if none.is_empty() => url,
-            query => format!("{url}?{query}"),
-        }
-    }
-}
-
-fn percent_decoded(text: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        let code = after.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
-        let code = code.and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        match (first, code) {
-            (b'%', Some(byte)) => {
-                bytes.push(byte);
-                rest = &after[2..];
-            }
-            _ => {
-                bytes.push(first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]
@@ -247,5 +227,20 @@ mod tests {
         assert_eq!(address.config.get_password(), Some(&br"it's a \ b"[..]));
         assert_eq!(address.config.get_options(), Some("-c work_mem=1MB"));
         assert!(Address::parse("dbname=x", None).is_err(), "no host");
+    }
+
+    #[test]
+    fn each_host_is_tried_with_all_the_options() {
+        let options = "user=u password=p dbname=d application_name=a connect_timeout=3 \
+            keepalives=1 keepalives_interval=5 keepalives_retries=2 options='-c a=b' \
+            channel_binding=disable sslmode=require target_session_attrs=read-write";
+        let both = parse(&format!("host=a,/run/pg port=1,2 {options}"));
+        let of = |host: &str| vec![parse(&format!("{host} {options}")).config];
+        let expected = [of("host=a port=1"), of("host=/run/pg port=2")].concat();
+        assert_eq!(both.hosts(), expected);
+        assert_eq!(both.connect_limit(), Duration::from_secs(3));
+        assert_eq!(parse("host=a").connect_limit(), CONNECT);
+        let shuffled = parse("host=a,b load_balance_hosts=random");
+        assert_eq!(shuffled.hosts(), std::slice::from_ref(&shuffled.config));
     }
 }

@@ -10,6 +10,7 @@ mod postgres;
 mod restarts;
 mod scene;
 mod schema;
+mod silence;
 mod timescale;
 mod tls;
 
@@ -29,10 +30,12 @@ pub type Outcome = Result<String, String>;
 type Test = (&'static str, fn(&Stage) -> Outcome);
 
 /// The long ones first.
-const TESTS: [Test; 19] = [
+const TESTS: [Test; 22] = [
     ("restarts: Kafka killed", restarts::kafka_is_killed),
     ("restarts: consumer killed", restarts::consumer_is_killed),
     ("restarts: database killed", restarts::database_is_killed),
+    ("silence: while inserting", silence::while_inserting),
+    ("silence: while connecting", silence::while_connecting),
     ("guide: a, records on the agent's stdout", guide::method_a),
     ("guide: b, METRIC lines from the topic", guide::method_b),
     ("guide: c, SELECT from system_metrics", guide::method_c),
@@ -49,6 +52,10 @@ const TESTS: [Test; 19] = [
     (
         "rows the table refuses are skipped",
         bad::refused_rows_are_skipped,
+    ),
+    (
+        "a table that takes no row is waited for",
+        bad::a_table_that_takes_no_row_is_waited_for,
     ),
     ("settings of the command line", bad::count_timeout_and_quiet),
     ("schema: twice", schema::twice),
