@@ -34,6 +34,9 @@ fn run() -> Result<ExitCode> {
                 " (it already ran)"
             };
             println!("kafka answers on {}{state}", broker.brokers);
+            if !broker.brokers.ends_with(":9092") {
+                println!("(9092 is taken, or another port was asked for)");
+            }
         }
         "stop" => {
             let stopped = kafka::stop_broker()?;

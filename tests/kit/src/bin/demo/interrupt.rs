@@ -9,7 +9,7 @@ static REQUESTED: AtomicBool = AtomicBool::new(false);
 pub fn install() {
     let handler: extern "C" fn(libc::c_int) = note;
     for signal in [libc::SIGINT, libc::SIGTERM] {
-        // SAFETY: the handler only stores to an atomic, which is async-signal-safe.
+        // SAFETY: the handler sets an atomic and writes, both of which are async-signal-safe.
         unsafe { libc::signal(signal, handler as libc::sighandler_t) };
     }
 }
@@ -19,5 +19,11 @@ pub fn requested() -> bool {
 }
 
 extern "C" fn note(_signal: libc::c_int) {
-    REQUESTED.store(true, Ordering::Relaxed);
+    if REQUESTED.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    // Stopping takes some seconds, more while Kafka is being fetched or started.
+    const SEEN: &[u8] = b"\nstopping\n";
+    // SAFETY: write is async-signal-safe, and the bytes live as long as the program.
+    unsafe { libc::write(libc::STDERR_FILENO, SEEN.as_ptr().cast(), SEEN.len()) };
 }

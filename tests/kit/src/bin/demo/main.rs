@@ -9,7 +9,7 @@ mod settings;
 mod tally;
 
 use kubelet::Kubelet;
-use outputs::{read_back, show_host, show_readings};
+use outputs::{read_back, show_host, show_readings, topic_exists};
 use settings::Topic;
 use std::process::ExitCode;
 use std::thread;
@@ -50,10 +50,13 @@ fn run() -> Result<()> {
 }
 
 fn with_kafka(conf: &settings::Conf, host: &Host, kafka: &Kafka) -> Result<()> {
+    if interrupt::requested() {
+        return Err(Error::new("interrupted"));
+    }
     let deadline = Deadline::after(DEADLINE);
     let mut kubelet = Kubelet::find_or_start(deadline)?;
     println!("kubelet: {}", kubelet.describe());
-    let topic = Topic::choose(conf);
+    let topic = Topic::choose(conf, |name| topic_exists(kafka.brokers(), name))?;
     println!("topic:   {}", topic.describe());
 
     // The reader has to stand ready before the first record is written.

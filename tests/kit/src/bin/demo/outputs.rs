@@ -3,10 +3,25 @@
 
 use crate::settings::Topic;
 use crate::tally::{Side, Tally};
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use std::process::Command;
+use std::time::Duration;
 use testkit::kafka::unique_topic;
 use testkit::metric_line::Metric;
 use testkit::{Child, Deadline, Error, Result, Stream, hosts};
+
+const METADATA: Duration = Duration::from_secs(10);
+
+/// Was the topic ever written to? All topics are asked for: to ask for one could make it.
+pub fn topic_exists(brokers: &str, name: &str) -> Result<bool> {
+    let failed = |error| Error::new(format!("cannot list the topics of {brokers}: {error}"));
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers);
+    let client: BaseConsumer = config.create().map_err(failed)?;
+    let metadata = client.fetch_metadata(None, METADATA).map_err(failed)?;
+    Ok(metadata.topics().iter().any(|topic| topic.name() == name))
+}
 
 /// Starts the consumer, without a database, and returns once it looks for the topic.
 pub fn read_back(brokers: &str, topic: &Topic, deadline: Deadline) -> Result<Child> {
@@ -35,10 +50,13 @@ pub fn read_back(brokers: &str, topic: &Topic, deadline: Deadline) -> Result<Chi
     Ok(reader)
 }
 
-/// Prints the host's new records and returns how many of its lines were seen. Its stdout also
-/// carries a banner: a record is a line that begins as JSON.
+/// Prints the host's new records and what the plugin complains of, and returns how many of its
+/// lines were seen. Its stdout also carries a banner: a record is a line that begins as JSON.
 pub fn show_host(host: &Child, seen: usize, tally: &mut Tally) -> Result<usize> {
     let fresh = host.lines_from(seen);
+    for line in fresh.iter().filter(|line| is_complaint(&line.text)) {
+        println!("log     {}", line.text);
+    }
     let records = fresh
         .iter()
         .filter(|line| line.stream == Stream::Stdout && line.text.starts_with('{'));
@@ -49,6 +67,13 @@ pub fn show_host(host: &Child, seen: usize, tally: &mut Tally) -> Result<usize> 
         tally.add(Side::Stdout, &metric.pod, metric.to_string());
     }
     Ok(seen + fresh.len())
+}
+
+/// Does the plugin say what keeps it from scraping? With a kubelet of the user's own that is what
+/// has to be seen, and not only when the time is up.
+fn is_complaint(line: &str) -> bool {
+    line.contains("[input:kubeletstats:")
+        && ["[error]", "[ warn]"].iter().any(|it| line.contains(it))
 }
 
 /// Prints what the consumer has newly read. It skips a record it cannot use: here, where
@@ -68,4 +93,20 @@ pub fn show_readings(reader: &Child, seen: usize, tally: &mut Tally) -> Result<u
         tally.add(Side::Kafka, pod.unwrap_or_default(), line.text.clone());
     }
     Ok(seen + fresh.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_complaint;
+
+    #[test]
+    fn only_the_plugins_errors_and_warnings_are_complaints() {
+        let line =
+            |level: &str, from: &str| format!("[2026/11/21 15:08:06] [{level}] [{from}] text");
+        let plugin = "input:kubeletstats:kubeletstats.0";
+        assert!(is_complaint(&line("error", plugin)));
+        assert!(is_complaint(&line(" warn", plugin)));
+        assert!(!is_complaint(&line(" info", plugin)));
+        assert!(!is_complaint(&line("error", "output:kafka:kafka.1")));
+    }
 }

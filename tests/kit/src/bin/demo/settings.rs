@@ -33,23 +33,25 @@ pub struct Topic {
 }
 
 impl Topic {
-    pub fn choose(conf: &Conf) -> Self {
+    /// Of a topic that is not there yet the end is where it begins: read from there, or the
+    /// record that makes it would be missed.
+    pub fn choose(conf: &Conf, exists: impl FnOnce(&str) -> Result<bool>) -> Result<Self> {
         let settable = |name: &&str| conf.text.contains(&format!("${{{name}}}"));
         if TOPIC_VARIABLES.iter().any(settable) {
-            return Self {
+            return Ok(Self {
                 name: unique_topic("metrics-demo"),
                 is_fresh: true,
-            };
+            });
         }
-        Self {
+        Ok(Self {
             name: USUAL_TOPIC.to_owned(),
-            is_fresh: false,
-        }
+            is_fresh: !exists(USUAL_TOPIC)?,
+        })
     }
 
     pub fn describe(&self) -> String {
         let how = if self.is_fresh {
-            "made for this run"
+            "made by this run"
         } else {
             "read from its present end"
         };
@@ -102,18 +104,30 @@ mod tests {
         }
     }
 
+    fn usual(exists: bool) -> Topic {
+        Topic::choose(&conf("    Topics metrics\n"), |_| Ok(exists)).expect("a topic")
+    }
+
     #[test]
     fn a_configuration_with_a_topic_variable_gets_a_topic_of_its_own() {
-        let topic = Topic::choose(&conf("    Topics ${KUBELETSTATS_TOPIC}\n"));
+        let topic = Topic::choose(&conf("    Topics ${KUBELETSTATS_TOPIC}\n"), |_| Ok(true));
+        let topic = topic.expect("a topic");
         assert!(topic.is_fresh);
         assert!(topic.name.starts_with("metrics-demo-"));
     }
 
     #[test]
     fn without_one_the_usual_topic_is_read_from_its_end() {
-        let topic = Topic::choose(&conf("    Topics metrics\n"));
+        let topic = usual(true);
         assert!(!topic.is_fresh);
         assert_eq!(topic.describe(), "metrics, read from its present end");
+    }
+
+    #[test]
+    fn the_usual_topic_of_a_new_kafka_is_read_from_its_beginning() {
+        let topic = usual(false);
+        assert!(topic.is_fresh);
+        assert_eq!(topic.describe(), "metrics, made by this run");
     }
 
     #[test]
@@ -121,7 +135,7 @@ mod tests {
         let kubelet = Kubelet::Own {
             url: "https://10.0.0.7:10250".to_owned(),
         };
-        let topic = Topic::choose(&conf(""));
+        let topic = usual(true);
         let variables = environment(&kubelet, &topic, "127.0.0.1:9092");
         for name in [
             "KUBELET_URL",
