@@ -107,7 +107,7 @@ pub fn refused_rows_are_skipped(stage: &Stage) -> Outcome {
     let long = consumer.wait_for_log("skipped partition 0 offset 7: the database refuses it: ");
     assert!(long.contains("exceeds btree"), "{long}");
     assert!(long.len() < 600, "{long}");
-    assert_eq!(consumer.0.lines(Stream::Stdout).len(), 8);
+    assert_eq!(consumer.wait_for_printed(8).len(), 8);
     assert_eq!(
         consumer.stop(),
         "ended: 8 records, 8 rows stored, 0 known before, 2 skipped"

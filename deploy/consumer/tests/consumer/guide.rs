@@ -171,10 +171,7 @@ pub fn method_b(stage: &Stage) -> Outcome {
         let consumer = stage.consumer(&pipeline.topic, None, &[]);
         pipeline.wait_for_enough();
         let mut expected: Vec<String> = pipeline.stop().iter().map(ToString::to_string).collect();
-        let count = || consumer.0.lines(Stream::Stdout).len();
-        wait::until("the METRIC lines", DEADLINE, || count() >= expected.len())
-            .unwrap_or_else(|error| panic!("{error}: {}", consumer.0.tail()));
-        let mut lines = consumer.0.lines(Stream::Stdout);
+        let mut lines = consumer.wait_for_printed(expected.len());
         let first = lines.first().cloned().unwrap_or_default();
         assert!(
             first.starts_with("[METRIC] service=log-generator pod=log-generator-"),

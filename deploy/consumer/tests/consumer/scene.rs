@@ -172,6 +172,14 @@ impl Consumer {
             .unwrap_or_else(|error| panic!("{of}: {error}"))
     }
 
+    /// What it has printed, once that is so many lines.
+    pub fn wait_for_printed(&self, lines: usize) -> Vec<String> {
+        let printed = || self.0.lines(Stream::Stdout);
+        wait::until("what is printed", DEADLINE, || printed().len() >= lines)
+            .unwrap_or_else(|error| panic!("{error}: {}", self.0.tail()));
+        printed()
+    }
+
     pub fn log(&self) -> Vec<String> {
         self.0.lines(Stream::Stderr)
     }
