@@ -19,24 +19,30 @@ pub fn samples(storage: &Path) -> BTreeSet<Sample> {
 }
 
 /// Records up to the zeroes that fill a file which was not closed, or to one that was
-/// being written.
+/// being written. A file that was just made has nothing in it yet.
 fn of_chunk(chunk: &[u8]) -> Vec<Sample> {
-    let length = usize::from(u16::from_be_bytes([chunk[HEADER - 2], chunk[HEADER - 1]]));
-    let mut records = &chunk[HEADER + length..];
     let mut samples = Vec::new();
+    let Some(&[high, low]) = chunk.get(HEADER - 2..HEADER) else {
+        return samples;
+    };
+    let length = usize::from(u16::from_be_bytes([high, low]));
+    let mut records = chunk.get(HEADER + length..).unwrap_or_default();
     while records.first().is_some_and(|byte| *byte != 0) {
-        let Ok(event) = rmpv::decode::read_value(&mut records) else {
-            break;
-        };
-        let record = event.as_array().and_then(|parts| parts.last());
-        samples.push(sample(record.expect("a time and a map")));
+        let event = rmpv::decode::read_value(&mut records).ok();
+        match event.as_ref().and_then(sample) {
+            Some(sample) => samples.push(sample),
+            None => break,
+        }
     }
     samples
 }
 
-fn sample(record: &Value) -> Sample {
-    let field = |name: &str| &record[name];
-    let text = |name| field(name).as_str().expect("text");
-    let at = field("timestamp").as_u64().expect("an integer");
-    (format!("{}/{}", text("podUid"), text("containerName")), at)
+fn sample(event: &Value) -> Option<Sample> {
+    let record = event.as_array()?.last()?;
+    let text = |name: &str| record[name].as_str();
+    let at = record["timestamp"].as_u64()?;
+    Some((
+        format!("{}/{}", text("podUid")?, text("containerName")?),
+        at,
+    ))
 }
