@@ -26,9 +26,17 @@ pub struct Health {
 }
 
 impl Health {
-    /// A scrape failed; returns the line to log, if one is due.
+    /// Something failed just now; returns the line to log, if one is due.
     pub fn failed(&mut self, now: Instant, error: &Error) -> Option<String> {
-        let untold = self.scraping.failed(now, error.reason(), &mut self.lines)?;
+        self.scrape_failed(now, Duration::ZERO, error)
+    }
+
+    /// The same of a scrape: nothing worked from its beginning on, so that is when an
+    /// outage begins.
+    pub fn scrape_failed(&mut self, now: Instant, took: Duration, error: &Error) -> Option<String> {
+        let since = now.checked_sub(took).unwrap_or(now);
+        let lines = &mut self.lines;
+        let untold = self.scraping.failed(since, now, error.reason(), lines)?;
         Some(match untold {
             0 => error.to_string(),
             _ => format!(
@@ -50,7 +58,8 @@ impl Health {
 
     /// The host did not take so many records; returns the line to log, if one is due.
     pub fn refused(&mut self, now: Instant, records: usize) -> Option<String> {
-        let untold = self.appending.failed(now, Reason::Host, &mut self.lines)?;
+        let lines = &mut self.lines;
+        let untold = self.appending.failed(now, now, Reason::Host, lines)?;
         let kept = count(records as u64, "record is", "records are");
         let mut line = format!(
             "fluent bit takes no records now: {kept} kept, and scraping waits: see its own lines about storage"
@@ -139,10 +148,17 @@ struct Outage {
 }
 
 impl Subject {
-    /// How many failures no line has spoken of, if one is due now.
-    fn failed(&mut self, now: Instant, reason: Reason, lines: &mut Lines) -> Option<u64> {
+    /// How many failures no line has spoken of, if one is due now. An outage that
+    /// begins with this one began at `since`.
+    fn failed(
+        &mut self,
+        since: Instant,
+        now: Instant,
+        reason: Reason,
+        lines: &mut Lines,
+    ) -> Option<u64> {
         let outage = self.outage.get_or_insert(Outage {
-            since: now,
+            since,
             over: None,
             on_and_off: false,
             failures: 0,
@@ -241,6 +257,19 @@ mod tests {
             Some("scraping works again: it failed for 20.5s, 2 scrapes")
         );
         assert_eq!(health.succeeded(start + Duration::from_secs(30)), None);
+    }
+
+    /// A single timeout of five seconds was no outage of none.
+    #[test]
+    fn an_outage_begins_with_the_scrape_that_failed() {
+        let start = Instant::now();
+        let mut health = Health::default();
+        let took = Duration::from_secs(5);
+        health.scrape_failed(start + took, took, &forbidden());
+        assert_eq!(
+            health.succeeded(start + Duration::from_secs(10)).as_deref(),
+            Some("scraping works again: it failed for 10.0s, 1 scrape")
+        );
     }
 
     #[test]

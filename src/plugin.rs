@@ -4,7 +4,7 @@ use std::{
     cell::UnsafeCell,
     ffi::{CString, c_int, c_void},
     ptr,
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use crate::{
@@ -118,7 +118,7 @@ impl Plugin {
                     }
                     self.deliver(batch);
                 }
-                Err(error) => self.report(now, &error),
+                Err(error) => self.report(now, outcome.took, &error),
             }
             self.append_stats();
         }
@@ -141,9 +141,10 @@ impl Plugin {
         }
     }
 
-    fn report(&mut self, now: Instant, error: &Error) {
+    /// What failed, and how long it took to.
+    fn report(&mut self, now: Instant, took: Duration, error: &Error) {
         self.counters.failed(error.reason());
-        let line = self.health.failed(now, error);
+        let line = self.health.scrape_failed(now, took, error);
         self.say(Level::Error, line);
     }
 
@@ -224,7 +225,7 @@ unsafe fn boundary(context: *mut c_void, place: &str, callback: impl FnOnce(&mut
     match panics::caught(place, || callback(plugin)) {
         Ok(()) => OK,
         Err(panic) => {
-            plugin.report(Instant::now(), &panic);
+            plugin.report(Instant::now(), Duration::ZERO, &panic);
             FAILED
         }
     }
