@@ -164,6 +164,15 @@ impl Error {
         Self::new(Reason::Resolve, message).because(source)
     }
 
+    /// The system's resolver needs a thread of its own, and there was none to be had.
+    pub fn lookup_thread(host: &str, source: std::io::Error) -> Self {
+        let message = format!(
+            "cannot look up {host}: no thread for it: {}: raise the limit of processes, open files or memory",
+            os(&source)
+        );
+        Self::new(Reason::Host, message).because(source)
+    }
+
     pub fn refused(address: impl fmt::Display, url: &str, source: std::io::Error) -> Self {
         let message = format!(
             "connection refused by {address} for {url}: check kubelet_url and that the kubelet is running"
@@ -274,6 +283,54 @@ impl Error {
             Reason::Status,
             format!(
                 "unexpected status {code} from {url}: redirects are not followed, set kubelet_url to where it leads"
+            ),
+        )
+    }
+
+    pub fn not_modified(url: &str) -> Self {
+        Self::new(
+            Reason::Status,
+            format!(
+                "unexpected status 304 from {url}: the request set no condition: is a cache in between?"
+            ),
+        )
+    }
+
+    pub fn many_interim(url: &str, limit: u32) -> Self {
+        Self::new(
+            Reason::Http,
+            format!(
+                "reply of {url} does not begin: more than {limit} interim replies (status 1xx): check that kubelet_url is a kubelet"
+            ),
+        )
+    }
+
+    pub fn large_header(url: &str, limit: usize) -> Self {
+        let kib = limit >> 10;
+        Self::new(
+            Reason::TooLarge,
+            format!(
+                "reply of {url} has a header of {kib} KiB or more: check that kubelet_url is a kubelet"
+            ),
+        )
+    }
+
+    pub fn many_headers(url: &str, limit: usize) -> Self {
+        Self::new(
+            Reason::TooLarge,
+            format!(
+                "reply of {url} has more than {limit} header fields: check that kubelet_url is a kubelet"
+            ),
+        )
+    }
+
+    /// Between the chunks of a body.
+    pub fn endless_line(url: &str, limit: usize) -> Self {
+        let kib = limit >> 10;
+        Self::new(
+            Reason::Http,
+            format!(
+                "reply of {url} is not valid http: a line of {kib} KiB or more between two chunks"
             ),
         )
     }

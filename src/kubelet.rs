@@ -127,7 +127,8 @@ impl Client {
         Err(match code {
             401 => Error::unauthorized(&self.url, &self.credential()),
             403 => self.forbidden(),
-            300..=399 => Error::redirect(code, &self.url),
+            301..=303 | 307 | 308 => Error::redirect(code, &self.url),
+            304 => Error::not_modified(&self.url),
             _ => Error::status(code, &self.url, &said),
         })
     }

@@ -272,6 +272,43 @@ fn every_bad_reply_has_its_line() {
             Fault::Status(503, "not now\n".to_owned()),
             format!("unexpected status 503 from {url}: it said 'not now'"),
         ),
+        (
+            Fault::Status(304, String::new()),
+            format!(
+                "unexpected status 304 from {url}: the request set no condition: \
+                 is a cache in between?"
+            ),
+        ),
+        (
+            Fault::Interim(u64::MAX),
+            format!(
+                "reply of {url} does not begin: more than 16 interim replies (status 1xx): \
+                 check that kubelet_url is a kubelet"
+            ),
+        ),
+        (
+            Fault::HugeHeader(1 << 20),
+            format!(
+                "reply of {url} has a header of 32 KiB or more: check that kubelet_url is a kubelet"
+            ),
+        ),
+        (
+            Fault::ManyHeaders(1_000),
+            format!(
+                "reply of {url} has more than 128 header fields: \
+                 check that kubelet_url is a kubelet"
+            ),
+        ),
+        (
+            Fault::EndlessChunkLine,
+            format!(
+                "reply of {url} is not valid http: a line of 32 KiB or more between two chunks"
+            ),
+        ),
+        (
+            Fault::EndlessTrailers,
+            format!("reply of {url} is larger than 64 MiB: check that kubelet_url is a kubelet"),
+        ),
         (Fault::EmptyBody, format!("reply of {url} is empty")),
         (
             Fault::HugeBody(200_000_000),
@@ -412,6 +449,8 @@ fn a_timeout_names_what_was_waited_for() {
         (Fault::SlowHeaders, "waiting for the reply of"),
         (Fault::HangInBody, "reading the reply of"),
         (Fault::SlowBody, "reading the reply of"),
+        (Fault::TinyChunks, "reading the reply of"),
+        (Fault::EndlessTrailers, "reading the reply of"),
     ] {
         kubelet.set_fault(fault);
         assert_eq!(
@@ -423,6 +462,19 @@ fn a_timeout_names_what_was_waited_for() {
     }
 }
 
+/// A proxy may send some.
+#[test]
+fn a_few_interim_replies_are_passed_over() {
+    let kubelet = start(kubelet().fault(Fault::Interim(16)));
+    let mut plugin = Plugin::of(&kubelet, &[]);
+    for _ in 0..3 {
+        plugin.scrape().expect("the reply after them");
+    }
+    assert_eq!(kubelet.handshakes(), 1);
+    kubelet.set_fault(Fault::Interim(17));
+    assert!(plugin.error().contains("more than 16 interim replies"));
+}
+
 #[test]
 fn stops_at_once_whatever_hangs() {
     let kubelet = start(kubelet());
@@ -431,6 +483,7 @@ fn stops_at_once_whatever_hangs() {
         Fault::HangInTls,
         Fault::HangBeforeHeaders,
         Fault::HangInBody,
+        Fault::TinyChunks,
     ] {
         kubelet.set_fault(fault.clone());
         let mut plugin = Plugin::of(&kubelet, &[]);

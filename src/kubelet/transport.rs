@@ -35,6 +35,26 @@ use crate::{
     options::KubeletUrl,
 };
 
+/// A header that does not fit here is none of a kubelet's.
+const INPUT: usize = 32 << 10;
+const OUTPUT: usize = 8 << 10;
+
+/// Fields of a header, ureq's own limit.
+const HEADERS: usize = 128;
+
+/// Replies of the kind 1xx before the reply itself. A kubelet sends none, a proxy one or two.
+const INTERIM_REPLIES: u32 = 16;
+
+/// What a body may take on its way: in chunks of a kubelet's size little more than its
+/// own bytes. Chunks of one byte, or trailers without end, are none of a kubelet's.
+const ON_THE_WIRE: usize = 2 * super::MAX_BODY;
+
+/// Of one name. Whoever has more of them is no node.
+const ADDRESSES: usize = 16;
+
+/// What a kept connection may say between two requests: TLS session tickets, in so many reads.
+const IDLE_READS: usize = 16;
+
 /// Our own errors travel through ureq unharmed, and come out in [`explain`].
 fn carry(error: Error) -> ureq::Error {
     ureq::Error::Other(Box::new(error))
@@ -48,6 +68,11 @@ pub fn explain(error: ureq::Error, wait: &Wait, received: usize) -> Error {
             Ok(own) => *own,
             Err(other) => Error::http(url, other),
         },
+        // The type of these errors has a name only in a crate below ureq.
+        ureq::Error::Protocol(inner) if format!("{inner:?}") == "HttpParseTooManyHeaders" => {
+            Error::many_headers(url, HEADERS)
+        }
+        ureq::Error::BodyStalled => Error::endless_line(url, INPUT),
         ureq::Error::Io(error) => match error.downcast::<Error>() {
             Ok(own) => own,
             Err(error) => match error.downcast::<rustls::Error>() {
@@ -112,7 +137,9 @@ impl Lookup {
         let failed = |error| Error::resolve(&self.host, self.wait.url(), error);
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         if pending.is_none() {
-            *pending = Some(self.start().map_err(failed)?);
+            // No name was asked for yet.
+            let started = self.start();
+            *pending = Some(started.map_err(|error| Error::lookup_thread(&self.host, error))?);
         }
         let Some(lookup) = pending.as_ref() else {
             return Ok(Vec::new());
@@ -138,7 +165,7 @@ impl Lookup {
             .spawn(move || {
                 let found = (host.as_str(), port).to_socket_addrs();
                 // Nobody listens any more if the plugin has stopped.
-                let _ = answer.send(found.map(Iterator::collect));
+                let _ = answer.send(found.map(|all| all.take(ADDRESSES).collect()));
                 drop(open);
             })?;
         Ok(PendingLookup {
@@ -164,7 +191,7 @@ impl Resolver for Lookup {
         });
         self.wait.enter(Phase::Headers);
         let mut addresses = self.empty();
-        for address in found.into_iter().take(16) {
+        for address in found.into_iter().take(ADDRESSES) {
             addresses.push(address);
         }
         Ok(addresses)
@@ -207,7 +234,12 @@ impl Connect {
         Ok(Connection {
             socket,
             session,
-            buffers: LazyBuffers::new(32 << 10, 8 << 10),
+            buffers: CountingBuffers {
+                buffers: LazyBuffers::new(INPUT, OUTPUT),
+                used: 0,
+                wait: Arc::clone(&self.wait),
+            },
+            received: 0,
         })
     }
 
@@ -298,7 +330,8 @@ impl Connector for Connect {
     }
 }
 
-/// A non-blocking stream whose reads and writes wait through [`Wait`].
+/// A non-blocking stream whose reads and writes wait through [`Wait`], and end with it
+/// also when they never have to wait. All that TLS reads and writes goes through here.
 #[derive(Debug)]
 struct Socket {
     stream: TcpStream,
@@ -312,6 +345,7 @@ impl Socket {
         mut attempt: impl FnMut(&TcpStream) -> io::Result<T>,
     ) -> io::Result<T> {
         loop {
+            self.wait.check().map_err(io::Error::other)?;
             match attempt(&self.stream) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self
                     .wait
@@ -340,12 +374,62 @@ impl Write for Socket {
     }
 }
 
+/// Where ureq looks for the reply. It passes over interim replies by itself, as many as
+/// there are: each is a piece of input it has used before the reply begins.
+#[derive(Debug)]
+struct CountingBuffers {
+    buffers: LazyBuffers,
+    /// Pieces used since the last request.
+    used: u32,
+    wait: Arc<Wait>,
+}
+
+impl CountingBuffers {
+    fn has_many_interim(&self) -> bool {
+        self.used > INTERIM_REPLIES && self.wait.phase() == Phase::Headers
+    }
+}
+
+impl Buffers for CountingBuffers {
+    fn output(&mut self) -> &mut [u8] {
+        self.buffers.output()
+    }
+
+    fn input(&self) -> &[u8] {
+        self.buffers.input()
+    }
+
+    fn input_append_buf(&mut self) -> &mut [u8] {
+        self.buffers.input_append_buf()
+    }
+
+    fn input_appended(&mut self, amount: usize) {
+        self.buffers.input_appended(amount);
+    }
+
+    fn input_consume(&mut self, amount: usize) {
+        self.used = self.used.saturating_add(u32::from(amount > 0));
+        self.buffers.input_consume(amount);
+    }
+
+    fn tmp_and_output(&mut self) -> (&mut [u8], &mut [u8]) {
+        self.buffers.tmp_and_output()
+    }
+
+    /// Whoever may not use what is there asks for more, which then fails.
+    fn can_use_input(&self) -> bool {
+        self.buffers.can_use_input() && !self.has_many_interim()
+    }
+}
+
 /// One connection as ureq sees it.
 #[derive(Debug)]
 pub struct Connection {
     socket: Socket,
     session: Option<Box<ClientConnection>>,
-    buffers: LazyBuffers,
+    buffers: CountingBuffers,
+    /// Bytes since the last request.
+    received: usize,
 }
 
 impl Transport for Connection {
@@ -368,16 +452,31 @@ impl Transport for Connection {
         };
         // It may hold the token.
         output.zeroize();
+        (self.buffers.used, self.received) = (0, 0);
         Ok(sent?)
     }
 
     fn await_input(&mut self, _: NextTimeout) -> std::result::Result<bool, ureq::Error> {
+        let wait = &self.socket.wait;
+        if self.buffers.has_many_interim() {
+            return Err(carry(Error::many_interim(wait.url(), INTERIM_REPLIES)));
+        }
         let room = self.buffers.input_append_buf();
+        if room.is_empty() && wait.phase() == Phase::Headers {
+            return Err(carry(Error::large_header(wait.url(), INPUT)));
+        }
         let amount = match &mut self.session {
             Some(session) => Stream::new(session.as_mut(), &mut self.socket).read(room)?,
             None => self.socket.read(room)?,
         };
         self.buffers.input_appended(amount);
+        self.received += amount;
+        if self.received > ON_THE_WIRE {
+            return Err(carry(Error::too_large(
+                self.socket.wait.url(),
+                super::MAX_BODY,
+            )));
+        }
         Ok(amount > 0)
     }
 
@@ -388,7 +487,7 @@ impl Transport for Connection {
         let Some(session) = &mut self.session else {
             return would_block(stream.peek(&mut [0]));
         };
-        loop {
+        for _ in 0..IDLE_READS {
             match session.read_tls(&mut stream) {
                 Ok(0) => return false,
                 Ok(_) => match session.process_new_packets() {
@@ -400,6 +499,7 @@ impl Transport for Connection {
                 result => return would_block(result),
             }
         }
+        false
     }
 
     fn is_tls(&self) -> bool {

@@ -1,5 +1,6 @@
 //! The only place that waits. Whatever is waited for, the wait ends at the
-//! scrape's deadline and at once when the plugin stops.
+//! scrape's deadline and at once when the plugin stops; and who never has to wait,
+//! because bytes are always ready, is asked the same by [`Wait::check`].
 
 use std::{
     io,
@@ -9,7 +10,7 @@ use std::{
     },
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -22,15 +23,32 @@ use crate::error::{Error, Phase, Result};
 #[derive(Debug)]
 pub struct Stop {
     _open: UnixStream,
+    said: Arc<AtomicBool>,
+}
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.said.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Readable, for good, once its [`Stop`] is gone.
 #[derive(Debug, Clone)]
-pub struct StopSignal(Arc<UnixStream>);
+pub struct StopSignal {
+    ends: Arc<UnixStream>,
+    /// The same for who does not wait, without a system call.
+    said: Arc<AtomicBool>,
+}
 
 pub fn stop_pair() -> io::Result<(Stop, StopSignal)> {
-    let (stop, signal) = UnixStream::pair()?;
-    Ok((Stop { _open: stop }, StopSignal(Arc::new(signal))))
+    let (open, ends) = UnixStream::pair()?;
+    let said = Arc::new(AtomicBool::new(false));
+    let stop = Stop {
+        _open: open,
+        said: Arc::clone(&said),
+    };
+    let ends = Arc::new(ends);
+    Ok((stop, StopSignal { ends, said }))
 }
 
 /// How long the scrape in hand may take, and what it is doing.
@@ -97,6 +115,17 @@ impl Wait {
         Error::timeout(self.phase(), self.timeout, &self.url)
     }
 
+    /// Whether there is time left, asked at every step that needs no waiting.
+    pub fn check(&self) -> Result<()> {
+        if self.stop.said.load(Ordering::Relaxed) {
+            return Err(Error::stopped());
+        }
+        match Instant::now() < self.deadline() {
+            true => Ok(()),
+            false => Err(self.timed_out()),
+        }
+    }
+
     /// Waits until `fd` is ready, or the scrape's time is up.
     pub fn ready(&self, fd: BorrowedFd, events: PollFlags) -> Result<()> {
         match self.ready_until(fd, events, self.deadline())? {
@@ -109,7 +138,7 @@ impl Wait {
     pub fn ready_until(&self, fd: BorrowedFd, events: PollFlags, until: Instant) -> Result<bool> {
         loop {
             let mut fds = [
-                PollFd::from_borrowed_fd(self.stop.0.as_fd(), PollFlags::IN),
+                PollFd::from_borrowed_fd(self.stop.ends.as_fd(), PollFlags::IN),
                 PollFd::from_borrowed_fd(fd, events),
             ];
             let left = until.saturating_duration_since(Instant::now());
@@ -162,6 +191,21 @@ mod tests {
             "timed out after 20ms reading the reply of https://kubelet: \
              the kubelet is slow or stuck, or raise timeout"
         );
+    }
+
+    #[test]
+    fn who_need_not_wait_ends_as_well() {
+        let (stop, wait) = wait(Duration::from_millis(20));
+        wait.begin();
+        assert!(wait.check().is_ok());
+        while Instant::now() < wait.deadline() {
+            std::thread::yield_now();
+        }
+        let late = wait.check().expect_err("its time is up");
+        assert_eq!(late.reason(), Reason::Timeout);
+        wait.begin();
+        drop(stop);
+        assert!(wait.check().is_err_and(|error| error.is_stopped()));
     }
 
     #[test]

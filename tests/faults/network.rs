@@ -6,7 +6,7 @@ use testkit::Host;
 use super::{
     gate::Mode,
     row::{AGAIN, Row, fails, only, own, stops, text, works},
-    run::{Run, Site},
+    run::{Ended, Run, Site, matches},
     scene::{Scene, Setting},
     truth::Truth,
 };
@@ -59,6 +59,11 @@ fn connecting() -> Vec<Row> {
         .more(2)
         .at_start()
         .lasting(),
+        own(
+            "no-thread-for-the-lookup",
+            "one line that names the limit and not dns, no record, then again",
+            no_thread,
+        ),
         fails(
             "connecting-hangs",
             "timed out after 300ms connecting to {url}: check kubelet_url and network policies",
@@ -119,6 +124,17 @@ fn hanging() -> Vec<Row> {
         fails("hang-in-body", BODY).by(Fault::HangInBody),
         fails("slow-headers", HEADERS).by(Fault::SlowHeaders),
         fails("slow-body", BODY).by(Fault::SlowBody),
+        fails("tiny-chunks-without-end", BODY).by(Fault::TinyChunks),
+        fails("trailers-without-end", BODY).by(Fault::EndlessTrailers),
+        fails(
+            "outage-from-its-first-timeout-on",
+            "timed out after 1s waiting for the reply of {url}: \
+             the kubelet is slow or stuck, or raise timeout",
+        )
+        .by(Fault::HangBeforeHeaders)
+        .options(&[("timeout", "1s")])
+        .more(1)
+        .check(whole_outage),
         fails("hang-in-a-thread-of-its-own", BODY)
             .by(Fault::HangInBody)
             .options(&[("timeout", "300ms"), ("threaded", "on")])
@@ -129,6 +145,23 @@ fn hanging() -> Vec<Row> {
 /// The embedded host takes the option and goes on without.
 fn lacks_threads(host: &Host) -> bool {
     host.version.is_some_and(|version| version < (2, 0, 0))
+}
+
+/// As long as all that failed in it, a second each.
+fn whole_outage(_: &Scene, ended: &Ended) -> Result<(), String> {
+    let told = ended.said.iter().find(|said| matches(AGAIN, &said.text));
+    let told = told.map(|said| said.text.as_str()).unwrap_or_default();
+    let seconds = told
+        .split_once(" for ")
+        .and_then(|(_, rest)| rest.split_once("s,"))
+        .and_then(|(seconds, _)| seconds.parse::<f64>().ok());
+    match seconds {
+        Some(seconds) if seconds >= ended.stats.failures as f64 => Ok(()),
+        _ => Err(format!(
+            "{} failures of a second: {told}",
+            ended.stats.failures
+        )),
+    }
 }
 
 fn stopping() -> Vec<Row> {
@@ -144,6 +177,7 @@ fn stopping() -> Vec<Row> {
         stops("stop-while-in-slow-headers", requested).by(Fault::SlowHeaders),
         stops("stop-while-in-body", requested).by(Fault::HangInBody),
         stops("stop-while-in-slow-body", requested).by(Fault::SlowBody),
+        stops("stop-while-in-tiny-chunks", requested).by(Fault::TinyChunks),
         stops("stop-while-in-a-thread-of-its-own", requested)
             .by(Fault::HangInBody)
             .options(&[("timeout", "1h"), ("threaded", "on")])
@@ -153,11 +187,33 @@ fn stopping() -> Vec<Row> {
 
 fn replying() -> Vec<Row> {
     const CUT: &str = "reply of {url} was cut short after * bytes";
+    const INTERIM: &str = "reply of {url} does not begin: more than 16 interim replies (status 1xx): \
+                           check that kubelet_url is a kubelet";
     vec![
         fails("reset-mid-body", CUT).by(Fault::ResetMidBody),
         fails("cut-body", CUT).by(Fault::CutBody),
         fails("wrong-content-length", CUT).by(Fault::WrongContentLength),
         fails("chunked-garbage", "reply of {url} is not valid http: *").by(Fault::ChunkedGarbage),
+        fails("interim-replies-without-end", INTERIM).by(Fault::Interim(u64::MAX)),
+        fails("interim-replies-without-end-http", INTERIM)
+            .plain()
+            .by(Fault::Interim(u64::MAX)),
+        works("interim-replies-some", "passed over").by(Fault::Interim(16)),
+        fails(
+            "header-of-a-mebibyte",
+            "reply of {url} has a header of 32 KiB or more: check that kubelet_url is a kubelet",
+        )
+        .by(Fault::HugeHeader(1 << 20)),
+        fails(
+            "headers-by-the-thousand",
+            "reply of {url} has more than 128 header fields: check that kubelet_url is a kubelet",
+        )
+        .by(Fault::ManyHeaders(1_000)),
+        fails(
+            "chunk-line-without-end",
+            "reply of {url} is not valid http: a line of 32 KiB or more between two chunks",
+        )
+        .by(Fault::EndlessChunkLine),
         fails("empty-body", "reply of {url} is empty").by(Fault::EmptyBody),
         fails(
             "not-json",
@@ -189,6 +245,12 @@ fn statuses() -> Vec<Row> {
             "one line, no record, nobody goes where it leads, then again",
             redirect,
         ),
+        fails(
+            "304",
+            "unexpected status 304 from {url}: the request set no condition: \
+             is a cache in between?",
+        )
+        .by(status(304, "")),
         fails(
             "401",
             "401 unauthorized by {url}: it did not accept the token in {token}",
@@ -264,6 +326,31 @@ fn keeping() -> Vec<Row> {
             }
         }),
     ]
+}
+
+/// The host may open no file any more, and so have no thread that says when it is done.
+fn no_thread(site: &Site) -> Result<String, String> {
+    let scene = Scene::new(Setting {
+        plain: true,
+        url: Some(|scene| format!("http://localhost:{}", scene.kubelet.port())),
+        ..Setting::default()
+    })?;
+    let run = Run::start(site, scene.input(Line::new()))?;
+    run.stats("records before", |stats| stats.records > 0)?;
+    let before = run.limit_open_files(3)?;
+    let line = "cannot look up localhost: no thread for it: too many open files: \
+                raise the limit of processes, open files or memory";
+    run.said(line)?;
+    let failed = run.stats("more failures", |stats| stats.failures >= 3)?;
+    run.limit_open_files(before)?;
+    run.said(AGAIN)?;
+    run.stats("records again", |stats| stats.records > failed.records)?;
+    let ended = run.stop(site)?;
+    only(&ended.said, &[("error", line), ("info", AGAIN)])?;
+    let (failures, stop) = (ended.stats.failures, ended.stop.as_secs_f64());
+    Ok(format!(
+        "1 line for {failures} failures, then again, stop {stop:.2} s"
+    ))
 }
 
 fn redirect(site: &Site) -> Result<String, String> {

@@ -5,7 +5,7 @@ use std::{
     cell::Cell,
     fs,
     process::Command,
-    thread,
+    ptr, thread,
     time::{Duration, Instant},
 };
 
@@ -223,6 +223,30 @@ impl Run {
         });
         kib.map(|kib| kib / 1024.0)
             .ok_or_else(|| format!("no {figure} in {path}"))
+    }
+
+    /// From now on a new descriptor of the process has to be less than this; returns
+    /// what held before.
+    pub fn limit_open_files(&self, to: u64) -> Result<u64, String> {
+        let mut limits = [libc::rlimit {
+            rlim_cur: 0,
+            rlim_max: 0,
+        }; 2];
+        let [old, new] = &mut limits;
+        let pid = self.child.pid() as libc::pid_t;
+        let done = |result| match result {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error().to_string()),
+        };
+        // SAFETY: the id is that of our own child, and `old` outlives the call.
+        done(unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, ptr::null(), old) })?;
+        *new = libc::rlimit {
+            rlim_cur: to,
+            ..*old
+        };
+        // SAFETY: as above, and so does `new`.
+        done(unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, new, ptr::null_mut()) })?;
+        Ok(old.rlim_cur)
     }
 
     fn has_ended(&self) -> bool {

@@ -43,6 +43,45 @@ pub fn deliver(
                 _ => After::Reset,
             })
         }
+        Fault::Interim(count) => {
+            let interim = [
+                &b"HTTP/1.1 100 Continue\r\n\r\n"[..],
+                b"HTTP/1.1 102 Processing\r\n\r\n",
+                b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n",
+            ];
+            flood(shared, wire, *count, interim)?;
+            wire.send(&[head, body()].concat())?;
+            Ok(After::Continue)
+        }
+        Fault::HugeHeader(_) | Fault::ManyHeaders(_) => {
+            let fields = match fault {
+                Fault::HugeHeader(bytes) => format!("X-Huge: {}\r\n", "x".repeat(*bytes)),
+                Fault::ManyHeaders(count) => {
+                    (0..*count).map(|n| format!("X-{n}: {n}\r\n")).collect()
+                }
+                _ => String::new(),
+            };
+            let end = head.len() - b"\r\n".len();
+            wire.send(&[&head[..end], fields.as_bytes(), b"\r\n", &body()].concat())?;
+            Ok(After::Continue)
+        }
+        Fault::TinyChunks => {
+            wire.send(&head)?;
+            flood(shared, wire, u64::MAX, [b"1\r\n \r\n"])?;
+            Ok(After::Close)
+        }
+        Fault::EndlessChunkLine => {
+            wire.send(&[&head, &b"1;extension="[..]].concat())?;
+            flood(shared, wire, u64::MAX, [b"x"])?;
+            Ok(After::Close)
+        }
+        Fault::EndlessTrailers => {
+            let body = body();
+            let end = body.len() - b"\r\n".len();
+            wire.send(&[&head, &body[..end]].concat())?;
+            flood(shared, wire, u64::MAX, [b"X-Trailer: x\r\n"])?;
+            Ok(After::Close)
+        }
         Fault::SlowHeaders => drip(shared, wire, &[head, body()].concat()),
         Fault::SlowBody => {
             wire.send(&head)?;
@@ -76,6 +115,25 @@ pub fn deliver(
             })
         }
     }
+}
+
+/// These in turn, so many in all, in pieces of some size. Ends early only with the
+/// connection or the server.
+fn flood<'a, const N: usize>(
+    shared: &Shared,
+    wire: &mut Wire,
+    mut count: u64,
+    of: [&'a (impl AsRef<[u8]> + ?Sized + 'a); N],
+) -> io::Result<()> {
+    let mut turn = of.into_iter().cycle();
+    while count > 0 && !shared.is_stopping() {
+        let now = count.min(1_000);
+        let some = turn.by_ref().take(now as usize);
+        let piece = some.flat_map(AsRef::as_ref).copied().collect::<Vec<u8>>();
+        wire.send(&piece)?;
+        count -= now;
+    }
+    Ok(())
 }
 
 fn drip(shared: &Shared, wire: &mut Wire, bytes: &[u8]) -> io::Result<After> {

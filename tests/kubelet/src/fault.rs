@@ -15,6 +15,18 @@ pub enum Fault {
     HangInTls,
     /// The request is read and never answered.
     HangBeforeHeaders,
+    /// So many interim replies (100, 102 and 103 in turn), then the reply.
+    Interim(u64),
+    /// A header field of so many bytes.
+    HugeHeader(usize),
+    /// So many header fields more.
+    ManyHeaders(usize),
+    /// Chunks of one blank, without end and as fast as they are taken.
+    TinyChunks,
+    /// A chunk's size, and an extension of it without end.
+    EndlessChunkLine,
+    /// The whole body, and trailers without end.
+    EndlessTrailers,
     /// Headers and half the body, then silence.
     HangInBody,
     /// The whole reply at one byte a second.
@@ -96,6 +108,12 @@ impl Fault {
             Self::HangAfterAccept,
             Self::HangInTls,
             Self::HangBeforeHeaders,
+            Self::Interim(u64::MAX),
+            Self::HugeHeader(1 << 20),
+            Self::ManyHeaders(1_000),
+            Self::TinyChunks,
+            Self::EndlessChunkLine,
+            Self::EndlessTrailers,
             Self::HangInBody,
             Self::SlowHeaders,
             Self::SlowBody,
@@ -161,7 +179,8 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name())?;
         match self {
-            Self::HugeBody(bytes) => write!(f, ":{bytes}"),
+            Self::HugeBody(count) | Self::Interim(count) => write!(f, ":{count}"),
+            Self::HugeHeader(count) | Self::ManyHeaders(count) => write!(f, ":{count}"),
             Self::DeepNesting(depth) => write!(f, ":{depth}"),
             Self::Redirect(url) => write!(f, ":{url}"),
             Self::Status(code, body) => write!(f, ":{code}:{body}"),
@@ -190,6 +209,9 @@ impl FromStr for Fault {
         let wrong = || format!("fault {name:?} does not take {argument:?}");
         Ok(match fault {
             Self::HugeBody(_) => Self::HugeBody(argument.parse().map_err(|_| wrong())?),
+            Self::Interim(_) => Self::Interim(argument.parse().map_err(|_| wrong())?),
+            Self::HugeHeader(_) => Self::HugeHeader(argument.parse().map_err(|_| wrong())?),
+            Self::ManyHeaders(_) => Self::ManyHeaders(argument.parse().map_err(|_| wrong())?),
             Self::DeepNesting(_) => Self::DeepNesting(argument.parse().map_err(|_| wrong())?),
             Self::Redirect(_) => Self::Redirect(argument.to_owned()),
             Self::Status(..) => {
