@@ -113,6 +113,9 @@ impl Store {
     /// All rows but those that the table refuses. After an error some of them may be there:
     /// the same call again is right, however it ended.
     pub fn insert(&mut self, rows: &[Row]) -> Result<Written, String> {
+        if rows.is_empty() {
+            return Ok(Written::default());
+        }
         match self.try_insert(rows) {
             Ok(inserted) => Ok(Written {
                 inserted,

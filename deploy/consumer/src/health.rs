@@ -1,7 +1,5 @@
 //! When to say that something fails, and that it works again. Knows no clock: time comes in.
 
-use crate::record::plain;
-use std::io::Write;
 use std::time::{Duration, Instant};
 
 /// How often a lasting failure is repeated.
@@ -64,12 +62,6 @@ impl Health {
         let what = &self.what;
         Some(format!("{what}: works again, it failed for {lasted:.1} s"))
     }
-}
-
-/// A line of the log, and no more than one: keys of records and the words of servers stand in
-/// it. A log that nobody reads any more stops nothing.
-pub fn say(line: impl AsRef<str>) {
-    let _ = writeln!(std::io::stderr(), "{}", plain(line.as_ref()));
 }
 
 #[cfg(test)]

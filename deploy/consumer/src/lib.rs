@@ -3,8 +3,10 @@
 //! A record's offset is committed only after the database has its row, and a row is inserted
 //! only once; so whatever is killed, nothing is lost and nothing stands twice.
 
+mod batch;
 pub mod database;
 pub mod health;
+pub mod output;
 mod positions;
 pub mod record;
 pub mod row;

@@ -1,5 +1,6 @@
 //! `metrics-consumer`: settings from the command line and the environment, signals, exit code.
 
+use metrics_consumer::output::{finish_log, say};
 use metrics_consumer::run::{Ended, run};
 use metrics_consumer::settings::{Settings, help};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -7,6 +8,10 @@ use signal_hook::flag;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+/// At the end: for a log that is read slowly, or not at all.
+const LAST_LINES: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
     // What is not UTF-8 is none of ours; the names and values we know are.
@@ -20,14 +25,16 @@ fn main() -> ExitCode {
         println!("metrics-consumer {}", env!("CARGO_PKG_VERSION"));
         return ExitCode::SUCCESS;
     }
-    match start(args) {
+    let code = match start(args) {
         Ok(Ended::Asked | Ended::Counted) => ExitCode::SUCCESS,
         Ok(Ended::TimedOut) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("metrics-consumer: {error}");
+            say(format!("metrics-consumer: {error}"));
             ExitCode::FAILURE
         }
-    }
+    };
+    finish_log(LAST_LINES);
+    code
 }
 
 fn start(args: Vec<String>) -> Result<Ended, String> {

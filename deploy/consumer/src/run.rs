@@ -1,27 +1,38 @@
 //! The loop: messages become rows, rows go to the database, offsets are committed after that.
 //!
-//! One batch is with the database while the next is collected. When that one is full too, the
-//! topic is paused, and Kafka is only polled so that the group keeps us.
+//! Batches queue up in front of the database, up to a limit: then no more is taken, and what
+//! librdkafka has read ahead waits there. Only when that lasts is the topic paused, and Kafka
+//! polled so that the group keeps us.
 
+use crate::Settings;
+use crate::batch::{Batch, Size};
 use crate::database::Written;
-use crate::health::{Health, say};
-use crate::positions::{Commits, Position, Positions};
+use crate::health::Health;
+use crate::output::{Output, say};
+use crate::positions::{Commits, Positions};
 use crate::source::{Message, Source};
 use crate::writer::Writer;
-use crate::{Metric, Row, Settings};
 use std::fmt;
-use std::io::{self, Write};
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long a poll of Kafka may take, alone and while the database is at work.
 const IDLE_POLL: Duration = Duration::from_millis(100);
 const BUSY_POLL: Duration = Duration::from_millis(5);
+/// How far the database may be behind: so many records, or two batches if that is more, and so
+/// many bytes of them.
+const BUFFER_RECORDS: usize = 10_000;
+const BUFFER_BYTES: usize = 16 << 20;
+/// A buffer that has been full for so long is not about to be taken: the topic is paused until
+/// half of it is. Meanwhile the group is not served, which has to be far less than its patience.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// A database that takes longer for a batch is worth a line.
 const SLOW: Duration = Duration::from_secs(30);
-/// At the end: for the batch in hand, for its offsets, and for leaving the group.
+/// At the end: for the batches in hand, for their lines and their offsets, and for leaving the group.
 const LAST_BATCH: Duration = Duration::from_secs(5);
-const LAST_COMMIT: Duration = Duration::from_secs(3);
+const LAST_LINES: Duration = Duration::from_millis(500);
+const LAST_COMMIT: Duration = Duration::from_secs(2);
 const LEAVE: Duration = Duration::from_secs(2);
 
 /// Why it ended.
@@ -65,6 +76,8 @@ struct Counts {
     /// Only with a database: rows that were new to it, and others.
     stored: Option<u64>,
     known: u64,
+    /// Lines that nobody took from stdout.
+    dropped: u64,
 }
 
 impl fmt::Display for Counts {
@@ -73,19 +86,12 @@ impl fmt::Display for Counts {
         if let Some(stored) = self.stored {
             write!(out, ", {stored} rows stored, {} known before", self.known)?;
         }
-        write!(out, ", {} skipped", self.skipped)
+        write!(out, ", {} skipped", self.skipped)?;
+        match self.dropped {
+            0 => Ok(()),
+            dropped => write!(out, ", {dropped} lines not printed"),
+        }
     }
-}
-
-/// Records that go to the database together.
-#[derive(Default)]
-struct Batch {
-    rows: Vec<Row>,
-    /// Of each row: its line, its partition and its offset.
-    origins: Vec<(String, i32, i64)>,
-    /// Past every message that was looked at, unusable ones too.
-    positions: Positions,
-    begun: Option<Instant>,
 }
 
 struct Running<'a> {
@@ -93,11 +99,19 @@ struct Running<'a> {
     source: Source,
     writer: Option<Writer>,
     collecting: Batch,
-    /// With the database now, since `handed`; worth a line at `overdue`.
-    writing: Option<Batch>,
+    /// Batches with the writer, since when it has had the first of them, and when that is worth
+    /// a line.
+    writing: usize,
     handed: Instant,
     overdue: Instant,
     answers: Health,
+    /// All that has been collected and is not done with.
+    buffered: Size,
+    full_since: Option<Instant>,
+    stdout: Output,
+    printing: Health,
+    /// Without a database: to be committed once stdout has taken the lines.
+    unprinted: Positions,
     commits: Commits,
     counts: Counts,
 }
@@ -115,10 +129,15 @@ impl<'a> Running<'a> {
             source: Source::open(settings)?,
             writer,
             collecting: Batch::default(),
-            writing: None,
+            writing: 0,
             handed: now,
             overdue: now,
             answers: Health::new("insert"),
+            buffered: Size::default(),
+            full_since: None,
+            stdout: Output::start(io::stdout()),
+            printing: Health::new("stdout"),
+            unprinted: Positions::new(),
             commits: Commits::default(),
             counts: Counts {
                 stored,
@@ -128,26 +147,33 @@ impl<'a> Running<'a> {
     }
 
     fn has_counted(&self) -> bool {
-        let nothing_left = self.collecting.rows.is_empty() && self.writing.is_none();
-        nothing_left
-            && self
-                .settings
-                .count
-                .is_some_and(|count| self.counts.good >= count)
+        let good = self.counts.good;
+        self.settings.count.is_some_and(|count| good >= count)
+            && self.buffered.rows == 0
+            && (self.writer.is_some() || self.stdout.is_done())
+    }
+
+    fn most_messages(&self) -> usize {
+        BUFFER_RECORDS.max(2 * self.settings.batch_rows)
     }
 
     /// May one more message be collected?
     fn has_room(&self) -> bool {
-        let pending = self.writing.as_ref().map_or(0, |batch| batch.origins.len());
-        let taken = self.counts.good + (self.collecting.rows.len() + pending) as u64;
-        self.collecting.rows.len() < self.settings.batch_rows
+        let taken = self.counts.good + self.buffered.rows as u64;
+        self.buffered.messages < self.most_messages()
+            && self.buffered.bytes < BUFFER_BYTES
             && self.settings.count.is_none_or(|count| taken < count)
+            && (self.writer.is_some() || !self.stdout.is_full())
     }
 
-    /// Is what has been collected full, or has it waited long enough?
+    /// Is what has been collected full, or has it waited long enough? While the database is at
+    /// work, it may go on growing.
     fn is_due(&self) -> bool {
+        let is_full = self.collecting.rows.len() >= self.settings.batch_rows || !self.has_room();
         let waited = self.collecting.begun.map(|begun| begun.elapsed());
-        waited.is_some_and(|waited| !self.has_room() || waited >= self.settings.batch_wait)
+        waited.is_some_and(|waited| {
+            is_full || (self.writing == 0 && waited >= self.settings.batch_wait)
+        })
     }
 
     fn is_away(&self) -> bool {
@@ -155,14 +181,42 @@ impl<'a> Running<'a> {
     }
 
     fn step(&mut self) -> Result<(), String> {
-        self.source.pause(!self.has_room());
-        let mut wait = match (&self.writing, self.collecting.begun) {
-            (Some(_), _) if !self.is_away() => BUSY_POLL,
-            (None, Some(begun)) => {
+        self.pause_or_resume(Instant::now());
+        let wait = match self.collecting.begun {
+            _ if self.writing > 0 && !self.is_away() => BUSY_POLL,
+            Some(begun) if self.writing == 0 => {
                 IDLE_POLL.min(self.settings.batch_wait.saturating_sub(begun.elapsed()))
             }
             _ => IDLE_POLL,
         };
+        if self.has_room() || self.source.is_paused() {
+            self.read(wait)?;
+            self.look_after_writer(Duration::ZERO)?;
+        } else {
+            self.look_after_writer(wait)?;
+            if self.writing == 0 {
+                self.stdout.flush(wait);
+            }
+        }
+        self.look_after_stdout()?;
+        self.commit();
+        Ok(())
+    }
+
+    fn pause_or_resume(&mut self, now: Instant) {
+        let is_full = !self.has_room();
+        let since = is_full.then(|| self.full_since.unwrap_or(now));
+        self.full_since = since;
+        let is_half_empty = self.buffered.messages <= self.most_messages() / 2
+            && self.buffered.bytes <= BUFFER_BYTES / 2;
+        if since.is_some_and(|since| now - since >= PATIENCE) {
+            self.source.pause(true);
+        } else if !is_full && is_half_empty {
+            self.source.pause(false);
+        }
+    }
+
+    fn read(&mut self, mut wait: Duration) -> Result<(), String> {
         while let Some(message) = self.source.next(wait)? {
             // A paused topic may still have one to give: it is not lost, as it was not committed
             // and resuming goes on behind it.
@@ -174,32 +228,16 @@ impl<'a> Running<'a> {
                 break;
             }
         }
-        self.look_after_writer(Duration::ZERO)?;
-        self.commit();
         Ok(())
     }
 
     fn collect(&mut self, message: Message) {
-        let (partition, offset) = (message.partition, message.offset);
-        let batch = &mut self.collecting;
-        batch.begun.get_or_insert_with(Instant::now);
-        let position = Position {
-            assignment: message.assignment,
-            next: offset + 1,
-        };
-        batch.positions.insert(partition, position);
-        let json = std::str::from_utf8(&message.payload);
-        let row = json
-            .map_err(|_| "not a record: not UTF-8".to_owned())
-            .and_then(Metric::from_json)
-            .and_then(|metric| Ok((metric.to_string(), Row::try_from(metric)?)));
-        match row {
-            Ok((line, row)) => {
-                batch.rows.push(row);
-                batch.origins.push((line, partition, offset));
-            }
-            Err(reason) => self.skip(partition, offset, &reason),
+        let before = self.collecting.size;
+        if let Err(reason) = self.collecting.add(&message) {
+            self.skip(message.partition, message.offset, &reason);
         }
+        self.buffered += self.collecting.size;
+        self.buffered -= before;
     }
 
     fn skip(&mut self, partition: i32, offset: i64, reason: &str) {
@@ -209,58 +247,62 @@ impl<'a> Running<'a> {
         ));
     }
 
-    /// Takes the database's answer, and gives it the next batch if that is due.
-    fn look_after_writer(&mut self, wait: Duration) -> Result<(), String> {
-        if let (Some(writer), Some(_)) = (&self.writer, &self.writing) {
+    /// Takes the database's answers, and gives it the next batch if that is due.
+    fn look_after_writer(&mut self, mut wait: Duration) -> Result<(), String> {
+        while let (Some(writer), true) = (&self.writer, self.writing > 0) {
             let now = Instant::now();
             match writer.written(wait)? {
-                Some(written) => {
+                Some((batch, written)) => {
                     self.answers.works(now).iter().for_each(say);
-                    let batch = self.writing.take().unwrap_or_default();
-                    self.done(batch, written)?;
+                    self.writing -= 1;
+                    (self.handed, self.overdue) = (now, now + SLOW);
+                    wait = Duration::ZERO;
+                    self.done(batch, &written);
                 }
                 // One that is away has been reported.
-                None if !writer.is_away() && now >= self.overdue => {
-                    self.overdue = now + SLOW;
-                    let waited = (now - self.handed).as_secs();
-                    let reason = format!("no answer for {waited} s, still waiting");
-                    self.answers.failed(&reason, now).iter().for_each(say);
+                None => {
+                    if !writer.is_away() && now >= self.overdue {
+                        self.overdue = now + SLOW;
+                        let waited = (now - self.handed).as_secs();
+                        let reason = format!("no answer for {waited} s, still waiting");
+                        self.answers.failed(&reason, now).iter().for_each(say);
+                    }
+                    break;
                 }
-                None => {}
             }
         }
-        if self.writing.is_none() && self.is_due() {
-            self.hand_over()?;
+        match self.is_due() {
+            true => self.hand_over(),
+            false => Ok(()),
         }
-        Ok(())
     }
 
     fn hand_over(&mut self) -> Result<(), String> {
-        let mut batch = std::mem::take(&mut self.collecting);
-        let rows = std::mem::take(&mut batch.rows);
-        match &self.writer {
-            Some(writer) if !rows.is_empty() => {
-                writer.write(rows)?;
-                self.handed = Instant::now();
-                self.overdue = self.handed + SLOW;
-                self.writing = Some(batch);
-                Ok(())
-            }
-            _ => self.done(batch, Written::default()),
+        let batch = std::mem::take(&mut self.collecting);
+        let Some(writer) = &self.writer else {
+            self.done(batch, &Written::default());
+            return Ok(());
+        };
+        if self.writing == 0 {
+            self.handed = Instant::now();
+            self.overdue = self.handed + SLOW;
         }
+        self.writing += 1;
+        writer.write(batch)
     }
 
     /// The database has the batch: now its lines are printed and its offsets may be committed.
-    fn done(&mut self, batch: Batch, written: Written) -> Result<(), String> {
+    fn done(&mut self, batch: Batch, written: &Written) {
+        self.buffered -= batch.size;
         for (row, reason) in &written.refused {
-            let (_, partition, offset) = batch.origins[*row];
-            self.skip(partition, offset, reason);
+            let origin = &batch.origins[*row];
+            self.skip(origin.partition, origin.offset, reason);
         }
         let mut text = String::new();
-        for (row, (line, _, _)) in batch.origins.iter().enumerate() {
+        for (row, origin) in batch.origins.iter().enumerate() {
             if !written.refused.iter().any(|(refused, _)| *refused == row) {
                 self.counts.good += 1;
-                text.push_str(line);
+                text.push_str(&origin.line);
                 text.push('\n');
             }
         }
@@ -270,12 +312,40 @@ impl<'a> Running<'a> {
             self.counts.known += (good as u64).saturating_sub(written.inserted);
         }
         if !self.settings.quiet {
-            let mut out = io::stdout().lock();
-            out.write_all(text.as_bytes())
-                .and_then(|()| out.flush())
-                .map_err(|error| format!("cannot print: {error}"))?;
+            self.stdout.print(&text);
         }
-        self.commits.add(batch.positions);
+        match self.writer {
+            Some(_) => self.commits.add(batch.positions),
+            None => self.unprinted.extend(batch.positions),
+        }
+    }
+
+    /// Lines that nobody reads are told. With a database they are dropped, as the rows are there;
+    /// without one they are all there is, and are waited for.
+    fn look_after_stdout(&mut self) -> Result<(), String> {
+        let now = Instant::now();
+        let dropped = self.stdout.dropped();
+        let failure = self.stdout.failure();
+        let line = match (&self.writer, failure) {
+            (None, Some(failure)) => return Err(format!("cannot print: {failure}")),
+            (None, None) if self.stdout.is_full() => {
+                self.printing.failed("nobody reads it, waiting", now)
+            }
+            (Some(_), failure) if dropped > self.counts.dropped => {
+                let reason = failure.unwrap_or_else(|| "nobody reads it".to_owned());
+                let reason =
+                    format!("{reason}, {dropped} lines dropped; rows are stored all the same");
+                self.printing.failed(&reason, now)
+            }
+            (_, None) if self.stdout.is_done() => {
+                self.commits.add(std::mem::take(&mut self.unprinted));
+                let line = self.printing.works(now);
+                line.map(|line| format!("{line}, {dropped} lines dropped in all"))
+            }
+            _ => None,
+        };
+        self.counts.dropped = dropped;
+        line.iter().for_each(say);
         Ok(())
     }
 
@@ -300,10 +370,12 @@ impl<'a> Running<'a> {
             let deadline = Instant::now() + LAST_BATCH;
             while Instant::now() < deadline && self.finish_batches().unwrap_or(false) {
                 // The group is served meanwhile; what may still come is left for the next.
-                let _ = self.source.next(BUSY_POLL);
+                let _ = self.source.next(Duration::ZERO);
             }
+            self.stdout.flush(LAST_LINES);
             let deadline = Instant::now() + LAST_COMMIT;
             loop {
+                let _ = self.look_after_stdout();
                 self.commit();
                 if self.commits.is_done() || Instant::now() >= deadline {
                     break;
@@ -311,6 +383,7 @@ impl<'a> Running<'a> {
                 let _ = self.source.next(BUSY_POLL);
             }
         }
+        self.counts.dropped = self.stdout.dropped();
         self.source.close(LEAVE);
         self.counts
     }
@@ -318,9 +391,9 @@ impl<'a> Running<'a> {
     /// Is there more to wait for?
     fn finish_batches(&mut self) -> Result<bool, String> {
         self.look_after_writer(BUSY_POLL)?;
-        if self.writing.is_none() && self.collecting.begun.is_some() {
+        if self.collecting.begun.is_some() {
             self.hand_over()?;
         }
-        Ok(self.writing.is_some() && !self.is_away())
+        Ok(self.writing > 0 && !self.is_away())
     }
 }

@@ -1,8 +1,9 @@
 //! The topic: a member of a consumer group that reads, pauses and commits when told to, and
 //! says in plain words when Kafka is away. Knows neither records nor the database.
 
-use crate::health::{Health, say};
-use crate::positions::Positions;
+use crate::health::Health;
+use crate::output::say;
+use crate::positions::{Position, Positions};
 use crate::settings::Settings;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
@@ -30,7 +31,8 @@ const DEFAULTS: [(&str, &str); 6] = [
     ("socket.keepalive.enable", "true"),
     // Read ahead at most so much of each partition; the default is 64 MiB.
     ("queued.max.messages.kbytes", "8192"),
-    ("queued.min.messages", "10000"),
+    // The buffer in front of the database reads ahead; this is only what a pause throws away.
+    ("queued.min.messages", "1000"),
 ];
 
 /// One message as it stands in the topic.
@@ -40,6 +42,16 @@ pub struct Message {
     /// See [`crate::positions::Position`].
     pub assignment: u64,
     pub payload: Vec<u8>,
+}
+
+impl Message {
+    /// Behind it.
+    pub fn position(&self) -> Position {
+        Position {
+            assignment: self.assignment,
+            next: self.offset + 1,
+        }
+    }
 }
 
 pub struct Source {
@@ -183,7 +195,12 @@ impl Source {
         }
     }
 
-    /// A paused topic costs no memory while nothing can be done with its records.
+    pub fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// A paused topic costs no memory while nothing can be done with its records. What was
+    /// read ahead is thrown away, and read again on resuming.
     pub fn pause(&mut self, paused: bool) {
         if paused != self.paused {
             self.paused = paused;

@@ -1,9 +1,10 @@
-//! A thread that brings rows to the database, one batch at a time, and does not give up: while
+//! A thread that brings batches to the database, one after the other, and does not give up: while
 //! the database is away it tries again, and Kafka is served meanwhile by the other thread.
 
-use crate::Row;
+use crate::batch::Batch;
 use crate::database::{Address, Store, Written};
-use crate::health::{Health, say};
+use crate::health::Health;
+use crate::output::say;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -16,15 +17,15 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// The near end of the thread. Dropping it ends the thread as soon as it is not in the middle
 /// of a statement.
 pub struct Writer {
-    batches: Sender<Vec<Row>>,
-    written: Receiver<Written>,
+    batches: Sender<Batch>,
+    written: Receiver<(Batch, Written)>,
     _stop: Sender<()>,
     away: Arc<AtomicBool>,
 }
 
 impl Writer {
     pub fn start(address: Address) -> Self {
-        let (batches, queue) = mpsc::channel::<Vec<Row>>();
+        let (batches, queue) = mpsc::channel::<Batch>();
         let (answers, written) = mpsc::channel();
         let (_stop, stopped) = mpsc::channel();
         let away = Arc::new(AtomicBool::new(false));
@@ -40,10 +41,12 @@ impl Writer {
             if worker.insist(|_| Ok(())).is_none() {
                 return;
             }
-            for rows in queue {
-                let written = worker.insist(|store| store.insert(&rows));
+            for batch in queue {
                 // Without a value, or without a reader for it, the program is ending.
-                if written.is_none_or(|written| answers.send(written).is_err()) {
+                let Some(written) = worker.insist(|store| store.insert(&batch.rows)) else {
+                    return;
+                };
+                if answers.send((batch, written)).is_err() {
                     return;
                 }
             }
@@ -56,13 +59,13 @@ impl Writer {
         }
     }
 
-    /// Hands over a batch; to be called again after [`Writer::written`] has given its answer.
-    pub fn write(&self, rows: Vec<Row>) -> Result<(), String> {
-        self.batches.send(rows).map_err(|_| gone())
+    /// Hands over a batch; it waits behind those that were handed over before.
+    pub fn write(&self, batch: Batch) -> Result<(), String> {
+        self.batches.send(batch).map_err(|_| gone())
     }
 
-    /// What became of the batch, once that is known.
-    pub fn written(&self, wait: Duration) -> Result<Option<Written>, String> {
+    /// The next batch that is done with and what became of it, once that is known.
+    pub fn written(&self, wait: Duration) -> Result<Option<(Batch, Written)>, String> {
         match self.written.recv_timeout(wait) {
             Ok(written) => Ok(Some(written)),
             Err(RecvTimeoutError::Timeout) => Ok(None),

@@ -5,6 +5,7 @@
 //! could not be run must not be counted as passed.
 
 mod bad;
+mod flow;
 mod guide;
 mod postgres;
 mod restarts;
@@ -30,10 +31,17 @@ pub type Outcome = Result<String, String>;
 type Test = (&'static str, fn(&Stage) -> Outcome);
 
 /// The long ones first.
-const TESTS: [Test; 22] = [
+const TESTS: [Test; 26] = [
     ("restarts: Kafka killed", restarts::kafka_is_killed),
     ("restarts: consumer killed", restarts::consumer_is_killed),
     ("restarts: database killed", restarts::database_is_killed),
+    ("flow: a slow database", flow::a_slow_database),
+    ("flow: nobody reads stdout", flow::nobody_reads_stdout),
+    (
+        "flow: nobody reads lines alone",
+        flow::nobody_reads_lines_alone,
+    ),
+    ("flow: nobody reads the log", flow::nobody_reads_the_log),
     ("silence: while inserting", silence::while_inserting),
     ("silence: while connecting", silence::while_connecting),
     ("guide: a, records on the agent's stdout", guide::method_a),

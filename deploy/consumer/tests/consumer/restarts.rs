@@ -34,10 +34,10 @@ fn produce_in_background<'scope>(
     topic: &'scope str,
     count: usize,
 ) -> thread::ScopedJoinHandle<'scope, ()> {
-    const AT_ONCE: usize = 250;
+    let at_once = count.div_ceil(48);
     scope.spawn(move || {
-        for from in (0..count).step_by(AT_ONCE) {
-            stage.produce(topic, &records(from, AT_ONCE.min(count - from)));
+        for from in (0..count).step_by(at_once) {
+            stage.produce(topic, &records(from, at_once.min(count - from)));
         }
     })
 }
@@ -48,17 +48,7 @@ pub fn consumer_is_killed(stage: &Stage) -> Outcome {
     let (topic, database) = (topic(), stage.cluster.database());
     // Transactions that take a while, so that most kills come in the middle of one: the
     // database finishes it, and nobody is left to hear of that.
-    database
-        .run_file(&crate::schema::file())
-        .expect("the schema");
-    database.rows(
-        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS \
-         'BEGIN PERFORM pg_sleep(0.02); RETURN NULL; END'",
-    );
-    database.rows(
-        "CREATE TRIGGER slow AFTER INSERT ON system_metrics \
-         FOR EACH STATEMENT EXECUTE FUNCTION slow()",
-    );
+    crate::flow::slow_down(&database, 20);
     let begun = Instant::now();
     let (mut at, mut printed) = (Vec::new(), 0);
     let args = &SMALL[1..];
@@ -73,7 +63,7 @@ pub fn consumer_is_killed(stage: &Stage) -> Outcome {
                 &consumer,
             );
             if kill % 2 == 0 {
-                // The moment between the database's commit and Kafka's: that is when it prints.
+                // About the moment between the database's commit and Kafka's: that is when it prints.
                 let seen = consumer.0.line_count();
                 let next = |_: &str| true;
                 let line = consumer
@@ -205,32 +195,41 @@ pub fn kafka_is_killed(stage: &Stage) -> Outcome {
     ))
 }
 
+/// One member is killed in the middle of its work, one is told to stop, one is there to the end.
 pub fn members_come_and_go(stage: &Stage) -> Outcome {
     stage.needs_no_mock()?;
-    const RECORDS: usize = 6_000;
+    const RECORDS: usize = 60_000;
     let (topic, database) = (topic(), stage.cluster.database());
     create_topic(stage.brokers(), &topic, 4);
-    let args = ["--quiet", "--batch-rows=50", "--batch-wait=20ms"];
+    crate::flow::slow_down(&database, 10);
+    let args = [
+        "--batch-rows=200",
+        "--batch-wait=20ms",
+        "--kafka-option=session.timeout.ms=6000",
+    ];
     let start = || stage.consumer(&topic, Some(&database), &args);
-    let mut ends = Vec::new();
+    let (mut ends, mut at) = (Vec::new(), 0);
     thread::scope(|scope| {
         let producing = produce_in_background(scope, stage, &topic, RECORDS);
         let first = start();
-        wait_for_rows(&database, 200, &first);
+        first.wait_for_printed(1_000);
         let second = start();
-        second.wait_for_log("is ours");
+        second.wait_for_printed(1);
+        let mut killed = first.0;
+        killed.signal(libc::SIGKILL);
+        killed.wait_for_exit(DEADLINE).expect("killed");
+        at = database.count();
         let third = start();
-        third.wait_for_log("is ours");
-        ends.push(first.stop());
-        let seen = database.count();
-        wait_for_rows(&database, (seen + 500).min(RECORDS), &third);
+        third.wait_for_printed(1);
         ends.push(third.stop());
         producing.join().expect("all is produced");
         wait_for_rows(&database, RECORDS, &second);
         ends.push(second.stop());
     });
+    assert!(at < RECORDS, "it was killed after all was done");
     assert_complete(&database, RECORDS);
-    Ok(ends.iter().map(|end| format!("  {end}\n")).collect())
+    let ends: String = ends.iter().map(|end| format!("  {end}\n")).collect();
+    Ok(format!("  killed at {at} of {RECORDS} rows\n{ends}"))
 }
 
 pub fn sigterm_finishes_the_batch(stage: &Stage) -> Outcome {
