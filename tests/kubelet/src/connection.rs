@@ -1,7 +1,7 @@
 //! Owns one connection from accept to close: the handshake, then requests one after
 //! another. Decides when to end it; what to answer is `respond`'s, how is `deliver`'s.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
@@ -28,6 +28,12 @@ pub fn serve(shared: &Shared, stream: TcpStream, id: u64) {
     match fault {
         Fault::HangAfterAccept => return wait_for_hangup(&stream),
         Fault::HangInTls => return drain(&stream),
+        Fault::TlsAlert(number) => {
+            count(&shared.journal.failed_handshakes);
+            // A peer that has left needs no alert.
+            let _ = end_with_alert(stream, number);
+            return;
+        }
         _ => {}
     }
     // An error here is a peer that left or broke the rules; both end the connection.
@@ -57,6 +63,20 @@ fn open(shared: &Shared, stream: TcpStream, fault: &Fault) -> io::Result<Option<
             Err(err)
         }
     }
+}
+
+/// Reads the ClientHello, and says no in a record of its own.
+fn end_with_alert(mut stream: TcpStream, number: u8) -> io::Result<()> {
+    let mut header = [0; 5];
+    stream.read_exact(&mut header)?;
+    let length = u16::from_be_bytes([header[3], header[4]]);
+    stream.read_exact(&mut vec![0; length.into()])?;
+    let (alert, tls_1_2, fatal) = (21, [3, 3], 2);
+    stream.write_all(&[alert, tls_1_2[0], tls_1_2[1], 0, 2, fatal, number])?;
+    stream.shutdown(Shutdown::Write)?;
+    stream.set_read_timeout(Some(GOODBYE))?;
+    drain(&stream);
+    Ok(())
 }
 
 fn refuse_plain_http(stream: TcpStream) -> io::Result<()> {

@@ -65,6 +65,8 @@ pub enum Fault {
     WrongName,
     /// A serving certificate of a CA nobody was told about.
     UnknownCa,
+    /// The ClientHello is answered with this fatal alert.
+    TlsAlert(u8),
     /// `"time": null` everywhere.
     TimeNull,
     /// Numbers around and beyond 64 bits.
@@ -133,6 +135,7 @@ impl Fault {
             Self::ExpiredCertificate,
             Self::WrongName,
             Self::UnknownCa,
+            Self::TlsAlert(80),
             Self::TimeNull,
             Self::HugeNumbers,
             Self::NegativeNumbers,
@@ -155,7 +158,8 @@ impl Fault {
             | Self::HangInTls
             | Self::ExpiredCertificate
             | Self::WrongName
-            | Self::UnknownCa => Stage::Connection,
+            | Self::UnknownCa
+            | Self::TlsAlert(_) => Stage::Connection,
             _ => Stage::Request,
         }
     }
@@ -182,6 +186,7 @@ impl fmt::Display for Fault {
             Self::HugeBody(count) | Self::Interim(count) => write!(f, ":{count}"),
             Self::HugeHeader(count) | Self::ManyHeaders(count) => write!(f, ":{count}"),
             Self::DeepNesting(depth) => write!(f, ":{depth}"),
+            Self::TlsAlert(number) => write!(f, ":{number}"),
             Self::Redirect(url) => write!(f, ":{url}"),
             Self::Status(code, body) => write!(f, ":{code}:{body}"),
             _ => Ok(()),
@@ -212,6 +217,7 @@ impl FromStr for Fault {
             Self::Interim(_) => Self::Interim(argument.parse().map_err(|_| wrong())?),
             Self::HugeHeader(_) => Self::HugeHeader(argument.parse().map_err(|_| wrong())?),
             Self::ManyHeaders(_) => Self::ManyHeaders(argument.parse().map_err(|_| wrong())?),
+            Self::TlsAlert(_) => Self::TlsAlert(argument.parse().map_err(|_| wrong())?),
             Self::DeepNesting(_) => Self::DeepNesting(argument.parse().map_err(|_| wrong())?),
             Self::Redirect(_) => Self::Redirect(argument.to_owned()),
             Self::Status(..) => {

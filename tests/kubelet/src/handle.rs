@@ -205,6 +205,12 @@ impl SimKubelet {
         self.rotate(true)
     }
 
+    /// Shows this certificate from the next connection on, and proves it with this key;
+    /// both PEM. The files for clients stay as they are.
+    pub fn serve_certificate(&self, chain: &str, key: &str) -> io::Result<()> {
+        lock(&self.shared().tls).serve(chain, key)
+    }
+
     fn rotate(&self, new_authority: bool) -> io::Result<()> {
         let mut tls = lock(&self.shared().tls);
         tls.rotate(new_authority)?;

@@ -11,6 +11,7 @@ use rcgen::{
 };
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
@@ -158,6 +159,22 @@ impl Tls {
             .authority
             .sign(&name, &self.names, Role::Server, false)?;
         self.config = server_config(&self.serving, &self.clients)?;
+        Ok(())
+    }
+
+    /// Somebody else's certificate from now on, with the key in PKCS #8.
+    pub fn serve(&mut self, chain: &str, key: &str) -> io::Result<()> {
+        let certificates = CertificateDer::pem_slice_iter(chain.as_bytes());
+        let serving = Identity {
+            certificate_pem: chain.to_owned(),
+            key_pem: key.to_owned(),
+            chain: certificates
+                .collect::<Result<_, _>>()
+                .map_err(io::Error::other)?,
+            key: PrivatePkcs8KeyDer::from_pem_slice(key.as_bytes()).map_err(io::Error::other)?,
+        };
+        self.config = server_config(&serving, &self.clients)?;
+        self.serving = serving;
         Ok(())
     }
 
