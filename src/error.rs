@@ -4,7 +4,7 @@
 //! Text that comes from outside (a reply's body, a certificate's names) passes
 //! through [`printable`] first, so a hostile peer cannot write log lines.
 
-use std::{fmt, path::Path, time::Duration};
+use std::{fmt, io::ErrorKind, path::Path, time::Duration};
 
 pub type Result<T> = std::result::Result<T, Error>;
 type Source = Box<dyn std::error::Error + Send + Sync>;
@@ -98,6 +98,7 @@ impl fmt::Display for Phase {
 pub struct Error {
     reason: Reason,
     message: String,
+    remedy: Option<String>,
     source: Option<Source>,
 }
 
@@ -111,15 +112,43 @@ impl Error {
         self.reason == Reason::ClosedEarly
     }
 
+    pub fn is_of_tls(&self) -> bool {
+        use Reason::{Tls, TlsExpired, TlsUnknownIssuer, TlsWrongName};
+        matches!(
+            self.reason,
+            Tls | TlsExpired | TlsUnknownIssuer | TlsWrongName
+        )
+    }
+
     pub fn is_stopped(&self) -> bool {
         self.reason == Reason::Stopped
+    }
+
+    /// A file that is not there.
+    pub fn is_not_found(&self) -> bool {
+        let source = self.source.as_ref().and_then(|s| s.downcast_ref());
+        source.is_some_and(|error: &std::io::Error| error.kind() == ErrorKind::NotFound)
+    }
+
+    /// What is to be done, where the line says just that at its end.
+    pub fn remedy(&self) -> Option<&str> {
+        self.remedy.as_deref()
     }
 
     fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self {
             reason,
             message: message.into(),
+            remedy: None,
             source: None,
+        }
+    }
+
+    /// Why, and behind it what to do about it.
+    fn remedied(reason: Reason, why: &str, remedy: &str) -> Self {
+        Self {
+            remedy: Some(remedy.to_owned()),
+            ..Self::new(reason, format!("{why}: {remedy}"))
         }
     }
 
@@ -146,20 +175,21 @@ impl Error {
     }
 
     pub fn unreadable(option: &str, path: &Path, source: std::io::Error) -> Self {
-        let message = format!("cannot read {option} {}: {}", path.display(), os(&source));
+        let message = format!("cannot read {option} {}: {}", shown(path), os(&source));
         Self::new(Reason::File, message).because(source)
     }
 
-    /// A file that was read but does not hold what it should.
-    pub fn unusable(option: &str, path: &Path, why: impl fmt::Display) -> Self {
-        let message = format!("cannot use {option} {}: {why}", path.display());
+    /// A file that was read but does not hold what it should. What it does hold may be
+    /// a secret: `why` cannot be made of it.
+    pub fn unusable(option: &str, path: &Path, why: &'static str) -> Self {
+        let message = format!("cannot use {option} {}: {why}", shown(path));
         Self::new(Reason::File, message)
     }
 
     pub fn resolve(host: &str, url: &str, source: std::io::Error) -> Self {
         let message = format!(
             "cannot resolve {host} for {url}: {}: check kubelet_url and the node's dns",
-            os(&source)
+            resolver(&source)
         );
         Self::new(Reason::Resolve, message).because(source)
     }
@@ -245,9 +275,23 @@ impl Error {
         Self::new(Reason::Tls, message).because(source)
     }
 
-    pub fn tls(url: &str, source: rustls::Error) -> Self {
-        let why = printable(&source.to_string(), 300);
-        Self::new(Reason::Tls, format!("tls with {url} failed: {why}")).because(source)
+    /// The very certificate would be believed if it stood in the CA file.
+    pub fn tls_own_ca(url: &str, source: impl Into<Source>) -> Self {
+        let message = format!(
+            "certificate of {url} is a CA's own, and not the one that is trusted: set kube_ca_file to this very certificate"
+        );
+        Self::new(Reason::TlsUnknownIssuer, message).because(source)
+    }
+
+    /// Something else about the kubelet's certificate.
+    pub fn certificate(url: &str, why: &str, remedy: &'static str, source: rustls::Error) -> Self {
+        let why = format!("certificate of {url} {why}");
+        Self::remedied(Reason::Tls, &why, remedy).because(source)
+    }
+
+    pub fn tls(url: &str, why: &str, remedy: &'static str, source: rustls::Error) -> Self {
+        let why = format!("tls with {url} failed: {why}");
+        Self::remedied(Reason::Tls, &why, remedy).because(source)
     }
 
     /// `credential` completes "the kubelet did not accept …".
@@ -335,14 +379,11 @@ impl Error {
         )
     }
 
-    pub fn http(url: &str, source: impl Into<Source>) -> Self {
-        let source = source.into();
-        let why = printable(&source.to_string(), 200);
+    pub fn http(url: &str, why: &'static str) -> Self {
         Self::new(
             Reason::Http,
             format!("reply of {url} is not valid http: {why}"),
         )
-        .because(source)
     }
 
     pub fn encoded(url: &str, encoding: &str) -> Self {
@@ -428,15 +469,42 @@ impl std::error::Error for Error {
     }
 }
 
-/// An operating system error in its own words, without Rust's "(os error 2)".
+/// An operating system error in its own words, without Rust's "(os error 2)"; of
+/// another one only its kind, since its text is a library's.
 fn os(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
+    let text = match error.raw_os_error() {
+        Some(_) => error.to_string(),
+        None => error.kind().to_string(),
+    };
+    uncapitalised(text.split(" (os error").next().unwrap_or_default())
+}
+
+fn uncapitalised(text: &str) -> String {
     let mut chars = text.chars();
     chars
         .next()
         .map(|first| first.to_lowercase().chain(chars).collect())
         .unwrap_or_default()
+}
+
+/// The system's resolver has words of its own, which are no errors of the system's.
+fn resolver(error: &std::io::Error) -> String {
+    let text = match error.raw_os_error() {
+        Some(_) => os(error),
+        None => error.to_string(),
+    };
+    let text = text.trim_start_matches("failed to lookup address information: ");
+    printable(&uncapitalised(text), 100)
+}
+
+/// The path of a credential file, unless somebody wrote the secret itself where its
+/// file belongs.
+fn shown(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    match text.contains("-----") || text.trim_start().starts_with("eyJ") {
+        true => "(its value is a secret, where the name of a file belongs)".to_owned(),
+        false => printable(&text, 300),
+    }
 }
 
 /// Foreign text made fit for one log line: every character can be seen, stands

@@ -3,10 +3,14 @@
 //! Knows no record and no host. Every wait inside ends at the scrape's deadline
 //! and at once when the plugin stops; see [`wait`].
 
+mod handshake;
+pub mod name;
+pub mod pem;
 pub mod tls;
 pub mod token;
 pub mod trace;
 mod transport;
+pub mod trust;
 pub mod wait;
 
 use std::{
@@ -151,7 +155,7 @@ impl Client {
         }
         let request = request
             .body(())
-            .map_err(|error| Error::http(&self.url, error))?;
+            .map_err(|error| transport::explain(error.into(), &self.wait, 0))?;
         self.wait.enter(Phase::Headers);
         let response = self
             .agent

@@ -8,10 +8,12 @@ use std::{
     time::Duration,
 };
 
-use rustls::pki_types::ServerName;
 use ureq::http::Uri;
 
-use crate::error::{Error, Result, printable};
+use crate::{
+    error::{Error, Result, printable},
+    kubelet::name::Name,
+};
 
 /// How the host shows the option's type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -231,8 +233,9 @@ impl Config {
 
         let server_name = given("server_name");
         if let Some(name) = &server_name {
-            ServerName::try_from(name.as_str())
-                .map_err(|_| Error::option("server_name", name, "a host name or an IP address"))?;
+            Name::parse(name).ok_or_else(|| {
+                Error::option("server_name", name, "a host name or an IP address")
+            })?;
         }
         let client_cert = match (given("cert_file"), given("key_file")) {
             (Some(cert), Some(key)) => Some((cert.into(), key.into())),
@@ -391,7 +394,17 @@ fn url(name: &str, value: &str) -> Result<KubeletUrl> {
     let host = bracketed.trim_start_matches('[').trim_end_matches(']');
     // The parser of `Uri` drops a fragment in silence.
     let extras = authority.as_str().contains('@') || uri.query().is_some() || value.contains('#');
-    if host.is_empty() || extras || ServerName::try_from(host).is_err() {
+    // What is only digits a resolver takes for an address, and not for the one meant.
+    let is_number = |name: &str| {
+        name.bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b'.')
+    };
+    let is_name = match Name::parse(host) {
+        Some(Name::Host(name)) => !is_number(&name),
+        Some(Name::Address(_)) => true,
+        None => false,
+    };
+    if !is_name || extras {
         return Err(bad());
     }
     let port = match authority.as_str().strip_prefix(bracketed) {

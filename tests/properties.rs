@@ -104,7 +104,6 @@ proptest! {
             Error::option("interval", &text, "a time"),
             Error::status(code, url, &body),
             Error::status(code, url, text.as_bytes()),
-            Error::http(url, text.clone()),
             Error::encoded(url, &text),
             Error::not_summary(url, &text),
             Error::tls_wrong_name(url, "vm", &names, source()),

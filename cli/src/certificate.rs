@@ -1,12 +1,8 @@
 //! What a certificate says about itself. Whether it is believed is the library's.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
-
-use rustls::{
-    pki_types::{CertificateDer, ServerName},
-    server::ParsedCertificate,
-};
-use x509_parser::{extensions::GeneralName, prelude::FromDer, x509::X509Name};
+use flb_in_kubeletstats::kubelet::{name::Name, trust};
+use rustls::pki_types::CertificateDer;
+use x509_parser::{prelude::FromDer, x509::X509Name};
 
 use crate::words;
 
@@ -25,19 +21,11 @@ pub struct Certificate {
 impl Certificate {
     pub fn read(der: &[u8]) -> Option<Self> {
         let (_, cert) = x509_parser::certificate::X509Certificate::from_der(der).ok()?;
-        let names = match cert.subject_alternative_name() {
-            Ok(Some(extension)) => extension
-                .value
-                .general_names
-                .iter()
-                .filter_map(plain)
-                .collect(),
-            _ => Vec::new(),
-        };
+        let names = trust::names_of(der);
         Some(Self {
             subject: common_name(cert.subject()),
             issuer: common_name(cert.issuer()),
-            names,
+            names: names.iter().map(ToString::to_string).collect(),
             not_before: cert.validity().not_before.timestamp(),
             not_after: cert.validity().not_after.timestamp(),
         })
@@ -61,11 +49,8 @@ impl Certificate {
 
 /// Whether the certificate may be used under this name.
 pub fn is_valid_for(cert: &CertificateDer<'_>, name: &str) -> bool {
-    let Ok(name) = ServerName::try_from(name) else {
-        return false;
-    };
-    ParsedCertificate::try_from(cert)
-        .is_ok_and(|cert| rustls::client::verify_server_name(&cert, &name).is_ok())
+    let carried = trust::names_of(cert);
+    Name::parse(name).is_some_and(|name| carried.iter().any(|one| name.is(one)))
 }
 
 fn common_name(name: &X509Name<'_>) -> String {
@@ -73,18 +58,6 @@ fn common_name(name: &X509Name<'_>) -> String {
     match common.and_then(|common| common.as_str().ok()) {
         Some(common) => common.to_owned(),
         None => name.to_string(),
-    }
-}
-
-fn plain(name: &GeneralName<'_>) -> Option<String> {
-    match name {
-        GeneralName::DNSName(name) => Some((*name).to_owned()),
-        GeneralName::IPAddress(bytes) => match bytes.len() {
-            4 => Some(Ipv4Addr::from(<[u8; 4]>::try_from(*bytes).ok()?).to_string()),
-            16 => Some(Ipv6Addr::from(<[u8; 16]>::try_from(*bytes).ok()?).to_string()),
-            _ => None,
-        },
-        _ => None,
     }
 }
 

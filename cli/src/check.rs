@@ -120,7 +120,8 @@ fn steps<'s>(
     connection::resolve(config, &scrape.notes, at(&[Phase::Resolve]), report)?;
     connection::connect(config, &scrape.notes, at(&[Phase::Connect]), report)?;
     if config.url.https {
-        let error = at(&[Phase::Tls]);
+        // A client certificate may be judged only after the handshake.
+        let error = at(&[Phase::Tls]).or_else(|| error.filter(|error| error.is_of_tls()));
         connection::tls(config, credential, &scrape.notes, error, report)?;
     }
     match &scrape.result {

@@ -1,27 +1,33 @@
-//! Whom to trust, which name to expect, and which certificate to show.
+//! Whom to trust, which name to expect, and which certificate to show: the files
+//! behind each, and when they are read again.
 //!
-//! The files are looked at again before every new connection, so a rotated
-//! bundle or client certificate is taken up without a restart.
+//! That is before every connection when one has changed, or when the last connection
+//! came to nothing. One that is kept is given up when a file has changed.
 
 use std::{
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use once_cell::sync::Lazy;
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    client::{
-        WebPkiServerVerifier,
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    },
-    crypto::{CryptoProvider, WebPkiSupportedAlgorithms},
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem, pem::PemObject},
+    ClientConfig,
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, ServerName},
 };
 
-use super::trace::Trace;
+pub use super::handshake::{explain, speaks_no_tls};
+use super::{
+    name::Name,
+    pem,
+    trace::Trace,
+    trust::{Trusted, Verifier},
+};
 use crate::{
     error::{Error, Result},
     options::{Config, FilePath},
@@ -33,56 +39,78 @@ static PROVIDER: Lazy<Arc<CryptoProvider>> =
 
 #[derive(Debug)]
 pub struct Tls {
-    files: Files,
-    name: ServerName<'static>,
+    files: Arc<Files>,
+    name: Name,
     insecure: bool,
+    trace: Trace,
+    loaded: Loaded,
+}
+
+/// What the files said, and what has come of it.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    pub client: Arc<ClientConfig>,
+    files: Arc<Files>,
     stamps: Vec<Stamp>,
-    client: Arc<ClientConfig>,
+    /// A connection that was made with it has carried a reply.
+    proven: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
 struct Files {
     ca: FilePath,
     client_cert: Option<(PathBuf, PathBuf)>,
-    trace: Trace,
 }
 
 /// Changes when a file is replaced or rewritten; `None` while it is not there.
-type Stamp = Option<(u64, u64, i64, i64)>;
+type Stamp = Option<(u64, u64, u64, i64, i64)>;
 
 impl Tls {
     pub fn new(config: &Config, trace: &Trace) -> Result<Self> {
         let name = config.server_name.as_ref().unwrap_or(&config.url.host);
-        let name = ServerName::try_from(name.clone())
-            .map_err(|_| Error::option("server_name", name, "a host name or an IP address"))?;
-        let files = Files {
+        let name = Name::parse(name)
+            .ok_or_else(|| Error::option("server_name", name, "a host name or an IP address"))?;
+        let files = Arc::new(Files {
             ca: config.ca_file.clone(),
             client_cert: config.client_cert.clone(),
-            trace: trace.clone(),
-        };
-        let stamps = files.stamps();
-        let client = files.load(config.allow_insecure_tls)?;
+        });
+        let loaded = load(&files, &name, config.allow_insecure_tls, trace)?;
         Ok(Self {
             files,
             name,
             insecure: config.allow_insecure_tls,
-            stamps,
-            client,
+            trace: trace.clone(),
+            loaded,
         })
     }
 
-    pub fn name(&self) -> &ServerName<'static> {
-        &self.name
+    /// The name to announce.
+    pub fn announced(&self) -> ServerName<'static> {
+        self.name.announced()
     }
 
-    /// What the files say now.
-    pub fn client(&mut self) -> Result<Arc<ClientConfig>> {
-        let stamps = self.files.stamps();
-        if stamps != self.stamps {
-            self.client = self.files.load(self.insecure)?;
-            self.stamps = stamps;
+    /// For a new connection: what the files say now.
+    pub fn load(&mut self) -> Result<Loaded> {
+        // Until this connection proves the opposite.
+        let proven = self.loaded.proven.swap(false, Ordering::Relaxed);
+        if !proven || self.loaded.stamps != self.files.stamps() {
+            self.loaded = load(&self.files, &self.name, self.insecure, &self.trace)?;
         }
-        Ok(Arc::clone(&self.client))
+        Ok(self.loaded.clone())
+    }
+}
+
+impl Loaded {
+    /// Whether a file is another one now. While one is not there, nobody has said yet
+    /// what is to be instead, and a connection that was made before goes on.
+    pub fn is_outdated(&self) -> bool {
+        let now = self.files.stamps();
+        std::iter::zip(&now, &self.stamps).any(|(now, then)| now.is_some() && now != then)
+    }
+
+    /// The other side has accepted it all: it has replied.
+    pub fn has_proven_itself(&self) {
+        self.proven.store(true, Ordering::Relaxed);
     }
 }
 
@@ -94,214 +122,99 @@ impl Files {
             .chain(client_cert.map(PathBuf::as_path))
             .map(|path| {
                 let meta = fs::metadata(path).ok()?;
-                Some((meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec()))
+                let file = (meta.dev(), meta.ino(), meta.size());
+                Some((file.0, file.1, file.2, meta.mtime(), meta.mtime_nsec()))
             })
             .collect()
     }
+}
 
-    fn load(&self, insecure: bool) -> Result<Arc<ClientConfig>> {
-        let builder = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| Error::host(format!("tls cannot be set up: {error}")))?;
-        let roots = self.roots()?;
-        let judge = match (insecure, self.trace.make_verifier()) {
-            (true, _) => Some(Judge::AcceptAny),
-            (false, None) => None,
-            (false, Some(make)) => Some(make(roots.clone()).map_or(Judge::TrustNone, Judge::Check)),
-        };
-        let builder = match judge {
-            Some(judge) => builder
-                .dangerous()
-                .with_custom_certificate_verifier(Verifier::new(judge, &self.trace)),
-            None => builder.with_root_certificates(roots),
-        };
-        let mut client = match &self.client_cert {
-            None => builder.with_no_client_auth(),
-            Some((cert_file, key_file)) => {
-                let chain = certificates("cert_file", cert_file)?;
-                let key = PrivateKeyDer::from_pem_slice(&read("key_file", key_file)?)
-                    .map_err(|_| Error::unusable("key_file", key_file, "it holds no PEM key"))?;
-                builder.with_client_auth_cert(chain, key).map_err(|error| {
-                    Error::unusable("cert_file", cert_file, format!("with key_file: {error}"))
-                })?
-            }
-        };
-        client.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Arc::new(client))
-    }
-
-    fn roots(&self) -> Result<RootCertStore> {
-        let mut roots = RootCertStore::empty();
-        let trusted = trusted(&self.ca)?;
-        let (added, _) = roots.add_parsable_certificates(trusted.certificates);
-        match trusted.file {
-            Some(file) if added == 0 => {
-                let why = "it holds no usable certificate";
-                Err(Error::unusable("kube_ca_file", file, why))
-            }
-            _ => Ok(roots),
+fn load(files: &Arc<Files>, name: &Name, insecure: bool, trace: &Trace) -> Result<Loaded> {
+    // Before the files: one that changes meanwhile is read once more.
+    let stamps = files.stamps();
+    let found = trusted(&files.ca)?;
+    let file = found.file;
+    let trusted = match (Trusted::new(found.certificates), file) {
+        (None, Some(file)) => {
+            let why = "what it holds as a certificate cannot be decoded";
+            return Err(Error::unusable(CA, file, why));
         }
+        (trusted, _) => trusted.unwrap_or_default(),
+    };
+    let verifier = Verifier::new(
+        (!insecure).then_some(trusted),
+        name.clone(),
+        PROVIDER.signature_verification_algorithms,
+        trace.clone(),
+    );
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
+        .with_safe_default_protocol_versions()
+        .map_err(|_| Error::host("tls cannot be set up: no cipher for TLS 1.2 and 1.3"))?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let mut client = match &files.client_cert {
+        None => builder.with_no_client_auth(),
+        Some((cert_file, key_file)) => {
+            let chain = pem::certificates("cert_file", cert_file)?;
+            let key = pem::key("key_file", key_file)?;
+            builder
+                .with_client_auth_cert(chain, key)
+                .map_err(|error| unfit(&error, cert_file, key_file))?
+        }
+    };
+    client.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Loaded {
+        client: Arc::new(client),
+        files: Arc::clone(files),
+        stamps,
+        proven: Arc::new(AtomicBool::new(true)),
+    })
+}
+
+/// A certificate and a key that were read, and cannot be used together.
+fn unfit(error: &rustls::Error, cert_file: &Path, key_file: &Path) -> Error {
+    match error {
+        rustls::Error::InconsistentKeys(_) => Error::unusable(
+            "key_file",
+            key_file,
+            "the key does not belong to the first certificate of cert_file",
+        ),
+        rustls::Error::InvalidCertificate(_) => Error::unusable(
+            "cert_file",
+            cert_file,
+            "its first certificate cannot be decoded",
+        ),
+        _ => Error::unusable(
+            "key_file",
+            key_file,
+            "the key is damaged, or of a kind that is not supported: RSA from 2048 bits, ECDSA \
+             P-256 and P-384, and Ed25519 are",
+        ),
     }
 }
 
-/// The CAs that may sign the kubelet's certificate.
+const CA: &str = "kube_ca_file";
+
+/// The certificates that are trusted, and those that may have signed the kubelet's.
 #[derive(Debug)]
-pub struct Trusted<'a> {
+pub struct Source<'a> {
     /// `None`: they are the platform's.
     pub file: Option<&'a Path>,
     pub certificates: Vec<CertificateDer<'static>>,
 }
 
 /// Those of the given file, else of the service account, else the platform's.
-pub fn trusted(ca: &FilePath) -> Result<Trusted<'_>> {
+pub fn trusted(ca: &FilePath) -> Result<Source<'_>> {
     let path = ca.path();
     let file = matches!(ca, FilePath::Given(_)) || path.exists();
     Ok(match file {
-        true => Trusted {
+        true => Source {
             file: Some(path),
-            certificates: certificates("kube_ca_file", path)?,
+            certificates: pem::certificates(CA, path)?,
         },
-        false => Trusted {
+        false => Source {
             file: None,
             certificates: rustls_native_certs::load_native_certs().certs,
         },
     })
-}
-
-fn read(option: &str, path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).map_err(|error| Error::unreadable(option, path, error))
-}
-
-/// Every certificate of a PEM file, the first one first.
-pub fn certificates(option: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    let found: Vec<_> = CertificateDer::pem_slice_iter(&read(option, path)?)
-        .collect::<std::result::Result<_, pem::Error>>()
-        .map_err(|error| Error::unusable(option, path, error))?;
-    match found.is_empty() {
-        true => Err(Error::unusable(option, path, "it holds no PEM certificate")),
-        false => Ok(found),
-    }
-}
-
-/// A failed handshake, by what the operator has to change.
-pub fn explain(error: &rustls::Error, url: &str) -> Error {
-    use CertificateError as Certificate;
-    let rustls::Error::InvalidCertificate(problem) = error else {
-        return Error::tls(url, error.clone());
-    };
-    match problem {
-        // A CA that was made anew under its old name fails by signature.
-        Certificate::UnknownIssuer | Certificate::BadSignature => {
-            Error::tls_unknown_issuer(url, error.clone())
-        }
-        Certificate::NotValidForNameContext {
-            expected,
-            presented,
-        } => {
-            let names: Vec<_> = presented.iter().map(|name| plain_name(name)).collect();
-            Error::tls_wrong_name(url, &expected.to_str(), &names, error.clone())
-        }
-        Certificate::Expired | Certificate::ExpiredContext { .. } => {
-            Error::tls_expired(url, "has expired", error.clone())
-        }
-        Certificate::NotValidYet | Certificate::NotValidYetContext { .. } => {
-            Error::tls_expired(url, "is not valid yet", error.clone())
-        }
-        _ => Error::tls(url, error.clone()),
-    }
-}
-
-/// The verifier writes `DnsName("vm")`; an operator reads `vm`.
-fn plain_name(presented: &str) -> String {
-    presented
-        .split_once('(')
-        .and_then(|(_, rest)| rest.strip_suffix(')'))
-        .unwrap_or(presented)
-        .trim_matches('"')
-        .to_owned()
-}
-
-/// What checks certificates against these CAs as rustls does by itself; `None`
-/// when there is no CA at all.
-pub type MakeVerifier = fn(RootCertStore) -> Option<Arc<dyn ServerCertVerifier>>;
-
-pub fn verifier(roots: RootCertStore) -> Option<Arc<dyn ServerCertVerifier>> {
-    let builder =
-        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&PROVIDER));
-    match builder.build() {
-        Ok(verifier) => Some(verifier),
-        Err(_) => None,
-    }
-}
-
-/// For `allow_insecure_tls`, where any certificate will do but the peer still has
-/// to hold its key; and to note the certificates of a peer that is turned away.
-#[derive(Debug)]
-struct Verifier {
-    judge: Judge,
-    trace: Trace,
-    algorithms: WebPkiSupportedAlgorithms,
-}
-
-#[derive(Debug)]
-enum Judge {
-    AcceptAny,
-    /// There is no CA to trust.
-    TrustNone,
-    Check(Arc<dyn ServerCertVerifier>),
-}
-
-impl Verifier {
-    fn new(judge: Judge, trace: &Trace) -> Arc<Self> {
-        Arc::new(Self {
-            judge,
-            trace: trace.clone(),
-            algorithms: PROVIDER.signature_verification_algorithms,
-        })
-    }
-}
-
-impl ServerCertVerifier for Verifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        name: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> std::result::Result<ServerCertVerified, rustls::Error> {
-        self.trace.note(|notes| {
-            let chain = [end_entity].into_iter().chain(intermediates);
-            notes.certificates = chain.map(|cert| cert.clone().into_owned()).collect();
-        });
-        match &self.judge {
-            Judge::AcceptAny => Ok(ServerCertVerified::assertion()),
-            Judge::TrustNone => Err(CertificateError::UnknownIssuer.into()),
-            Judge::Check(verifier) => {
-                verifier.verify_server_cert(end_entity, intermediates, name, ocsp, now)
-            }
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, cert, signature, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, signature, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
 }

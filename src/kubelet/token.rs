@@ -1,11 +1,12 @@
 //! The bearer token: read from its file for every request, held no longer.
 
-use std::{fs, io, path::Path};
+use std::path::Path;
 
 use bytes::Bytes;
 use ureq::http::HeaderValue;
 use zeroize::Zeroizing;
 
+use super::pem;
 use crate::{
     error::{Error, Result},
     options::{Config, FilePath},
@@ -49,26 +50,48 @@ impl Token {
 
     fn header(&self) -> Result<Option<HeaderValue>> {
         let path = self.file.path();
-        let text = match (fs::read(path), &self.file) {
-            (Ok(text), _) => Zeroizing::new(text),
-            (Err(error), FilePath::Default(_)) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(None);
-            }
-            (Err(error), _) => return Err(Error::unreadable(OPTION, path, error)),
+        let text = match (pem::read(OPTION, path), &self.file) {
+            (Ok(text), _) => text,
+            (Err(error), FilePath::Default(_)) if error.is_not_found() => return Ok(None),
+            (Err(error), _) => return Err(error),
         };
         let token = text.trim_ascii();
-        if token.is_empty() {
-            return Err(Error::unusable(OPTION, path, "it is empty"));
-        }
-        let header = match token.iter().all(u8::is_ascii_graphic) {
-            true => bearer(token),
-            false => None,
-        };
-        match header {
-            Some(header) => Ok(Some(header)),
-            None => Err(Error::unusable(OPTION, path, "it does not hold a token")),
+        match unlike_a_token(token) {
+            Some(why) => Err(Error::unusable(OPTION, path, why)),
+            None => match bearer(token) {
+                Some(header) => Ok(Some(header)),
+                None => Err(Error::unusable(OPTION, path, "it does not hold a token")),
+            },
         }
     }
+}
+
+/// Longer than any token, and no server would read a header of that.
+const MAX_TOKEN: usize = 64 << 10;
+
+/// Why this cannot be sent as a token. What it holds is not to be told.
+fn unlike_a_token(text: &[u8]) -> Option<&'static str> {
+    let holds = |wanted: fn(&u8) -> bool| text.iter().any(wanted);
+    let begins = |start: &[u8]| text.starts_with(start);
+    Some(match () {
+        () if text.is_empty() => "it is empty",
+        () if begins(b"-----") => "it holds PEM, no token: is that meant for another option?",
+        () if begins(b"{") => "it holds JSON, no token: name a file with the token alone",
+        () if text.len() > MAX_TOKEN => "it is larger than 64 KiB, so it holds no token",
+        () if holds(|byte| *byte == 0) => {
+            "there is a zero byte in it: write the token as plain text"
+        }
+        () if holds(|byte| matches!(byte, b'\n' | b'\r')) => {
+            "it has more than one line: name a file with the token alone"
+        }
+        () if holds(|byte| matches!(byte, b' ' | b'\t')) => {
+            "there is a blank in it: name a file with the token alone"
+        }
+        () if !text.iter().all(u8::is_ascii_graphic) => {
+            "there are characters in it that no token has: write the token as plain text"
+        }
+        () => return None,
+    })
 }
 
 /// The header's value is the one copy of the token, and wiped with its last use.

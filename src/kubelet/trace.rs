@@ -9,18 +9,9 @@ use std::{
 
 use rustls::{ProtocolVersion, pki_types::CertificateDer};
 
-use super::tls::{self, MakeVerifier};
-
 /// Off by default. Clones share their notes.
 #[derive(Debug, Clone, Default)]
-pub struct Trace(Option<On>);
-
-#[derive(Debug, Clone)]
-struct On {
-    notes: Arc<Mutex<Notes>>,
-    /// Reached only from here, so that the plugin does not carry it.
-    make_verifier: MakeVerifier,
-}
+pub struct Trace(Option<Arc<Mutex<Notes>>>);
 
 /// Everything since the client was made, in the order of a scrape.
 #[derive(Debug, Clone, Default)]
@@ -63,19 +54,12 @@ pub struct Reply {
 
 impl Trace {
     pub fn on() -> Self {
-        Self(Some(On {
-            notes: Arc::default(),
-            make_verifier: tls::verifier,
-        }))
-    }
-
-    pub fn make_verifier(&self) -> Option<MakeVerifier> {
-        self.0.as_ref().map(|on| on.make_verifier)
+        Self(Some(Arc::default()))
     }
 
     pub fn note(&self, change: impl FnOnce(&mut Notes)) {
-        if let Some(on) = &self.0 {
-            change(&mut on.notes.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some(notes) = &self.0 {
+            change(&mut notes.lock().unwrap_or_else(PoisonError::into_inner));
         }
     }
 

@@ -26,7 +26,7 @@ use ureq::{
 use zeroize::Zeroize;
 
 use super::{
-    tls::{self, Tls},
+    tls::{self, Loaded, Tls},
     trace::{Attempt, Handshake, Trace},
     wait::Wait,
 };
@@ -66,7 +66,7 @@ pub fn explain(error: ureq::Error, wait: &Wait, received: usize) -> Error {
     match error {
         ureq::Error::Other(inner) => match inner.downcast::<Error>() {
             Ok(own) => *own,
-            Err(other) => Error::http(url, other),
+            Err(_) => Error::http(url, NOT_FORESEEN),
         },
         // The type of these errors has a name only in a crate below ureq.
         ureq::Error::Protocol(inner) if format!("{inner:?}") == "HttpParseTooManyHeaders" => {
@@ -80,7 +80,22 @@ pub fn explain(error: ureq::Error, wait: &Wait, received: usize) -> Error {
                 Err(error) => lost(error, wait, received),
             },
         },
-        error => Error::http(url, error),
+        error => Error::http(url, unlike_http(&error)),
+    }
+}
+
+const NOT_FORESEEN: &str = "for a reason that was not foreseen";
+
+/// What is wrong with a reply, in our own words: the library's may quote it, or us.
+fn unlike_http(error: &ureq::Error) -> &'static str {
+    match error {
+        ureq::Error::Protocol(_) => "it breaks the rules of HTTP/1.1",
+        ureq::Error::Http(_) | ureq::Error::BadUri(_) => {
+            "a header or an address in it is malformed"
+        }
+        ureq::Error::LargeResponseHeader(..) => "its headers are too large",
+        ureq::Error::RedirectFailed | ureq::Error::TooManyRedirects => "it leads elsewhere",
+        _ => NOT_FORESEEN,
     }
 }
 
@@ -225,7 +240,7 @@ impl Connect {
         let session = match &self.tls {
             Some(tls) => {
                 let mut tls = tls.lock().unwrap_or_else(PoisonError::into_inner);
-                Some(Box::new(self.handshake(&mut tls, &mut socket)?))
+                Some(self.handshake(&mut tls, &mut socket)?)
             }
             None => None,
         };
@@ -297,11 +312,12 @@ impl Connect {
         Ok(TcpStream::from(socket))
     }
 
-    fn handshake(&self, tls: &mut Tls, socket: &mut Socket) -> Result<ClientConnection> {
+    fn handshake(&self, tls: &mut Tls, socket: &mut Socket) -> Result<Session> {
         self.wait.enter(Phase::Tls);
         let began = Instant::now();
         let url = self.wait.url();
-        let mut session = ClientConnection::new(tls.client()?, tls.name().clone())
+        let loaded = tls.load()?;
+        let mut session = ClientConnection::new(Arc::clone(&loaded.client), tls.announced())
             .map_err(|error| tls::explain(&error, url))?;
         while session.is_handshaking() {
             session
@@ -314,7 +330,10 @@ impl Connect {
                 took: began.elapsed(),
             });
         });
-        Ok(session)
+        Ok(Session {
+            tls: Box::new(session),
+            loaded,
+        })
     }
 }
 
@@ -426,10 +445,17 @@ impl Buffers for CountingBuffers {
 #[derive(Debug)]
 pub struct Connection {
     socket: Socket,
-    session: Option<Box<ClientConnection>>,
+    session: Option<Session>,
     buffers: CountingBuffers,
     /// Bytes since the last request.
     received: usize,
+}
+
+#[derive(Debug)]
+struct Session {
+    tls: Box<ClientConnection>,
+    /// What it was made with.
+    loaded: Loaded,
 }
 
 impl Transport for Connection {
@@ -445,7 +471,7 @@ impl Transport for Connection {
         let output = &mut self.buffers.output()[..amount];
         let sent = match &mut self.session {
             Some(session) => {
-                let mut stream = Stream::new(session.as_mut(), &mut self.socket);
+                let mut stream = Stream::new(session.tls.as_mut(), &mut self.socket);
                 stream.write_all(output).and_then(|()| stream.flush())
             }
             None => self.socket.write_all(output),
@@ -466,7 +492,13 @@ impl Transport for Connection {
             return Err(carry(Error::large_header(wait.url(), INPUT)));
         }
         let amount = match &mut self.session {
-            Some(session) => Stream::new(session.as_mut(), &mut self.socket).read(room)?,
+            Some(session) => {
+                let amount = Stream::new(session.tls.as_mut(), &mut self.socket).read(room)?;
+                if amount > 0 {
+                    session.loaded.has_proven_itself();
+                }
+                amount
+            }
             None => self.socket.read(room)?,
         };
         self.buffers.input_appended(amount);
@@ -481,16 +513,20 @@ impl Transport for Connection {
     }
 
     /// A kept connection on which the peer said anything but a TLS ticket, or
-    /// which it closed, is not used again.
+    /// which it closed, is not used again. Nor is one that was made with files that
+    /// are others now: whom to trust, and whom to be, is theirs to say.
     fn is_open(&mut self) -> bool {
         let mut stream = &self.socket.stream;
         let Some(session) = &mut self.session else {
             return would_block(stream.peek(&mut [0]));
         };
+        if session.loaded.is_outdated() {
+            return false;
+        }
         for _ in 0..IDLE_READS {
-            match session.read_tls(&mut stream) {
+            match session.tls.read_tls(&mut stream) {
                 Ok(0) => return false,
-                Ok(_) => match session.process_new_packets() {
+                Ok(_) => match session.tls.process_new_packets() {
                     Ok(state) if state.peer_has_closed() => return false,
                     Ok(state) if state.plaintext_bytes_to_read() > 0 => return false,
                     Ok(_) => {}

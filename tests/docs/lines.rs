@@ -10,6 +10,7 @@ use std::{
 use flb_in_kubeletstats::{
     error::{Error, Phase, Reason},
     health::Health,
+    kubelet::tls,
 };
 
 use crate::{config, one, pages::read};
@@ -80,9 +81,14 @@ fn errors() -> Vec<(&'static str, Error)> {
             "closed_in_handshake",
             Error::closed_in_handshake("URL", io()),
         ),
+        ("tls_own_ca", Error::tls_own_ca("URL", "")),
+        (
+            "certificate",
+            Error::certificate("URL", "WHY", "REMEDY", rustls::Error::DecryptError),
+        ),
         (
             "tls",
-            Error::tls("URL", rustls::Error::General("WHY".into())),
+            Error::tls("URL", "WHY", "REMEDY", rustls::Error::DecryptError),
         ),
         (
             "unauthorized",
@@ -123,17 +129,21 @@ fn errors() -> Vec<(&'static str, Error)> {
             "host",
             Error::host("the host did not accept the timer collector"),
         ),
-        ("host", Error::host("tls cannot be set up: WHY")),
+        (
+            "host",
+            Error::host("tls cannot be set up: no cipher for TLS 1.2 and 1.3"),
+        ),
         ("thread", Error::thread(io())),
         ("panic", Error::panic("PLACE", "WHY", "ORIGIN")),
     ]
 }
 
-/// The operating system's words begin in lower case in a line, rustls's with a kind.
+/// The operating system's words begin in lower case in a line; those of an error that
+/// is not the system's own are not in it.
 fn as_written(message: &str) -> String {
     message
         .replace(": wHY", ": WHY")
-        .replace(": unexpected error: WHY", ": WHY")
+        .replace(": other error", ": WHY")
 }
 
 #[test]
@@ -167,14 +177,63 @@ fn every_error_is_explained() {
 #[test]
 fn what_the_host_lacks_is_explained() {
     let page = read("docs/troubleshooting.md");
-    for file in ["src/host.rs", "src/kubelet/tls.rs"] {
-        let source = read(file);
-        let calls: Vec<_> = source.split("Error::host(format!(").skip(1).collect();
-        assert!(!calls.is_empty(), "{file}");
-        for call in calls {
-            let text = call.split('"').nth(1).unwrap_or_default();
-            let fixed = text.split('{').next().unwrap_or_default();
-            assert!(page.contains(fixed), "{file}: {fixed}");
+    let source = read("src/host.rs");
+    let calls: Vec<_> = source.split("Error::host(format!(").skip(1).collect();
+    assert!(!calls.is_empty());
+    for call in calls {
+        let text = call.split('"').nth(1).unwrap_or_default();
+        let fixed = text.split('{').next().unwrap_or_default();
+        assert!(page.contains(fixed), "{fixed}");
+    }
+}
+
+/// What can be wrong with a credential file, with a certificate and in a handshake is a
+/// sentence in the source, and that sentence is on the page.
+#[test]
+fn every_word_of_files_and_handshakes_is_explained() {
+    let page = read("docs/troubleshooting.md") + &read("docs/options.md");
+    for (file, least) in [("pem", 20), ("token", 7), ("tls", 4), ("handshake", 30)] {
+        let source = read(&format!("src/kubelet/{file}.rs"));
+        let source = source.split("#[cfg(test)]").next().unwrap_or_default();
+        // From there on, parts of a sentence.
+        let source = source.split("fn algorithm(").next().unwrap_or_default();
+        let sentences: Vec<_> = literals(source)
+            .into_iter()
+            .filter(|text| text.contains(' ') && text.starts_with(char::is_lowercase))
+            .collect();
+        assert!(sentences.len() >= least, "{file}: {sentences:#?}");
+        for sentence in sentences {
+            for part in sentence.split(['{', '}']).step_by(2) {
+                assert!(page.contains(part.trim()), "{file}: {sentence}");
+            }
+        }
+    }
+}
+
+/// The string literals of a source without comments, as the compiler joins their lines.
+fn literals(source: &str) -> Vec<String> {
+    let code = source
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
+    let code = code.collect::<Vec<_>>().join("\n").replace("b\"\\", "b\"");
+    let joined = code.split("\\\n").map(str::trim_start).collect::<String>();
+    let parts = joined.split('"').skip(1).step_by(2);
+    parts.map(str::to_owned).collect()
+}
+
+/// Whatever alert ends a handshake, the line is on the page, with the alert's name.
+#[test]
+fn every_alert_is_explained() {
+    let page = read("docs/troubleshooting.md");
+    for number in 0..=u8::MAX {
+        let error = rustls::Error::AlertReceived(number.into());
+        let line = tls::explain(&error, "URL").to_string();
+        let (why, rest) = line.split_once(" (alert ").expect("its name");
+        let (name, remedy) = rest.split_once(')').expect("a remedy");
+        let line = format!("`{why} (alert NAME){remedy}`");
+        assert!(page.contains(&line), "{number}: {line}");
+        if !name.starts_with("number ") {
+            assert!(page.contains(&format!("`{name}`")), "{name}");
         }
     }
 }

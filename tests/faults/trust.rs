@@ -2,6 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use sim_kubelet::Fault;
 use testkit::wait;
 
@@ -19,6 +20,7 @@ const NEXT: &str = "the-next-token";
 
 pub fn rows() -> Vec<Row> {
     let mut rows = certificates();
+    rows.extend(handshakes());
     rows.extend(token_files());
     rows.extend(rights());
     rows
@@ -63,6 +65,46 @@ fn certificates() -> Vec<Row> {
         )
         .by(Fault::ExpiredCertificate),
         fails("unknown-ca", UNKNOWN).by(Fault::UnknownCa),
+        works(
+            "own-ca-certificate",
+            "the very certificate that is trusted, a CA's or not",
+        )
+        .at_start()
+        .breaking(|scene| {
+            let key = KeyPair::generate().map_err(|error| error.to_string())?;
+            let cert = own_ca(&key)?;
+            text(scene.kubelet.serve_certificate(&cert, &key.serialize_pem()))?;
+            text(fs::write(scene.kubelet.ca_file(), cert))
+        }),
+        works(
+            "served-certificate-as-ca",
+            "the same, signed by somebody else",
+        )
+        .at_start()
+        .breaking(|scene| {
+            let chain = fs::read_to_string(scene.kubelet.chain_file());
+            let chain = chain.map_err(|error| error.to_string())?;
+            let (leaf, _) = chain.split_once(END).ok_or("no certificate")?;
+            text(fs::write(scene.kubelet.ca_file(), format!("{leaf}{END}")))
+        }),
+        fails(
+            "ca-certificate-not-trusted",
+            "certificate of {url} is a CA's own, and not the one that is trusted: \
+             set kube_ca_file to this very certificate",
+        )
+        .at_start()
+        .breaking(|scene| {
+            let key = KeyPair::generate().map_err(|error| error.to_string())?;
+            let cert = own_ca(&key)?;
+            text(scene.kubelet.serve_certificate(&cert, &key.serialize_pem()))
+        })
+        .mending(|scene| text(scene.kubelet.rotate_ca())),
+        works("node-name-of-digits", "a name that DNS does not have")
+            .kubelet(|kubelet| kubelet.server_names(&["12345"]))
+            .options(&[("server_name", "12345")]),
+        works("node-name-with-a-number", "the same")
+            .kubelet(|kubelet| kubelet.server_names(&["worker.01"]))
+            .options(&[("server_name", "worker.01")]),
         fails(
             "wrong-name",
             "certificate of {url} is not valid for 127.0.0.1, it names another-node, 192.0.2.1: \
@@ -87,6 +129,29 @@ fn certificates() -> Vec<Row> {
                 Ok(())
             })
             .check(two_handshakes),
+        works(
+            "ca-replaced-under-a-kept-connection",
+            "the new CA, at the next scrape",
+        )
+        .options(UNHURRIED)
+        .breaking(|scene| {
+            scene.between_scrapes()?;
+            text(scene.kubelet.rotate_ca())
+        })
+        .check(two_handshakes),
+        works(
+            "ca-gone-under-a-kept-connection",
+            "what nobody has replaced stays trusted",
+        )
+        .options(UNHURRIED)
+        .breaking(|scene| {
+            scene.between_scrapes()?;
+            text(fs::rename(scene.kubelet.ca_file(), next_ca(scene)))
+        })
+        .check(|scene, _| match scene.kubelet.handshakes() {
+            1 => Ok(()),
+            seen => Err(format!("{seen} handshakes instead of one")),
+        }),
         fails("ca-bundle-replaced-late", UNKNOWN)
             .options(UNHURRIED)
             .breaking(|scene| {
@@ -111,6 +176,76 @@ fn certificates() -> Vec<Row> {
             Ok(())
         })
         .mending(mend_ca),
+        fails(
+            "ca-file-run-together",
+            "cannot use kube_ca_file {ca}: the lines of a PEM block are run together: write it \
+             with real line breaks, which an environment variable or a template has lost",
+        )
+        .options(UNHURRIED)
+        .breaking(|scene| replace_ca(scene, |ca| ca.replace('\n', "\\n")))
+        .mending(mend_ca),
+        fails(
+            "ca-file-cut-short",
+            "cannot use kube_ca_file {ca}: a PEM block has no end: the file is cut short",
+        )
+        .options(UNHURRIED)
+        .breaking(|scene| replace_ca(scene, |ca| ca[..ca.len() / 2].to_owned()))
+        .mending(mend_ca),
+    ]
+}
+
+const END: &str = "-----END CERTIFICATE-----\n";
+
+/// As `openssl req -x509` makes it.
+fn own_ca(key: &KeyPair) -> Result<String, String> {
+    let mut params = CertificateParams::new(["127.0.0.1".to_owned()]);
+    if let Ok(params) = &mut params {
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    }
+    let cert = params.and_then(|params| params.self_signed(key));
+    cert.map(|cert| cert.pem())
+        .map_err(|error| error.to_string())
+}
+
+/// The CA file gets this in its place, and the good one is kept for later.
+fn replace_ca(scene: &Scene, change: fn(&str) -> String) -> Result<(), String> {
+    let ca = fs::read_to_string(scene.kubelet.ca_file()).map_err(|error| error.to_string())?;
+    scene.between_scrapes()?;
+    text(fs::rename(scene.kubelet.ca_file(), next_ca(scene)))?;
+    text(fs::write(scene.kubelet.ca_file(), change(&ca)))
+}
+
+fn handshakes() -> Vec<Row> {
+    let ended = |name, number, line| fails(name, line).by(Fault::TlsAlert(number));
+    vec![
+        ended(
+            "no-serving-certificate",
+            80,
+            "tls with {url} failed: the kubelet has no serving certificate to show, as while its \
+             request waits (alert internal_error): kubectl get csr, and kubectl certificate \
+             approve the pending one of this node",
+        ),
+        ended(
+            "nothing-in-common",
+            40,
+            "tls with {url} failed: the kubelet has no protocol, cipher or signature in common \
+             with this side (alert handshake_failure): the kubelet's key has to be RSA, ECDSA \
+             P-256 or P-384, or Ed25519, and its tlsCipherSuites and tlsMinVersion have to leave \
+             TLS 1.2 or 1.3",
+        ),
+        ended(
+            "client-certificate-not-accepted",
+            42,
+            "tls with {url} failed: the kubelet does not accept the client certificate, or wants \
+             one (alert bad_certificate): cert_file and key_file have to name a certificate that \
+             the kubelet's clientCAFile signed",
+        ),
+        ended(
+            "an-alert-without-a-name",
+            200,
+            "tls with {url} failed: the other side could not read what it was sent (alert number \
+             200): check that kubelet_url is a kubelet, and that nothing in between alters TLS",
+        ),
     ]
 }
 
@@ -166,11 +301,22 @@ fn token_files() -> Vec<Row> {
         .mending(mend_token),
         fails(
             "token-file-garbled",
-            "cannot use kube_token_file {token}: it does not hold a token",
+            "cannot use kube_token_file {token}: there is a blank in it: name a file with the \
+             token alone",
         )
         .breaking(|scene| text(scene.kubelet.write_token_file("two words\u{7}")))
         .mending(mend_token)
         .check(|_, ended| secret("words", ended)),
+        fails(
+            "token-file-of-another-kind",
+            "cannot use kube_token_file {token}: it holds PEM, no token: is that meant for \
+             another option?",
+        )
+        .breaking(|scene| {
+            let key = fs::read_to_string(scene.kubelet.client_key_file());
+            text(key.and_then(|key| scene.kubelet.write_token_file(&key)))
+        })
+        .mending(mend_token),
     ]
 }
 

@@ -7,7 +7,7 @@ use flb_in_kubeletstats::{
     kubelet::{tls, trace::Notes},
     options::Config,
 };
-use rustls::{ProtocolVersion, pki_types::CertificateDer};
+use rustls::{AlertDescription, ProtocolVersion, pki_types::CertificateDer};
 
 use super::{
     credentials::{self, Credential, Kind},
@@ -119,7 +119,7 @@ pub fn tls(
         let text = format!("{error}{about}");
         // Before version 1.3 a server that wants another certificate says so here.
         let client = credential.expired(&[Kind::ClientCertificate]);
-        if let Some((cause, remedies)) = client.filter(|_| is_alert(error)) {
+        if let Some((cause, remedies)) = client.filter(|_| is_of_client(error)) {
             report.fail("tls", &text, &cause);
             remedies.iter().for_each(|remedy| report.advise(*remedy));
             return None;
@@ -199,20 +199,43 @@ fn cause(config: &Config, error: &Error) -> String {
             )
         }
         Reason::TlsExpired => "the kubelet's certificate is not valid at this time".to_owned(),
-        _ if speaks_no_tls(error) => {
-            "kubelet_url says https, but that port speaks no TLS".to_owned()
+        _ => match of_rustls(error) {
+            Some(error) if tls::speaks_no_tls(error) => {
+                "kubelet_url says https, but that port speaks no TLS"
+            }
+            Some(rustls::Error::AlertReceived(AlertDescription::InternalError)) => {
+                "the kubelet has no serving certificate"
+            }
+            Some(rustls::Error::AlertReceived(_)) => "the other side ends the TLS handshake",
+            Some(rustls::Error::InvalidCertificate(_)) => {
+                "the kubelet's certificate cannot be used"
+            }
+            _ => "the TLS handshake fails",
         }
-        _ => "the TLS handshake fails".to_owned(),
+        .to_owned(),
     }
 }
 
 fn speaks_no_tls(error: &Error) -> bool {
-    matches!(of_rustls(error), Some(rustls::Error::InvalidMessage(_)))
+    of_rustls(error).is_some_and(tls::speaks_no_tls)
 }
 
-/// The other side ended it.
-fn is_alert(error: &Error) -> bool {
-    matches!(of_rustls(error), Some(rustls::Error::AlertReceived(_)))
+/// The other side ended it, and over what was shown to it.
+fn is_of_client(error: &Error) -> bool {
+    use AlertDescription as Alert;
+    let Some(rustls::Error::AlertReceived(alert)) = of_rustls(error) else {
+        return false;
+    };
+    matches!(
+        alert,
+        Alert::BadCertificate
+            | Alert::CertificateExpired
+            | Alert::CertificateRevoked
+            | Alert::CertificateUnknown
+            | Alert::UnsupportedCertificate
+            | Alert::UnknownCA
+            | Alert::AccessDenied
+    )
 }
 
 fn of_rustls(error: &Error) -> Option<&rustls::Error> {
@@ -246,19 +269,21 @@ fn advise(
                 "today is {today} by this machine's clock; if that is right, {renew}"
             ));
         }
-        (Reason::Timeout, _) => {
-            let url = super::base_url(config, "http");
-            report.advise(format!(
-                "raise timeout; if that port speaks no TLS, set kubelet_url={url}"
-            ));
-        }
+        (Reason::Timeout, _) => report.advise(
+            "raise timeout, check that kubelet_url is a kubelet's address and port, which is 10250, \
+             and see the kubelet's log on the node: journalctl -u kubelet",
+        ),
         _ if speaks_no_tls(error) => {
             let url = super::base_url(config, "http");
             report.advise(format!(
                 "check the port, which is 10250 on a kubelet, or set kubelet_url={url}"
             ));
         }
-        _ => {}
+        _ => {
+            if let Some(remedy) = error.remedy() {
+                report.advise(remedy);
+            }
+        }
     }
 }
 
@@ -269,7 +294,11 @@ fn which_ca(config: &Config, cert: &Certificate) -> String {
         .iter()
         .any(|der| Certificate::read(der).is_some_and(|ca| ca.subject == cert.issuer));
     let issuer = printable(&cert.issuer, 253);
-    let path = config.ca_file.path().display();
+    let path = config.ca_file.path();
+    if credentials::is_replaced(path) {
+        return format!("{}: {}", path.display(), credentials::REPLACED);
+    }
+    let path = path.display();
     if same_name {
         return format!(
             "{path} has a CA named {issuer}, but with another key: it is an old one, replace the file"

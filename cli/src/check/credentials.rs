@@ -1,10 +1,15 @@
 //! What this side shows and trusts: the token, the CAs, the client certificate.
 
-use std::{fmt, path::Path};
+use std::{error::Error as _, fmt, fs, io, os::unix::fs::MetadataExt, path::Path};
 
 use flb_in_kubeletstats::{
-    error::printable,
-    kubelet::{tls, token::Token},
+    error::{Error, printable},
+    kubelet::{
+        pem,
+        tls::{self, Tls},
+        token::Token,
+        trace::Trace,
+    },
     options::{Config, FilePath},
 };
 
@@ -83,10 +88,14 @@ fn token(config: &Config, credential: &mut Credential, report: &mut Report) -> b
         Err(error) => {
             let cause = "the token file cannot be used";
             report.fail("token", &error.to_string(), cause);
-            report.advise(
-                "in a pod the token is at the default path, unless automountServiceAccountToken \
-                 is false: leave kube_token_file out, or name the file that is mounted",
-            );
+            report.advise(match is_forbidden(&error) {
+                true => NOT_OURS,
+                false => {
+                    "in a pod the token is at the default path, unless \
+                     automountServiceAccountToken is false: leave kube_token_file out, or name \
+                     the file that is mounted"
+                }
+            });
             return false;
         }
     };
@@ -189,10 +198,13 @@ fn cas(config: &Config, report: &mut Report) -> bool {
         Ok(trusted) => trusted,
         Err(error) => {
             report.fail("ca", &error.to_string(), "the CA file cannot be used");
-            report.advise(
-                "kube_ca_file is a PEM file: in a pod leave it out for the cluster's CA, or mount \
-                 the kubelet's own from the node, /var/lib/kubelet/pki/kubelet.crt",
-            );
+            report.advise(match is_forbidden(&error) {
+                true => NOT_OURS,
+                false => {
+                    "kube_ca_file is a PEM file: in a pod leave it out for the cluster's CA, or \
+                     mount the kubelet's own from the node, /var/lib/kubelet/pki/kubelet.crt"
+                }
+            });
             return false;
         }
     };
@@ -224,22 +236,47 @@ fn cas(config: &Config, report: &mut Report) -> bool {
         .iter()
         .filter(|cert| (cert.not_after as f64) < now)
         .count();
-    match over {
-        0 => report.ok("ca", &text),
-        some => report.warn(
-            "ca",
-            &format!("{text}\n{} expired", words::count(some, "certificate")),
-        ),
+    let mut odd = Vec::new();
+    if over > 0 {
+        odd.push(format!("{} expired", words::count(over, "certificate")));
+    }
+    if is_replaced(file) {
+        odd.push(REPLACED.to_owned());
+    }
+    match odd.is_empty() {
+        true => report.ok("ca", &text),
+        false => report.warn("ca", &format!("{text}\n{}", odd.join("\n"))),
     }
     true
 }
 
-/// Read as the library reads it; whether the key fits is seen when it is used.
+const NOT_OURS: &str = "the file is there, but not for this user: in a pod give the volume a \
+                        defaultMode and the pod a securityContext.fsGroup that let it be read";
+
+/// What a file of which [`is_replaced`] holds has to be called.
+pub const REPLACED: &str = "this file has been replaced or removed where it was mounted from, and \
+                            the mount goes on showing the old one: mount its directory instead";
+
+/// No folder has it any more, and yet it can be opened: a single file was mounted, and
+/// whoever owns it has put a new one in its place.
+pub fn is_replaced(file: &Path) -> bool {
+    fs::metadata(file).is_ok_and(|meta| meta.is_file() && meta.nlink() == 0)
+}
+
+/// It is there, but this user may not read it.
+fn is_forbidden(error: &Error) -> bool {
+    let source = error.source().and_then(|source| source.downcast_ref());
+    source.is_some_and(|error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied)
+}
+
+/// Read and put together as the plugin does it: both files, and whether they fit.
 fn client_certificate(config: &Config, credential: &mut Credential, report: &mut Report) -> bool {
-    let Some((path, _)) = &config.client_cert else {
+    let Some((path, key)) = &config.client_cert else {
         return true;
     };
-    let chain = match tls::certificates("cert_file", path) {
+    let read = pem::certificates("cert_file", path);
+    let fits = |chain| Tls::new(config, &Trace::default()).map(|_| chain);
+    let chain = match read.and_then(fits) {
         Ok(chain) => chain,
         Err(error) => {
             report.fail(
@@ -247,9 +284,21 @@ fn client_certificate(config: &Config, credential: &mut Credential, report: &mut
                 &error.to_string(),
                 "the client certificate cannot be used",
             );
+            report.advise(match is_forbidden(&error) {
+                true => NOT_OURS,
+                false => {
+                    "cert_file and key_file are PEM files with one certificate and its key, or \
+                     one file with both: or leave both options out and use a token"
+                }
+            });
             return false;
         }
     };
+    for file in [path, key] {
+        if is_replaced(file) {
+            report.warn("cert", &format!("{}: {REPLACED}", file.display()));
+        }
+    }
     match chain.first().and_then(|der| Certificate::read(der)) {
         Some(cert) => describe_client(path, cert, credential, report),
         None => report.warn("cert", &format!("{}: it cannot be decoded", path.display())),

@@ -102,7 +102,10 @@ fn a_kubelet_that_hangs_in_any_phase() {
     for (fault, timeout, step, phase, verdict) in cases {
         let advice = match step {
             "reply" => "raise timeout, or see the kubelet's log on the node: journalctl -u kubelet",
-            _ => "raise timeout; if that port speaks no TLS, set kubelet_url=http://127.0.0.1:PORT",
+            _ => {
+                "raise timeout, check that kubelet_url is a kubelet's address and port, which is \
+                 10250, and see the kubelet's log on the node: journalctl -u kubelet"
+            }
         };
         let kubelet = start(SimKubelet::builder().fault(fault));
         let run = run_with(&kubelet, "check", &[("timeout", timeout)]);
@@ -224,7 +227,7 @@ fn a_ca_file_that_holds_no_certificate() {
     assert_eq!(
         failure(&run, &kubelet),
         "\
-FAIL  ca       cannot use kube_ca_file DIR/token: it holds no PEM certificate
+FAIL  ca       cannot use kube_ca_file DIR/token: it holds no PEM block
 
 verdict: no metrics: the CA file cannot be used
 to do:   kube_ca_file is a PEM file: in a pod leave it out for the cluster's CA, or mount the kubelet's own from the node, /var/lib/kubelet/pki/kubelet.crt
@@ -265,7 +268,7 @@ to do:   set kubelet_url=https://127.0.0.1:PORT
     assert_eq!(
         failure(&run, &kubelet).replace(&port.to_string(), "PORT"),
         "\
-FAIL  tls      tls with https://127.0.0.1:PORT/stats/summary failed: received corrupt message of type InvalidContentType
+FAIL  tls      tls with https://127.0.0.1:PORT/stats/summary failed: what answers there speaks no TLS: check the port of kubelet_url, which is 10250 on a kubelet
 
 verdict: no metrics: kubelet_url says https, but that port speaks no TLS
 to do:   check the port, which is 10250 on a kubelet, or set kubelet_url=http://127.0.0.1:PORT

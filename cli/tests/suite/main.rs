@@ -8,3 +8,4 @@ mod good;
 mod once;
 mod refused;
 mod robust;
+mod trust;

@@ -1,0 +1,278 @@
+//! `check` and the files of credentials, the kubelet's certificate, and how a
+//! handshake can end.
+
+use std::{
+    fs::{self, File},
+    os::{fd::AsRawFd, unix::fs::PermissionsExt},
+};
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
+use sim_kubelet::{Fault, SimKubelet};
+
+use crate::{
+    broken::{failure, kubelet},
+    command::{after, masked, path, run_with},
+    good::start,
+};
+
+/// A certificate that is its own CA, as `openssl req -x509` makes it, and its key.
+fn own_ca(names: &[&str]) -> [String; 2] {
+    let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = CertificateParams::new(names).expect("names");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().expect("a key");
+    let cert = params.self_signed(&key).expect("a certificate");
+    [cert.pem(), key.serialize_pem()]
+}
+
+/// A file in the kubelet's folder.
+fn write(kubelet: &SimKubelet, name: &str, text: &str) -> String {
+    let file = kubelet.dir().join(name);
+    fs::write(&file, text).expect("a file");
+    path(&file)
+}
+
+#[test]
+fn a_certificate_that_is_its_own_ca() {
+    let kubelet = kubelet();
+    let [cert, key] = own_ca(&["vm", "127.0.0.1"]);
+    kubelet.serve_certificate(&cert, &key).expect("served");
+    let file = write(&kubelet, "own.crt", &cert);
+    let run = run_with(&kubelet, "check", &[("kube_ca_file", &file)]);
+    assert_eq!(run.code, Some(0), "{}", run.out);
+
+    // Another one is not: not even of the same name.
+    let other = write(&kubelet, "other.crt", &own_ca(&["vm", "127.0.0.1"])[0]);
+    let run = run_with(&kubelet, "check", &[("kube_ca_file", &other)]);
+    assert!(
+        failure(&run, &kubelet).starts_with(
+            "FAIL  tls      certificate of https://127.0.0.1:PORT/stats/summary is a CA's own, and \
+             not the one that is trusted: set kube_ca_file to this very certificate\n"
+        ),
+        "{}",
+        run.out
+    );
+}
+
+/// Somebody else signed it, and yet it is the one that is trusted.
+#[test]
+fn the_served_certificate_alone_as_ca_file() {
+    let kubelet = kubelet();
+    let chain = fs::read_to_string(kubelet.chain_file()).expect("the chain");
+    let end = chain.find("-----END").expect("a first one") + "-----END CERTIFICATE-----\n".len();
+    let leaf = write(&kubelet, "leaf.crt", &chain[..end]);
+    let run = run_with(&kubelet, "check", &[("kube_ca_file", &leaf)]);
+    assert_eq!(run.code, Some(0), "{}", run.out);
+    // Its name counts as before.
+    let options = [("kube_ca_file", leaf.as_str()), ("server_name", "node-7")];
+    let run = run_with(&kubelet, "check", &options);
+    assert_eq!(run.code, Some(1), "{}", run.out);
+    assert!(
+        run.out
+            .contains("is not valid for node-7, it names vm, localhost, 127.0.0.1")
+    );
+    // After its renewal it is another.
+    kubelet.rotate_certificate().expect("a new one");
+    let run = run_with(&kubelet, "check", &[("kube_ca_file", &leaf)]);
+    assert_eq!(run.code, Some(1), "{}", run.out);
+}
+
+#[test]
+fn names_of_nodes_that_are_no_names_of_hosts() {
+    for name in ["12345", "worker.01", "my_node"] {
+        let kubelet = start(SimKubelet::builder().server_names(&[name]));
+        let run = run_with(&kubelet, "check", &[("server_name", name)]);
+        assert_eq!(run.code, Some(0), "{}", run.out);
+        let run = run_with(&kubelet, "check", &[("server_name", "12346")]);
+        let said = failure(&run, &kubelet);
+        assert!(
+            said.contains(&format!("is not valid for 12346, it names {name}: ")),
+            "{said}"
+        );
+        assert!(said.ends_with(&format!(
+            "to do:   set server_name={name} if that is this node\n"
+        )));
+    }
+}
+
+#[test]
+fn alerts_say_what_to_do() {
+    let cases = [
+        (
+            80,
+            "the kubelet has no serving certificate to show, as while its request waits (alert internal_error)",
+            "the kubelet has no serving certificate",
+            "kubectl get csr, and kubectl certificate approve the pending one of this node",
+        ),
+        (
+            40,
+            "the kubelet has no protocol, cipher or signature in common with this side (alert handshake_failure)",
+            "the other side ends the TLS handshake",
+            "the kubelet's key has to be RSA, ECDSA P-256 or P-384, or Ed25519, and its tlsCipherSuites and tlsMinVersion have to leave TLS 1.2 or 1.3",
+        ),
+        (
+            70,
+            "the kubelet speaks neither TLS 1.2 nor 1.3 (alert protocol_version)",
+            "the other side ends the TLS handshake",
+            "see its tlsMinVersion, and whether kubelet_url is a kubelet",
+        ),
+        (
+            116,
+            "the kubelet wants a client certificate, and none was shown (alert certificate_required)",
+            "the other side ends the TLS handshake",
+            "cert_file and key_file have to name a certificate that the kubelet's clientCAFile signed",
+        ),
+    ];
+    for (number, why, verdict, remedy) in cases {
+        let kubelet = start(SimKubelet::builder().fault(Fault::TlsAlert(number)));
+        let run = run_with(&kubelet, "check", &[]);
+        assert_eq!(
+            failure(&run, &kubelet),
+            format!(
+                "\
+FAIL  tls      tls with https://127.0.0.1:PORT/stats/summary failed: {why}: {remedy}
+
+verdict: no metrics: {verdict}
+to do:   {remedy}
+"
+            )
+        );
+    }
+}
+
+/// The file goes on being there under its path, but in no folder.
+#[test]
+fn a_mounted_file_that_has_been_replaced() {
+    let kubelet = kubelet();
+    let file = kubelet.dir().join("mounted.crt");
+    fs::copy(kubelet.ca_file(), &file).expect("a copy");
+    let open = File::open(&file).expect("the copy");
+    fs::remove_file(&file).expect("removed");
+    let mounted = format!("/proc/{}/fd/{}", std::process::id(), open.as_raw_fd());
+    let replaced = "this file has been replaced or removed where it was mounted from, and the mount \
+                    goes on showing the old one: mount its directory instead";
+    // As long as it is the right one, it is a warning.
+    let run = run_with(&kubelet, "check", &[("kube_ca_file", &mounted)]);
+    assert_eq!(run.code, Some(0), "{}", run.out);
+    assert!(
+        after(&run.out, "warn").starts_with(&format!("warn  ca       {mounted}: 1 certificate: ")),
+        "{}",
+        run.out
+    );
+    assert!(run.out.contains(&format!("\n               {replaced}\n")));
+    // After the kubelet got a new one, it is the cause.
+    kubelet.rotate_ca().expect("a new CA");
+    let run = run_with(&kubelet, "check", &[("kube_ca_file", &mounted)]);
+    let said = failure(&run, &kubelet);
+    assert!(said.contains("is signed by an unknown issuer"), "{said}");
+    assert!(
+        said.ends_with(&format!("\nto do:   {mounted}: {replaced}\n")),
+        "{said}"
+    );
+}
+
+#[test]
+fn client_files_that_cannot_be_used() {
+    let kubelet = start(SimKubelet::builder().client_auth_ca(true));
+    let read = |file| fs::read_to_string(file).expect("a file");
+    let (cert, key) = (
+        read(kubelet.client_cert_file()),
+        read(kubelet.client_key_file()),
+    );
+    let [_, foreign] = own_ca(&["x"]);
+    let cases = [
+        (
+            &*cert,
+            &*foreign,
+            "key_file",
+            "the key does not belong to the first certificate of cert_file",
+        ),
+        (
+            &key,
+            &cert,
+            "cert_file",
+            "it holds a private key, no certificate: are cert_file and key_file exchanged?",
+        ),
+        (
+            &cert,
+            &cert,
+            "key_file",
+            "it holds a certificate, no private key: are cert_file and key_file exchanged?",
+        ),
+        (&cert, "", "key_file", "it is empty"),
+    ];
+    for (cert, key, option, why) in cases {
+        let files = [
+            write(&kubelet, "c.pem", cert),
+            write(&kubelet, "k.pem", key),
+        ];
+        let options = [("cert_file", files[0].as_str()), ("key_file", &files[1])];
+        let run = run_with(&kubelet, "check", &options);
+        let file = if option == "cert_file" {
+            "c.pem"
+        } else {
+            "k.pem"
+        };
+        assert!(
+            failure(&run, &kubelet).starts_with(&format!(
+                "FAIL  cert     cannot use {option} DIR/{file}: {why}\n\nverdict: no metrics: the \
+                 client certificate cannot be used\nto do:   cert_file and key_file are PEM files"
+            )),
+            "{}",
+            run.out
+        );
+    }
+    // One file with both, as the kubelet writes its own.
+    let both = write(&kubelet, "both.pem", &format!("{cert}{key}"));
+    let options = [("cert_file", both.as_str()), ("key_file", &both)];
+    let run = run_with(&kubelet, "check", &options);
+    assert_eq!(run.code, Some(0), "{}", run.out);
+}
+
+/// Whoever runs the tests as root may read everything.
+#[test]
+fn a_token_that_this_user_may_not_read() {
+    let kubelet = kubelet();
+    fs::set_permissions(kubelet.token_file(), fs::Permissions::from_mode(0)).expect("a mode");
+    let run = run_with(&kubelet, "check", &[]);
+    if fs::read(kubelet.token_file()).is_ok() {
+        assert_eq!(run.code, Some(0), "{}", run.out);
+        return;
+    }
+    let said = failure(&run, &kubelet);
+    assert!(
+        said.starts_with(
+            "FAIL  token    cannot read kube_token_file DIR/token: permission denied\n"
+        )
+    );
+    assert!(said.contains("securityContext.fsGroup"), "{said}");
+}
+
+/// Somebody wrote the secret where the name of its file belongs.
+#[test]
+fn a_secret_in_place_of_its_file_is_not_shown() {
+    let kubelet = kubelet();
+    let [_, key] = own_ca(&["vm"]);
+    let token = crate::command::service_account_token(-600, 3000);
+    for options in [
+        [("kube_ca_file", &*key), ("timeout", "5s")],
+        [("cert_file", &key), ("key_file", &key)],
+        [("kube_token_file", &token), ("timeout", "5s")],
+    ] {
+        for command in ["check", "once"] {
+            let run = run_with(&kubelet, command, &options);
+            let shown = masked(&format!("{}{}", run.out, run.err), &kubelet);
+            assert_eq!(run.code, Some(1), "{shown}");
+            assert!(
+                shown.contains("(its value is a secret, where the name of a file belongs)"),
+                "{shown}"
+            );
+            let hidden = options[0]
+                .1
+                .trim()
+                .lines()
+                .all(|line| !shown.contains(line));
+            assert!(hidden, "{shown}");
+        }
+    }
+}

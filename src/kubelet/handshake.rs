@@ -1,0 +1,286 @@
+//! Why a handshake failed, in words: what the library or the kubelet found, and what
+//! is to be done about it. The library's own text goes nowhere.
+
+use rustls::{
+    AlertDescription as Alert, CertificateError as Certificate, InvalidMessage, OtherError,
+    PeerIncompatible,
+};
+
+use super::trust::Doubt;
+use crate::error::Error;
+
+const IS_A_KUBELET: &str = "check that kubelet_url is a kubelet";
+const IN_BETWEEN: &str =
+    "check that kubelet_url is a kubelet, and that nothing in between alters TLS";
+const CLIENT: &str = "cert_file and key_file have to name a certificate that the kubelet's \
+                      clientCAFile signed";
+const KINDS: &str = "the kubelet's key has to be RSA, ECDSA P-256 or P-384, or Ed25519, and its \
+                     tlsCipherSuites and tlsMinVersion have to leave TLS 1.2 or 1.3";
+const SIGNED: &str = "have it signed with SHA-256 or SHA-384, or set kube_ca_file to this very \
+                      certificate";
+const RENEW: &str = "renew the kubelet's serving certificate";
+
+/// By what the operator has to change.
+pub fn explain(error: &rustls::Error, url: &str) -> Error {
+    use rustls::Error as Tls;
+    let (why, remedy) = match error {
+        Tls::InvalidCertificate(problem) => return certificate(problem, error, url),
+        Tls::AlertReceived(alert) => {
+            let (why, remedy) = ended(*alert);
+            let why = format!("{why} (alert {})", name(*alert));
+            return Error::tls(url, &why, remedy, error.clone());
+        }
+        Tls::InvalidMessage(_) if speaks_no_tls(error) => (
+            "what answers there speaks no TLS",
+            "check the port of kubelet_url, which is 10250 on a kubelet",
+        ),
+        Tls::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13) => (
+            "the kubelet speaks neither TLS 1.2 nor 1.3",
+            "see its tlsMinVersion, and whether kubelet_url is a kubelet",
+        ),
+        Tls::PeerIncompatible(_) => (
+            "the kubelet has no protocol, cipher or signature in common with this side",
+            KINDS,
+        ),
+        Tls::NoCertificatesPresented => ("the kubelet shows no certificate", RENEW),
+        Tls::InvalidMessage(_)
+        | Tls::InappropriateMessage { .. }
+        | Tls::InappropriateHandshakeMessage { .. }
+        | Tls::PeerMisbehaved(_) => ("what came is not what TLS has at this point", IN_BETWEEN),
+        Tls::DecryptError | Tls::PeerSentOversizedRecord => {
+            ("what came was altered on the way", IN_BETWEEN)
+        }
+        Tls::NoApplicationProtocol => ("the other side speaks no HTTP/1.1", IS_A_KUBELET),
+        Tls::FailedToGetCurrentTime | Tls::FailedToGetRandomBytes => (
+            "this machine gives no time or no random numbers",
+            "look at its clock and its /dev/urandom",
+        ),
+        _ => ("for a reason that was not foreseen", "please report it"),
+    };
+    Error::tls(url, why, remedy, error.clone())
+}
+
+/// It answered in another protocol. A message that TLS does have can be wrong too.
+pub fn speaks_no_tls(error: &rustls::Error) -> bool {
+    use InvalidMessage as Message;
+    matches!(
+        error,
+        rustls::Error::InvalidMessage(
+            Message::InvalidContentType
+                | Message::UnknownProtocolVersion
+                | Message::InvalidEmptyPayload
+                | Message::MessageTooLarge
+        )
+    )
+}
+
+fn certificate(problem: &Certificate, error: &rustls::Error, url: &str) -> Error {
+    let source = error.clone();
+    let (why, remedy) = match problem {
+        // A CA that was made anew under its old name fails by signature.
+        Certificate::UnknownIssuer | Certificate::BadSignature => {
+            return Error::tls_unknown_issuer(url, source);
+        }
+        Certificate::Expired | Certificate::ExpiredContext { .. } => {
+            return Error::tls_expired(url, "has expired", source);
+        }
+        Certificate::NotValidYet | Certificate::NotValidYetContext { .. } => {
+            return Error::tls_expired(url, "is not valid yet", source);
+        }
+        Certificate::UnsupportedSignatureAlgorithmContext {
+            signature_algorithm_id: id,
+            ..
+        } => {
+            let with = algorithm(id);
+            let why = format!("is signed with {with}, which cannot be checked here");
+            return Error::certificate(url, &why, SIGNED, source);
+        }
+        Certificate::UnsupportedSignatureAlgorithmForPublicKeyContext {
+            signature_algorithm_id: id,
+            public_key_algorithm_id: key,
+        } => {
+            let (with, of) = (algorithm(id), key_kind(key));
+            let why = format!("is signed with {with} by {of}, which cannot be checked here");
+            return Error::certificate(url, &why, SIGNED, source);
+        }
+        Certificate::InvalidPurpose | Certificate::InvalidPurposeContext { .. } => (
+            "is not one for servers",
+            "have it issued with the extended key usage serverAuth",
+        ),
+        Certificate::BadEncoding => ("cannot be decoded", RENEW),
+        Certificate::Other(OtherError(inner)) => {
+            if let Some(doubt) = inner.downcast_ref() {
+                return doubted(doubt, source, url);
+            }
+            match inner.downcast_ref() {
+                Some(webpki::Error::CaUsedAsEndEntity) => return Error::tls_own_ca(url, source),
+                Some(webpki::Error::UnsupportedCertVersion) => (
+                    "is of X.509 version 1, which has no names",
+                    "issue it as version 3, with subjectAltName",
+                ),
+                Some(webpki::Error::UnsupportedCriticalExtension) => (
+                    "has a critical extension that is not known here",
+                    "issue it without",
+                ),
+                Some(
+                    webpki::Error::EndEntityUsedAsCa
+                    | webpki::Error::PathLenConstraintViolated
+                    | webpki::Error::NameConstraintViolation,
+                ) => (
+                    "is signed by one that may not sign it",
+                    "see basicConstraints and nameConstraints of the CAs in between",
+                ),
+                _ => ("cannot be used", RENEW),
+            }
+        }
+        _ => ("cannot be used", RENEW),
+    };
+    Error::certificate(url, why, remedy, source)
+}
+
+fn doubted(doubt: &Doubt, source: rustls::Error, url: &str) -> Error {
+    match doubt {
+        Doubt::WrongName { expected, carried } => {
+            let names: Vec<_> = carried.iter().map(ToString::to_string).collect();
+            Error::tls_wrong_name(url, &expected.to_string(), &names, source)
+        }
+        Doubt::NoProof => Error::certificate(
+            url,
+            "does not fit the key that the kubelet signs with, or has an RSA key below 2048 bits",
+            RENEW,
+            source,
+        ),
+    }
+}
+
+/// What stands behind an alert with which the kubelet ended it.
+fn ended(alert: Alert) -> (&'static str, &'static str) {
+    match alert {
+        Alert::InternalError => (
+            "the kubelet has no serving certificate to show, as while its request waits",
+            "kubectl get csr, and kubectl certificate approve the pending one of this node",
+        ),
+        Alert::HandshakeFailure | Alert::InsufficientSecurity => (
+            "the kubelet has no protocol, cipher or signature in common with this side",
+            KINDS,
+        ),
+        Alert::ProtocolVersion | Alert::InappropriateFallback => (
+            "the kubelet speaks neither TLS 1.2 nor 1.3",
+            "see its tlsMinVersion, and whether kubelet_url is a kubelet",
+        ),
+        Alert::CertificateRequired | Alert::NoCertificate => (
+            "the kubelet wants a client certificate, and none was shown",
+            CLIENT,
+        ),
+        Alert::BadCertificate
+        | Alert::UnsupportedCertificate
+        | Alert::CertificateUnknown
+        | Alert::UnknownCA
+        | Alert::AccessDenied
+        | Alert::DecryptError
+        | Alert::CertificateUnobtainable
+        | Alert::BadCertificateHashValue
+        | Alert::BadCertificateStatusResponse => (
+            "the kubelet does not accept the client certificate, or wants one",
+            CLIENT,
+        ),
+        Alert::CertificateExpired | Alert::CertificateRevoked => (
+            "the kubelet takes the client certificate for expired or revoked",
+            "renew the one in cert_file, and compare the clocks",
+        ),
+        Alert::UnrecognisedName => (
+            "the other side has no certificate for the name it was asked for",
+            "set server_name to a name it has",
+        ),
+        Alert::NoApplicationProtocol => ("the other side speaks no HTTP/1.1", IS_A_KUBELET),
+        Alert::CloseNotify | Alert::UserCanceled | Alert::NoRenegotiation => {
+            ("the other side ended it and said no reason", IS_A_KUBELET)
+        }
+        _ => ("the other side could not read what it was sent", IN_BETWEEN),
+    }
+}
+
+/// As the standards write it, and with that the kubelet's log.
+fn name(alert: Alert) -> String {
+    match alert {
+        Alert::CloseNotify => "close_notify",
+        Alert::UnexpectedMessage => "unexpected_message",
+        Alert::BadRecordMac => "bad_record_mac",
+        Alert::DecryptionFailed => "decryption_failed",
+        Alert::RecordOverflow => "record_overflow",
+        Alert::DecompressionFailure => "decompression_failure",
+        Alert::HandshakeFailure => "handshake_failure",
+        Alert::NoCertificate => "no_certificate",
+        Alert::BadCertificate => "bad_certificate",
+        Alert::UnsupportedCertificate => "unsupported_certificate",
+        Alert::CertificateRevoked => "certificate_revoked",
+        Alert::CertificateExpired => "certificate_expired",
+        Alert::CertificateUnknown => "certificate_unknown",
+        Alert::IllegalParameter => "illegal_parameter",
+        Alert::UnknownCA => "unknown_ca",
+        Alert::AccessDenied => "access_denied",
+        Alert::DecodeError => "decode_error",
+        Alert::DecryptError => "decrypt_error",
+        Alert::ExportRestriction => "export_restriction",
+        Alert::ProtocolVersion => "protocol_version",
+        Alert::InsufficientSecurity => "insufficient_security",
+        Alert::InternalError => "internal_error",
+        Alert::InappropriateFallback => "inappropriate_fallback",
+        Alert::UserCanceled => "user_canceled",
+        Alert::NoRenegotiation => "no_renegotiation",
+        Alert::MissingExtension => "missing_extension",
+        Alert::UnsupportedExtension => "unsupported_extension",
+        Alert::CertificateUnobtainable => "certificate_unobtainable",
+        Alert::UnrecognisedName => "unrecognized_name",
+        Alert::BadCertificateStatusResponse => "bad_certificate_status_response",
+        Alert::BadCertificateHashValue => "bad_certificate_hash_value",
+        Alert::UnknownPSKIdentity => "unknown_psk_identity",
+        Alert::CertificateRequired => "certificate_required",
+        Alert::NoApplicationProtocol => "no_application_protocol",
+        Alert::EncryptedClientHelloRequired => "ech_required",
+        other => return format!("number {}", u8::from(other)),
+    }
+    .to_owned()
+}
+
+/// What an object identifier in DER stands for. Others are not named: their bytes
+/// would say nothing to the reader.
+fn algorithm(id: &[u8]) -> &'static str {
+    /// 1.2.840.10045.4: ECDSA.
+    const ECDSA: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04];
+    /// 1.2.840.113549.1.1: RSA.
+    const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01];
+    // The tag and the length of the identifier come first.
+    let oid = match id {
+        [0x06, length, rest @ ..] => rest.get(..usize::from(*length)).unwrap_or(rest),
+        other => other,
+    };
+    match (oid.strip_prefix(ECDSA), oid.strip_prefix(RSA)) {
+        (Some([0x01]), _) => "ECDSA and SHA-1",
+        (Some([0x03, 0x01]), _) => "ECDSA and SHA-224",
+        (Some([0x03, 0x02]), _) => "ECDSA and SHA-256",
+        (Some([0x03, 0x03]), _) => "ECDSA and SHA-384",
+        (Some([0x03, 0x04]), _) => "ECDSA and SHA-512",
+        (_, Some([0x04])) => "RSA and MD5",
+        (_, Some([0x05])) => "RSA and SHA-1",
+        (_, Some([0x0a])) => "RSA-PSS with unusual parameters",
+        (_, Some([0x0b])) => "RSA and SHA-256",
+        (_, Some([0x0c])) => "RSA and SHA-384",
+        (_, Some([0x0d])) => "RSA and SHA-512",
+        (_, Some([0x0e])) => "RSA and SHA-224",
+        _ => "an algorithm",
+    }
+}
+
+fn key_kind(id: &[u8]) -> &'static str {
+    /// secp521r1, secp384r1 and prime256v1, as they end.
+    const P521: &[u8] = &[0x2b, 0x81, 0x04, 0x00, 0x23];
+    const P384: &[u8] = &[0x2b, 0x81, 0x04, 0x00, 0x22];
+    const P256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
+    match () {
+        () if id.ends_with(P521) => "a P-521 key",
+        () if id.ends_with(P384) => "a P-384 key",
+        () if id.ends_with(P256) => "a P-256 key",
+        () => "a key of its kind",
+    }
+}

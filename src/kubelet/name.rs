@@ -1,0 +1,164 @@
+//! The name that a kubelet's certificate has to carry, and whether it does.
+//!
+//! Kubernetes gives nodes names that no host on the internet has (`12345`,
+//! `worker.01`), and puts them into certificates. The TLS library takes none of
+//! them for a name, so names are compared here, by the rules of openssl and Go.
+
+use std::{fmt, net::IpAddr};
+
+use rustls::pki_types::ServerName;
+
+/// A host name or an address, as it was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Name {
+    Host(String),
+    Address(IpAddr),
+}
+
+impl Name {
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.parse() {
+            Ok(address) => Some(Self::Address(address)),
+            Err(_) => is_host(text).then(|| Self::Host(text.to_owned())),
+        }
+    }
+
+    /// What the handshake announces. An address is never announced, and so stands in
+    /// for a name that DNS does not know either.
+    pub fn announced(&self) -> ServerName<'static> {
+        match self {
+            Self::Host(host) => {
+                ServerName::try_from(host.clone()).unwrap_or_else(|_| IpAddr::from([0; 4]).into())
+            }
+            Self::Address(address) => (*address).into(),
+        }
+    }
+
+    /// Whether this alternative name of a certificate is the one. An address is only
+    /// ever compared with addresses, a host only with host names.
+    pub fn is(&self, carried: &Self) -> bool {
+        match (self, carried) {
+            (Self::Address(expected), Self::Address(carried)) => expected == carried,
+            (Self::Host(expected), Self::Host(carried)) => {
+                // Only what is looked for may end with the dot of the root.
+                let expected = expected.strip_suffix('.').unwrap_or(expected);
+                expected.eq_ignore_ascii_case(carried) || is_covered(expected, carried)
+            }
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host(host) => out.write_str(host),
+            Self::Address(address) => address.fmt(out),
+        }
+    }
+}
+
+/// `*.a.b` covers one more label and nothing else: no other place or part of a name
+/// is a wildcard, and at least two labels have to stand behind it.
+fn is_covered(host: &str, pattern: &str) -> bool {
+    let (Some(domain), Some((label, rest))) = (pattern.strip_prefix("*."), host.split_once('.'))
+    else {
+        return false;
+    };
+    !label.is_empty() && rest.contains('.') && rest.eq_ignore_ascii_case(domain)
+}
+
+/// Labels of letters, digits, `-` and `_`, with dots between them and perhaps one at
+/// the end.
+fn is_host(text: &str) -> bool {
+    let is_label = |label: &str| {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        let edge = |byte: Option<&u8>| byte.is_some_and(|byte| *byte != b'-');
+        let bytes = label.as_bytes();
+        bytes.len() <= 63
+            && edge(bytes.first())
+            && edge(bytes.last())
+            && bytes.iter().copied().all(allowed)
+    };
+    let relative = text.strip_suffix('.').unwrap_or(text);
+    relative.len() <= 253 && relative.split('.').all(is_label)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is(expected: &str, carried: &str) -> bool {
+        let carried = match carried.parse() {
+            Ok(address) => Name::Address(address),
+            Err(_) => Name::Host(carried.to_owned()),
+        };
+        Name::parse(expected).expect(expected).is(&carried)
+    }
+
+    #[test]
+    fn names_of_nodes_are_names() {
+        for name in [
+            "vm",
+            "12345",
+            "worker.01",
+            "my_node",
+            "ip-10-0-0-7.ec2.internal.",
+            "::1",
+        ] {
+            assert!(Name::parse(name).is_some(), "{name}");
+            assert!(is(name, name.trim_end_matches('.')), "{name}");
+        }
+        for text in [
+            "", ".", "a..b", "-a", "a-", "a b", "a\0", "*.a.b", "ä", "a/b", "[::1]",
+        ] {
+            assert_eq!(Name::parse(text), None, "{text}");
+        }
+        assert_eq!(Name::parse(&"a.".repeat(200)), None);
+        assert_eq!(Name::parse(&"a".repeat(64)), None);
+    }
+
+    #[test]
+    fn only_what_dns_can_hold_is_announced() {
+        let announced = |name: &str| Name::parse(name).expect(name).announced();
+        assert_eq!(announced("vm.local").to_str(), "vm.local");
+        for name in ["12345", "worker.01", "10.0.0.7"] {
+            assert!(
+                matches!(announced(name), ServerName::IpAddress(_)),
+                "{name}"
+            );
+        }
+    }
+
+    /// As openssl and Go do it, which were asked about each of these.
+    #[test]
+    fn which_names_match() {
+        for (expected, carried) in [
+            ("VM", "vm"),
+            ("vm.", "vm"),
+            ("worker.01", "Worker.01"),
+            ("a.b.c", "*.b.c"),
+            ("10.0.0.7", "10.0.0.7"),
+        ] {
+            assert!(is(expected, carried), "{expected} {carried}");
+        }
+        for (expected, carried) in [
+            ("vm", "vm2"),
+            ("vm", "vm."),
+            ("vm", "*"),
+            ("vm", ""),
+            ("b.c", "*.c"),
+            ("b.c", "*.b.c"),
+            ("a.b.c.d", "*.c.d"),
+            ("a.b.c", "a.*.c"),
+            ("a.b.c", "a*.b.c"),
+            ("10.0.0.7", "10.0.0.8"),
+            ("1.0.0.7", "*.0.0.7"),
+            ("vm", "vm\0.example"),
+        ] {
+            assert!(!is(expected, carried), "{expected} {carried}");
+        }
+        let text = Name::Host("10.0.0.7".to_owned());
+        assert!(!Name::parse("10.0.0.7").expect("an address").is(&text));
+    }
+}
