@@ -1,5 +1,5 @@
 //! The documentation against the program: options, log lines, links, targets. What is
-//! added to the one and not to the other fails here.
+//! added to the one and not to the other fails here. Blocks that can be copied are run.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -8,6 +8,8 @@ use flb_in_kubeletstats::{
     options::{Config, OPTIONS},
 };
 
+#[path = "docs/blocks.rs"]
+mod blocks;
 #[path = "docs/lines.rs"]
 mod lines;
 #[path = "docs/pages.rs"]
