@@ -21,6 +21,8 @@ pub struct Health {
     lines: Lines,
     scraping: Subject,
     appending: Subject,
+    /// Records given up that no line has spoken of yet.
+    given_up: u64,
     /// Whether any pod is wanted, as the log has it.
     any_wanted: Option<bool>,
 }
@@ -78,6 +80,27 @@ impl Health {
             "fluent bit takes records again: it took none {}, {}",
             outage.length(),
             count(outage.failures, "try", "tries")
+        ))
+    }
+
+    /// The host takes less at a time than a scrape gives; returns the line to log, if
+    /// there is room for it. Once in a life.
+    pub fn split(&mut self, now: Instant) -> Option<String> {
+        let line = "fluent bit does not take what one scrape gives at once, and gets it in parts: \
+                    raise the output's storage.total_limit_size";
+        self.lines.add(now, false).then(|| line.to_owned())
+    }
+
+    /// So many records were given up; returns the line to log, if one is due. What finds
+    /// no room is counted into the next.
+    pub fn given_up(&mut self, now: Instant, records: usize) -> Option<String> {
+        self.given_up += records as u64;
+        if !self.lines.add(now, false) {
+            return None;
+        }
+        let lost = count(std::mem::take(&mut self.given_up), "record", "records");
+        Some(format!(
+            "gave up {lost} that fluent bit did not take for a minute or more: scraping goes on: see its own lines about storage"
         ))
     }
 

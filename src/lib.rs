@@ -9,6 +9,7 @@
 #![deny(unsafe_code)]
 
 pub mod counters;
+pub mod delivery;
 pub mod error;
 #[allow(unsafe_code)]
 pub mod ffi;

@@ -2,7 +2,10 @@
 
 use std::convert::Infallible;
 
-use rmp::encode::{self, ByteBuf, ValueWriteError};
+use rmp::{
+    Marker,
+    encode::{self, ByteBuf, ValueWriteError},
+};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::summary::Instant;
@@ -79,4 +82,48 @@ impl Writer {
     fn key(&mut self, key: &str) {
         sure(encode::write_str(&mut self.0, key));
     }
+}
+
+/// How long the value is that these bytes begin with; `None` if it is not whole.
+pub fn length(bytes: &[u8]) -> Option<usize> {
+    let (mut at, mut values) = (0, 1_usize);
+    while values > 0 {
+        let marker = Marker::from_u8(*bytes.get(at)?);
+        at += 1;
+        // A length in so many bytes, then so much of what it counts.
+        let mut read = |size: usize| -> Option<usize> {
+            let digits = bytes.get(at..at + size)?.iter();
+            at += size;
+            Some(digits.fold(0, |number, digit| number << 8 | usize::from(*digit)))
+        };
+        let (data, inside) = match marker {
+            Marker::FixPos(_) | Marker::FixNeg(_) => (0, 0),
+            Marker::Null | Marker::True | Marker::False | Marker::Reserved => (0, 0),
+            Marker::U8 | Marker::I8 => (1, 0),
+            Marker::U16 | Marker::I16 => (2, 0),
+            Marker::U32 | Marker::I32 | Marker::F32 => (4, 0),
+            Marker::U64 | Marker::I64 | Marker::F64 => (8, 0),
+            Marker::FixStr(length) => (length.into(), 0),
+            Marker::Str8 | Marker::Bin8 => (read(1)?, 0),
+            Marker::Str16 | Marker::Bin16 => (read(2)?, 0),
+            Marker::Str32 | Marker::Bin32 => (read(4)?, 0),
+            Marker::FixExt1 => (2, 0),
+            Marker::FixExt2 => (3, 0),
+            Marker::FixExt4 => (5, 0),
+            Marker::FixExt8 => (9, 0),
+            Marker::FixExt16 => (17, 0),
+            Marker::Ext8 => (1 + read(1)?, 0),
+            Marker::Ext16 => (1 + read(2)?, 0),
+            Marker::Ext32 => (1 + read(4)?, 0),
+            Marker::FixArray(count) => (0, count.into()),
+            Marker::Array16 => (0, read(2)?),
+            Marker::Array32 => (0, read(4)?),
+            Marker::FixMap(count) => (0, 2 * usize::from(count)),
+            Marker::Map16 => (0, 2 * read(2)?),
+            Marker::Map32 => (0, 2 * read(4)?),
+        };
+        at += data;
+        values = values - 1 + inside;
+    }
+    (at <= bytes.len()).then_some(at)
 }

@@ -9,6 +9,7 @@ use std::{
 
 use crate::{
     counters::Counters,
+    delivery::Delivery,
     error::{Error, Result},
     health::Health,
     host::{
@@ -19,7 +20,6 @@ use crate::{
     },
     options::Config,
     panics,
-    pipeline::Batch,
     scraper::Scraper,
     summary,
 };
@@ -39,8 +39,8 @@ struct Plugin {
     /// Between `cb_pause` and `cb_resume`. An outcome can still come in: the
     /// host may have had it in hand already.
     paused: bool,
-    /// A batch the host did not take, kept until it does.
-    held: Option<Batch>,
+    /// What the host did not take yet.
+    delivery: Delivery,
 }
 
 impl Plugin {
@@ -66,7 +66,7 @@ impl Plugin {
                 .as_deref()
                 .and_then(|tag| CString::new(tag).ok()),
             paused: false,
-            held: None,
+            delivery: Delivery::default(),
         });
         match plugin.watch(&config) {
             Ok(()) => Ok(plugin),
@@ -90,7 +90,7 @@ impl Plugin {
 
     /// The timer: time for a scrape.
     fn tick(&mut self) {
-        if self.deliver_held() && !self.scraper.scrape() {
+        if self.deliver() && !self.scraper.scrape() {
             self.counters.overran();
             let line = "the last scrape is still on its way: this one is left out";
             self.instance.log(Level::Debug, line);
@@ -116,7 +116,8 @@ impl Plugin {
                         let line = format!("{records} records, {bytes} bytes, in {took:.1?}");
                         self.instance.log(Level::Debug, &line);
                     }
-                    self.deliver(batch);
+                    self.delivery.put(batch);
+                    self.deliver();
                 }
                 Err(error) => self.report(now, outcome.took, &error),
             }
@@ -148,42 +149,36 @@ impl Plugin {
         self.say(Level::Error, line);
     }
 
-    fn deliver(&mut self, batch: Batch) {
-        if batch.records > 0 && !self.append(&batch) {
-            self.held = Some(batch);
-            return;
+    /// Hands the host what it has still to take; `true` once that is nothing. Asked while
+    /// it has us paused it would refuse with a line of its own.
+    fn deliver(&mut self) -> bool {
+        if self.paused || self.delivery.is_done() {
+            return self.delivery.is_done();
         }
-        self.counters.appended(batch.records, batch.bytes.len());
-        self.scraper.recycle(batch.bytes);
-    }
-
-    /// `false` if the host does not take it. Asked while it has us paused it would
-    /// refuse with a line of its own.
-    fn append(&mut self, batch: &Batch) -> bool {
-        if self.paused {
-            return false;
-        }
-        let taken = self.instance.append(&batch.bytes);
         let now = Instant::now();
-        match taken {
-            true => {
-                let line = self.health.taken(now);
-                self.say(Level::Info, line);
-            }
-            false => {
-                let line = self.health.refused(now, batch.records);
-                self.say(Level::Warn, line);
-            }
+        let instance = &self.instance;
+        let offered = self.delivery.offer(now, |part| instance.append(part));
+        self.counters.appended(offered.records, offered.bytes);
+        if offered.split {
+            let line = self.health.split(now);
+            self.say(Level::Warn, line);
         }
-        taken
-    }
-
-    /// `true` once nothing is held any more.
-    fn deliver_held(&mut self) -> bool {
-        if let Some(batch) = self.held.take() {
-            self.deliver(batch);
+        if offered.refused {
+            let kept = self.delivery.records().max(offered.lost);
+            let line = self.health.refused(now, kept);
+            self.say(Level::Warn, line);
+        } else if offered.records > 0 {
+            let line = self.health.taken(now);
+            self.say(Level::Info, line);
         }
-        self.held.is_none()
+        if offered.lost > 0 {
+            let line = self.health.given_up(now, offered.lost);
+            self.say(Level::Warn, line);
+        }
+        if let Some(memory) = offered.memory {
+            self.scraper.recycle(memory);
+        }
+        self.delivery.is_done()
     }
 
     fn pause(&mut self) {
@@ -198,14 +193,14 @@ impl Plugin {
         for collector in &self.collectors {
             self.instance.resume(*collector);
         }
-        self.deliver_held();
+        self.deliver();
     }
 
     /// The last words on a batch that is kept.
     fn end(self: Box<Self>) {
-        let held = self.held.as_ref();
-        let line = held.and_then(|batch| self.health.lost(batch.records));
-        if let Some(line) = line {
+        let kept = self.delivery.records();
+        let lost = Some(kept).filter(|records| *records > 0);
+        if let Some(line) = lost.and_then(|records| self.health.lost(records)) {
             self.instance.log(Level::Warn, &line);
             let_the_logger_print();
         }

@@ -1,5 +1,6 @@
 //! A host that refuses records without having paused the input first: its storage has
-//! lost the folder of the input. What was scraped is kept until the folder is back.
+//! lost the folder of the input, and what was scraped is kept until the folder is back; or
+//! it may keep less than one scrape gives, and gets it in parts, or not at all.
 
 use std::fs;
 
@@ -7,7 +8,7 @@ use sim_kubelet::SimKubelet;
 use testkit::{Child, Host, Stream};
 
 use crate::{
-    proc::{Scratch, some_hosts},
+    proc::{Scratch, soak, some_hosts, until},
     run::{DEADLINE, plugin_lines, section, stop},
     samples::{INTERVAL, SILENCE, assert_whole, kubelet, wait_for},
 };
@@ -16,15 +17,19 @@ const REFUSED: &str = "fluent bit takes no records now: ";
 const TAKEN: &str = "fluent bit takes records again: it took none for ";
 
 fn start(host: &Host, kubelet: &SimKubelet, folder: &Scratch) -> Child {
-    let configuration = format!(
+    let command = folder.command(host, &configuration(kubelet));
+    Child::spawn(command).expect("the host starts")
+}
+
+fn configuration(kubelet: &SimKubelet) -> String {
+    format!(
         "[SERVICE]\n    flush 0.2\n    grace 5\n    plugins_file plugins.conf\n    \
          storage.path storage\n\
          [INPUT]\n{}    interval {}ms\n    storage.type filesystem\n\
          [OUTPUT]\n    name stdout\n    match *\n    format json_lines\n    json_date_key false\n",
         section(kubelet),
         INTERVAL.as_millis(),
-    );
-    Child::spawn(folder.command(host, &configuration)).expect("the host starts")
+    )
 }
 
 /// Where the host makes a file for each chunk of the input, or does not.
@@ -92,6 +97,75 @@ fn what_the_host_refuses_is_kept_and_arrives_once() {
         let records = child.lines(Stream::Stdout).into_iter();
         let records: Vec<_> = records.filter(|line| line.starts_with('{')).collect();
         assert_whole(&host, &records, kubelet.replies());
+    }
+}
+
+/// Of one scrape of this kubelet the output may keep so much on disk.
+fn limited(host: &Host, limit: &str) -> (SimKubelet, Scratch, Child) {
+    let kubelet = SimKubelet::builder().pods(40).sample_period(INTERVAL);
+    let kubelet = kubelet.start().expect("a kubelet on loopback");
+    let folder = Scratch::new("limited");
+    let configuration =
+        configuration(&kubelet) + &format!("    storage.total_limit_size {limit}\n");
+    let child = Child::spawn(folder.command(host, &configuration)).expect("the host starts");
+    (kubelet, folder, child)
+}
+
+/// 2.2 ends itself instead and 3.2 drops what it takes, whatever the input; the embedded
+/// host has no such limit.
+fn hosts_with_a_limit() -> Vec<Host> {
+    let refuses = |host: &Host| !host.embedded && !matches!(host.version, Some((2..=3, ..)));
+    let (refusing, others): (Vec<_>, Vec<_>) = some_hosts().into_iter().partition(refuses);
+    for host in others {
+        println!("{} refuses nothing for its size", host.name);
+    }
+    refusing
+}
+
+#[test]
+fn what_never_fits_at_once_comes_in_parts() {
+    const PARTS: &str = "fluent bit does not take what one scrape gives at once, and gets it in parts: \
+                         raise the output's storage.total_limit_size";
+    for host in hosts_with_a_limit() {
+        let (kubelet, _folder, child) = limited(&host, "10k");
+        wait_for(&child, 0, PARTS);
+        until(&child, "scraping to go on", DEADLINE, || {
+            kubelet.requests() > 3
+        });
+        let records = || {
+            let lines = child.lines(Stream::Stdout);
+            lines.iter().filter(|line| line.starts_with('{')).count()
+        };
+        until(&child, "records of several scrapes", DEADLINE, || {
+            records() > 60
+        });
+        stop(child);
+    }
+}
+
+/// Not even one record fits: the batch makes room for what is newer.
+#[test]
+fn what_never_fits_at_all_is_given_up() {
+    const GIVEN_UP: &str = "gave up 52 records that fluent bit did not take for a minute or more: \
+                            scraping goes on: see its own lines about storage";
+    if !soak() {
+        return println!("takes a minute: only with KUBELETSTATS_SOAK=1");
+    }
+    for host in hosts_with_a_limit() {
+        let (kubelet, _folder, child) = limited(&host, "100");
+        wait_for(&child, 0, REFUSED);
+        assert_eq!(kubelet.requests(), 1, "{}", child.tail());
+        child
+            .wait_for_line(
+                Stream::Stderr,
+                |line| line.ends_with(GIVEN_UP),
+                3 * DEADLINE,
+            )
+            .unwrap_or_else(|error| panic!("{error}"));
+        until(&child, "another scrape", DEADLINE, || {
+            kubelet.requests() > 1
+        });
+        stop(child);
     }
 }
 
