@@ -294,31 +294,26 @@ impl Error {
         Self::remedied(Reason::Tls, &why, remedy).because(source)
     }
 
-    /// `credential` completes "the kubelet did not accept …".
-    pub fn unauthorized(url: &str, credential: &str) -> Self {
-        Self::new(
-            Reason::Unauthorized,
-            format!("401 unauthorized by {url}: it did not accept {credential}"),
-        )
+    /// `why` is the cause and what to do, as a [refusal](crate::kubelet::refusal) tells them.
+    pub fn unauthorized(url: &str, why: &str) -> Self {
+        let message = format!("401 unauthorized by {url}: {why}");
+        Self::new(Reason::Unauthorized, message)
     }
 
-    /// `resource` is what the service account must be allowed to `get`.
-    pub fn forbidden(url: &str, resource: &str) -> Self {
-        Self::new(
-            Reason::Forbidden,
-            format!("403 forbidden by {url}: the service account needs verb get on {resource}"),
-        )
+    pub fn forbidden(url: &str, why: &str) -> Self {
+        let message = format!("403 forbidden by {url}: {why}");
+        Self::new(Reason::Forbidden, message)
     }
 
-    pub fn status(code: u16, url: &str, body: &[u8]) -> Self {
-        let text = String::from_utf8_lossy(&body[..body.len().min(200)]);
-        let said = match printable(text.trim(), 160) {
-            said if said.is_empty() => String::new(),
-            said => format!(": it said '{said}'"),
+    /// `said` is the reply's text, fit for one line.
+    pub fn status(code: u16, url: &str, said: &str, why: &str) -> Self {
+        let said = match said {
+            "" => String::new(),
+            said => format!(" it said '{said}':"),
         };
         Self::new(
             Reason::Status,
-            format!("unexpected status {code} from {url}{said}"),
+            format!("unexpected status {code} from {url}:{said} {why}"),
         )
     }
 
@@ -543,12 +538,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn says_what_to_do_about_a_403() {
-        let error = Error::forbidden("https://10.0.0.7:10250/stats/summary", "nodes/stats");
+    fn a_status_says_what_was_seen_and_what_to_do() {
+        let error = Error::status(
+            400,
+            "http://k/stats/summary",
+            "HTTP to HTTPS",
+            "set kubelet_url",
+        );
         assert_eq!(
             error.to_string(),
-            "403 forbidden by https://10.0.0.7:10250/stats/summary: \
-             the service account needs verb get on nodes/stats"
+            "unexpected status 400 from http://k/stats/summary: it said 'HTTP to HTTPS': set kubelet_url"
         );
     }
 

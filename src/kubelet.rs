@@ -6,6 +6,7 @@
 mod handshake;
 pub mod name;
 pub mod pem;
+pub mod refusal;
 pub mod tls;
 pub mod token;
 pub mod trace;
@@ -26,6 +27,7 @@ use ureq::{
 };
 
 use self::{
+    refusal::{Asked, Refusal, Sent},
     tls::Tls,
     token::Token,
     trace::{Reply, Trace},
@@ -55,6 +57,7 @@ pub struct Client {
     trace: Trace,
     token: Token,
     has_client_cert: bool,
+    https: bool,
     node_proxy: bool,
     /// The last reply; its memory serves the next one.
     body: Vec<u8>,
@@ -98,7 +101,8 @@ impl Client {
             wait,
             trace,
             token: Token::new(config),
-            has_client_cert: config.client_cert.is_some(),
+            has_client_cert: config.url.https && config.client_cert.is_some(),
+            https: config.url.https,
             node_proxy: config.url.node_proxy,
             body: Vec::new(),
         })
@@ -123,18 +127,19 @@ impl Client {
             return self.receive(response);
         }
         let said = Self::drain(response);
+        match code {
+            301..=303 | 307 | 308 => return Err(Error::redirect(code, &self.url)),
+            304 => return Err(Error::not_modified(&self.url)),
+            _ => {}
+        }
+        let refusal = Refusal::read(code, &said, self.asked());
+        let error = refusal.error(&self.url);
         self.trace.note(|notes| {
             if let Some(reply) = &mut notes.reply {
-                reply.refusal.clone_from(&said);
+                reply.refusal = Some(refusal);
             }
         });
-        Err(match code {
-            401 => Error::unauthorized(&self.url, &self.credential()),
-            403 => self.forbidden(),
-            301..=303 | 307 | 308 => Error::redirect(code, &self.url),
-            304 => Error::not_modified(&self.url),
-            _ => Error::status(code, &self.url, &said),
-        })
+        Err(error)
     }
 
     /// Sends the request, once more if a kept connection turns out to be closed.
@@ -168,7 +173,7 @@ impl Client {
                 status: response.status().as_u16(),
                 date: date.map(|date| String::from_utf8_lossy(date.as_bytes()).into_owned()),
                 received: SystemTime::now(),
-                refusal: Vec::new(),
+                refusal: None,
             });
         });
         Ok(response)
@@ -212,19 +217,16 @@ impl Client {
         text
     }
 
-    fn credential(&self) -> String {
-        match (self.token.path_in_use(), self.has_client_cert) {
-            (Some(path), _) => format!("the token in {}", path.display()),
-            (None, true) => "the client certificate".to_owned(),
-            (None, false) => "a request without credentials: set kube_token_file".to_owned(),
+    /// How the last request went out.
+    fn asked(&self) -> Asked {
+        Asked {
+            https: self.https,
+            node_proxy: self.node_proxy,
+            sent: match self.token.path_in_use() {
+                Some(path) => Sent::Token(path.to_owned()),
+                None if self.has_client_cert => Sent::ClientCertificate,
+                None => Sent::Nothing,
+            },
         }
-    }
-
-    fn forbidden(&self) -> Error {
-        let resource = match self.node_proxy {
-            true => "nodes/proxy",
-            false => "nodes/stats",
-        };
-        Error::forbidden(&self.url, resource)
     }
 }

@@ -2,7 +2,11 @@
 //! captured replies after deterministic damage. `fuzz/` looks further, with the
 //! same assertions.
 
-use flb_in_kubeletstats::{error, error::Error};
+use flb_in_kubeletstats::{
+    error,
+    error::Error,
+    kubelet::refusal::{Asked, Refusal, Sent},
+};
 use proptest::prelude::*;
 
 #[path = "../fuzz/fuzz_targets/check.rs"]
@@ -29,6 +33,15 @@ fn cases(number: u32) -> ProptestConfig {
         failure_persistence: None,
         ..ProptestConfig::with_cases(number)
     }
+}
+
+fn refusal(code: u16, body: &[u8], url: &str) -> Error {
+    let asked = Asked {
+        https: true,
+        node_proxy: code.is_multiple_of(2),
+        sent: Sent::Token("/token".into()),
+    };
+    Refusal::read(code, body, asked).error(url)
 }
 
 /// Characters that break a line, turn its direction or cannot be seen.
@@ -102,8 +115,10 @@ proptest! {
         let source = || Box::<dyn std::error::Error + Send + Sync>::from("why");
         for error in [
             Error::option("interval", &text, "a time"),
-            Error::status(code, url, &body),
-            Error::status(code, url, text.as_bytes()),
+            refusal(code, &body, url),
+            refusal(code, text.as_bytes(), url),
+            refusal(code, format!("Forbidden (user={text}, verb=get)").as_bytes(), url),
+            refusal(code, format!("Bearer {text}").as_bytes(), url),
             Error::encoded(url, &text),
             Error::not_summary(url, &text),
             Error::tls_wrong_name(url, "vm", &names, source()),

@@ -147,7 +147,9 @@ fn a_rotated_token_is_read_again() {
     plugin.scrape().expect("the first token");
     kubelet.set_tokens(&["the-next-token"]);
     let refused = format!(
-        "401 unauthorized by {}/stats/summary: it did not accept the token in {}",
+        "401 unauthorized by {}/stats/summary: it did not accept the token in {}: \
+         check the token and the kubelet's authentication.webhook, \
+         or wait: a kubelet that cannot reach the api server says the same",
         kubelet.url(),
         kubelet.token_file().display()
     );
@@ -270,7 +272,9 @@ fn every_bad_reply_has_its_line() {
     let cases = [
         (
             Fault::Status(503, "not now\n".to_owned()),
-            format!("unexpected status 503 from {url}: it said 'not now'"),
+            format!(
+                "unexpected status 503 from {url}: it said 'not now': see the log of the kubelet"
+            ),
         ),
         (
             Fault::Status(304, String::new()),
@@ -372,7 +376,8 @@ fn forbidden_names_the_missing_right() {
     assert_eq!(
         Plugin::of(&kubelet, &[]).error(),
         format!(
-            "403 forbidden by {url}/stats/summary: the service account needs verb get on nodes/stats"
+            "403 forbidden by {url}/stats/summary: \
+             system:serviceaccount:default:powerless needs verb get on nodes/stats"
         )
     );
     let through_api_server = format!("{url}/api/v1/nodes/vm/proxy");
@@ -380,7 +385,7 @@ fn forbidden_names_the_missing_right() {
         Plugin::of(&kubelet, &[("kubelet_url", &through_api_server)]).error(),
         format!(
             "403 forbidden by {through_api_server}/stats/summary: \
-             the service account needs verb get on nodes/proxy"
+             system:serviceaccount:default:powerless needs verb get on nodes/proxy"
         )
     );
 }

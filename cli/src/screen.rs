@@ -69,7 +69,15 @@ pub struct Report<'s> {
     /// The first failure, in a few words.
     failure: Option<String>,
     warnings: usize,
-    to_do: Vec<String>,
+    to_do: Vec<ToDo>,
+}
+
+/// What the reader can do about a failure.
+#[derive(Debug)]
+enum ToDo {
+    Advice(String),
+    /// For a shell, as it stands.
+    Command(String),
 }
 
 impl<'s> Report<'s> {
@@ -97,9 +105,15 @@ impl<'s> Report<'s> {
         self.failure.get_or_insert_with(|| cause.to_owned());
     }
 
-    /// What the reader can do about a failure; may be several lines.
+    /// What the reader can do about a failure, on one line.
     pub fn advise(&mut self, text: impl Into<String>) {
-        self.to_do.push(text.into());
+        self.to_do.push(ToDo::Advice(text.into()));
+    }
+
+    /// What the last advice is done with. Stands by itself from the first column on,
+    /// between empty lines, to be pasted: a shell does not end an indented here-document.
+    pub fn command(&mut self, text: impl Into<String>) {
+        self.to_do.push(ToDo::Command(text.into()));
     }
 
     /// The last lines; `arrives` is the verdict when nothing failed.
@@ -112,12 +126,16 @@ impl<'s> Report<'s> {
             (None, some) => format!("verdict: {arrives} (but see {some} warnings above)"),
         };
         self.screen.line(&verdict);
-        for text in &self.to_do {
-            let mut lines = text.lines();
-            let first = lines.next().unwrap_or_default();
-            self.screen.line(&format!("to do:   {first}"));
-            for line in lines {
-                self.screen.line(&format!("         {line}"));
+        let mut to_do = self.to_do.iter().peekable();
+        while let Some(one) = to_do.next() {
+            match one {
+                ToDo::Advice(text) => self.screen.line(&format!("to do:   {text}")),
+                ToDo::Command(text) => {
+                    self.screen.line(&format!("\n{text}"));
+                    if to_do.peek().is_some() {
+                        self.screen.line("");
+                    }
+                }
             }
         }
         self.failure.is_none()

@@ -158,7 +158,7 @@ fn ended(alert: Alert) -> (&'static str, &'static str) {
     match alert {
         Alert::InternalError => (
             "the kubelet has no serving certificate to show, as while its request waits",
-            "kubectl get csr, and kubectl certificate approve the pending one of this node",
+            "approve this node's pending request, which is listed by: kubectl get csr",
         ),
         Alert::HandshakeFailure | Alert::InsufficientSecurity => (
             "the kubelet has no protocol, cipher or signature in common with this side",

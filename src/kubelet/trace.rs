@@ -9,6 +9,8 @@ use std::{
 
 use rustls::{ProtocolVersion, pki_types::CertificateDer};
 
+use super::refusal::Refusal;
+
 /// Off by default. Clones share their notes.
 #[derive(Debug, Clone, Default)]
 pub struct Trace(Option<Arc<Mutex<Notes>>>);
@@ -48,8 +50,8 @@ pub struct Reply {
     /// The header, and what this machine's clock said when it came.
     pub date: Option<String>,
     pub received: SystemTime,
-    /// The beginning of the body of a refusal.
-    pub refusal: Vec<u8>,
+    /// What it says, unless it is what was asked for.
+    pub refusal: Option<Refusal>,
 }
 
 impl Trace {

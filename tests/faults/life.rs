@@ -182,7 +182,7 @@ fn two_inputs(site: &Site) -> Result<String, String> {
     };
     only(&of(one), &[])?;
     let line = format!(
-        "unexpected status 503 from {}: it said 'Service Unavailable'",
+        "unexpected status 503 from {}: it said 'Service Unavailable': see the log of the kubelet",
         bad.url
     );
     only(&of(two), &[("error", &line), ("info", AGAIN)])?;

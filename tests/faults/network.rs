@@ -8,6 +8,7 @@ use super::{
     row::{AGAIN, Row, fails, only, own, stops, text, works},
     run::{Ended, Run, Site, matches},
     scene::{Scene, Setting},
+    trust::TOKEN_REFUSED,
     truth::Truth,
 };
 use crate::common::run::Line;
@@ -88,7 +89,8 @@ fn connecting() -> Vec<Row> {
         fails(
             "http-on-the-tls-port",
             "unexpected status 400 from {url}: \
-             it said 'Client sent an HTTP request to an HTTPS server.'",
+             it said 'Client sent an HTTP request to an HTTPS server.': \
+             that port speaks tls: set kubelet_url to https",
         )
         .plain()
         .gated()
@@ -253,7 +255,7 @@ fn statuses() -> Vec<Row> {
         .by(status(304, "")),
         fails(
             "401",
-            "401 unauthorized by {url}: it did not accept the token in {token}",
+            TOKEN_REFUSED,
         )
         .by(status(401, "Unauthorized")),
         fails(
@@ -263,26 +265,90 @@ fn statuses() -> Vec<Row> {
         .by(status(403, "Forbidden")),
         fails(
             "404",
-            "unexpected status 404 from {url}: it said '404 page not found'",
+            "unexpected status 404 from {url}: it said '404 page not found': \
+             no summary is there: set kubelet_url to https://NODE_IP:10250",
         )
         .by(status(404, "404 page not found\n")),
         fails(
             "429",
-            "unexpected status 429 from {url}: it said 'Too many requests, please try again.'",
+            "unexpected status 429 from {url}: it said 'Too many requests, please try again.': \
+             it limits requests: raise interval",
         )
         .by(status(429, "Too many requests, please try again.\n")),
         fails(
             "500",
-            "unexpected status 500 from {url}: it said 'panic:?a ?[31mred? line'",
+            "unexpected status 500 from {url}: it said 'panic:?a ?[31mred? line': \
+             see the log of the kubelet",
         )
         .by(status(500, "panic:\na \u{1b}[31mred\u{7} line\n")),
-        fails("503", "unexpected status 503 from {url}").by(status(503, "")),
+        fails(
+            "500-runtime",
+            "unexpected status 500 from {url}: it said 'Internal Error: failed to list pod stats: \
+             rpc error: code = Unavailable': check the container runtime on the node",
+        )
+        .by(status(
+            500,
+            "Internal Error: failed to list pod stats: rpc error: code = Unavailable",
+        )),
+        fails(
+            "502",
+            "unexpected status 502 from {url}: it said 'Bad Gateway': \
+             a proxy answers, not the kubelet: set kubelet_url to https://NODE_IP:10250",
+        )
+        .by(status(502, "Bad Gateway")),
+        fails(
+            "503",
+            "unexpected status 503 from {url}: see the log of the kubelet",
+        )
+        .by(status(503, "")),
+        fails(
+            "api-server-root",
+            "403 forbidden by {url}: this is the api server, not a kubelet: \
+             set kubelet_url to https://NODE_IP:10250, or give it the path /api/v1/nodes/NODE/proxy",
+        )
+        .by(status(
+            403,
+            r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"forbidden: User \"system:serviceaccount:a:b\" cannot get path \"/stats/summary\"","reason":"Forbidden","details":{},"code":403}"#,
+        )),
+        proxied(fails(
+            "api-server-without-rights",
+            "403 forbidden by {url}: the kubelet refuses the api server, its user \
+             kube-apiserver-kubelet-client: bind that to clusterrole system:kubelet-api-admin",
+        ))
+        .by(status(
+            403,
+            "Forbidden (user=kube-apiserver-kubelet-client, verb=get, resource=nodes, subresource(s)=[stats])\n",
+        )),
+        proxied(fails(
+            "api-server-no-node",
+            "unexpected status 404 from {url}: it said 'nodes \"vm\" not found': \
+             the path of kubelet_url has to hold the node's name",
+        ))
+        .by(status(
+            404,
+            r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"nodes \"vm\" not found","reason":"NotFound","code":404}"#,
+        )),
+        proxied(fails(
+            "api-server-reaches-no-kubelet",
+            "unexpected status 503 from {url}: it said 'error trying to reach service: dial tcp \
+             10.0.0.7:10250: connect: connection refused': the api server does not reach the \
+             kubelet: check the node and its port 10250",
+        ))
+        .by(status(
+            503,
+            r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"error trying to reach service: dial tcp 10.0.0.7:10250: connect: connection refused","reason":"ServiceUnavailable","code":503}"#,
+        )),
         own(
             "flapping",
             "records of every second scrape, and two failures told with their ends, no more",
             flapping,
         ),
     ]
+}
+
+/// By way of the API server.
+fn proxied(row: Row) -> Row {
+    row.url(|scene| format!("{}/api/v1/nodes/vm/proxy", scene.kubelet.url()))
 }
 
 fn keeping() -> Vec<Row> {
@@ -410,7 +476,7 @@ fn flapping(site: &Site) -> Result<String, String> {
     run.stats("records again", |stats| stats.records > during.records)?;
     let ended = run.stop(site)?;
     let failed = format!(
-        "unexpected status 503 from {}: it said 'Service Unavailable'",
+        "unexpected status 503 from {}: it said 'Service Unavailable': see the log of the kubelet",
         scene.url
     );
     let again = "scraping works again: it failed for *s, 1 scrape";

@@ -320,38 +320,79 @@ fn token_files() -> Vec<Row> {
     ]
 }
 
+/// Also of a kubelet that cannot ask whose it is.
+pub const TOKEN_REFUSED: &str = "401 unauthorized by {url}: it did not accept the token in {token}: \
+     check the token and the kubelet's authentication.webhook, \
+     or wait: a kubelet that cannot reach the api server says the same";
+
 fn rights() -> Vec<Row> {
     vec![
         fails(
-            "token-not-accepted",
-            "401 unauthorized by {url}: it did not accept the token in {token}",
+            "token-not-looked-at",
+            "403 forbidden by {url}: the kubelet took the request for system:anonymous, \
+             so the token in {token} did not count: \
+             set authentication.webhook.enabled in the kubelet's configuration",
         )
         .breaking(|scene| {
-            scene.kubelet.set_tokens(&[NEXT]);
+            scene.kubelet.set_webhook(false);
             Ok(())
         })
-        .mending(|scene| text(scene.kubelet.write_token_file(NEXT)))
-        .check(|scene, ended| {
-            secret(NEXT, ended)?;
-            // Twice for each failure, not oftener; and what the end cut short, or
-            // a retry that found the file replaced in between.
-            let asked = ended.stats.scrapes + ended.stats.failures;
-            match scene.kubelet.requests().checked_sub(asked) {
-                Some(0..=2) => Ok(()),
-                _ => Err(format!(
-                    "{} requests, not {asked}",
-                    scene.kubelet.requests()
-                )),
-            }
+        .mending(|scene| {
+            scene.kubelet.set_webhook(true);
+            Ok(())
         }),
+        fails("api-server-away", TOKEN_REFUSED)
+            .breaking(|scene| {
+                scene.kubelet.set_api_server_away(true);
+                Ok(())
+            })
+            .mending(|scene| {
+                scene.kubelet.set_api_server_away(false);
+                Ok(())
+            }),
+        fails(
+            "api-server-away-and-no-token",
+            "unexpected status 500 from {url}: it said 'Authorization error \
+             (user=system:anonymous, verb=get, resource=nodes, subresource=stats)': \
+             the kubelet cannot ask the api server about the user: wait until that is back",
+        )
+        .plain()
+        .breaking(|scene| {
+            scene.kubelet.set_api_server_away(true);
+            Ok(())
+        })
+        .mending(|scene| {
+            scene.kubelet.set_api_server_away(false);
+            Ok(())
+        }),
+        fails("token-not-accepted", TOKEN_REFUSED)
+            .breaking(|scene| {
+                scene.kubelet.set_tokens(&[NEXT]);
+                Ok(())
+            })
+            .mending(|scene| text(scene.kubelet.write_token_file(NEXT)))
+            .check(|scene, ended| {
+                secret(NEXT, ended)?;
+                // Twice for each failure, not oftener; and what the end cut short, or
+                // a retry that found the file replaced in between.
+                let asked = ended.stats.scrapes + ended.stats.failures;
+                match scene.kubelet.requests().checked_sub(asked) {
+                    Some(0..=2) => Ok(()),
+                    _ => Err(format!(
+                        "{} requests, not {asked}",
+                        scene.kubelet.requests()
+                    )),
+                }
+            }),
         fails(
             "token-without-the-right",
-            "403 forbidden by {url}: the service account needs verb get on nodes/stats",
+            "403 forbidden by {url}: \
+             system:serviceaccount:default:powerless needs verb get on nodes/stats",
         )
-        .kubelet(|kubelet| kubelet.forbidden_token("powerless"))
-        .breaking(|scene| text(scene.kubelet.write_token_file("powerless")))
+        .kubelet(|kubelet| kubelet.forbidden_token("a-token-without-rights"))
+        .breaking(|scene| text(scene.kubelet.write_token_file("a-token-without-rights")))
         .mending(mend_token)
-        .check(|_, ended| secret("powerless", ended)),
+        .check(|_, ended| secret("a-token-without-rights", ended)),
         works(
             "anonymous",
             "no token file, no token, and a kubelet that lets anybody in",

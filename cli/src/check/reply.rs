@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use flb_in_kubeletstats::{
     error::{Error, Reason},
+    kubelet::refusal::{Cause, Refusal},
     options::Config,
     select::Selector,
     summary,
@@ -66,49 +67,15 @@ pub fn refused(
     report: &mut Report,
 ) {
     let reply = scrape.notes.reply.as_ref();
-    let said = reply.map_or_else(String::new, |reply| rights::said(&reply.refusal));
-    let status = reply.map_or(0, |reply| reply.status);
-    let mut text = error.to_string();
+    let text = error.to_string();
+    if let Some(refusal) = reply.and_then(|reply| reply.refusal.as_ref()) {
+        return by(refusal, config, credential, &text, report);
+    }
     match error.reason() {
-        Reason::Unauthorized => unauthorized(config, credential, &text, report),
-        Reason::Forbidden => {
-            if !said.is_empty() {
-                text.push_str(&format!("\nit said: {said}"));
-            }
-            let resource = rights::resource(config);
-            report.fail(
-                "reply",
-                &text,
-                &format!("the right to get {resource} is missing"),
-            );
-            match rights::user(credential, &said) {
-                Some(user) => report.advise(rights::manifest(&user, resource)),
-                None if credential.token => report.advise(format!(
-                    "grant verb get on {resource} to the user of the token, whom neither the token \
-                     nor the refusal names"
-                )),
-                None => anonymous(config, credential, report),
-            }
-        }
         Reason::Timeout => {
             report.fail("reply", &text, &timed_out(config, scrape.phase));
-            report.advise(
-                "raise timeout, or see the kubelet's log on the node: journalctl -u kubelet",
-            );
-        }
-        _ if !config.url.https && status == 400 && said.contains("HTTPS") => {
-            let cause = "kubelet_url says http, but that port speaks TLS";
-            report.fail("reply", &text, cause);
-            let url = super::base_url(config, "https");
-            report.advise(format!("set kubelet_url={url}"));
-        }
-        Reason::Status if status >= 500 => {
-            report.fail(
-                "reply",
-                &text,
-                "the kubelet answers with an error of its own",
-            );
-            report.advise("see the kubelet's log on the node: journalctl -u kubelet");
+            report.advise("raise timeout, or look for the reason on the node:");
+            report.command(LOG);
         }
         Reason::Status | Reason::Http | Reason::NotSummary | Reason::TooLarge => {
             report.fail("reply", &text, "what answers is not a kubelet's summary");
@@ -127,6 +94,116 @@ pub fn refused(
     }
 }
 
+/// On the node.
+pub const LOG: &str = "journalctl -u kubelet";
+
+/// What a refusal comes to: as the other side gives its reason, not by what was sent.
+fn by(
+    refusal: &Refusal,
+    config: &Config,
+    credential: &Credential,
+    text: &str,
+    report: &mut Report,
+) {
+    // These lines do not hold the other side's own words.
+    let quoted = match (refusal.code, refusal.cause) {
+        (401, _) | (_, Cause::Stranger) => text.to_owned(),
+        (403, _) if !refusal.said.is_empty() => format!("{text}\nit said: {}", refusal.said),
+        _ => text.to_owned(),
+    };
+    let mut fail = |cause: &str| report.fail("reply", &quoted, cause);
+    match refusal.cause {
+        Cause::Credentials => unauthorized(refusal, config, credential, &quoted, report),
+        Cause::Anonymous => {
+            fail("the request counts as system:anonymous, whom no role should allow this");
+            anonymous(refusal, config, credential, report);
+        }
+        Cause::Right => {
+            let resource = refusal.resource();
+            fail(&format!("the right to get {resource} is missing"));
+            rights::advise(refusal, credential, report);
+        }
+        Cause::ServersCredentials => {
+            fail("the kubelet does not accept the API server");
+            report.advise(
+                "check --kubelet-client-certificate of the API server, and that the CA in the kubelet's \
+                 authentication.x509.clientCAFile signed that certificate",
+            );
+            rights::dial_the_node(report);
+        }
+        Cause::ServersRight => {
+            fail("the kubelet refuses the API server, not you: no right of yours changes that");
+            report.advise(format!(
+                "bind the API server's user, {}, to the cluster role system:kubelet-api-admin; an API \
+                 server that has just started may pass by itself: its rules are still loading",
+                refusal.user.as_deref().unwrap_or("whom it does not name"),
+            ));
+            rights::dial_the_node(report);
+        }
+        Cause::ApiServer => {
+            fail("kubelet_url leads to the API server, not to a kubelet");
+            where_a_kubelet_is(report);
+        }
+        Cause::NoSuchNode => {
+            fail("the API server knows no such node");
+            report.advise("put the node's name into the path of kubelet_url:");
+            report.command("kubectl get nodes -o wide");
+        }
+        Cause::NodeUnreachable => {
+            fail("the API server does not reach the kubelet");
+            report.advise(
+                "check that the node is up, and that the API server may connect to its port 10250:",
+            );
+            report.command("kubectl get nodes -o wide");
+        }
+        Cause::NodeTls => {
+            fail("the API server does not get through the TLS handshake with the kubelet");
+            report.advise(
+                "see whether the kubelet's request for a certificate waits, and approve it with \
+                 kubectl's certificate approve:",
+            );
+            report.command("kubectl get csr");
+        }
+        Cause::ServerAway => {
+            fail("the kubelet gets no answer of the API server about the user");
+            report.advise(
+                "it may be temporary: scraping goes on when the API server answers the node again",
+            );
+        }
+        Cause::Runtime => {
+            fail("the kubelet gets no answer of its container runtime");
+            report.advise("look at the runtime on the node, which may have another name there:");
+            report.command("systemctl status containerd");
+        }
+        Cause::SpeaksTls => {
+            fail("kubelet_url says http, but that port speaks TLS");
+            let url = super::base_url(config, "https");
+            report.advise(format!("set kubelet_url={url}"));
+        }
+        Cause::Busy => {
+            fail("the other side limits requests");
+            report.advise("raise interval, or see who else asks");
+        }
+        Cause::Gateway => {
+            fail("a proxy answers, and has no kubelet behind it");
+            rights::dial_the_node(report);
+        }
+        Cause::Failed if refusal.by_server => {
+            fail("the API server answers with an error of its own");
+            report.advise("it may be temporary; else see the API server's log");
+        }
+        Cause::Failed => {
+            fail("the kubelet answers with an error of its own");
+            report.advise("look for the reason on the node:");
+            report.command(LOG);
+        }
+        Cause::NotThere | Cause::Stranger => {
+            fail("what answers is not a kubelet's summary");
+            where_a_kubelet_is(report);
+        }
+    }
+}
+
 /// Whether the refusal is explained by credentials that have expired.
 fn expired(credential: &Credential, kinds: &[Kind], text: &str, report: &mut Report) -> bool {
     let Some((cause, remedies)) = credential.expired(kinds) else {
@@ -139,25 +216,61 @@ fn expired(credential: &Credential, kinds: &[Kind], text: &str, report: &mut Rep
     true
 }
 
-fn unauthorized(config: &Config, credential: &Credential, text: &str, report: &mut Report) {
+fn unauthorized(
+    refusal: &Refusal,
+    config: &Config,
+    credential: &Credential,
+    text: &str,
+    report: &mut Report,
+) {
     let any = [Kind::Token, Kind::ClientCertificate];
     if expired(credential, &any, text, report) {
         return;
     }
-    report.fail("reply", text, "the kubelet does not accept the credentials");
-    match credential.token {
-        true => report.advise(
-            "check that the token is of this cluster, that its audience is the API server's, and that \
-             the kubelet asks it (authentication.webhook.enabled: true in the kubelet's configuration)",
-        ),
-        false => anonymous(config, credential, report),
+    let who = match refusal.by_server {
+        true => "the API server",
+        false => "the kubelet",
+    };
+    report.fail(
+        "reply",
+        text,
+        &format!("{who} does not accept the credentials"),
+    );
+    match (credential.token, refusal.by_server) {
+        (true, true) => {
+            report.advise(
+                "check that the token is of this cluster, and that its audience is the API server's",
+            );
+        }
+        (true, false) => {
+            report.advise(
+                "check that the token is of this cluster, that its audience is the API server's, and that \
+                 the kubelet asks it (authentication.webhook.enabled: true in the kubelet's configuration)",
+            );
+            report.advise(
+                "it may be temporary: a kubelet that cannot reach the API server accepts no token at all",
+            );
+        }
+        (false, _) => anonymous(refusal, config, credential, report),
     }
 }
 
-/// No token went with the request, and it did not count as anybody's.
-fn anonymous(config: &Config, credential: &Credential, report: &mut Report) {
-    if credential.client.is_some() {
-        report.advise("check that the client certificate is signed by the kubelet's clientCAFile");
+/// What went with the request, if anything, did not count as anybody's.
+fn anonymous(refusal: &Refusal, config: &Config, credential: &Credential, report: &mut Report) {
+    if refusal.code == 403 && refusal.by_server && (credential.token || credential.client.is_some())
+    {
+        report.advise(
+            "something between here and the API server drops the credentials: dial that itself",
+        );
+    } else if credential.token {
+        report.advise(
+            "set authentication.webhook.enabled: true in the kubelet's configuration and restart it: it \
+             does not look at tokens, so no role helps",
+        );
+    } else if credential.client.is_some() {
+        report.advise(
+            "check that the kubelet has a clientCAFile, and that it signed the client certificate",
+        );
     } else if config.url.https {
         report.advise("no credentials were sent: set kube_token_file");
     } else {
@@ -170,7 +283,7 @@ fn anonymous(config: &Config, credential: &Credential, report: &mut Report) {
 
 fn where_a_kubelet_is(report: &mut Report) {
     report.advise(
-        "set kubelet_url to https://NODE_IP:10250, or to the API server's \
-         https://kubernetes.default.svc/api/v1/nodes/NODE/proxy",
+        "set kubelet_url to https://NODE_IP:10250; the way through the API server, \
+         https://kubernetes.default.svc/api/v1/nodes/NODE/proxy, needs a right that can do much more",
     );
 }

@@ -1,66 +1,89 @@
-//! 403: who lacks which right, and the manifest that grants it.
+//! 403: who lacks which right, and the command that grants it.
 
-use flb_in_kubeletstats::{error::printable, options::Config};
+use flb_in_kubeletstats::{error::printable, kubelet::refusal::Refusal};
 use serde_json::Value;
 
 use super::credentials::Credential;
-use crate::token;
+use crate::{screen::Report, token};
 
-/// What the scrape needs `get` on.
-pub fn resource(config: &Config) -> &'static str {
-    match config.url.node_proxy {
-        true => "nodes/proxy",
-        false => "nodes/stats",
+/// Of a right that is missing.
+pub fn advise(refusal: &Refusal, credential: &Credential, report: &mut Report) {
+    let resource = refusal.resource();
+    let through_server = resource == "nodes/proxy";
+    if through_server {
+        dial_the_node(report);
     }
-}
-
-/// A refusal in the words of the kubelet or of the API server.
-pub fn said(refusal: &[u8]) -> String {
-    let text = String::from_utf8_lossy(refusal);
-    // The API server wraps it in a Status object.
-    let status: Option<Value> = serde_json::from_str(&text).ok();
-    let message = status
-        .as_ref()
-        .and_then(|status| status.get("message")?.as_str());
-    printable(message.unwrap_or(&text).trim(), 400)
-}
-
-/// The user that was refused: as the token names it, else as the refusal does. Beside a client
-/// certificate the token may not have counted: there the refusal knows better.
-/// `None` for nobody in particular, who should not be given any right.
-pub fn user(credential: &Credential, said: &str) -> Option<String> {
-    let between = |start: &str, end: char| {
-        let (_, rest) = said.split_once(start)?;
-        let (user, _) = rest.split_once(end)?;
-        Some(user.to_owned())
+    let user = match refusal.user.clone().or_else(|| sent_as(credential)) {
+        Some(user) => user,
+        None => {
+            return report.advise(format!(
+                "grant verb get on {resource} to the user of the request, whom neither the token nor \
+                 the refusal names"
+            ));
+        }
     };
-    let subject = || credential.claims.as_ref()?.subject.clone();
-    let alone = credential.client.is_none();
-    alone
-        .then(subject)
-        .flatten()
-        .or_else(|| between("user=", ','))
-        .or_else(|| between("User \"", '"'))
-        .or_else(|| credential.client.clone())
-        .filter(|user| user != "system:anonymous")
+    if let (Some(of_token), true) = (subject(credential), credential.client.is_none())
+        && of_token != user
+    {
+        report.advise(format!(
+            "the token is of {}, but {} was refused: check what is between here and the kubelet",
+            printable(of_token, 253),
+            printable(&user, 253)
+        ));
+    }
+    let careful = match through_server {
+        true => " (it can do much more: its holder can run commands in every pod)",
+        false => "",
+    };
+    let shown = printable(&user, 253);
+    report.advise(format!(
+        "grant {resource} to {shown}, unless it has that already{careful}:"
+    ));
+    report.command(grant(&user, resource));
+    report.advise(
+        "if the right was there, it may be temporary: an API server that has just started still loads \
+         its rules, and the kubelet remembers a refusal for half a minute",
+    );
 }
 
-/// A role with this one right, and its binding, for `kubectl apply`.
-pub fn manifest(user: &str, resource: &str) -> String {
+/// First of what helps where the API server is in the way.
+pub fn dial_the_node(report: &mut Report) {
+    report.advise(
+        "dial the node itself, where nodes/stats is enough: set kubelet_url=https://NODE_IP:10250",
+    );
+}
+
+/// Whom the request was meant to come from, where the refusal does not say.
+fn sent_as(credential: &Credential) -> Option<String> {
+    subject(credential)
+        .map(str::to_owned)
+        .or_else(|| credential.client.clone())
+}
+
+fn subject(credential: &Credential) -> Option<&str> {
+    credential.claims.as_ref()?.subject.as_deref()
+}
+
+/// For a shell: a role with this one right, and its binding, unless the user has it.
+fn grant(user: &str, resource: &str) -> String {
+    // JSON's quoting is YAML's, and makes text of a name such as 123 too.
+    let quoted = |text: &str| Value::from(printable(text, 253)).to_string();
     let subject = match token::service_account(user) {
         Some((namespace, name)) => {
+            let (namespace, name) = (quoted(namespace), quoted(name));
             format!("  - kind: ServiceAccount\n    name: {name}\n    namespace: {namespace}")
         }
         None => {
-            // JSON's quoting is YAML's.
-            let name = Value::from(printable(user, 253));
+            let name = quoted(user);
             format!("  - kind: User\n    apiGroup: rbac.authorization.k8s.io\n    name: {name}")
         }
     };
     let name = format!("kubeletstats-{}", resource.replace('/', "-"));
+    let subresource = resource.trim_start_matches("nodes/");
+    let user = shell_word(&printable(user, 253));
     format!(
         "\
-kubectl apply -f - <<'END'
+kubectl auth can-i get nodes --subresource={subresource} --as={user} || kubectl apply -f - <<'END'
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
 metadata:
@@ -84,43 +107,23 @@ END"
     )
 }
 
+/// One word for a shell, whatever is in it.
+fn shell_word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/@".contains(c);
+    match !text.is_empty() && text.chars().all(plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::token::Claims;
-
-    #[test]
-    fn the_user_of_a_refusal() {
-        let kubelet = "Forbidden (user=system:serviceaccount:a:b, verb=get, resource=nodes, subresource(s)=[stats])";
-        let server = r#"{"kind":"Status","message":"nodes \"n\" is forbidden: User \"alice\" cannot get resource \"nodes/proxy\"","code":403}"#;
-        let nobody = Credential::default();
-        let user = |text: &str| user(&nobody, &said(text.as_bytes()));
-        assert_eq!(user(kubelet).as_deref(), Some("system:serviceaccount:a:b"));
-        assert_eq!(user(server).as_deref(), Some("alice"));
-        assert_eq!(user("no"), None);
-        assert_eq!(user("Forbidden (user=system:anonymous, verb=get)"), None);
-    }
-
-    #[test]
-    fn beside_a_client_certificate_the_refusal_tells_who_was_asked_for() {
-        let claims = Claims {
-            subject: Some("system:serviceaccount:a:b".to_owned()),
-            ..Claims::default()
-        };
-        let mut credential = Credential {
-            claims: Some(claims),
-            ..Credential::default()
-        };
-        let refusal = "Forbidden (user=scraper, verb=get, resource=nodes)";
-        let of_token = Some("system:serviceaccount:a:b".to_owned());
-        assert_eq!(user(&credential, refusal), of_token);
-        credential.client = Some("scraper".to_owned());
-        assert_eq!(user(&credential, refusal).as_deref(), Some("scraper"));
-    }
 
     #[test]
     fn a_user_that_is_no_service_account_is_quoted() {
-        let text = manifest("alice\": {}", "nodes/stats");
-        assert!(text.contains("name: \"alice\\\": {}\""), "{text}");
+        let text = grant("al'ice\": {}", "nodes/stats");
+        assert!(text.contains("name: \"al'ice\\\": {}\""), "{text}");
+        assert!(text.contains(r#"--as='al'\''ice": {}' ||"#), "{text}");
     }
 }

@@ -101,7 +101,9 @@ fn a_kubelet_that_hangs_in_any_phase() {
     ];
     for (fault, timeout, step, phase, verdict) in cases {
         let advice = match step {
-            "reply" => "raise timeout, or see the kubelet's log on the node: journalctl -u kubelet",
+            "reply" => {
+                "raise timeout, or look for the reason on the node:\n\njournalctl -u kubelet"
+            }
             _ => {
                 "raise timeout, check that kubelet_url is a kubelet's address and port, which is \
                  10250, and see the kubelet's log on the node: journalctl -u kubelet"
@@ -247,7 +249,7 @@ fn http_where_tls_is_spoken_and_the_other_way_round() {
     assert_eq!(
         failure(&run, &kubelet),
         "\
-FAIL  reply    unexpected status 400 from http://127.0.0.1:PORT/stats/summary: it said 'Client sent an HTTP request to an HTTPS server.'
+FAIL  reply    unexpected status 400 from http://127.0.0.1:PORT/stats/summary: it said 'Client sent an HTTP request to an HTTPS server.': that port speaks tls: set kubelet_url to https
 
 verdict: no metrics: kubelet_url says http, but that port speaks TLS
 to do:   set kubelet_url=https://127.0.0.1:PORT

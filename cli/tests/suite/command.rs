@@ -13,6 +13,8 @@ use data_encoding::BASE64URL_NOPAD;
 use regex::Regex;
 use sim_kubelet::SimKubelet;
 
+use crate::paste;
+
 /// Longer than any run here may take.
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -53,6 +55,9 @@ pub fn run<S: AsRef<OsStr>>(arguments: &[S], environment: &[(&str, &str)]) -> Ru
     });
     let mut out = String::new();
     stdout.read_to_string(&mut out).expect("text");
+    for command in paste::commands(&out) {
+        paste::paste(&command, false);
+    }
     Run {
         code: watch.join().expect("no panic").code(),
         out,

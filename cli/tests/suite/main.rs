@@ -6,6 +6,7 @@ mod command;
 mod configuration;
 mod good;
 mod once;
+mod paste;
 mod refused;
 mod robust;
 mod trust;

@@ -13,7 +13,7 @@ use crate::{
 
 const NOT_A_KUBELET: &str = "
 verdict: no metrics: what answers is not a kubelet's summary
-to do:   set kubelet_url to https://NODE_IP:10250, or to the API server's https://kubernetes.default.svc/api/v1/nodes/NODE/proxy
+to do:   set kubelet_url to https://NODE_IP:10250; the way through the API server, https://kubernetes.default.svc/api/v1/nodes/NODE/proxy, needs a right that can do much more
 ";
 
 #[test]
@@ -36,7 +36,7 @@ ok    ca "
     assert_eq!(
         failure(&run, &kubelet),
         "\
-FAIL  reply    401 unauthorized by https://127.0.0.1:PORT/stats/summary: it did not accept the token in DIR/token
+FAIL  reply    401 unauthorized by https://127.0.0.1:PORT/stats/summary: it did not accept the token in DIR/token: check the token and the kubelet's authentication.webhook, or wait: a kubelet that cannot reach the api server says the same
 
 verdict: no metrics: the token has expired
 to do:   the kubelet renews the token it mounts into a pod: name that file, not a copy of it, or make one: kubectl create token -n logging fluent-bit
@@ -77,7 +77,7 @@ fn an_expired_client_certificate() {
     assert_eq!(
         failure(&run, &kubelet),
         "\
-FAIL  reply    401 unauthorized by https://127.0.0.1:PORT/stats/summary: it did not accept the client certificate
+FAIL  reply    401 unauthorized by https://127.0.0.1:PORT/stats/summary: it did not accept the client certificate: check that the kubelet's client CA signed it and that it has not expired
 
 verdict: no metrics: the client certificate has expired
 to do:   renew the client certificate, or leave cert_file and key_file out and use a token
@@ -129,10 +129,11 @@ fn a_token_that_is_not_accepted() {
     assert_eq!(
         failure(&run, &kubelet),
         "\
-FAIL  reply    401 unauthorized by https://127.0.0.1:PORT/stats/summary: it did not accept the token in DIR/token
+FAIL  reply    401 unauthorized by https://127.0.0.1:PORT/stats/summary: it did not accept the token in DIR/token: check the token and the kubelet's authentication.webhook, or wait: a kubelet that cannot reach the api server says the same
 
 verdict: no metrics: the kubelet does not accept the credentials
 to do:   check that the token is of this cluster, that its audience is the API server's, and that the kubelet asks it (authentication.webhook.enabled: true in the kubelet's configuration)
+to do:   it may be temporary: a kubelet that cannot reach the API server accepts no token at all
 "
     );
 }
@@ -141,71 +142,238 @@ fn forbidden(proxy: &str) -> String {
     let token = service_account_token(-600, 3000);
     let kubelet = start(SimKubelet::builder().token("good").forbidden_token(&token));
     kubelet.write_token_file(&token).expect("a file");
+    // The refusal names another than the token does: it knows better.
     let url = format!("{}{proxy}", kubelet.url());
     let run = run_with(&kubelet, "check", &[("kubelet_url", &url)]);
     failure(&run, &kubelet)
 }
 
-fn manifest(name: &str, resource: &str) -> String {
+fn granting(subresource: &str, careful: &str) -> String {
     format!(
         "\
-to do:   kubectl apply -f - <<'END'
-         apiVersion: rbac.authorization.k8s.io/v1
-         kind: ClusterRole
-         metadata:
-           name: {name}
-         rules:
-           - apiGroups: [\"\"]
-             resources: [\"{resource}\"]
-             verbs: [\"get\"]
-         ---
-         apiVersion: rbac.authorization.k8s.io/v1
-         kind: ClusterRoleBinding
-         metadata:
-           name: {name}
-         roleRef:
-           apiGroup: rbac.authorization.k8s.io
-           kind: ClusterRole
-           name: {name}
-         subjects:
-           - kind: ServiceAccount
-             name: fluent-bit
-             namespace: logging
-         END
+to do:   the token is of system:serviceaccount:logging:fluent-bit, but system:serviceaccount:default:powerless was refused: check what is between here and the kubelet
+to do:   grant nodes/{subresource} to system:serviceaccount:default:powerless, unless it has that already{careful}:
+
+kubectl auth can-i get nodes --subresource={subresource} --as=system:serviceaccount:default:powerless || kubectl apply -f - <<'END'
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata:
+  name: kubeletstats-nodes-{subresource}
+rules:
+  - apiGroups: [\"\"]
+    resources: [\"nodes/{subresource}\"]
+    verbs: [\"get\"]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata:
+  name: kubeletstats-nodes-{subresource}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: ClusterRole
+  name: kubeletstats-nodes-{subresource}
+subjects:
+  - kind: ServiceAccount
+    name: \"powerless\"
+    namespace: \"default\"
+END
+
+to do:   if the right was there, it may be temporary: an API server that has just started still loads its rules, and the kubelet remembers a refusal for half a minute
 "
     )
 }
 
 #[test]
 fn a_right_that_is_missing() {
-    let manifest = manifest("kubeletstats-nodes-stats", "nodes/stats");
+    let granting = granting("stats", "");
     assert_eq!(
         forbidden(""),
         format!(
             "\
-FAIL  reply    403 forbidden by https://127.0.0.1:PORT/stats/summary: the service account needs verb get on nodes/stats
+FAIL  reply    403 forbidden by https://127.0.0.1:PORT/stats/summary: system:serviceaccount:default:powerless needs verb get on nodes/stats
                it said: Forbidden (user=system:serviceaccount:default:powerless, verb=get, resource=nodes, subresource(s)=[stats])
 
 verdict: no metrics: the right to get nodes/stats is missing
-{manifest}"
+{granting}"
         )
     );
 }
 
 #[test]
 fn a_right_that_is_missing_at_the_api_server() {
-    let manifest = manifest("kubeletstats-nodes-proxy", "nodes/proxy");
+    let granting = granting(
+        "proxy",
+        " (it can do much more: its holder can run commands in every pod)",
+    );
     assert_eq!(
         forbidden("/api/v1/nodes/vm/proxy"),
         format!(
             "\
-FAIL  reply    403 forbidden by https://127.0.0.1:PORT/api/v1/nodes/vm/proxy/stats/summary: the service account needs verb get on nodes/proxy
-               it said: Forbidden (user=system:serviceaccount:default:powerless, verb=get, resource=nodes, subresource(s)=[stats])
+FAIL  reply    403 forbidden by https://127.0.0.1:PORT/api/v1/nodes/vm/proxy/stats/summary: system:serviceaccount:default:powerless needs verb get on nodes/proxy
+               it said: nodes \"vm\" is forbidden: User \"system:serviceaccount:default:powerless\" cannot get resource \"nodes/proxy\" in API group \"\" at the cluster scope
 
 verdict: no metrics: the right to get nodes/proxy is missing
-{manifest}"
+to do:   dial the node itself, where nodes/stats is enough: set kubelet_url=https://NODE_IP:10250
+{granting}"
         )
     );
+}
+
+/// By status, text, way, and what is to be done. A right is granted only where one is missing.
+#[test]
+fn what_the_other_side_gives_as_its_reason() {
+    const DIAL: &str =
+        "dial the node itself, where nodes/stats is enough: set kubelet_url=https://NODE_IP:10250";
+    const KUBELET: &str = "set kubelet_url to https://NODE_IP:10250; the way through the API server, https://kubernetes.default.svc/api/v1/nodes/NODE/proxy, needs a right that can do much more";
+    const PROXY: &str = "/api/v1/nodes/vm/proxy";
+    let status = |message: &str| {
+        serde_json::json!({"kind": "Status", "apiVersion": "v1", "message": message}).to_string()
+    };
+    let rows: [(u16, String, &str, &str, &[&str]); 17] = [
+        (
+            403,
+            "Forbidden (user=system:anonymous, verb=get, resource=nodes, subresource(s)=[stats])\n".into(),
+            "",
+            "the request counts as system:anonymous, whom no role should allow this",
+            &["set authentication.webhook.enabled: true in the kubelet's configuration and restart it: it does not look at tokens, so no role helps"],
+        ),
+        (
+            403,
+            "Forbidden (user=kube-apiserver-kubelet-client, verb=get, resource=nodes, subresource(s)=[stats])\n".into(),
+            PROXY,
+            "the kubelet refuses the API server, not you: no right of yours changes that",
+            &[
+                "bind the API server's user, kube-apiserver-kubelet-client, to the cluster role system:kubelet-api-admin; an API server that has just started may pass by itself: its rules are still loading",
+                DIAL,
+            ],
+        ),
+        (
+            401,
+            "Unauthorized".into(),
+            PROXY,
+            "the kubelet does not accept the API server",
+            &[
+                "check --kubelet-client-certificate of the API server, and that the CA in the kubelet's authentication.x509.clientCAFile signed that certificate",
+                DIAL,
+            ],
+        ),
+        (
+            401,
+            status("Unauthorized"),
+            PROXY,
+            "the API server does not accept the credentials",
+            &["check that the token is of this cluster, and that its audience is the API server's"],
+        ),
+        (
+            403,
+            status("forbidden: User \"system:serviceaccount:a:b\" cannot get path \"/stats/summary\""),
+            "",
+            "kubelet_url leads to the API server, not to a kubelet",
+            &[KUBELET],
+        ),
+        (
+            404,
+            status("the server could not find the requested resource"),
+            "",
+            "kubelet_url leads to the API server, not to a kubelet",
+            &[KUBELET],
+        ),
+        (
+            404,
+            status("nodes \"vm\" not found"),
+            PROXY,
+            "the API server knows no such node",
+            &["put the node's name into the path of kubelet_url:", "kubectl get nodes -o wide"],
+        ),
+        (
+            503,
+            status("error trying to reach service: dial tcp 10.0.0.7:10250: i/o timeout"),
+            PROXY,
+            "the API server does not reach the kubelet",
+            &["check that the node is up, and that the API server may connect to its port 10250:", "kubectl get nodes -o wide"],
+        ),
+        (
+            500,
+            "error trying to reach service: remote error: tls: internal error".into(),
+            PROXY,
+            "the API server does not get through the TLS handshake with the kubelet",
+            &["see whether the kubelet's request for a certificate waits, and approve it with kubectl's certificate approve:", "kubectl get csr"],
+        ),
+        (
+            500,
+            "Authorization error (user=system:anonymous, verb=get, resource=nodes, subresource=stats)".into(),
+            "",
+            "the kubelet gets no answer of the API server about the user",
+            &["it may be temporary: scraping goes on when the API server answers the node again"],
+        ),
+        (
+            500,
+            "Internal Error: failed to list pod stats: rpc error: code = Unavailable".into(),
+            "",
+            "the kubelet gets no answer of its container runtime",
+            &["look at the runtime on the node, which may have another name there:", "systemctl status containerd"],
+        ),
+        (
+            503,
+            "not now".into(),
+            "",
+            "the kubelet answers with an error of its own",
+            &["look for the reason on the node:", "journalctl -u kubelet"],
+        ),
+        (
+            503,
+            status("the server is currently unable to handle the request"),
+            PROXY,
+            "the API server answers with an error of its own",
+            &["it may be temporary; else see the API server's log"],
+        ),
+        (
+            502,
+            "<html>Bad Gateway</html>".into(),
+            "",
+            "a proxy answers, and has no kubelet behind it",
+            &[DIAL],
+        ),
+        (
+            429,
+            status("Too many requests, please try again later."),
+            PROXY,
+            "the other side limits requests",
+            &["raise interval, or see who else asks"],
+        ),
+        (
+            403,
+            "<html>blocked</html>".into(),
+            "",
+            "what answers is not a kubelet's summary",
+            &[KUBELET],
+        ),
+        (
+            400,
+            "Bad Request".into(),
+            "",
+            "what answers is not a kubelet's summary",
+            &[KUBELET],
+        ),
+    ];
+    for (code, text, path, verdict, to_do) in rows {
+        let kubelet = start(SimKubelet::builder().fault(Fault::Status(code, text.clone())));
+        let url = format!("{}{path}", kubelet.url());
+        let run = run_with(&kubelet, "check", &[("kubelet_url", &url)]);
+        let said = failure(&run, &kubelet);
+        assert!(!said.contains("kubectl apply"), "{said}");
+        let mut expected = format!("verdict: no metrics: {verdict}\n");
+        for line in to_do {
+            expected.push_str(&match line.starts_with(char::is_lowercase)
+                && line.contains("ctl ")
+                && !line.ends_with(':')
+            {
+                true => format!("\n{line}\n"),
+                false => format!("to do:   {line}\n"),
+            });
+        }
+        assert_eq!(after(&said, "verdict:"), expected, "{code} {text}");
+    }
 }
 
 #[test]
@@ -317,7 +485,8 @@ fn something_that_is_no_kubelet() {
         failure(&run, &kubelet),
         format!(
             "FAIL  reply    unexpected status 404 from https://127.0.0.1:PORT/metrics/stats/summary: \
-             it said '404 page not found'\n{NOT_A_KUBELET}"
+             it said '404 page not found': no summary is there: \
+             set kubelet_url to https://NODE_IP:10250\n{NOT_A_KUBELET}"
         )
     );
 }

@@ -102,7 +102,7 @@ fn alerts_say_what_to_do() {
             80,
             "the kubelet has no serving certificate to show, as while its request waits (alert internal_error)",
             "the kubelet has no serving certificate",
-            "kubectl get csr, and kubectl certificate approve the pending one of this node",
+            "approve this node's pending request, which is listed by: kubectl get csr",
         ),
         (
             40,

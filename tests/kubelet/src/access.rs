@@ -1,4 +1,5 @@
-//! Owns who may read: tokens, forbidden tokens, client certificates, or anybody.
+//! Owns who may read: tokens, forbidden tokens, client certificates, or anybody; and what
+//! becomes of it when nobody can be asked about a token.
 
 /// Who is let in.
 #[derive(Debug, Clone, Default)]
@@ -6,6 +7,10 @@ pub struct Access {
     pub tokens: Vec<String>,
     pub forbidden: Vec<String>,
     pub client_auth: bool,
+    /// Tokens are not looked at, as without `authentication.webhook.enabled`.
+    pub no_webhook: bool,
+    /// The API server, which knows tokens and rights, does not answer.
+    pub server_away: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +18,10 @@ pub enum Verdict {
     Allowed,
     Unauthorized,
     Forbidden,
+    /// Forbidden as `system:anonymous`.
+    Anonymous,
+    /// Nobody can say.
+    Undecided,
 }
 
 impl Access {
@@ -22,6 +31,12 @@ impl Access {
             .and_then(|value| value.split_once(' '))
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
             .map(|(_, token)| token.trim());
+        match (self.no_webhook, self.server_away) {
+            (true, _) if !known_client => return Verdict::Anonymous,
+            (_, true) if token.is_some() => return Verdict::Unauthorized,
+            (_, true) => return Verdict::Undecided,
+            _ => {}
+        }
         let is_in =
             |list: &[String]| token.is_some_and(|token| list.iter().any(|one| one == token));
         if is_in(&self.forbidden) {
@@ -48,6 +63,7 @@ mod tests {
             tokens: vec!["good".to_owned()],
             forbidden: vec!["weak".to_owned()],
             client_auth: true,
+            ..Access::default()
         };
         let cases = [
             (None, false, Verdict::Unauthorized),
@@ -66,5 +82,20 @@ mod tests {
                 "{authorization:?}"
             );
         }
+        let deaf = Access {
+            no_webhook: true,
+            ..guarded.clone()
+        };
+        assert_eq!(deaf.judge(Some("Bearer good"), false), Verdict::Anonymous);
+        assert_eq!(deaf.judge(None, true), Verdict::Allowed);
+        let alone = Access {
+            server_away: true,
+            ..guarded
+        };
+        assert_eq!(
+            alone.judge(Some("Bearer good"), false),
+            Verdict::Unauthorized
+        );
+        assert_eq!(alone.judge(None, true), Verdict::Undecided);
     }
 }

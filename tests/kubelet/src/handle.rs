@@ -190,6 +190,17 @@ impl SimKubelet {
             tokens.iter().map(|token| (*token).to_owned()).collect();
     }
 
+    /// Whether tokens are looked at. Without, every request but one with a known client
+    /// certificate is anonymous, and anonymous is nobody with rights.
+    pub fn set_webhook(&self, enabled: bool) {
+        lock(&self.shared().access).no_webhook = !enabled;
+    }
+
+    /// Whether the API server answers when it is asked about a token or a right.
+    pub fn set_api_server_away(&self, away: bool) {
+        lock(&self.shared().access).server_away = away;
+    }
+
     /// Replaces the token file at once; what is accepted stays as it is.
     pub fn write_token_file(&self, token: &str) -> io::Result<()> {
         self.folder.write("token", token).map(|_| ())

@@ -9,6 +9,7 @@ use crate::server::Shared;
 use crate::sync::lock;
 
 const FORBIDDEN_USER: &str = "system:serviceaccount:default:powerless";
+const ANONYMOUS: &str = "system:anonymous";
 const HTML: &str = "<!DOCTYPE html>\n<html><head><title>Sign in</title></head>\n<body><h1>Sign in to continue</h1></body></html>\n";
 /// More than the body has, by less than a client's read buffer.
 const MISSING_BYTES: usize = 1_000;
@@ -54,8 +55,25 @@ pub fn reply(shared: &Shared, request: &Request, known_client: bool, fault: &Fau
     let verdict = lock(&shared.access).judge(request.header("authorization"), known_client);
     match verdict {
         Verdict::Allowed => {}
+        // Through its proxy the API server is asked first, and refuses in its own form.
+        Verdict::Unauthorized if is_proxied(request) => {
+            return status(401, "Unauthorized", "Unauthorized");
+        }
         Verdict::Unauthorized => return Reply::text(401, "Unauthorized"),
-        Verdict::Forbidden => return forbidden(request, resource),
+        Verdict::Forbidden if is_proxied(request) => {
+            let message = format!(
+                "nodes \"vm\" is forbidden: User \"{FORBIDDEN_USER}\" cannot get resource \"nodes/proxy\" in API group \"\" at the cluster scope"
+            );
+            return status(403, "Forbidden", &message);
+        }
+        Verdict::Forbidden => return forbidden(request, resource, FORBIDDEN_USER),
+        Verdict::Anonymous => return forbidden(request, resource, ANONYMOUS),
+        Verdict::Undecided => {
+            let text = format!(
+                "Authorization error (user={ANONYMOUS}, verb=get, resource=nodes, subresource=stats)"
+            );
+            return Reply::text(500, &text);
+        }
     }
     match resource {
         Resource::Unknown => Reply::text(404, "404 page not found\n")
@@ -74,7 +92,24 @@ pub fn reply(shared: &Shared, request: &Request, known_client: bool, fault: &Fau
     }
 }
 
-fn forbidden(request: &Request, resource: Resource) -> Reply {
+fn is_proxied(request: &Request) -> bool {
+    below_proxy(request.path()) != request.path()
+}
+
+/// The API server's way to refuse.
+fn status(code: u16, reason: &str, message: &str) -> Reply {
+    let message = message.replace('"', "\\\"");
+    let mut reply = Reply::text(
+        code,
+        &format!(
+            "{{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{{}},\"status\":\"Failure\",\"message\":\"{message}\",\"reason\":\"{reason}\",\"code\":{code}}}\n"
+        ),
+    );
+    reply.headers = vec![("Content-Type", "application/json".to_owned())];
+    reply
+}
+
+fn forbidden(request: &Request, resource: Resource, user: &str) -> Reply {
     let subresources = match resource {
         Resource::Summary | Resource::UnknownStats => "stats",
         Resource::Health => "healthz proxy",
@@ -88,7 +123,7 @@ fn forbidden(request: &Request, resource: Resource) -> Reply {
     Reply::text(
         403,
         &format!(
-            "Forbidden (user={FORBIDDEN_USER}, verb={verb}, resource=nodes, subresource(s)=[{subresources}])\n"
+            "Forbidden (user={user}, verb={verb}, resource=nodes, subresource(s)=[{subresources}])\n"
         ),
     )
 }

@@ -45,6 +45,50 @@ fn tokens_and_refusals_read_as_captured() {
     );
 }
 
+/// A kubelet without a token webhook, one whose API server is away, and the API server's
+/// own refusals in front of the node's path.
+#[test]
+fn what_is_not_about_the_token_reads_as_captured() {
+    let kubelet = SimKubelet::builder()
+        .token("good")
+        .forbidden_token("weak")
+        .start()
+        .expect("a kubelet");
+    let mut client = Client::new(&kubelet);
+    let mut ask = |path: &str, token: &str| {
+        let value = format!("Bearer {token}");
+        let headers = [("Authorization", value.as_str())];
+        let headers = if token.is_empty() { &[][..] } else { &headers };
+        let reply = client.ask("GET", path, headers);
+        (reply.status, reply.text().to_owned())
+    };
+    kubelet.set_webhook(false);
+    let (code, text) = ask(SUMMARY, "good");
+    let captured = include_str!("../../../fixtures/auth/webhook-rbac-anonymous-enabled.txt");
+    assert_eq!(code, 403);
+    assert!(captured.contains(&format!("\r\n\r\n{text}")), "{text}");
+    kubelet.set_webhook(true);
+
+    kubelet.set_api_server_away(true);
+    let captured = include_str!("../../../fixtures/auth/webhook-apiserver-down.txt");
+    for (token, expected) in [("good", 401), ("", 500)] {
+        let (code, text) = ask(SUMMARY, token);
+        assert_eq!(code, expected);
+        assert!(captured.contains(&format!("\r\n\r\n{text}")), "{text}");
+    }
+    kubelet.set_api_server_away(false);
+
+    for (token, expected) in [("bad", 401), ("weak", 403)] {
+        let (code, text) = ask("/api/v1/nodes/vm/proxy/stats/summary", token);
+        assert_eq!(code, expected);
+        let code = format!(",\"code\":{expected}}}\n");
+        assert!(
+            text.starts_with("{\"kind\":\"Status\",") && text.ends_with(&code),
+            "{text}"
+        );
+    }
+}
+
 #[test]
 fn tokens_change_while_it_runs() {
     let kubelet = SimKubelet::builder()
