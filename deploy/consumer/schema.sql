@@ -12,6 +12,16 @@ BEGIN;
 -- Two consumers that start together take turns.
 SELECT pg_advisory_xact_lock(hashtext('system_metrics'));
 
+-- A table that the search path finds is the one, in whatever schema it is: a second is not made
+-- beside it.
+DO $$
+BEGIN
+    PERFORM set_config('search_path', quote_ident(nspname) || ', ' || current_setting('search_path'), true)
+    FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+    WHERE pg_class.oid = to_regclass('system_metrics');
+END
+$$;
+
 CREATE TABLE IF NOT EXISTS system_metrics (
     time           timestamptz NOT NULL,  -- when the kubelet took the sample
     service        text NOT NULL,

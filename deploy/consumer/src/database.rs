@@ -2,35 +2,23 @@
 //! decides nothing about trying again.
 
 mod address;
+mod refusal;
 mod session;
+mod table;
 mod tls;
 
 pub use address::Address;
 
 use crate::Row;
-use crate::record::shown;
+use refusal::{describe, is_of_function, may_be_of_row};
 use session::{Failure, Session};
-use std::error::Error as _;
 use std::time::Duration;
-use tokio_postgres::Error;
-use tokio_postgres::error::SqlState;
+use table::{COLUMNS, TABLE, Wrong};
+use tokio_postgres::Statement;
 use tokio_postgres::types::ToSql;
 
 /// The file that makes the table; it is also shipped for psql.
 pub const SCHEMA: &str = include_str!("../schema.sql");
-
-const COLUMNS: [&str; 10] = [
-    "time",
-    "service",
-    "pod_name",
-    "cpu",
-    "memory",
-    "namespace",
-    "node_name",
-    "container_name",
-    "network_in",
-    "network_out",
-];
 
 /// One statement is one transaction. Rows that are there already stay as they are.
 const INSERT: &str = "\
@@ -40,18 +28,12 @@ const INSERT: &str = "\
         $6::text[], $7::text[], $8::text[], $9::int8[], $10::int8[]) \
     ON CONFLICT DO NOTHING";
 
-/// Columns of the table, and whether it has the key that makes inserts repeatable.
-const LOOK: &str = "\
-    SELECT ARRAY(SELECT attname::text FROM pg_attribute \
-            WHERE attrelid = to_regclass('system_metrics') AND attnum > 0 AND NOT attisdropped), \
-        EXISTS(SELECT FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid \
-            WHERE indrelid = to_regclass('system_metrics') AND indisunique AND indisvalid \
-                AND relname = 'system_metrics_sample')";
-
 /// A transaction that is reported as done has to outlast a crash of the server. And a statement
 /// that takes too long, behind somebody's lock for instance, has to end on the server as well:
-/// given up here alone, it would go on there, and the next ones would queue up behind it.
+/// given up here alone, it would go on there, and the next ones would queue up behind it. And
+/// what triggers, defaults and partitions make of a time must not depend on where the server is.
 const SESSION: &str = "\
+    SELECT set_config('TimeZone', 'UTC', false); \
     SELECT set_config('synchronous_commit', 'on', false) \
     WHERE current_setting('synchronous_commit') = 'off'; \
     SELECT set_config('statement_timeout', '60s', false) \
@@ -80,6 +62,7 @@ pub struct Written {
 /// A connection to a database whose table is as it should be.
 pub struct Store {
     session: Session,
+    insert: Statement,
     /// For one insert.
     limit: Duration,
 }
@@ -87,59 +70,88 @@ pub struct Store {
 impl Store {
     pub fn connect(address: &Address) -> Result<Self, String> {
         let mut session = Session::open(address).map_err(|failure| describe(&failure))?;
-        let lacks = lacks(&mut session).map_err(|failure| describe(&failure))?;
-        if let Some(lacks) = lacks {
-            session
+        match table::look(&mut session).map_err(|failure| describe(&failure))? {
+            None => {}
+            Some(Wrong::Differs(remedy)) => return Err(remedy),
+            Some(Wrong::Lacks(lacks)) => session
                 .run(MIGRATION, async |client| client.batch_execute(SCHEMA).await)
                 .map_err(|failure| {
                     let reason = describe(&failure);
                     format!(
                         "{lacks}, and it cannot be changed: {reason}; run schema.sql as its owner"
                     )
-                })?;
+                })?,
         }
         let settings = session.run(BRIEF, async |client| {
             client.batch_execute(SESSION).await?;
-            client.query_one(STATEMENT, &[]).await?.try_get::<_, i64>(0)
+            let limit = client
+                .query_one(STATEMENT, &[])
+                .await?
+                .try_get::<_, i64>(0)?;
+            Ok((limit, client.prepare(INSERT).await?))
         });
-        let milliseconds = settings.map_err(|failure| describe(&failure))?;
+        let (milliseconds, insert) = settings.map_err(|failure| describe(&failure))?;
         let statement = Duration::from_millis(u64::try_from(milliseconds).unwrap_or_default());
         Ok(Self {
             session,
+            insert,
             limit: statement + BEYOND,
         })
     }
 
-    /// All rows but those that the table refuses. After an error some of them may be there:
-    /// the same call again is right, however it ended.
+    /// All rows but those that the table refuses through their own fault. After an error some of
+    /// them may be there: the same call again is right, however it ended.
     pub fn insert(&mut self, rows: &[Row]) -> Result<Written, String> {
-        if rows.is_empty() {
-            return Ok(Written::default());
-        }
-        match self.try_insert(rows) {
-            Ok(inserted) => Ok(Written {
-                inserted,
-                refused: Vec::new(),
-            }),
-            Err(failure) if is_of_data(&failure) => self.insert_each(rows),
-            Err(failure) => Err(describe(&failure)),
-        }
-    }
-
-    /// Finds the rows that spoil a batch.
-    fn insert_each(&mut self, rows: &[Row]) -> Result<Written, String> {
         let mut written = Written::default();
-        for (index, row) in rows.iter().enumerate() {
-            match self.try_insert(std::slice::from_ref(row)) {
-                Ok(inserted) => written.inserted += inserted,
-                Err(failure) if is_of_data(&failure) => {
+        // Halves of halves, until the row that spoils a batch is alone; the next is on top.
+        let mut left = vec![rows];
+        let mut index = 0;
+        while let Some(part) = left.pop().filter(|part| !part.is_empty()) {
+            match self.try_insert(part) {
+                Ok(inserted) => {
+                    written.inserted += inserted;
+                    index += part.len();
+                }
+                Err(failure) if !may_be_of_row(&failure) => return Err(describe(&failure)),
+                Err(_) if part.len() > 1 => {
+                    let (first, second) = part.split_at(part.len() / 2);
+                    left.extend([second, first]);
+                }
+                Err(failure) if self.takes_another(&part[0], &failure) => {
                     let reason = format!("the database refuses it: {}", describe(&failure));
                     written.refused.push((index, reason));
+                    index += 1;
                 }
-                Err(failure) => return Err(describe(&failure)),
+                Err(failure) => {
+                    let reason = describe(&failure);
+                    return Err(format!("{reason}; no other row is taken either"));
+                }
             }
         }
         Ok(written)
+    }
+
+    /// Is another row taken at this moment, so that the one that failed alone has only itself to
+    /// blame? Tried with the newest of the table and with one made up, and undone.
+    fn takes_another(&mut self, refused: &Row, failure: &Failure) -> bool {
+        // Beside each row that is there: kubelets tell whole seconds.
+        let time = refused.time + Duration::from_micros(1);
+        // A row of the time is asked for where time itself may be what was refused.
+        let time = is_of_function(failure).then_some(time);
+        probes().iter().any(|(probe, least)| {
+            let inserted = self.session.run(self.limit, async |client| {
+                client.batch_execute("BEGIN").await?;
+                let result = client.execute(probe, &[&time]).await;
+                // What is checked at the end of a transaction is part of the answer.
+                let checked = match &result {
+                    Ok(_) => client.batch_execute("SET CONSTRAINTS ALL IMMEDIATE").await,
+                    Err(_) => Ok(()),
+                };
+                client.batch_execute("ROLLBACK").await?;
+                checked.and(result)
+            });
+            inserted.is_ok_and(|inserted| inserted >= *least)
+        })
     }
 
     fn try_insert(&mut self, rows: &[Row]) -> Result<u64, Failure> {
@@ -158,78 +170,37 @@ impl Store {
             &column(rows, |row| row.network_in),
             &column(rows, |row| row.network_out),
         ];
+        let insert = &self.insert;
         self.session.run(self.limit, async |client| {
-            client.execute(INSERT, &columns).await
+            client.execute(insert, &columns).await
         })
     }
 }
 
-/// What the table lacks, in words.
-fn lacks(session: &mut Session) -> Result<Option<String>, Failure> {
-    let row = session.run(BRIEF, async |client| client.query_one(LOOK, &[]).await)?;
-    let (there, has_key): (Vec<String>, bool) = (row.try_get(0)?, row.try_get(1)?);
-    if there.is_empty() {
-        return Ok(Some("there is no table system_metrics".to_owned()));
-    }
-    let missing: Vec<&str> = COLUMNS
-        .into_iter()
-        .filter(|column| !there.iter().any(|name| name == column))
-        .collect();
-    Ok(match (missing.as_slice(), has_key) {
-        ([], true) => None,
-        ([], false) => Some("system_metrics lacks index system_metrics_sample".to_owned()),
-        (missing, _) => Some(format!("system_metrics lacks {}", missing.join(", "))),
-    })
-}
-
-/// Is it the fault of a value, so that the same row would fail whenever it comes? Data
-/// exceptions, violated constraints, and a key too long for an index.
-fn is_of_data(failure: &Failure) -> bool {
-    let Failure::Driver(error) = failure else {
-        return false;
+/// Statements that insert another row, at the time of their parameter unless that is NULL, and
+/// how many rows they have to insert to prove something.
+fn probes() -> [(String, u64); 2] {
+    let names = COLUMNS.map(|(name, _)| name).join(", ");
+    let values = |time: &str, value: &dyn Fn(&str, &str) -> String| {
+        let others = COLUMNS[1..].iter().map(|(name, kind)| value(name, kind));
+        let others: Vec<String> = others.collect();
+        format!(
+            "INSERT INTO {TABLE} ({names}) SELECT coalesce($1, {time}), {}",
+            others.join(", ")
+        )
     };
-    let state = error.code().map_or("", |code| code.code());
-    let of_data = ["22", "23", "54"]
-        .iter()
-        .any(|class| state.starts_with(class));
-    of_data && wanted_column(error).is_none()
-}
-
-/// A column that is none of ours and wants a value: no row at all could be stored then, so it
-/// is the table that has to change.
-fn wanted_column(error: &Error) -> Option<&str> {
-    let error = error.as_db_error()?;
-    let column = error
-        .column()
-        .filter(|_| *error.code() == SqlState::NOT_NULL_VIOLATION)?;
-    (!COLUMNS.contains(&column)).then_some(column)
-}
-
-/// The server's own words, or the whole chain of what went wrong on the way to it.
-fn describe(failure: &Failure) -> String {
-    let error = match failure {
-        Failure::Driver(error) => error,
-        Failure::Other(reason) => return reason.clone(),
-    };
-    if let Some(column) = wanted_column(error) {
-        return format!(
-            "system_metrics has a column {} that may not be NULL: give it a default",
-            shown(column)
-        );
-    }
-    if let Some(error) = error.as_db_error() {
-        let detail = error.detail();
-        let detail = detail.map(|detail| format!(" ({})", shown(detail)));
-        return shown(error.message()) + &detail.unwrap_or_default();
-    }
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let more = error.to_string();
-        if !text.ends_with(&more) {
-            text = format!("{text}: {more}");
-        }
-        source = error.source();
-    }
-    text
+    let newest = values("time + interval '1 microsecond'", &|name, _| {
+        name.to_owned()
+    });
+    let made_up = values("now()", &|_, kind| match kind {
+        "text" => "'probe'".to_owned(),
+        _ => "1".to_owned(),
+    });
+    [
+        (
+            format!("{newest} FROM {TABLE} ORDER BY time DESC LIMIT 1"),
+            1,
+        ),
+        (made_up, 0),
+    ]
 }

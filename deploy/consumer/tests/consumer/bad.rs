@@ -115,26 +115,6 @@ pub fn refused_rows_are_skipped(stage: &Stage) -> Outcome {
     Ok(format!("  {line}\n  {long}"))
 }
 
-pub fn a_table_that_takes_no_row_is_waited_for(stage: &Stage) -> Outcome {
-    let (topic, database) = (topic(), stage.cluster.database());
-    database
-        .run_file(&crate::schema::file())
-        .expect("the schema");
-    database.rows("ALTER TABLE system_metrics ADD COLUMN zone text NOT NULL");
-    stage.produce(&topic, &records(0, 10));
-    let consumer = stage.consumer(&topic, Some(&database), &[]);
-    let line = consumer.wait_for_log("system_metrics has a column zone that may not be NULL: ");
-    assert_eq!(database.count(), 0);
-    database.rows("ALTER TABLE system_metrics ALTER COLUMN zone SET DEFAULT 'a'");
-    consumer.wait_for_recovery("database db_");
-    wait_for_rows(&database, 10, &consumer);
-    assert_eq!(
-        consumer.stop(),
-        "ended: 10 records, 10 rows stored, 0 known before, 0 skipped"
-    );
-    Ok(format!("  {line}"))
-}
-
 pub fn count_timeout_and_quiet(stage: &Stage) -> Outcome {
     stage.needs_no_mock()?;
     let topic = topic();

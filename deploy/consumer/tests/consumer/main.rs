@@ -5,6 +5,7 @@
 //! could not be run must not be counted as passed.
 
 mod bad;
+mod faults;
 mod flow;
 mod guide;
 mod postgres;
@@ -31,7 +32,7 @@ pub type Outcome = Result<String, String>;
 type Test = (&'static str, fn(&Stage) -> Outcome);
 
 /// The long ones first.
-const TESTS: [Test; 26] = [
+const TESTS: [Test; 31] = [
     ("restarts: Kafka killed", restarts::kafka_is_killed),
     ("restarts: consumer killed", restarts::consumer_is_killed),
     ("restarts: database killed", restarts::database_is_killed),
@@ -61,15 +62,20 @@ const TESTS: [Test; 26] = [
         "rows the table refuses are skipped",
         bad::refused_rows_are_skipped,
     ),
+    ("faults: of the table", faults::of_the_table),
     (
-        "a table that takes no row is waited for",
-        bad::a_table_that_takes_no_row_is_waited_for,
+        "faults: of one row in a thousand",
+        faults::of_one_row_in_a_thousand,
     ),
+    ("faults: of a lone row", faults::of_a_lone_row),
     ("settings of the command line", bad::count_timeout_and_quiet),
     ("schema: twice", schema::twice),
     ("schema: statements of the README", schema::readme),
     ("schema: old table", schema::old_table),
     ("schema: no right", schema::without_the_right),
+    ("schema: other types", schema::other_types),
+    ("schema: another schema", schema::in_another_schema),
+    ("schema: another time zone", schema::in_another_time_zone),
     (
         "schema: branches for TimescaleDB, on a stand-in",
         timescale::branches,

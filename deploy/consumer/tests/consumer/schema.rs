@@ -159,3 +159,77 @@ pub fn without_the_right(stage: &Stage) -> Outcome {
     consumer.stop();
     Ok(format!("  {line}"))
 }
+
+/// Refused until the statement that the line gives has been run: a value that a type cannot hold
+/// is not rounded, nor lost.
+pub fn other_types(stage: &Stage) -> Outcome {
+    let (topic, database) = (topic(), stage.cluster.database());
+    database.rows(
+        "CREATE TABLE system_metrics (time timestamp NOT NULL, service varchar(255), \
+         pod_name varchar(20), cpu double precision, memory integer, namespace text, node_name text)",
+    );
+    database.rows("INSERT INTO system_metrics VALUES ('2025-01-01', 'app', 'app-0', 12.5, 100)");
+    stage.produce(&topic, &records(0, 6));
+    let consumer = stage.consumer(&topic, Some(&database), &[]);
+    let line = consumer.wait_for_log("database db_");
+    let expected = ": public.system_metrics: \
+        time is timestamp without time zone, expected timestamp with time zone; \
+        pod_name is character varying(20), expected text; \
+        memory is integer, expected double precision; to mend it: ALTER TABLE ";
+    assert!(line.contains(expected), "{line}");
+    assert_eq!(database.count(), 1);
+    let (_, statement) = line.split_once("to mend it: ").expect("a remedy");
+    database.rows(statement);
+    consumer.wait_for_recovery("database db_");
+    wait_for_rows(&database, 7, &consumer);
+    consumer.stop();
+    let old = "DELETE FROM system_metrics WHERE time = '2025-01-01 00:00:00+00' RETURNING memory";
+    assert_eq!(database.rows(old)[0], "100");
+    crate::scene::assert_complete(&database, 6);
+    Ok(format!("  {line}"))
+}
+
+/// The search path finds the old table behind the schema in which a new one would be made.
+pub fn in_another_schema(stage: &Stage) -> Outcome {
+    for by_consumer in [false, true] {
+        let (topic, database) = (topic(), stage.cluster.database());
+        database.rows(&format!(
+            "CREATE SCHEMA \"The Old\"; ALTER DATABASE {} SET search_path = public, \"The Old\"",
+            database.name()
+        ));
+        database.rows(&OLD_TABLE.replace("system_metrics", "\"The Old\".system_metrics"));
+        if !by_consumer {
+            database.run_file(&file()).expect("on the old table");
+        }
+        stage.produce(&topic, &records(0, 6));
+        let consumer = stage.consumer(&topic, Some(&database), &[]);
+        wait_for_rows(&database, 6, &consumer);
+        consumer.stop();
+        assert_eq!(
+            database.rows("SELECT schemaname FROM pg_tables WHERE tablename = 'system_metrics'"),
+            ["The Old"]
+        );
+        assert_columns(&database);
+    }
+    Ok(String::new())
+}
+
+/// What a trigger, a default or a partition makes of a time is the same everywhere.
+pub fn in_another_time_zone(stage: &Stage) -> Outcome {
+    let (topic, database) = (topic(), stage.cluster.database());
+    let name = database.name();
+    database.rows(&format!(
+        "ALTER DATABASE {name} SET timezone = 'America/New_York'"
+    ));
+    database.run_file(&file()).expect("the schema");
+    database.rows(
+        "ALTER TABLE system_metrics ADD COLUMN zone text DEFAULT current_setting('TimeZone')",
+    );
+    stage.produce(&topic, &records(0, 6));
+    let consumer = stage.consumer(&topic, Some(&database), &[]);
+    wait_for_rows(&database, 6, &consumer);
+    consumer.stop();
+    let zones = database.rows("SELECT DISTINCT zone FROM system_metrics");
+    assert_eq!(zones, ["UTC"]);
+    Ok(String::new())
+}

@@ -1,0 +1,205 @@
+//! Whose fault it is when a row is refused: the table's is waited for, the row's own is skipped.
+
+use crate::Outcome;
+use crate::postgres::{Database, PASSWORD};
+use crate::scene::{Consumer, Stage, assert_complete, records, topic};
+use metrics_consumer::database::SCHEMA;
+
+fn with_schema(database: &Database<'_>) {
+    database
+        .run_file(&crate::schema::file())
+        .expect("the schema");
+}
+
+/// What keeps rows out that are as they should be, what is said of it, and what ends it.
+struct Fault {
+    what: &'static str,
+    begins: String,
+    says: &'static str,
+    ends: &'static str,
+}
+
+fn fault(what: &'static str, begins: &str, says: &'static str, ends: &'static str) -> Fault {
+    Fault {
+        what,
+        begins: begins.to_owned(),
+        says,
+        ends,
+    }
+}
+
+/// A trigger that refuses rows with this code.
+fn trigger(kind: &str, condition: &str, code: &str) -> String {
+    format!(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+         IF {condition} THEN RAISE EXCEPTION 'not now' USING ERRCODE = '{code}'; END IF; \
+         RETURN NEW; END $$; \
+         CREATE {kind} INSERT ON system_metrics FOR EACH ROW EXECUTE FUNCTION refuse()"
+    )
+}
+
+/// `WRITER` stands for the role the consumer has.
+fn faults() -> Vec<Fault> {
+    const DROP: &str = "DROP TRIGGER refuse ON system_metrics";
+    let earlier = "INSERT INTO system_metrics (time, service, pod_name) \
+        VALUES ('2026-11-20', 'app', 'app-0'); ";
+    let by_time = trigger("TRIGGER refuse BEFORE", "NEW.time > '2026-11-21'", "23514");
+    let partitioned = format!(
+        "DROP TABLE system_metrics; CREATE TABLE system_metrics (time timestamptz NOT NULL, \
+         service text, pod_name text, cpu double precision, memory double precision, \
+         namespace text, node_name text) PARTITION BY RANGE (time); \
+         CREATE TABLE earlier PARTITION OF system_metrics \
+         FOR VALUES FROM ('2026-11-20') TO ('2026-11-21'); {SCHEMA} {earlier}"
+    );
+    vec![
+        fault(
+            "a column of the user's own wants a value",
+            "ALTER TABLE system_metrics ADD COLUMN zone text NOT NULL",
+            "system_metrics has a column zone that may not be NULL: give it a default",
+            "ALTER TABLE system_metrics ALTER COLUMN zone SET DEFAULT 'a'",
+        ),
+        fault(
+            "no partition for these rows, one for others",
+            &partitioned,
+            "found for row (Partition key of the failing row contains",
+            "CREATE TABLE later PARTITION OF system_metrics DEFAULT",
+        ),
+        fault(
+            "a trigger that refuses every row",
+            &trigger("TRIGGER refuse BEFORE", "true", "23514"),
+            "not now; no other row is taken either",
+            DROP,
+        ),
+        fault(
+            "a trigger in place of partitions",
+            &(earlier.to_owned() + &by_time),
+            "not now; no other row is taken either",
+            DROP,
+        ),
+        fault(
+            "a trigger at the end of the transaction",
+            &trigger("CONSTRAINT TRIGGER refuse AFTER", "true", "22000")
+                .replace("FOR EACH", "DEFERRABLE INITIALLY DEFERRED FOR EACH"),
+            "not now; no other row is taken either",
+            DROP,
+        ),
+        fault(
+            "a full disk",
+            &trigger("TRIGGER refuse BEFORE", "true", "53100"),
+            "not now",
+            DROP,
+        ),
+        fault(
+            "a foreign key whose row is not there yet",
+            "CREATE TABLE services (name text PRIMARY KEY); ALTER TABLE system_metrics \
+             ADD CONSTRAINT known_service FOREIGN KEY (service) REFERENCES services",
+            "violates foreign key constraint \"known_service\"",
+            "INSERT INTO services VALUES ('app')",
+        ),
+        fault(
+            "a check that nothing passes",
+            "ALTER TABLE system_metrics ADD CONSTRAINT never CHECK (cpu IS NULL)",
+            "violates check constraint \"never\"",
+            "ALTER TABLE system_metrics DROP CONSTRAINT never",
+        ),
+        fault(
+            "a read-only session",
+            "ALTER ROLE WRITER SET default_transaction_read_only = on",
+            "cannot execute INSERT in a read-only transaction",
+            "ALTER ROLE WRITER RESET default_transaction_read_only",
+        ),
+        fault(
+            "a policy that lets no row in",
+            "ALTER TABLE system_metrics ENABLE ROW LEVEL SECURITY",
+            "new row violates row-level security policy",
+            "ALTER TABLE system_metrics DISABLE ROW LEVEL SECURITY",
+        ),
+        fault(
+            "no right to insert",
+            "REVOKE INSERT ON system_metrics FROM WRITER",
+            "permission denied for table system_metrics",
+            "GRANT INSERT ON system_metrics TO WRITER",
+        ),
+        fault(
+            "a table that was renamed",
+            "ALTER TABLE system_metrics RENAME TO away",
+            "there is no table system_metrics, and it cannot be changed: ",
+            "ALTER TABLE away RENAME TO system_metrics",
+        ),
+    ]
+}
+
+/// Nothing is skipped, and all is there in the end.
+pub fn of_the_table(stage: &Stage) -> Outcome {
+    const RECORDS: usize = 5;
+    let topic = topic();
+    stage.produce(&topic, &records(0, RECORDS));
+    let mut saw = String::new();
+    for (index, fault) in faults().iter().enumerate() {
+        let database = stage.cluster.database();
+        let role = format!("writer_of_{}", database.name());
+        database.rows(&format!(
+            "CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}'; \
+             ALTER DEFAULT PRIVILEGES GRANT SELECT, INSERT ON TABLES TO {role}"
+        ));
+        with_schema(&database);
+        database.rows(&fault.begins.replace("WRITER", &role));
+        let url = database.url_of(&role, "sslmode=disable");
+        let group = format!("--group=fault-{index}-of-{topic}");
+        let consumer = Consumer::start(stage.brokers(), &topic, Some(&url), &[&group]);
+        let line = consumer.wait_for_log("database db_");
+        assert!(line.contains(fault.says), "{}: {line}", fault.what);
+        database.rows(&fault.ends.replace("WRITER", &role));
+        consumer.wait_for_recovery("database db_");
+        let wanted = "SELECT count(*) FROM system_metrics WHERE time > '2026-11-21'";
+        testkit::wait::until(fault.what, crate::scene::DEADLINE, || {
+            database.rows(wanted) == [RECORDS.to_string()]
+        })
+        .unwrap_or_else(|error| panic!("{error}: {}", consumer.0.tail()));
+        let last = consumer.stop();
+        assert!(last.ends_with(", 0 skipped"), "{}: {last}", fault.what);
+        database.rows("DELETE FROM system_metrics WHERE time < '2026-11-21'");
+        assert_complete(&database, RECORDS);
+        let (_, said) = line.split_once(": ").expect("a reason");
+        saw.push_str(&format!("  {}: {said}\n", fault.what));
+    }
+    Ok(saw)
+}
+
+/// Halves of halves lead to it: the database is not asked about each row.
+pub fn of_one_row_in_a_thousand(stage: &Stage) -> Outcome {
+    stage.needs_no_mock()?;
+    const TRANSACTIONS: &str = "SELECT xact_commit + xact_rollback FROM pg_stat_database \
+        WHERE datname = current_database()";
+    let (topic, database) = (topic(), stage.cluster.database());
+    with_schema(&database);
+    database.rows("ALTER TABLE system_metrics ADD CHECK (network_in <> 700)");
+    stage.produce(&topic, &records(0, 1_000));
+    let transactions = || -> usize { database.rows(TRANSACTIONS)[0].parse().expect("a number") };
+    let before = transactions();
+    let consumer = stage.consumer(&topic, Some(&database), &["--batch-wait=10s"]);
+    consumer.wait_for_log("skipped partition 0 offset 700: ");
+    // A session's transactions are counted when it has ended.
+    assert_eq!(
+        consumer.stop(),
+        "ended: 999 records, 999 rows stored, 0 known before, 1 skipped"
+    );
+    let took = transactions() - before;
+    assert!((10..50).contains(&took), "{took} transactions");
+    Ok(format!("  {took} transactions"))
+}
+
+/// One that fails and has no other beside it: a row that is made up is tried in its place.
+pub fn of_a_lone_row(stage: &Stage) -> Outcome {
+    stage.needs_no_mock()?;
+    let (topic, database) = (topic(), stage.cluster.database());
+    with_schema(&database);
+    database.rows("ALTER TABLE system_metrics ADD CHECK (network_in <> 0)");
+    stage.produce(&topic, &records(0, 1));
+    let consumer = stage.consumer(&topic, Some(&database), &[]);
+    let line = consumer.wait_for_log("skipped partition 0 offset 0: the database refuses it: ");
+    consumer.stop();
+    // The row that was tried is not there.
+    assert_eq!(database.count(), 0);
+    Ok(format!("  {line}"))
+}
