@@ -145,7 +145,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         "cpu_source",
         Kind::Text,
         Some("auto"),
-        "auto: from the counter, else the instantaneous value; or only 'counter' or 'instant'.",
+        "auto: the kubelet's rate, held to what its counter proves; or only 'counter' or 'instant'.",
     ),
     option(
         "stats_tag",
@@ -158,7 +158,7 @@ pub const OPTIONS: &[OptionSpec] = &[
 /// Where a record's CPU value comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CpuSource {
-    /// `usageCoreNanoSeconds` of two samples, else `usageNanoCores`.
+    /// `usageNanoCores` within what `usageCoreNanoSeconds` of two samples proves.
     Auto,
     /// `usageCoreNanoSeconds` of two samples or nothing.
     Counter,

@@ -43,6 +43,12 @@ impl Pipeline {
 
         let mut events = Events::reusing(memory);
         self.samples.begin_scrape();
+        for pod in &mut summary.pods {
+            select::newest_of_each_container(&mut pod.containers);
+            for container in &mut pod.containers {
+                container.memory.forget_beyond(summary.memory_bytes);
+            }
+        }
         for pod in &summary.pods {
             for container in &pod.containers {
                 if let Some(sample) = self.samples.observe(pod, container) {

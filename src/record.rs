@@ -3,7 +3,7 @@
 //! | field | unit | source |
 //! |---|---|---|
 //! | `timestamp`, `timestamp_iso` | ms since the epoch; RFC 3339 | `cpu.time`, else `memory.time` |
-//! | `cpu` | percent of one core | `usageCoreNanoSeconds` of two samples, else `usageNanoCores` |
+//! | `cpu` | percent of one core | `usageNanoCores`, within what `usageCoreNanoSeconds` proves |
 //! | `cpu_cores` | cores | the same |
 //! | `memory`, `memory_bytes` | MiB; bytes | `memory.workingSetBytes` |
 //! | `disk`, `disk_bytes` | MiB; bytes | `rootfs.usedBytes`, else `logs.usedBytes` |
@@ -74,7 +74,12 @@ impl Events {
         let service = labels.service.as_deref().unwrap_or(&container.name);
         let node = labels.node_name.as_deref().or(kubelet_node);
         let memory = container.memory.working_set_bytes;
-        let disk = container.rootfs.used_bytes.or(container.logs.used_bytes);
+        let disk = [&container.rootfs, &container.logs]
+            .into_iter()
+            .find(|filesystem| filesystem.used_bytes.is_some())
+            // Logs stand in where the runtime does not tell of the rest, not until it does.
+            .filter(|filesystem| !filesystem.is_pending())
+            .and_then(|filesystem| filesystem.used_bytes);
         let network = pod.network;
 
         let present = |yes: bool, fields: u32| if yes { fields } else { 0 };

@@ -1,6 +1,9 @@
 //! Which pods and containers are wanted. Pure: no I/O, no clock.
 
-use crate::{options::Config, summary::Pod};
+use crate::{
+    options::Config,
+    summary::{Container, Pod},
+};
 
 /// The user's choice of pods.
 #[derive(Debug, Clone, Default)]
@@ -39,6 +42,25 @@ pub fn newest_of_each_name(pods: &mut Vec<Pod<'_>>) {
             .then(b.start_time.cmp(&a.start_time))
     });
     pods.dedup_by(|later, first| later.namespace == first.namespace && later.name == first.name);
+}
+
+/// The same of a pod's containers: one that has ended can still stand beside the one
+/// that took its place. Their order stays, unless a name comes twice.
+pub fn newest_of_each_container(containers: &mut Vec<Container<'_>>) {
+    /// Up to here it is faster to compare each with each.
+    const FEW: usize = 32;
+    let comes_again = |(at, container): (usize, &Container)| {
+        let before = &containers[..at];
+        before.iter().any(|other| other.name == container.name)
+    };
+    if containers.len() <= FEW && !containers.iter().enumerate().any(comes_again) {
+        return;
+    }
+    containers.sort_unstable_by(|a, b| {
+        let latest = |container: &Container| (container.start_time, container.cpu.time);
+        a.name.cmp(&b.name).then(latest(b).cmp(&latest(a)))
+    });
+    containers.dedup_by(|later, first| later.name == first.name);
 }
 
 #[cfg(test)]

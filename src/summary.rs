@@ -54,6 +54,8 @@ impl Instant {
 #[derive(Debug, Default)]
 pub struct Summary<'a> {
     pub node_name: Option<Cow<'a, str>>,
+    /// What the node has, as far as it tells.
+    pub memory_bytes: Option<u64>,
     /// Those the selector wanted, in the order of the reply.
     pub pods: Vec<Pod<'a>>,
     /// All that the reply holds.
@@ -116,11 +118,29 @@ pub struct Memory {
     pub working_set_bytes: Option<u64>,
 }
 
+impl Memory {
+    /// More than the node has no container can use.
+    pub fn forget_beyond(&mut self, most: Option<u64>) {
+        self.working_set_bytes = self
+            .working_set_bytes
+            .filter(|bytes| most.is_none_or(|most| *bytes <= most));
+    }
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Filesystem {
+    #[serde(default, deserialize_with = "instant")]
+    pub time: Option<Instant>,
     #[serde(default, deserialize_with = "whole")]
     pub used_bytes: Option<u64>,
+}
+
+impl Filesystem {
+    /// Not measured yet, which the kubelet writes as 0 bytes in the year 1970.
+    pub fn is_pending(&self) -> bool {
+        self.used_bytes == Some(0) && self.time.is_some_and(|time| time.seconds == 0)
+    }
 }
 
 /// Decodes a reply, keeping the pods that `selector` wants.
@@ -147,6 +167,17 @@ enum SummaryKey {
 struct Node<'a> {
     #[serde(borrow, default)]
     node_name: Option<Cow<'a, str>>,
+    #[serde(default, deserialize_with = "or_default")]
+    memory: NodeMemory,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct NodeMemory {
+    #[serde(default, deserialize_with = "whole")]
+    available_bytes: Option<u64>,
+    #[serde(default, deserialize_with = "whole")]
+    working_set_bytes: Option<u64>,
 }
 
 impl<'de> Visitor<'de> for SummaryVisitor<'_> {
@@ -162,10 +193,18 @@ impl<'de> Visitor<'de> for SummaryVisitor<'_> {
         while let Some(key) = map.next_key()? {
             match key {
                 SummaryKey::Node => {
-                    let node: Option<Node> = map.next_value()?;
-                    summary.node_name = node
-                        .and_then(|node| node.node_name)
-                        .filter(|name| !name.is_empty());
+                    let Some(node) = map.next_value::<Option<Node>>()? else {
+                        continue;
+                    };
+                    summary.node_name = node.node_name.filter(|name| !name.is_empty());
+                    let NodeMemory {
+                        available_bytes,
+                        working_set_bytes,
+                    } = node.memory;
+                    // The kubelet works out what is available as all less the working set.
+                    summary.memory_bytes = available_bytes
+                        .zip(working_set_bytes)
+                        .and_then(|(available, used)| available.checked_add(used));
                 }
                 SummaryKey::Pods => {
                     map.next_value_seed(PodsSeed(self.0, &mut summary))?;
@@ -325,19 +364,11 @@ fn reread<'de, T: Deserialize<'de>, E: serde::de::Error>(raw: &'de str) -> Resul
     serde_json::from_str(raw).map_err(E::custom)
 }
 
-/// The counters of the default interface, which stand inline, and all
-/// interfaces. The default one stands in both places: only without it is the
-/// sum taken.
+/// The counters of the default interface, which stand inline. Where the kubelet found
+/// none, those of the only interface there is. Several are not added up: what goes
+/// through a bridge or a veth is counted there and on the way out.
 impl<'de> Deserialize<'de> for Network {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Default, Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Interface {
-            #[serde(default, deserialize_with = "whole")]
-            rx_bytes: Option<u64>,
-            #[serde(default, deserialize_with = "whole")]
-            tx_bytes: Option<u64>,
-        }
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Wire<'a> {
@@ -350,27 +381,67 @@ impl<'de> Deserialize<'de> for Network {
             interfaces: Option<&'a RawValue>,
         }
 
-        /// Of those that report it; `None` where none does, or the sum overflows.
-        fn sum(values: impl Iterator<Item = Option<u64>>) -> Option<u64> {
-            values
-                .flatten()
-                .map(Some)
-                .reduce(|a, b| a?.checked_add(b?))
-                .flatten()
-        }
-
         let wire = Wire::deserialize(deserializer)?;
         let (rx_bytes, tx_bytes) = (wire.rx_bytes, wire.tx_bytes);
-        let all: Vec<Interface> = match wire.interfaces {
-            Some(raw) if rx_bytes.is_none() || tx_bytes.is_none() => {
-                reread::<Option<_>, _>(raw.get())?.unwrap_or_default()
+        let only = match wire.interfaces {
+            Some(raw) if rx_bytes.is_none() && tx_bytes.is_none() => {
+                reread::<Option<OnlyInterface>, _>(raw.get())?.unwrap_or_default()
             }
-            _ => Vec::new(),
+            _ => OnlyInterface::default(),
         };
         Ok(Self {
-            rx_bytes: rx_bytes.or_else(|| sum(all.iter().map(|interface| interface.rx_bytes))),
-            tx_bytes: tx_bytes.or_else(|| sum(all.iter().map(|interface| interface.tx_bytes))),
+            rx_bytes: rx_bytes.or(only.0.rx_bytes),
+            tx_bytes: tx_bytes.or(only.0.tx_bytes),
         })
+    }
+}
+
+/// Of a list of interfaces the one besides the loopback; no counters where there are
+/// several.
+#[derive(Default)]
+struct OnlyInterface(Network);
+
+impl<'de> Deserialize<'de> for OnlyInterface {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Interface<'a> {
+            #[serde(borrow, default)]
+            name: Cow<'a, str>,
+            #[serde(default, deserialize_with = "whole")]
+            rx_bytes: Option<u64>,
+            #[serde(default, deserialize_with = "whole")]
+            tx_bytes: Option<u64>,
+        }
+
+        struct Interfaces;
+        impl<'de> Visitor<'de> for Interfaces {
+            type Value = OnlyInterface;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("an array of interfaces")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut all: A) -> Result<Self::Value, A::Error> {
+                let mut found = 0;
+                let mut only = Network::default();
+                while let Some(interface) = all.next_element::<Interface>()? {
+                    if interface.name != "lo" {
+                        found += 1;
+                        only = Network {
+                            rx_bytes: interface.rx_bytes,
+                            tx_bytes: interface.tx_bytes,
+                        };
+                    }
+                }
+                Ok(OnlyInterface(if found == 1 {
+                    only
+                } else {
+                    Network::default()
+                }))
+            }
+        }
+        deserializer.deserialize_seq(Interfaces)
     }
 }
 

@@ -70,12 +70,21 @@ fn log_generators_of_the_default_namespace() {
 /// The mapping of the documentation, written a second time over plain JSON.
 fn expected(reply: &Value, pod: &Value, container: &Value) -> Option<Value> {
     let number = |value: &Value| value.as_u64();
-    let nano_cores = number(&container["cpu"]["usageNanoCores"]).filter(|n| *n > 0)?;
+    let parse = |time| {
+        time::OffsetDateTime::parse(time, &time::format_description::well_known::Rfc3339)
+            .expect("a time")
+    };
     let time = [&container["cpu"]["time"], &container["memory"]["time"]]
         .into_iter()
         .find_map(Value::as_str)?;
-    let at = time::OffsetDateTime::parse(time, &time::format_description::well_known::Rfc3339)
-        .expect("a time");
+    let at = parse(time);
+    let counter = number(&container["cpu"]["usageCoreNanoSeconds"]).filter(|n| *n > 0);
+    let age = (at - parse(container["startTime"].as_str()?)).whole_seconds();
+    let nano_cores = match number(&container["cpu"]["usageNanoCores"]) {
+        Some(0) | None if age <= 120 => counter? as f64 / age.max(1) as f64,
+        Some(0) => counter.map(|_| 0.0)?,
+        instant => instant? as f64,
+    };
     let node = &reply["node"]["nodeName"];
     let mut record = json!({
         "timestamp": (at.unix_timestamp_nanos() / 1_000_000) as u64,
@@ -86,12 +95,15 @@ fn expected(reply: &Value, pod: &Value, container: &Value) -> Option<Value> {
         "podUid": pod["podRef"]["uid"],
         "containerName": container["name"],
         "nodeName": node,
-        "cpu": nano_cores as f64 / 1e7,
-        "cpu_cores": nano_cores as f64 / 1e9,
+        "cpu": nano_cores / 1e7,
+        "cpu_cores": nano_cores / 1e9,
         "metadata": {"node": node, "namespace": pod["podRef"]["namespace"]},
     });
-    let disk = number(&container["rootfs"]["usedBytes"])
-        .or_else(|| number(&container["logs"]["usedBytes"]));
+    let rootfs = &container["rootfs"];
+    let pending = rootfs["time"] == "1970-01-01T00:00:00Z" && rootfs["usedBytes"] == 0;
+    let disk = number(&rootfs["usedBytes"])
+        .or_else(|| number(&container["logs"]["usedBytes"]))
+        .filter(|_| !pending);
     for (mib, name, bytes) in [
         (
             "memory",
@@ -108,14 +120,11 @@ fn expected(reply: &Value, pod: &Value, container: &Value) -> Option<Value> {
     for (name, counter) in [("network_in", "rxBytes"), ("network_out", "txBytes")] {
         let network = &pod["network"];
         let interfaces = network["interfaces"].as_array();
-        let sum = || {
-            let all: Vec<u64> = interfaces?
-                .iter()
-                .filter_map(|i| number(&i[counter]))
-                .collect();
-            (!all.is_empty()).then(|| all.iter().sum())
+        let only = || match interfaces?.as_slice() {
+            [only] => number(&only[counter]),
+            _ => None,
         };
-        if let Some(bytes) = number(&network[counter]).or_else(sum) {
+        if let Some(bytes) = number(&network[counter]).or_else(only) {
             record[name] = json!(bytes);
         }
     }
@@ -163,8 +172,8 @@ fn a_restart_of_a_container_gives_no_rate_over_it() {
     }
 }
 
-/// Same name, new uid, no window of the kubelet's yet: its counter has nothing
-/// to be compared with, and a 0 would be made up.
+/// Same name, new uid, no window of the kubelet's yet: its counter is compared with
+/// its own start and not with the pod before.
 #[test]
 fn a_pod_made_anew_under_its_name_is_another_pod() {
     let read = |name: &str| fs::read(fixtures().join(name)).expect("a fixture");
@@ -172,5 +181,13 @@ fn a_pod_made_anew_under_its_name_is_another_pod() {
     let before = read("03d-after-restart-settled.summary.json");
     assert_eq!(records(&mut pipeline, &before).len(), 1);
     let after = read("05c-pod-manifest-changed-new-uid.summary.json");
-    assert_eq!(records(&mut pipeline, &after), [] as [Value; 0]);
+    let got = records(&mut pipeline, &after);
+    let reply: Value = serde_json::from_slice(&after).expect("json");
+    let is_new = |pod: &&Value| pod["podRef"]["name"] == "log-generator-b-vm";
+    let pod = reply["pods"].as_array().expect("pods").iter().find(is_new);
+    let pod = pod.expect("the new pod");
+    assert_eq!(
+        got,
+        [expected(&reply, pod, &pod["containers"][0]).expect("a record")]
+    );
 }

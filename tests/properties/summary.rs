@@ -353,11 +353,7 @@ impl Summary {
 
     fn record(&self, config: &Config, pod: &Pod, it: &Container) -> Option<Value> {
         let at = it.cpu_time.value.or(it.memory_time.value)?;
-        // The first of its kind: no counter to compare with, and 0 says nothing.
-        let nano_cores = it.nano_cores.value.filter(|nano| *nano > 0)?;
-        if config.cpu_source == CpuSource::Counter {
-            return None;
-        }
+        let nano_cores = it.first_nano_cores(at, config.cpu_source)?;
         let mut record = json!({
             "timestamp": at / 1_000_000,
             "timestamp_iso": rfc3339(at),
@@ -366,8 +362,8 @@ impl Summary {
             "namespace": pod.namespace,
             "podUid": pod.uid,
             "containerName": it.name,
-            "cpu": nano_cores as f64 / 1e7,
-            "cpu_cores": nano_cores as f64 / 1e9,
+            "cpu": nano_cores / 1e7,
+            "cpu_cores": nano_cores / 1e9,
             "metadata": {"namespace": pod.namespace},
         });
         if let Some(node) = config.node_name.as_ref().or(self.node.as_ref()) {
@@ -386,17 +382,41 @@ impl Summary {
             }
         }
         for (which, name) in ["network_in", "network_out"].into_iter().enumerate() {
-            let values = pod
-                .interfaces
-                .iter()
-                .flatten()
-                .filter_map(|all| all[which].value);
-            let sum = || values.map(Some).reduce(|a, b| a?.checked_add(b?)).flatten();
-            if let Some(bytes) = pod.network[which].value.or_else(sum) {
+            let only = || match (&pod.network, pod.interfaces.as_deref()) {
+                ([rx, tx], Some([only])) if rx.value.or(tx.value).is_none() => only[which].value,
+                _ => None,
+            };
+            if let Some(bytes) = pod.network[which].value.or_else(only) {
                 record[name] = json!(bytes);
             }
         }
         Some(record)
+    }
+}
+
+impl Container {
+    /// Of a first sample: there is no counter to compare with.
+    fn first_nano_cores(&self, at: u64, source: CpuSource) -> Option<f64> {
+        const MOST: f64 = 8_192.0;
+        let instant = self.nano_cores.value.map(|value| value as f64);
+        let instant = instant.filter(|value| *value <= MOST * 1e9);
+        let age = self.start.value.and_then(|start| at.checked_sub(start));
+        let age = age.map(|nanos| nanos as f64 / 1e9);
+        let counter = self.cpu_time.value.and(self.counter.value);
+        let counter = counter.filter(|value| {
+            let possible = age.is_none_or(|age| *value as f64 <= MOST * (age + 1.0) * 1e9);
+            *value > 0 && possible
+        });
+        let is_idle = counter.is_some() && age.is_some_and(|age| age > 60.0);
+        let is_young = age.is_some_and(|age| age <= 120.0);
+        match (source, instant) {
+            (CpuSource::Counter, _) => None,
+            (_, Some(instant)) if instant > 0.0 => Some(instant),
+            (CpuSource::Auto, _) if is_young && counter.is_some() => {
+                Some(counter? as f64 / age?.max(1.0))
+            }
+            (_, instant) => instant.filter(|_| is_idle),
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
 /// The `Date` header counts whole seconds, and the reply takes a while.
 const TOLERATED: f64 = 5.0;
 
-/// The kubelet takes a sample about every 10 s, and of file systems each minute.
+/// The kubelet takes a sample every 10 to 20 s, and of file systems each minute.
 const STALE: f64 = 120.0;
 
 pub fn check(notes: &Notes, body: &[u8], report: &mut Report) {
