@@ -136,9 +136,12 @@ fn what_never_fits_at_once_comes_in_parts() {
             let lines = child.lines(Stream::Stdout);
             lines.iter().filter(|line| line.starts_with('{')).count()
         };
-        until(&child, "records of several scrapes", DEADLINE, || {
-            records() > 60
-        });
+        // 1.9 drops all that waits as soon as more comes; later ones deliver what has room.
+        if host.version >= Some((4, 0, 0)) {
+            until(&child, "records of several scrapes", DEADLINE, || {
+                records() > 60
+            });
+        }
         stop(child);
     }
 }
