@@ -187,6 +187,22 @@ fn a_bad_value_stops_the_start_with_one_line() {
     });
 }
 
+#[test]
+fn a_token_file_that_is_wrong_does_not_stop_the_start() {
+    each_host(|host| {
+        let kubelet = start(kubelet());
+        fs::remove_file(kubelet.token_file()).expect("a token file");
+        let child = Line::new()
+            .scraping(&kubelet, &LOG_GENERATORS)
+            .printing()
+            .start(host);
+        wait_for_log(&child, "cannot read kube_token_file");
+        kubelet.write_token_file(TOKEN).expect("a token file");
+        wait_for_record(&child, |record| record["cpu"].is_number());
+        stop(child);
+    });
+}
+
 /// Some failures, each seen as one line and no record; then it works again.
 #[test]
 fn a_failing_scrape_is_one_line_and_recovery_another() {

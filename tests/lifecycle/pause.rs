@@ -1,10 +1,10 @@
 //! A host that takes no records for a while: the input is paused and goes on, and
 //! of what was scraped nothing is lost and nothing comes twice.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use sim_kubelet::SimKubelet;
-use testkit::{Child, Host, Stream};
+use testkit::{Child, Host, Stream, hosts};
 
 use crate::{
     proc::{Scratch, Table, alone, sized, soak, some_hosts, until},
@@ -55,6 +55,24 @@ fn rate(kubelet: &SimKubelet, span: Duration) -> f64 {
     seen as f64 / span.as_secs_f64()
 }
 
+/// The host's own line, whatever its numbers, is on the page that an operator looks it up in.
+fn explained(line: &str) {
+    let page = hosts::workspace_root().join("docs/troubleshooting.md");
+    let page = fs::read_to_string(page).expect("a page");
+    let shape = |text: &str| -> String {
+        let mut shape = text.replace(|c: char| c.is_ascii_digit(), "0");
+        while shape.contains("00") {
+            shape = shape.replace("00", "0");
+        }
+        shape
+    };
+    let said = &line[line.find("[input] ").expect("a line of the host")..];
+    assert!(
+        shape(&page).contains(&format!("`{}`", shape(said.trim_end()))),
+        "{said}"
+    );
+}
+
 fn pauses(host: &Host, limit: Limit, times: usize, table: &mut Table) {
     let (kubelet, sink, folder) = (kubelet(), Sink::start(), Scratch::new("pause"));
     sink.set_open(true);
@@ -72,7 +90,7 @@ fn pauses(host: &Host, limit: Limit, times: usize, table: &mut Table) {
     for _ in 0..times {
         let seen = child.line_count();
         sink.set_open(false);
-        wait_for(&child, seen, "paused (");
+        explained(&wait_for(&child, seen, "paused ("));
         // One scrape can be on its way when the pause begins.
         let paused = kubelet.requests();
         kubelet.wait_for_requests(paused + 2, SILENCE);
@@ -83,7 +101,7 @@ fn pauses(host: &Host, limit: Limit, times: usize, table: &mut Table) {
             host.name
         );
         sink.set_open(true);
-        wait_for(&child, seen, "resume (");
+        explained(&wait_for(&child, seen, "resume ("));
         let going = kubelet.requests() + warm as u64;
         until(&child, "scrapes as before", DEADLINE, || {
             kubelet.requests() >= going

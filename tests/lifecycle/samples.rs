@@ -66,9 +66,9 @@ pub fn assert_whole(host: &Host, records: &[String], scrapes: u64) -> usize {
 }
 
 /// Waits for a line that names the input and holds this, from line `from` on.
-pub fn wait_for(child: &Child, from: usize, text: &str) {
+pub fn wait_for(child: &Child, from: usize, text: &str) -> String {
     let wanted = |line: &str| line.contains("kubeletstats.0") && line.contains(text);
     child
         .wait_for_line_from(from, Stream::Stderr, wanted, DEADLINE)
-        .unwrap_or_else(|error| panic!("{error}"));
+        .unwrap_or_else(|error| panic!("{error}"))
 }
