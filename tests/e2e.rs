@@ -1,15 +1,16 @@
 //! The plugin inside every host this machine has: real Fluent Bits first, and
 //! the embedded host. What an operator types, sees and gets.
 
-use std::{fs, time::Duration};
+use std::{fs, process::Command, time::Duration};
 
 use serde_json::Value;
 use sim_kubelet::{Fault, SimKubelet, SimKubeletBuilder};
 use testkit::{Child, Kafka, Stream, kafka, metric_line::Metric};
 
 mod common;
-use common::run::{
-    DEADLINE, Line, each_host, plugin_lines, records, stop, wait_for_log, wait_for_record,
+use common::{
+    proc::Scratch,
+    run::{DEADLINE, Line, each_host, plugin_lines, records, stop, wait_for_log, wait_for_record},
 };
 
 const TOKEN: &str = "a-token-of-the-test";
@@ -133,7 +134,11 @@ fn a_bad_value_stops_the_start_with_one_line() {
     let folder = std::env::temp_dir();
     let here = |name: &str| folder.join(name).display().to_string();
     let (absent, folder) = (here("no-such-file.pem"), folder.display().to_string());
-    let cases: [(&[(&str, &str)], String); 9] = [
+    let scratch = Scratch::new("pipe");
+    let pipe = scratch.join("ca.crt").display().to_string();
+    let made = Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.is_ok_and(|status| status.success()), "no mkfifo");
+    let cases: [(&[(&str, &str)], String); 11] = [
         (
             &[("kubelet_url", "10.0.0.7:10250")],
             "option kubelet_url: bad value '10.0.0.7:10250': \
@@ -167,6 +172,17 @@ fn a_bad_value_stops_the_start_with_one_line() {
         (
             &[("kube_ca_file", &folder)],
             format!("cannot read kube_ca_file {folder}: is a directory"),
+        ),
+        (
+            &[("kube_ca_file", &pipe)],
+            format!(
+                "cannot use kube_ca_file {pipe}: it is a named pipe: name a regular file, \
+                 since nobody waits for a writer here"
+            ),
+        ),
+        (
+            &[("kube_ca_file", "/dev/zero")],
+            "cannot use kube_ca_file /dev/zero: it is a device: name a regular file".to_owned(),
         ),
         (
             &[("cert_file", "/c.pem")],

@@ -4,7 +4,12 @@
 //! The library decodes. What it would say of a damaged file quotes the file, and of
 //! one that is merely odd it says nothing; so the lines are looked at here first.
 
-use std::{fs::File, io::Read, path::Path};
+use std::{
+    fs::{File, FileType},
+    io::Read,
+    os::unix::fs::{FileTypeExt, OpenOptionsExt},
+    path::Path,
+};
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use zeroize::Zeroizing;
@@ -14,13 +19,23 @@ use crate::error::{Error, Result};
 /// More than any bundle of CAs.
 const MAX_FILE: usize = 4 << 20;
 
-/// The content of a credential file, wiped after use.
+/// The content of a credential file, wiped after use. The one place that reads such
+/// files: no more than so much, and nothing that may have to be waited for.
 pub fn read(option: &str, path: &Path) -> Result<Zeroizing<Vec<u8>>> {
     let unreadable = |error| Error::unreadable(option, path, error);
-    let file = File::open(path).map_err(unreadable)?;
-    let size = file.metadata().map_or(0, |meta| meta.len());
+    // A named pipe is opened at once like this, instead of when somebody writes to it.
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    let mut options = File::options();
+    let file = options.read(true).custom_flags(flags).open(path);
+    let file = file.map_err(unreadable)?;
+    let meta = file.metadata().map_err(unreadable)?;
+    if let Some(why) = no_file(meta.file_type()) {
+        return Err(Error::unusable(option, path, why));
+    }
     // All at once, so that no part stays behind where a buffer grew.
-    let size = usize::try_from(size).unwrap_or(MAX_FILE).min(MAX_FILE);
+    let size = usize::try_from(meta.len())
+        .unwrap_or(MAX_FILE)
+        .min(MAX_FILE);
     let mut content = Zeroizing::new(Vec::with_capacity(size + 1));
     file.take(MAX_FILE as u64 + 1)
         .read_to_end(&mut content)
@@ -28,6 +43,17 @@ pub fn read(option: &str, path: &Path) -> Result<Zeroizing<Vec<u8>>> {
     match content.len() > MAX_FILE {
         true => Err(Error::unusable(option, path, "it is larger than 4 MiB")),
         false => Ok(content),
+    }
+}
+
+/// What this is instead of a file; a folder says so itself when it is read.
+fn no_file(kind: FileType) -> Option<&'static str> {
+    if kind.is_fifo() {
+        Some("it is a named pipe: name a regular file, since nobody waits for a writer here")
+    } else if kind.is_char_device() || kind.is_block_device() {
+        Some("it is a device: name a regular file")
+    } else {
+        None
     }
 }
 

@@ -66,8 +66,8 @@ impl Token {
     }
 }
 
-/// Longer than any token, and no server would read a header of that.
-const MAX_TOKEN: usize = 64 << 10;
+/// Longer than any token. One has to fit into what is sent at once.
+pub const MAX_TOKEN: usize = 16 << 10;
 
 /// Why this cannot be sent as a token. What it holds is not to be told.
 fn unlike_a_token(text: &[u8]) -> Option<&'static str> {
@@ -77,7 +77,7 @@ fn unlike_a_token(text: &[u8]) -> Option<&'static str> {
         () if text.is_empty() => "it is empty",
         () if begins(b"-----") => "it holds PEM, no token: is that meant for another option?",
         () if begins(b"{") => "it holds JSON, no token: name a file with the token alone",
-        () if text.len() > MAX_TOKEN => "it is larger than 64 KiB, so it holds no token",
+        () if text.len() > MAX_TOKEN => "it is larger than 16 KiB, so it holds no token",
         () if holds(|byte| *byte == 0) => {
             "there is a zero byte in it: write the token as plain text"
         }

@@ -27,6 +27,7 @@ use zeroize::Zeroize;
 
 use super::{
     tls::{self, Loaded, Tls},
+    token::MAX_TOKEN,
     trace::{Attempt, Handshake, Trace},
     wait::Wait,
 };
@@ -37,7 +38,8 @@ use crate::{
 
 /// A header that does not fit here is none of a kubelet's.
 const INPUT: usize = 32 << 10;
-const OUTPUT: usize = 8 << 10;
+/// A request, with the longest token and all else.
+const OUTPUT: usize = MAX_TOKEN + (4 << 10);
 
 /// Fields of a header, ureq's own limit.
 const HEADERS: usize = 128;

@@ -1,6 +1,11 @@
 //! Rows: certificates, tokens, and their files while they change.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs::{self, File},
+    os::unix::fs::symlink,
+    path::PathBuf,
+    process::Command,
+};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use sim_kubelet::Fault;
@@ -37,6 +42,12 @@ fn mend_ca(scene: &Scene) -> Result<(), String> {
 
 fn mend_token(scene: &Scene) -> Result<(), String> {
     text(scene.kubelet.write_token_file(TOKEN))
+}
+
+/// What is there may not be one that can be written to.
+fn mend_token_anew(scene: &Scene) -> Result<(), String> {
+    text(fs::remove_file(scene.kubelet.token_file()))?;
+    mend_token(scene)
 }
 
 fn two_handshakes(scene: &Scene, _: &Ended) -> Result<(), String> {
@@ -307,6 +318,45 @@ fn token_files() -> Vec<Row> {
         .breaking(|scene| text(scene.kubelet.write_token_file("two words\u{7}")))
         .mending(mend_token)
         .check(|_, ended| secret("words", ended)),
+        fails(
+            "token-file-is-a-pipe",
+            "cannot use kube_token_file {token}: it is a named pipe: name a regular file, since \
+             nobody waits for a writer here",
+        )
+        .breaking(|scene| {
+            let token = scene.kubelet.token_file();
+            text(fs::remove_file(&token))?;
+            text(Command::new("mkfifo").arg(token).status())
+        })
+        .mending(mend_token_anew),
+        fails(
+            "token-file-is-a-device",
+            "cannot use kube_token_file {token}: it is a device: name a regular file",
+        )
+        .breaking(|scene| {
+            let token = scene.kubelet.token_file();
+            text(fs::remove_file(&token))?;
+            text(symlink("/dev/zero", token))
+        })
+        .mending(mend_token_anew),
+        fails(
+            "token-file-of-a-gibibyte",
+            "cannot use kube_token_file {token}: it is larger than 4 MiB",
+        )
+        .breaking(|scene| {
+            let file = File::options().write(true).open(scene.kubelet.token_file());
+            text(file.and_then(|file| file.set_len(1 << 30)))
+        })
+        .mending(mend_token_anew),
+        fails(
+            "token-too-long-to-send",
+            "cannot use kube_token_file {token}: it is larger than 16 KiB, so it holds no token",
+        )
+        .breaking(|scene| text(scene.kubelet.write_token_file(&"t".repeat((16 << 10) + 1))))
+        .mending(mend_token),
+        fails("token-just-short-enough", TOKEN_REFUSED)
+            .breaking(|scene| text(scene.kubelet.write_token_file(&"t".repeat(16 << 10))))
+            .mending(mend_token),
         fails(
             "token-file-of-another-kind",
             "cannot use kube_token_file {token}: it holds PEM, no token: is that meant for \
