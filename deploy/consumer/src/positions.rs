@@ -12,6 +12,9 @@ const RETRY: Duration = Duration::from_secs(1);
 pub struct Position {
     pub assignment: u64,
     pub next: i64,
+    /// When the record before it was written, in milliseconds: kept with the commit, to tell
+    /// since when records are gone, should that ever be.
+    pub since: Option<i64>,
 }
 
 /// By partition.
@@ -27,7 +30,13 @@ pub struct Commits {
 impl Commits {
     /// Everything before these positions is done with.
     pub fn add(&mut self, done: Positions) {
-        self.wanted.extend(done);
+        for (partition, position) in done {
+            let newest = self.wanted.entry(partition).or_insert(position);
+            // A batch of before may be done after the partition came back to us.
+            if position.assignment >= newest.assignment {
+                *newest = position;
+            }
+        }
     }
 
     /// What to commit now. Forgets what is no longer ours.
@@ -69,7 +78,13 @@ mod tests {
     use super::*;
 
     fn at(partition: i32, assignment: u64, next: i64) -> Positions {
-        Positions::from([(partition, Position { assignment, next })])
+        let since = None;
+        let position = Position {
+            assignment,
+            next,
+            since,
+        };
+        Positions::from([(partition, position)])
     }
 
     #[test]

@@ -353,6 +353,7 @@ impl<'a> Running<'a> {
         if let Some(well) = self.source.committed() {
             self.commits.answered(well, Instant::now());
         }
+        self.commits.add(self.source.chosen());
         let source = &self.source;
         let due = self
             .commits

@@ -83,7 +83,9 @@ const TABLE: [Entry; 11] = [
 ];
 
 /// These decide what may be lost, so they are not for the user to set.
-const OURS: [&str; 4] = [
+const OURS: [&str; 5] = [
+    // `--from` is for a group without a place; one that has a place never skips what is there.
+    "auto.offset.reset",
     "enable.auto.commit",
     "enable.auto.offset.store",
     "bootstrap.servers",

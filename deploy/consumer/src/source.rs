@@ -1,16 +1,20 @@
 //! The topic: a member of a consumer group that reads, pauses and commits when told to, and
 //! says in plain words when Kafka is away. Knows neither records nor the database.
 
+mod place;
+
 use crate::health::Health;
 use crate::output::say;
 use crate::positions::{Position, Positions};
 use crate::settings::Settings;
+use place::{Gone, Start};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Rebalance};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::types::RDKafkaRespErr;
 use std::collections::BTreeMap;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,6 +24,8 @@ use std::time::{Duration, Instant};
 /// While Kafka is away: how often it is asked, and how long for.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 const PROBE: Duration = Duration::from_millis(500);
+/// For finding out where to begin, when partitions become ours, and what is gone.
+const LOOK_UP: Duration = Duration::from_secs(3);
 
 /// What can be set otherwise by `--kafka-option`.
 const DEFAULTS: [(&str, &str); 6] = [
@@ -41,6 +47,8 @@ pub struct Message {
     pub offset: i64,
     /// See [`crate::positions::Position`].
     pub assignment: u64,
+    /// When it was written, in milliseconds.
+    pub time: Option<i64>,
     pub payload: Vec<u8>,
 }
 
@@ -50,6 +58,7 @@ impl Message {
         Position {
             assignment: self.assignment,
             next: self.offset + 1,
+            since: self.time,
         }
     }
 }
@@ -70,18 +79,14 @@ impl Source {
         for (name, value) in DEFAULTS {
             config.set(name, value);
         }
-        let from = if settings.from_end {
-            "latest"
-        } else {
-            "earliest"
-        };
-        config.set("auto.offset.reset", from);
         for (name, value) in &settings.kafka_options {
             config.set(name, value);
         }
         config
             .set("bootstrap.servers", &settings.brokers)
             .set("group.id", &settings.group)
+            // What is still there is read, wherever a group's place was; see `Events::place`.
+            .set("auto.offset.reset", "earliest")
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false");
         let debugs = settings
@@ -90,6 +95,7 @@ impl Source {
             .any(|(name, _)| name == "debug");
         let events = Events {
             topic: settings.topic.clone(),
+            from_end: settings.from_end,
             debugs,
             state: Mutex::default(),
         };
@@ -130,14 +136,24 @@ impl Source {
     pub fn next(&mut self, wait: Duration) -> Result<Option<Message>, String> {
         let message = match self.consumer.poll(wait) {
             Some(Ok(message)) => {
-                let state = self.consumer.context().state();
-                let assignment = state.assigned.get(&message.partition()).copied();
+                let (partition, offset) = (message.partition(), message.offset());
+                let time = message.timestamp().to_millis();
+                let mut state = self.consumer.context().state();
                 // Without an assignment it is left over from one that has ended.
-                assignment.map(|assignment| Message {
-                    partition: message.partition(),
-                    offset: message.offset(),
-                    assignment,
-                    payload: message.payload().unwrap_or_default().to_owned(),
+                let ours = state.assigned.get_mut(&partition);
+                let read = ours.map(|ours| (ours.number, ours.pass(offset, time)));
+                drop(state);
+                read.map(|(assignment, gap)| {
+                    if let Some(gap) = gap {
+                        self.tell_of(partition, gap);
+                    }
+                    Message {
+                        partition,
+                        offset,
+                        assignment,
+                        time,
+                        payload: message.payload().unwrap_or_default().to_owned(),
+                    }
                 })
             }
             Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
@@ -153,6 +169,19 @@ impl Source {
         Ok(message)
     }
 
+    /// Offsets that did not come. Those that are before all that is kept were deleted; others
+    /// never were records for us, such as the marks of transactions.
+    fn tell_of(&self, partition: i32, gap: Gone) {
+        let kept = self
+            .consumer
+            .fetch_watermarks(&self.topic, partition, LOOK_UP);
+        let to = kept.map_or(gap.to, |(low, _)| low.min(gap.to));
+        if gap.from < to {
+            let topic = &self.topic;
+            say(format!("partition {partition} of topic {topic}: {gap}"));
+        }
+    }
+
     fn failed(&mut self, error: &KafkaError) {
         use RDKafkaErrorCode as Code;
         let now = Instant::now();
@@ -166,6 +195,7 @@ impl Source {
             // One connection of perhaps several: if it was the last, the above follows.
             Some(Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut) => None,
             Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => {
+                self.consumer.context().state().is_awaited = true;
                 self.reading
                     .failed("does not exist yet, waiting for it", now)
             }
@@ -222,7 +252,13 @@ impl Source {
     /// The assignment under which a partition is ours now.
     pub fn assignment(&self, partition: i32) -> Option<u64> {
         let state = self.consumer.context().state();
-        state.assigned.get(&partition).copied()
+        state.assigned.get(&partition).map(|ours| ours.number)
+    }
+
+    /// Where reading begins in partitions that became ours, to be committed: the group keeps the
+    /// place also if no record ever comes.
+    pub fn chosen(&self) -> Positions {
+        std::mem::take(&mut self.consumer.context().state().chosen)
     }
 
     /// Begins a commit; how it went is told by [`Source::committed`].
@@ -284,6 +320,10 @@ fn commit(consumer: &BaseConsumer<Events>, topic: &str, positions: &Positions) -
     let mut list = TopicPartitionList::new();
     for (partition, position) in positions {
         list.add_partition_offset(topic, *partition, Offset::Offset(position.next))?;
+        let mut added = list.find_partition(topic, *partition);
+        if let (Some(added), Some(since)) = (&mut added, position.since) {
+            added.set_metadata(since.to_string());
+        }
     }
     consumer.commit(&list, CommitMode::Sync)
 }
@@ -291,6 +331,7 @@ fn commit(consumer: &BaseConsumer<Events>, topic: &str, positions: &Positions) -
 /// What librdkafka tells on the side.
 struct Events {
     topic: String,
+    from_end: bool,
     /// Is option `debug` set?
     debugs: bool,
     state: Mutex<State>,
@@ -298,11 +339,38 @@ struct Events {
 
 #[derive(Default)]
 struct State {
-    /// Partitions that are ours, each with the number of its assignment.
-    assigned: BTreeMap<i32, u64>,
+    assigned: BTreeMap<i32, Assigned>,
     assignments: u64,
     changed: bool,
+    /// The topic was not there when we came: whatever is in it is new.
+    is_awaited: bool,
+    /// Where reading begins: the group's places from then on.
+    chosen: Positions,
     last_failure: Option<String>,
+}
+
+/// A partition that is ours.
+struct Assigned {
+    /// Of its assignment.
+    number: u64,
+    /// The offset that is expected next, once that is known.
+    next: Option<i64>,
+    /// When the record before it was written.
+    since: Option<i64>,
+}
+
+impl Assigned {
+    /// Goes on behind a message; the result is what is missing before it.
+    fn pass(&mut self, offset: i64, time: Option<i64>) -> Option<Gone> {
+        let since = self.since;
+        let from = self.next.filter(|next| *next < offset);
+        (self.next, self.since) = (Some(offset + 1), time);
+        from.map(|from| Gone {
+            from,
+            to: offset,
+            since,
+        })
+    }
 }
 
 impl Events {
@@ -328,29 +396,78 @@ impl ClientContext for Events {
 }
 
 impl ConsumerContext for Events {
-    fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        let mut state = self.state();
-        match rebalance {
-            Rebalance::Assign(_) => {}
-            Rebalance::Revoke(partitions) => {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        what: RDKafkaRespErr,
+        partitions: &mut TopicPartitionList,
+    ) {
+        use RDKafkaRespErr::{
+            RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS as ASSIGN,
+            RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS as REVOKE,
+        };
+        let is_cooperative = matches!(
+            consumer.rebalance_protocol(),
+            RebalanceProtocol::Cooperative
+        );
+        // What fails here fails because the group has changed once more: that is told next.
+        let _ = match (what, is_cooperative) {
+            (ASSIGN, _) => {
+                self.assign(consumer, partitions);
+                match is_cooperative {
+                    true => consumer.incremental_assign(partitions),
+                    false => consumer.assign(partitions),
+                }
+            }
+            (REVOKE, true) => {
+                let mut state = self.state();
                 for element in partitions.elements() {
                     state.assigned.remove(&element.partition());
                 }
+                drop(state);
+                consumer.incremental_unassign(partitions)
             }
             // All are given back then.
-            Rebalance::Error(_) => state.assigned.clear(),
-        }
-    }
-
-    fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        let Rebalance::Assign(partitions) = rebalance else {
-            return;
+            _ => {
+                self.state().assigned.clear();
+                consumer.unassign()
+            }
         };
+    }
+}
+
+impl Events {
+    /// Takes note of partitions that become ours, and sets where to begin in each.
+    fn assign(&self, consumer: &BaseConsumer<Self>, partitions: &mut TopicPartitionList) {
+        let starts = self.starts(consumer, partitions).unwrap_or_else(|error| {
+            say(format!(
+                "the place of the group cannot be looked up: {error}; \
+                 reading from there, or else from the beginning"
+            ));
+            BTreeMap::new()
+        });
         let mut state = self.state();
         state.assignments += 1;
         let number = state.assignments;
         for element in partitions.elements() {
-            state.assigned.insert(element.partition(), number);
+            let start = starts.get(&element.partition()).copied();
+            let (next, since) = start.map_or((None, None), |(next, since)| (Some(next), since));
+            let ours = Assigned {
+                number,
+                next,
+                since,
+            };
+            state.assigned.insert(element.partition(), ours);
+        }
+        for (partition, (next, since)) in starts {
+            let offset = Offset::Offset(next);
+            let _ = partitions.set_partition_offset(&self.topic, partition, offset);
+            let position = Position {
+                assignment: number,
+                next,
+                since,
+            };
+            state.chosen.insert(partition, position);
         }
         state.changed = !state.assigned.is_empty();
         let all: Vec<String> = state.assigned.keys().map(ToString::to_string).collect();
@@ -364,6 +481,77 @@ impl ConsumerContext for Events {
                 all.join(", ")
             )),
         }
+    }
+
+    /// Where to begin, and when the record before was written. Partitions in which the group has
+    /// no place are left out: they begin at their beginning.
+    fn starts(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        partitions: &TopicPartitionList,
+    ) -> KafkaResult<BTreeMap<i32, (i64, Option<i64>)>> {
+        let deadline = Instant::now() + LOOK_UP;
+        let left = || deadline.saturating_duration_since(Instant::now());
+        let topic = &self.topic;
+        let mut starts = BTreeMap::new();
+        let mut without = Vec::new();
+        let committed = consumer.committed_offsets(partitions.clone(), left())?;
+        for element in committed.elements() {
+            let partition = element.partition();
+            let Offset::Offset(place) = element.offset() else {
+                without.push(partition);
+                continue;
+            };
+            let since = element.metadata().parse().ok();
+            let kept = consumer.fetch_watermarks(topic, partition, left())?;
+            let start = Start::of(place, since, kept);
+            let of = format!("partition {partition} of topic {topic}");
+            match &start {
+                Start::Place(_) => {}
+                Start::Behind(gone) => say(format!("{of}: {gone}")),
+                Start::Anew(low) => say(format!(
+                    "{of}: it ends at offset {}, before the group's place {place}, as one that \
+                     was made anew: reading all of it, from offset {low}",
+                    kept.1
+                )),
+            }
+            starts.insert(partition, (start.offset(), since));
+        }
+        if self.from_end && !without.is_empty() && !self.state().is_awaited {
+            let ends = self.ends_for_new_group(consumer, left)?;
+            let ours = ends.into_iter().filter(|(id, _)| without.contains(id));
+            starts.extend(ours.map(|(partition, end)| (partition, (end, None))));
+        }
+        Ok(starts)
+    }
+
+    /// The end of each partition, if the group has no place in any. Else there are none: a
+    /// partition that was added later is read from its beginning.
+    fn ends_for_new_group(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        left: impl Fn() -> Duration,
+    ) -> KafkaResult<BTreeMap<i32, i64>> {
+        let topic = &self.topic;
+        let metadata = consumer.fetch_metadata(Some(topic), left())?;
+        let mut all = TopicPartitionList::new();
+        for partition in metadata.topics().iter().flat_map(|t| t.partitions()) {
+            all.add_partition(topic, partition.id());
+        }
+        let mut ends = BTreeMap::new();
+        for element in consumer.committed_offsets(all.clone(), left())?.elements() {
+            if let Offset::Offset(_) = element.offset() {
+                return Ok(BTreeMap::new());
+            }
+            let partition = element.partition();
+            let (_, end) = consumer.fetch_watermarks(topic, partition, left())?;
+            all.set_partition_offset(topic, partition, Offset::Offset(end))?;
+            ends.insert(partition, end);
+        }
+        // A place from now on, also in partitions of members that look a moment later, and
+        // before there is a record: what comes while nobody reads is not skipped.
+        consumer.commit(&all, CommitMode::Async)?;
+        Ok(ends)
     }
 }
 

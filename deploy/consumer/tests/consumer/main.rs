@@ -8,6 +8,7 @@ mod bad;
 mod faults;
 mod flow;
 mod guide;
+mod places;
 mod postgres;
 mod restarts;
 mod scene;
@@ -32,7 +33,7 @@ pub type Outcome = Result<String, String>;
 type Test = (&'static str, fn(&Stage) -> Outcome);
 
 /// The long ones first.
-const TESTS: [Test; 31] = [
+const TESTS: [Test; 35] = [
     ("restarts: Kafka killed", restarts::kafka_is_killed),
     ("restarts: consumer killed", restarts::consumer_is_killed),
     ("restarts: database killed", restarts::database_is_killed),
@@ -68,6 +69,13 @@ const TESTS: [Test; 31] = [
         faults::of_one_row_in_a_thousand,
     ),
     ("faults: of a lone row", faults::of_a_lone_row),
+    ("places: behind retention", places::behind_retention),
+    (
+        "places: overtaken by retention",
+        places::overtaken_by_retention,
+    ),
+    ("places: from end", places::from_end),
+    ("places: past the end", places::past_the_end),
     ("settings of the command line", bad::count_timeout_and_quiet),
     ("schema: twice", schema::twice),
     ("schema: statements of the README", schema::readme),

@@ -284,19 +284,22 @@ pub fn sigterm_does_not_wait_for_a_dead_database(stage: &Stage) -> Outcome {
     Ok(format!("  in {took:.1?}; {line}"))
 }
 
-fn create_topic(brokers: &str, topic: &str, partitions: i32) {
-    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
-        .set("bootstrap.servers", brokers)
-        .create()
-        .expect("a client");
+pub fn admin(brokers: &str) -> AdminClient<DefaultClientContext> {
+    let mut config = ClientConfig::new();
+    let config = config.set("bootstrap.servers", brokers);
+    config.create().expect("a client")
+}
+
+pub fn create_topic(brokers: &str, topic: &str, partitions: i32) {
+    let admin = admin(brokers);
     let topic = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
     let options = AdminOptions::new();
     let made = block_on(admin.create_topics([&topic], &options)).expect("an answer");
     made[0].as_ref().expect("the topic is made");
 }
 
-/// The one future of these tests needs no runtime.
-fn block_on<F: Future>(future: F) -> F::Output {
+/// The few futures of these tests need no runtime.
+pub fn block_on<F: Future>(future: F) -> F::Output {
     struct Unpark(Thread);
     impl Wake for Unpark {
         fn wake(self: Arc<Self>) {
