@@ -159,7 +159,11 @@ impl Error {
 
     /// An option's value that cannot be used; `accepted` completes "expected …".
     pub fn option(name: &str, value: &str, accepted: &str) -> Self {
-        let value = printable(value, 200);
+        let value = match name == "kubelet_url" || value.contains("://") {
+            true => without_secrets(value),
+            false => value.to_owned(),
+        };
+        let value = printable(&value, 200);
         Self::new(
             Reason::Option,
             format!("option {name}: bad value '{value}': expected {accepted}"),
@@ -502,6 +506,22 @@ fn shown(path: &Path) -> String {
     }
 }
 
+/// What is meant for a URL, without what may be a password or a key in it: all before its
+/// last `@`, and its query. Where such text ends in a malformed one is anybody's guess.
+pub fn without_secrets(url: &str) -> String {
+    let (scheme, rest) = match url.find("://") {
+        Some(at) => url.split_at(at + "://".len()),
+        None => ("", url),
+    };
+    // A `?` in a password comes with an `@` behind it, as does one in a query.
+    match (rest.rsplit_once('@'), rest.split_once('?')) {
+        (Some(_), Some(_)) => format!("{scheme}***"),
+        (Some((_, rest)), None) => format!("{scheme}***@{rest}"),
+        (None, Some((rest, _))) => format!("{scheme}{rest}?***"),
+        (None, None) => url.to_owned(),
+    }
+}
+
 /// Foreign text made fit for one log line: every character can be seen, stands
 /// where it was written, and there are no more of them than this.
 pub fn printable(text: &str, max_chars: usize) -> String {
@@ -549,6 +569,23 @@ mod tests {
             error.to_string(),
             "unexpected status 400 from http://k/stats/summary: it said 'HTTP to HTTPS': set kubelet_url"
         );
+    }
+
+    #[test]
+    fn passwords_in_a_url_are_masked() {
+        for (url, shown) in [
+            ("https://user:pass@node:10250", "https://***@node:10250"),
+            ("https://pass@node", "https://***@node"),
+            ("user:pass@node:10250", "***@node:10250"),
+            ("https://u:p/a@ss@node/x", "https://***@node/x"),
+            ("https://u:p?ss@node/x", "https://***"),
+            ("https:/u:pass@node", "***@node"),
+            ("https://node/?token=pass", "https://node/?***"),
+            ("https://node/?token=a@pass", "https://***"),
+            ("10.0.0.7:10250", "10.0.0.7:10250"),
+        ] {
+            assert_eq!(without_secrets(url), shown);
+        }
     }
 
     #[test]

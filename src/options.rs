@@ -431,6 +431,7 @@ fn url(name: &str, value: &str) -> Result<KubeletUrl> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::without_secrets;
 
     fn read(given: &[(&str, &str)]) -> Result<Config> {
         Config::read(|name| {
@@ -573,7 +574,10 @@ mod tests {
         ] {
             assert_eq!(
                 message(&[("kubelet_url", text)]),
-                format!("option kubelet_url: bad value '{text}': expected {URL_FORM}")
+                format!(
+                    "option kubelet_url: bad value '{}': expected {URL_FORM}",
+                    without_secrets(text)
+                )
             );
         }
     }

@@ -66,11 +66,21 @@ pub fn run(input: &Input, screen: &mut Screen) -> Verdict {
     for warning in config.warnings() {
         report.warn("options", warning);
     }
+    for warning in &input.without_effect {
+        report.warn("options", warning);
+    }
     let arrives = walk(&config, &mut report).unwrap_or_default();
     match report.conclude(&arrives) {
         true => Verdict::Arrives,
+        false if !starts(&config) => Verdict::Refused,
         false => Verdict::Fails,
     }
+}
+
+/// The plugin reads certificates and keys at start, and the token with each scrape.
+pub fn starts(config: &Config) -> bool {
+    let signal = wait::stop_pair().map(|(_, signal)| signal);
+    signal.is_ok_and(|signal| Client::new(config, signal).is_ok())
 }
 
 /// From the token to the records, and the verdict if nothing failed.

@@ -8,31 +8,15 @@ use flb_in_kubeletstats::{
     options::{Config, OPTIONS},
 };
 
-use crate::conf::{Conf, Environment, Section};
+use crate::{
+    conf::{Conf, Environment, Section},
+    properties::{self, Fate},
+};
 
 /// Where the image has its configuration.
 pub const DEFAULT_FILE: &str = "/fluent-bit/etc/fluent-bit.conf";
 
 const PLUGIN: &str = "kubeletstats";
-
-/// Properties of an input that the host keeps for itself, and prefixes of more.
-const HOST_PROPERTIES: &[&str] = &[
-    "name",
-    "tag",
-    "alias",
-    "log_level",
-    "log_suppress_interval",
-    "mem_buf_limit",
-    "routable",
-    "threaded",
-    "listen",
-    "host",
-    "port",
-    "ipv6",
-    "tls",
-    "rate_window",
-];
-const HOST_PREFIXES: &[&str] = &["storage.", "thread.", "tls.", "net.", "oauth2", "rate_gate"];
 
 /// One input, with what the user wrote.
 #[derive(Debug)]
@@ -40,11 +24,43 @@ pub struct Input {
     /// Where its options come from.
     pub origin: String,
     options: Vec<(String, String)>,
+    /// What Fluent Bit takes and nobody acts on, in a sentence each.
+    pub without_effect: Vec<String>,
+    /// Why Fluent Bit itself does not start.
+    refused: Option<String>,
 }
 
 impl Input {
+    /// `properties` with their variables in place.
+    fn new(origin: String, properties: Vec<(String, String)>) -> Self {
+        let mut input = Self {
+            origin,
+            options: Vec::new(),
+            without_effect: Vec::new(),
+            refused: None,
+        };
+        for (name, value) in properties {
+            match properties::fate(&name, value.trim()) {
+                Fate::Plugins => input.options.push((name, value)),
+                Fate::Hosts => {}
+                Fate::NoEffect(instead) => {
+                    let name = printable(&name, 80);
+                    let line = format!("{name} has no effect on this input: {instead}");
+                    input.without_effect.push(line);
+                }
+                Fate::Refused(why) => {
+                    input.refused.get_or_insert(why);
+                }
+            }
+        }
+        input
+    }
+
     /// As `cb_init` would read it; an error is one that stops Fluent Bit.
     pub fn config(&self) -> Result<Config, String> {
+        if let Some(why) = &self.refused {
+            return Err(why.clone());
+        }
         for (name, _) in &self.options {
             let is_name = |other: &str| other.eq_ignore_ascii_case(name);
             if !OPTIONS.iter().any(|option| is_name(option.name)) {
@@ -77,13 +93,14 @@ pub fn find(file: Option<PathBuf>, given: &[(String, String)]) -> Result<Vec<Inp
     };
     match file.or_else(default) {
         Some(path) => in_file(&path, given),
-        None => Ok(vec![Input {
-            origin: match given {
-                [] => "defaults".to_owned(),
-                _ => "command line".to_owned(),
-            },
-            options: plugins_own(given, &Environment::default()),
-        }]),
+        None => {
+            let origin = match given {
+                [] => "defaults",
+                _ => "command line",
+            };
+            let given = expanded(given, &Environment::default());
+            Ok(vec![Input::new(origin.to_owned(), given)])
+        }
     }
 }
 
@@ -103,34 +120,26 @@ fn in_file(path: &Path, given: &[(String, String)]) -> Result<Vec<Input>, String
     }
     let count = sections.len();
     let inputs = sections.iter().enumerate().map(|(at, section)| {
-        let mut options = plugins_own(&section.properties, &conf.environment);
-        let given = plugins_own(given, &conf.environment);
+        let mut options = expanded(&section.properties, &conf.environment);
+        let given = expanded(given, &conf.environment);
         options.retain(|(name, _)| !given.iter().any(|(key, _)| key.eq_ignore_ascii_case(name)));
         options.extend(given);
         let path = path.display();
-        Input {
-            origin: match count {
-                1 => path.to_string(),
-                _ => format!("{path}, input {} of {count}", at + 1),
-            },
-            options,
-        }
+        let origin = match count {
+            1 => path.to_string(),
+            _ => format!("{path}, input {} of {count}", at + 1),
+        };
+        Input::new(origin, options)
     });
     Ok(inputs.collect())
 }
 
-/// Without the host's, and with variables in place.
-fn plugins_own(properties: &[(String, String)], env: &Environment) -> Vec<(String, String)> {
-    let is_hosts = |name: &str| {
-        let name = name.to_ascii_lowercase();
-        HOST_PROPERTIES.contains(&name.as_str())
-            || HOST_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-    };
-    properties
+/// With variables in place.
+fn expanded(properties: &[(String, String)], env: &Environment) -> Vec<(String, String)> {
+    let expanded = properties
         .iter()
-        .filter(|(name, _)| !is_hosts(name))
-        .map(|(name, value)| (name.clone(), env.expand(value)))
-        .collect()
+        .map(|(name, value)| (name.clone(), env.expand(value)));
+    expanded.collect()
 }
 
 #[cfg(test)]

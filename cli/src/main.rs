@@ -8,6 +8,7 @@ mod conf;
 mod inputs;
 mod json;
 mod once;
+mod properties;
 mod reading;
 mod screen;
 mod table;
@@ -20,7 +21,10 @@ use std::{
     process::ExitCode,
 };
 
-use flb_in_kubeletstats::{error::printable, options::OPTIONS};
+use flb_in_kubeletstats::{
+    error::{printable, without_secrets},
+    options::OPTIONS,
+};
 use lexopt::{Arg, Parser, ValueExt};
 
 use self::{check::Verdict, inputs::Input, once::Output, screen::Screen};
@@ -114,9 +118,11 @@ fn read_arguments() -> Result<Request, String> {
             }
             Arg::Short('p') | Arg::Long("prop") => {
                 let text = parser.value().and_then(|v| v.string()).map_err(plain)?;
-                let (name, value) = text
-                    .split_once('=')
-                    .ok_or_else(|| format!("-p {}: expected OPTION=VALUE", printable(&text, 80)))?;
+                let (name, value) = text.split_once('=').ok_or_else(|| {
+                    // What was forgotten may be the option's name, before a URL.
+                    let text = printable(&without_secrets(&text), 80);
+                    format!("-p {text}: expected OPTION=VALUE")
+                })?;
                 given.push((name.trim().to_owned(), value.to_owned()));
             }
             Arg::Short('o') | Arg::Long("output") => {

@@ -9,7 +9,7 @@ use flb_in_kubeletstats::{
 use rmpv::Value;
 
 use crate::{
-    check::Verdict,
+    check::{self, Verdict},
     complain,
     inputs::Input,
     json, reading,
@@ -54,7 +54,7 @@ fn one(input: &Input, output: Output, screen: &mut Screen) -> Verdict {
         Err(error) => {
             complain(&error.to_string());
             match error.reason() {
-                Reason::Option => Verdict::Refused,
+                Reason::File if !check::starts(&config) => Verdict::Refused,
                 _ => Verdict::Fails,
             }
         }

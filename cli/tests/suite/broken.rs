@@ -12,7 +12,17 @@ use crate::{
 
 /// The failing step up to the end.
 pub fn failure(run: &Run, kubelet: &SimKubelet) -> String {
-    assert_eq!((run.code, run.err.as_str()), (Some(1), ""), "{}", run.out);
+    failure_with(1, run, kubelet)
+}
+
+/// With 2 where Fluent Bit does not start, as of a file that it reads at start.
+pub fn failure_with(code: i32, run: &Run, kubelet: &SimKubelet) -> String {
+    assert_eq!(
+        (run.code, run.err.as_str()),
+        (Some(code), ""),
+        "{}",
+        run.out
+    );
     after(&masked(&run.out, kubelet), "FAIL").to_owned()
 }
 
@@ -227,7 +237,7 @@ fn a_ca_file_that_holds_no_certificate() {
         &[("kube_ca_file", token.to_str().expect("utf-8"))],
     );
     assert_eq!(
-        failure(&run, &kubelet),
+        failure_with(2, &run, &kubelet),
         "\
 FAIL  ca       cannot use kube_ca_file DIR/token: it holds no PEM block
 

@@ -151,6 +151,141 @@ fn configurations_that_cannot_be_used() {
     assert_eq!(run.code, Some(2));
 }
 
+/// Of Fluent Bit's own properties: those it does nothing with here, and those with which
+/// 5.1.1 was seen not to start.
+#[test]
+fn properties_that_are_fluent_bits_own() {
+    let kubelet = start(SimKubelet::builder());
+    let input = |line: &str| {
+        format!(
+            "[INPUT]\n    Name kubeletstats\n    Kubelet_URL ${{TEST_URL}}\n    Kube_CA_File ${{TEST_CA}}\n    {line}\n"
+        )
+    };
+    for (line, instead) in [
+        (
+            "TLS.CA_File /ca.crt",
+            "TLS.CA_File has no effect on this input: set kube_ca_file",
+        ),
+        (
+            "tls.verify off",
+            "tls.verify has no effect on this input: set kube_ca_file and server_name, or at worst allow_insecure_tls",
+        ),
+        (
+            "tls.crt_file /c",
+            "tls.crt_file has no effect on this input: set cert_file",
+        ),
+        (
+            "tls.vhost node-7",
+            "tls.vhost has no effect on this input: set server_name",
+        ),
+        (
+            "tls off",
+            "tls has no effect on this input: leave it out: kubelet_url says https",
+        ),
+        (
+            "Host 10.0.0.7",
+            "Host has no effect on this input: set kubelet_url",
+        ),
+        (
+            "Port 10250",
+            "Port has no effect on this input: set kubelet_url",
+        ),
+    ] {
+        let run = check(&kubelet, &input(line), &[]);
+        let warning = format!("\nwarn  options  {instead}\n");
+        assert!(run.out.contains(&warning), "{line}: {}", run.out);
+        assert!(
+            run.out.ends_with("(but see 2 warnings above)\n"),
+            "{}",
+            run.out
+        );
+        assert_eq!(run.code, Some(0), "{line}");
+    }
+    for line in [
+        "log_level Warning",
+        "storage.type memrb",
+        "threaded off",
+        "mem_buf_limit 5mb",
+        "mem_buf_limit false",
+        "routable yes",
+        "storage.type ${TEST_EMPTY}",
+    ] {
+        let run = check(&kubelet, &input(line), &[]);
+        assert!(!run.out.contains("warn  options"), "{line}: {}", run.out);
+        assert_eq!(run.code, Some(0), "{line}");
+    }
+    for (line, why) in [
+        ("tls on", "tls is for Fluent Bit's own connections"),
+        (
+            "net.connect_timeout 1s",
+            "net.connect_timeout is for Fluent Bit's own connections",
+        ),
+        (
+            "log_level loud",
+            "log_level is Fluent Bit's own, which expects off, error, warn, warning, info, debug, trace",
+        ),
+        (
+            "storage.type disk",
+            "storage.type is Fluent Bit's own, which expects filesystem, memory, memrb",
+        ),
+        (
+            "threaded 1",
+            "threaded is Fluent Bit's own, which expects on or off",
+        ),
+        (
+            "mem_buf_limit 5 megabytes",
+            "mem_buf_limit is Fluent Bit's own, which expects a size such as 5M",
+        ),
+        (
+            "tls.nosuch x",
+            "unknown configuration property 'tls.nosuch'",
+        ),
+    ] {
+        let text = input(line);
+        let run = check(&kubelet, &text, &[]);
+        assert!(
+            run.out.starts_with(&format!("FAIL  options  {why}")),
+            "{}",
+            run.out
+        );
+        assert_eq!(run.code, Some(2), "{line}");
+        let file = path(&write(&kubelet, "once.conf", &text));
+        assert_eq!(
+            super::command::run(&["once", "-c", &file], &[]).code,
+            Some(2),
+            "{line}"
+        );
+    }
+}
+
+/// Neither command shows what may be a password.
+#[test]
+fn a_password_in_the_url_is_masked() {
+    for (url, shown) in [
+        (
+            "https://user:hunter2@node:10250",
+            "'https://***@node:10250'",
+        ),
+        ("https://hunter2@node:10250", "'https://***@node:10250'"),
+        ("user:hunter2@node", "'***@node'"),
+        ("https://node/?access_token=hunter2", "'https://node/?***'"),
+    ] {
+        for command in ["check", "once"] {
+            let named = run(&[command, "-p", &format!("kubelet_url={url}")], &[]);
+            let bare = run(&[command, "-p", url.split('=').next().unwrap_or(url)], &[]);
+            let text = format!("{}{}", named.out, named.err);
+            assert!(
+                text.contains(&format!("option kubelet_url: bad value {shown}: expected")),
+                "{text}"
+            );
+            assert_eq!((named.code, bare.code), (Some(2), Some(2)));
+            for text in [text, bare.out, bare.err] {
+                assert!(!text.contains("hunter2"), "{text}");
+            }
+        }
+    }
+}
+
 #[test]
 fn arguments_that_cannot_be_used() {
     let cases: [(&[&str], &str); 9] = [

@@ -1,0 +1,101 @@
+//! What Fluent Bit itself makes of an input's properties, before the plugin sees any:
+//! as seen on 1.9 to 5.1. Knows no option of the plugin but those to set instead.
+
+/// What becomes of a property.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// It is the plugin's, or nobody's.
+    Plugins,
+    /// The host acts on it.
+    Hosts,
+    /// The host takes it, for connections that it does not make here.
+    NoEffect(&'static str),
+    /// Fluent Bit does not start.
+    Refused(String),
+}
+
+const HOSTS: &[&str] = &[
+    "name",
+    "tag",
+    "alias",
+    "log_suppress_interval",
+    "routable",
+    "rate_window",
+];
+const HOSTS_PREFIXES: &[&str] = &["storage.", "thread.", "rate_gate"];
+
+const LOG_LEVELS: &[&str] = &["off", "error", "warn", "warning", "info", "debug", "trace"];
+const STORAGE_TYPES: &[&str] = &["filesystem", "memory", "memrb"];
+const TRUE: &[&str] = &["true", "on", "yes"];
+const FALSE: &[&str] = &["false", "off", "no"];
+
+const INSTEAD: &[(&str, &str)] = &[
+    ("host", "set kubelet_url"),
+    ("port", "set kubelet_url"),
+    ("listen", "leave it out"),
+    ("ipv6", "leave it out"),
+    (
+        "tls.verify",
+        "set kube_ca_file and server_name, or at worst allow_insecure_tls",
+    ),
+    ("tls.verify_hostname", "set server_name"),
+    ("tls.vhost", "set server_name"),
+    ("tls.ca_file", "set kube_ca_file"),
+    ("tls.ca_path", "set kube_ca_file"),
+    ("tls.crt_file", "set cert_file"),
+    ("tls.key_file", "set key_file"),
+    (
+        "tls.key_passwd",
+        "set key_file, to a key without a password",
+    ),
+    ("tls.debug", "set log_level"),
+    (
+        "tls.min_version",
+        "leave it out: TLS 1.2 and 1.3 are spoken",
+    ),
+    (
+        "tls.max_version",
+        "leave it out: TLS 1.2 and 1.3 are spoken",
+    ),
+    ("tls.ciphers", "leave it out"),
+    ("tls.verify_client_cert", "leave it out"),
+];
+
+pub fn fate(name: &str, value: &str) -> Fate {
+    let name = name.to_ascii_lowercase();
+    let is_one_of = |list: &[&str]| list.iter().any(|one| one.eq_ignore_ascii_case(value));
+    let refuse_unless = |fits: bool, form: &str| match fits || value.is_empty() {
+        true => Fate::Hosts,
+        false => Fate::Refused(format!("{name} is Fluent Bit's own, which expects {form}")),
+    };
+    match name.as_str() {
+        "log_level" => refuse_unless(is_one_of(LOG_LEVELS), &LOG_LEVELS.join(", ")),
+        "storage.type" => refuse_unless(is_one_of(STORAGE_TYPES), &STORAGE_TYPES.join(", ")),
+        "threaded" => refuse_unless(is_one_of(TRUE) || is_one_of(FALSE), "on or off"),
+        "mem_buf_limit" => refuse_unless(is_size(value), "a size such as 5M"),
+        "tls" if is_one_of(FALSE) => Fate::NoEffect("leave it out: kubelet_url says https"),
+        "tls" => Fate::Refused(
+            "tls is for Fluent Bit's own connections, and no input may have it that makes none: \
+             leave it out, kubelet_url says https"
+                .to_owned(),
+        ),
+        net if net.starts_with("net.") => Fate::Refused(format!(
+            "{net} is for Fluent Bit's own connections, and it does not start with it on an input \
+             that makes none (4.2 and 5.1 crash): leave it out, timeout bounds a scrape"
+        )),
+        _ if HOSTS.contains(&&*name) => Fate::Hosts,
+        _ if HOSTS_PREFIXES.iter().any(|one| name.starts_with(one)) => Fate::Hosts,
+        _ => match INSTEAD.iter().find(|(other, _)| *other == name) {
+            Some((_, instead)) => Fate::NoEffect(instead),
+            None => Fate::Plugins,
+        },
+    }
+}
+
+/// Digits, and a unit after the last of them.
+fn is_size(text: &str) -> bool {
+    let number = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit = text[number.len()..].to_ascii_uppercase();
+    let units = ["", "K", "KB", "M", "MB", "G", "GB"];
+    text.eq_ignore_ascii_case("false") || (!number.is_empty() && units.contains(&&*unit))
+}
