@@ -15,6 +15,8 @@ use crate::{
     kubelet::name::Name,
 };
 
+mod names;
+
 /// How the host shows the option's type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -248,19 +250,19 @@ impl Config {
             url: url("kubelet_url", &text("kubelet_url").unwrap_or_default())?,
             interval: duration("interval", given("interval"))?,
             timeout: duration("timeout", given("timeout"))?,
-            namespaces: list(given("namespace")),
-            pod_prefixes: list(given("pod_prefix")),
+            namespaces: names::namespaces("namespace", given("namespace"))?,
+            pod_prefixes: names::pod_prefixes("pod_prefix", given("pod_prefix"))?,
             token_file: file("kube_token_file", given("kube_token_file")),
             ca_file: file("kube_ca_file", given("kube_ca_file")),
             server_name,
             client_cert,
             allow_insecure_tls: boolean("allow_insecure_tls", text("allow_insecure_tls"))?,
-            service: given("service"),
-            region: given("region"),
-            node_name: given("node_name"),
+            service: plain("service", given("service"))?,
+            region: plain("region", given("region"))?,
+            node_name: plain("node_name", given("node_name"))?,
             repeat_samples: boolean("repeat_samples", text("repeat_samples"))?,
             cpu_source: cpu_source("cpu_source", &text("cpu_source").unwrap_or_default())?,
-            stats_tag: given("stats_tag"),
+            stats_tag: plain("stats_tag", given("stats_tag"))?,
         })
     }
 }
@@ -309,14 +311,15 @@ fn file(name: &str, given: Option<String>) -> FilePath {
     }
 }
 
-fn list(given: Option<String>) -> Vec<String> {
-    given
-        .unwrap_or_default()
-        .split(',')
-        .map(str::trim)
-        .filter(|item| !item.is_empty())
-        .map(str::to_owned)
-        .collect()
+/// What stands in every record, or is a tag: one line of text.
+fn plain(name: &str, given: Option<String>) -> Result<Option<String>> {
+    match given {
+        Some(text) if text.contains(char::is_control) => {
+            let form = "text without line breaks and other control characters";
+            Err(Error::option(name, &text, form))
+        }
+        given => Ok(given),
+    }
 }
 
 fn boolean(name: &str, value: Option<String>) -> Result<bool> {
@@ -521,6 +524,67 @@ mod tests {
             read(&[("namespace", "default, other,,"), ("pod_prefix", "log-")]).expect("ok");
         assert_eq!(config.namespaces, ["default", "other"]);
         assert_eq!(config.pod_prefixes, ["log-"]);
+    }
+
+    #[test]
+    fn a_name_that_no_cluster_has_is_refused_with_what_was_meant() {
+        const OTHER: &str = "names hold nothing else, and begin and end with a letter or a digit";
+        let (label, pod) = ("n".repeat(64), "p".repeat(254));
+        let cases = [
+            (
+                "namespace",
+                "shop  # both",
+                "a comment needs a line of its own",
+            ),
+            ("namespace", "'shop'", "leave the quotes out"),
+            ("namespace", "“shop”", "leave the quotes out"),
+            ("namespace", "[default", "leave the brackets out"),
+            ("namespace", "kube-*", "patterns are not understood"),
+            ("namespace", "default shop", "separate with commas"),
+            ("namespace", "Shop", "names are in lower case, write shop"),
+            ("namespace", &label, "no such name is longer than 63"),
+            ("namespace", "a.b", OTHER),
+            ("namespace", "shop-", OTHER),
+            (
+                "pod_prefix",
+                "web # all",
+                "a comment needs a line of its own",
+            ),
+            ("pod_prefix", "\"web\"", "leave the quotes out"),
+            (
+                "pod_prefix",
+                "web-*",
+                "a prefix is taken as it stands, write web-",
+            ),
+            ("pod_prefix", "*-web", "patterns are not understood"),
+            ("pod_prefix", "Web-", "names are in lower case, write web-"),
+            ("pod_prefix", &pod, "no such name is longer than 253"),
+            ("pod_prefix", "a_b", OTHER),
+            ("pod_prefix", "-web", OTHER),
+            ("pod_prefix", "a..b", OTHER),
+        ];
+        for (name, item, remedy) in cases {
+            let value = format!("default,{item}");
+            let line = message(&[(name, &value)]);
+            let start = format!(
+                "option {name}: bad value '{}': expected ",
+                printable(&value, 200)
+            );
+            let end = format!(": '{}' can match nothing: {remedy}", printable(item, 80));
+            assert!(line.starts_with(&start) && line.ends_with(&end), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_stands_in_a_record_is_one_line() {
+        for name in ["service", "region", "node_name", "stats_tag"] {
+            let form = "text without line breaks and other control characters";
+            assert_eq!(
+                message(&[(name, "one\ntwo")]),
+                format!("option {name}: bad value 'one?two': expected {form}")
+            );
+            assert!(read(&[(name, "one two ü")]).is_ok(), "{name}");
+        }
     }
 
     #[test]

@@ -138,7 +138,7 @@ fn a_bad_value_stops_the_start_with_one_line() {
     let pipe = scratch.join("ca.crt").display().to_string();
     let made = Command::new("mkfifo").arg(&pipe).status();
     assert!(made.is_ok_and(|status| status.success()), "no mkfifo");
-    let cases: [(&[(&str, &str)], String); 11] = [
+    let cases: [(&[(&str, &str)], String); 14] = [
         (
             &[("kubelet_url", "10.0.0.7:10250")],
             "option kubelet_url: bad value '10.0.0.7:10250': \
@@ -164,6 +164,26 @@ fn a_bad_value_stops_the_start_with_one_line() {
         (
             &[("cpu_source", "guess")],
             "option cpu_source: bad value 'guess': expected auto, counter or instant".to_owned(),
+        ),
+        (
+            &[("namespace", "default,'shop'")],
+            "option namespace: bad value 'default,'shop'': \
+             expected names of a-z, 0-9 and '-' with commas between them: \
+             ''shop'' can match nothing: leave the quotes out"
+                .to_owned(),
+        ),
+        (
+            &[("pod_prefix", "web-  # and nothing else")],
+            "option pod_prefix: bad value 'web-  # and nothing else': \
+             expected beginnings of pod names, of a-z, 0-9, '-' and '.', with commas between them: \
+             'web-  # and nothing else' can match nothing: a comment needs a line of its own"
+                .to_owned(),
+        ),
+        (
+            &[("service", "one\ntwo")],
+            "option service: bad value 'one?two': \
+             expected text without line breaks and other control characters"
+                .to_owned(),
         ),
         (
             &[("kube_ca_file", &absent)],

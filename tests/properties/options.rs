@@ -72,11 +72,10 @@ proptest! {
 
     #[test]
     fn a_list_is_its_items(
-        items in vec("[^,\\s]([^,]{0,10}[^,\\s])?", 0..6),
+        items in vec("[a-z0-9]([a-z0-9-]{0,10}[a-z0-9])?", 0..6),
         around in select(vec!["", " ", "\t"]),
         gaps in vec(0_usize..3, 6),
     ) {
-        let items: Vec<_> = items.iter().map(|item| item.trim().to_owned()).collect();
         let mut text = String::new();
         for (item, gap) in items.iter().zip(gaps) {
             text += &format!("{around}{item}{around},{}", ",".repeat(gap));
@@ -85,6 +84,38 @@ proptest! {
         let prefixes = read("pod_prefix", &text).expect("any list").pod_prefixes;
         prop_assert_eq!(&namespaces, &items);
         prop_assert_eq!(&prefixes, &items);
+    }
+
+    /// What a pod's or namespace's name can begin with is taken, wherever it is cut off.
+    #[test]
+    fn no_name_that_can_be_is_refused(
+        labels in vec("[a-z0-9]([a-z0-9-]{0,60}[a-z0-9])?", 1..4),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let pod = labels.join(".");
+        let prefix = &pod[..=cut.index(pod.len())];
+        prop_assert!(read("pod_prefix", prefix).is_some(), "{}", prefix);
+        prop_assert!(read("pod_prefix", &pod).is_some(), "{}", pod);
+        prop_assert!(read("namespace", &labels[0]).is_some(), "{}", labels[0]);
+    }
+
+    /// What is taken is a name, or becomes one by a letter more.
+    #[test]
+    fn no_name_that_cannot_be_is_taken(
+        text in prop_oneof!["[a-zA-Z0-9.'*#_ -]{1,8}", "[a-z.-]{1,8}", "[a-z]{60,66}", "[a-z.-]{250,256}"],
+    ) {
+        let is_label = |label: &str| {
+            let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            label.chars().all(allowed) && !label.is_empty() && label.trim_matches('-') == label
+        };
+        let is_pod = |name: &str| name.len() <= 253 && name.split('.').all(is_label);
+        let text = text.trim();
+        if !text.is_empty() {
+            let namespace = read("namespace", text).is_some();
+            prop_assert_eq!(namespace, text.len() <= 63 && is_label(text), "{}", text);
+            let can_begin = is_pod(text) || is_pod(&format!("{text}x"));
+            prop_assert_eq!(read("pod_prefix", text).is_some(), can_begin, "{}", text);
+        }
     }
 
     #[test]

@@ -157,16 +157,9 @@ fn hints(config: &Config, pods: &[&Pod]) -> Vec<String> {
 
 fn about_prefix(prefix: &str, pods: &[&Pod]) -> String {
     let shown = words::list(&[prefix], 1);
-    let plain = prefix.trim_end_matches('*').to_lowercase();
-    if prefix.ends_with('*') {
-        return format!(
-            "pod_prefix is taken as it stands: write {}",
-            words::list(&[plain], 1)
-        );
-    }
     let near = pods.iter().find(|pod| {
-        let start: String = pod.name.chars().take(plain.chars().count()).collect();
-        pod.name.to_lowercase().contains(&plain) || is_like(&start, &plain)
+        let start: String = pod.name.chars().take(prefix.chars().count()).collect();
+        pod.name.contains(prefix) || is_like(&start, prefix)
     });
     match near {
         Some(pod) => format!(
@@ -186,9 +179,9 @@ fn unique<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     names
 }
 
-/// The same but for case, or for two letters in a word long enough for that.
+/// The same but for two letters, in a word long enough for that.
 fn is_like(a: &str, b: &str) -> bool {
-    a.eq_ignore_ascii_case(b) || (a.len().min(b.len()) > 4 && distance(a, b) <= 2)
+    a.len().min(b.len()) > 4 && distance(a, b) <= 2
 }
 
 /// Letters to insert, leave out or change, by Levenshtein.
@@ -213,11 +206,7 @@ mod tests {
 
     #[test]
     fn near_misses() {
-        for (a, b) in [
-            ("default", "Default"),
-            ("default", "defualt"),
-            ("payments", "payment"),
-        ] {
+        for (a, b) in [("default", "defualt"), ("payments", "payment")] {
             assert!(is_like(a, b), "{a} {b}");
         }
         for (a, b) in [("default", "other"), ("dev", "prd"), ("", "abc")] {

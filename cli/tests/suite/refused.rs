@@ -386,7 +386,7 @@ FAIL  pods     none of the node's 7 pods is wanted
 verdict: no metrics: the options want none of the pods on this node
 ";
     let end = "to do:   if the pods run on another node, this is as it should be: check there\n";
-    let cases: [(&[(&str, &str)], &str); 6] = [
+    let cases: [(&[(&str, &str)], &str); 5] = [
         (
             &[("namespace", "other"), ("pod_prefix", "log-generator")],
             "to do:   pods of that prefix are in namespace default: set namespace to it\n",
@@ -402,10 +402,6 @@ verdict: no metrics: the options want none of the pods on this node
         (
             &[("pod_prefix", "generator")],
             "to do:   no pod's name starts with generator, but there is default/log-generator-a-vm\n",
-        ),
-        (
-            &[("pod_prefix", "log-*")],
-            "to do:   pod_prefix is taken as it stands: write log-\n",
         ),
         (
             &[("pod_prefix", "checkout")],
@@ -497,6 +493,11 @@ fn options_that_stop_fluent_bit() {
         (
             "interval=soon",
             "option interval: bad value 'soon': expected a time from 1ms to 7 days such as 500ms, 10s, 1m or 1h",
+        ),
+        (
+            "pod_prefix=log-*",
+            "option pod_prefix: bad value 'log-*': expected beginnings of pod names, of a-z, 0-9, '-' and '.', \
+             with commas between them: 'log-*' can match nothing: a prefix is taken as it stands, write log-",
         ),
         (
             "namespaces=default",
