@@ -1,5 +1,6 @@
 //! Records that go to the database together. Pure.
 
+use crate::dead_letters::Letter;
 use crate::positions::Positions;
 use crate::source::Message;
 use crate::{Metric, Row};
@@ -11,6 +12,8 @@ pub struct Batch {
     pub rows: Vec<Row>,
     /// Of each row.
     pub origins: Vec<Origin>,
+    /// For the dead letters, if there are to be any.
+    pub unusable: Vec<Letter>,
     /// Past every message that was looked at, unusable ones too.
     pub positions: Positions,
     pub size: Size,
@@ -22,6 +25,8 @@ pub struct Origin {
     pub partition: i32,
     pub offset: i64,
     pub line: String,
+    /// For the dead letters, if there are to be any.
+    pub record: Option<Vec<u8>>,
 }
 
 /// How much has been read and is not done with.
@@ -50,27 +55,44 @@ impl SubAssign for Size {
 }
 
 impl Batch {
-    /// The error says why the message is of no use.
-    pub fn add(&mut self, message: &Message) -> Result<(), String> {
+    /// The error says why the message is of no use. `keeps` is for records that are to be dead
+    /// letters in that case, or when the database refuses them.
+    pub fn add(&mut self, message: Message, keeps: bool) -> Result<(), String> {
         self.begun.get_or_insert_with(Instant::now);
         self.positions.insert(message.partition, message.position());
-        self.size += Size {
-            messages: 1,
-            rows: 0,
-            bytes: message.payload.len(),
-        };
-        let json = std::str::from_utf8(&message.payload);
-        let metric = json
-            .map_err(|_| "not a record: not UTF-8".to_owned())
-            .and_then(Metric::from_json)?;
-        let line = metric.to_string();
-        self.rows.push(Row::try_from(metric)?);
-        self.size.rows += 1;
-        self.origins.push(Origin {
-            partition: message.partition,
-            offset: message.offset,
-            line,
-        });
-        Ok(())
+        self.size.messages += 1;
+        self.size.bytes += message.payload.len();
+        let (partition, offset) = (message.partition, message.offset);
+        match read(&message.payload) {
+            Ok((row, line)) => {
+                self.size.rows += 1;
+                self.rows.push(row);
+                self.origins.push(Origin {
+                    partition,
+                    offset,
+                    line,
+                    record: keeps.then_some(message.payload),
+                });
+                Ok(())
+            }
+            Err(reason) => {
+                if keeps {
+                    self.unusable.push(Letter {
+                        partition,
+                        offset,
+                        reason: reason.clone(),
+                        record: message.payload,
+                    });
+                }
+                Err(reason)
+            }
+        }
     }
+}
+
+fn read(payload: &[u8]) -> Result<(Row, String), String> {
+    let json = str::from_utf8(payload).map_err(|_| "not a record: not UTF-8".to_owned())?;
+    let metric = Metric::from_json(json)?;
+    let line = metric.to_string();
+    Ok((Row::try_from(metric)?, line))
 }

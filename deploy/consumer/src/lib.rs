@@ -5,6 +5,7 @@
 
 mod batch;
 pub mod database;
+pub mod dead_letters;
 pub mod health;
 pub mod output;
 mod positions;

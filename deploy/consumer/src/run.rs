@@ -118,16 +118,15 @@ struct Running<'a> {
 
 impl<'a> Running<'a> {
     fn start(settings: &'a Settings) -> Result<Self, String> {
-        let writer = settings.database.clone().map(Writer::start);
-        let stored = writer.is_some().then_some(0);
-        if writer.is_none() {
+        let stored = settings.database.is_some().then_some(0);
+        if stored.is_none() {
             say("no database is set: records are printed only");
         }
         let now = Instant::now();
         Ok(Self {
             settings,
             source: Source::open(settings)?,
-            writer,
+            writer: Writer::start(settings),
             collecting: Batch::default(),
             writing: 0,
             handed: now,
@@ -150,7 +149,12 @@ impl<'a> Running<'a> {
         let good = self.counts.good;
         self.settings.count.is_some_and(|count| good >= count)
             && self.buffered.rows == 0
-            && (self.writer.is_some() || self.stdout.is_done())
+            && (self.stores() || self.stdout.is_done())
+    }
+
+    /// Is there a database, or are the lines all there is?
+    fn stores(&self) -> bool {
+        self.settings.database.is_some()
     }
 
     fn most_messages(&self) -> usize {
@@ -163,7 +167,7 @@ impl<'a> Running<'a> {
         self.buffered.messages < self.most_messages()
             && self.buffered.bytes < BUFFER_BYTES
             && self.settings.count.is_none_or(|count| taken < count)
-            && (self.writer.is_some() || !self.stdout.is_full())
+            && (self.stores() || !self.stdout.is_full())
     }
 
     /// Is what has been collected full, or has it waited long enough? While the database is at
@@ -233,8 +237,10 @@ impl<'a> Running<'a> {
 
     fn collect(&mut self, message: Message) {
         let before = self.collecting.size;
-        if let Err(reason) = self.collecting.add(&message) {
-            self.skip(message.partition, message.offset, &reason);
+        let (partition, offset) = (message.partition, message.offset);
+        let keeps = self.settings.dead_letters.is_some();
+        if let Err(reason) = self.collecting.add(message, keeps) {
+            self.skip(partition, offset, &reason);
         }
         self.buffered += self.collecting.size;
         self.buffered -= before;
@@ -280,6 +286,7 @@ impl<'a> Running<'a> {
     fn hand_over(&mut self) -> Result<(), String> {
         let batch = std::mem::take(&mut self.collecting);
         let Some(writer) = &self.writer else {
+            // Nothing to wait for.
             self.done(batch, &Written::default());
             return Ok(());
         };
@@ -314,9 +321,9 @@ impl<'a> Running<'a> {
         if !self.settings.quiet {
             self.stdout.print(&text);
         }
-        match self.writer {
-            Some(_) => self.commits.add(batch.positions),
-            None => self.unprinted.extend(batch.positions),
+        match self.stores() {
+            true => self.commits.add(batch.positions),
+            false => self.unprinted.extend(batch.positions),
         }
     }
 
@@ -326,12 +333,12 @@ impl<'a> Running<'a> {
         let now = Instant::now();
         let dropped = self.stdout.dropped();
         let failure = self.stdout.failure();
-        let line = match (&self.writer, failure) {
-            (None, Some(failure)) => return Err(format!("cannot print: {failure}")),
-            (None, None) if self.stdout.is_full() => {
+        let line = match (self.stores(), failure) {
+            (false, Some(failure)) => return Err(format!("cannot print: {failure}")),
+            (false, None) if self.stdout.is_full() => {
                 self.printing.failed("nobody reads it, waiting", now)
             }
-            (Some(_), failure) if dropped > self.counts.dropped => {
+            (true, failure) if dropped > self.counts.dropped => {
                 let reason = failure.unwrap_or_else(|| "nobody reads it".to_owned());
                 let reason =
                     format!("{reason}, {dropped} lines dropped; rows are stored all the same");

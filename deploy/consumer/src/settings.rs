@@ -1,6 +1,7 @@
 //! What can be set: one table of names, text → [`Settings`]. No I/O but what is handed in.
 
 use crate::database::Address;
+use crate::dead_letters::Place;
 use std::fmt;
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ const fn entry(
     }
 }
 
-const TABLE: [Entry; 11] = [
+const TABLE: [Entry; 13] = [
     entry(
         "--brokers",
         "KAFKA_BROKERS",
@@ -59,6 +60,18 @@ const TABLE: [Entry; 11] = [
         "",
         "postgresql://USER:PASSWORD@HOST/DB?sslmode=... or key=value pairs; \
            without it lines are printed and nothing is stored",
+    ),
+    entry(
+        "--dead-letter-topic",
+        "DEAD_LETTER_TOPIC",
+        "",
+        "topic that gets each record that is skipped, with the reason in its headers",
+    ),
+    entry(
+        "--dead-letter-file",
+        "DEAD_LETTER_FILE",
+        "",
+        "file that gets them instead, each as a line of JSON",
     ),
     entry(
         "--batch-rows",
@@ -103,6 +116,7 @@ pub struct Settings {
     pub from_end: bool,
     pub kafka_options: Vec<(String, String)>,
     pub database: Option<Address>,
+    pub dead_letters: Option<Place>,
     pub batch_rows: usize,
     pub batch_wait: Duration,
     pub quiet: bool,
@@ -177,16 +191,34 @@ impl Settings {
         }
 
         let database = get("--database").map(|text| Address::parse(&text, variable("PGPASSWORD")));
+        let topic = get("--topic").unwrap_or_default();
+        let dead_letters = match (get("--dead-letter-topic"), get("--dead-letter-file")) {
+            (Some(_), Some(_)) => {
+                return Err("--dead-letter-file: not together with --dead-letter-topic".to_owned());
+            }
+            (Some(name), None) if name == topic => {
+                return Err(bad(
+                    "--dead-letter-topic",
+                    &name,
+                    "another topic than --topic",
+                ));
+            }
+            (name, file) => {
+                let file = file.map(|path| Place::File(path.into()));
+                name.map(Place::Topic).or(file)
+            }
+        };
         let rows = number("--batch-rows")?.unwrap_or_default() as usize;
         Ok(Self {
             brokers: get("--brokers").ok_or("--brokers (KAFKA_BROKERS) is required")?,
-            topic: get("--topic").unwrap_or_default(),
+            topic,
             group: get("--group").unwrap_or_default(),
             from_end: choice("--from", "beginning", "end")?,
             kafka_options,
             database: database
                 .transpose()
                 .map_err(|error| format!("--database: {error}"))?,
+            dead_letters,
             batch_rows: rows.clamp(1, MOST_ROWS),
             batch_wait: time("--batch-wait")?.unwrap_or_default(),
             quiet: choice("--quiet", "false", "true")?,
@@ -363,6 +395,18 @@ mod tests {
         assert_eq!(
             refused(&["--timeout=2h"]),
             "--timeout 2h: expected a time such as 500ms, 60s, 2m"
+        );
+        assert_eq!(
+            refused(&["--dead-letter-topic=metrics"]),
+            "--dead-letter-topic metrics: expected another topic than --topic"
+        );
+        assert_eq!(
+            refused(&["--dead-letter-topic=x", "--dead-letter-file=y"]),
+            "--dead-letter-file: not together with --dead-letter-topic"
+        );
+        assert_eq!(
+            refused(&["--kafka-option=auto.offset.reset=latest"]),
+            "--kafka-option auto.offset.reset: is not for you to set"
         );
         assert_eq!(
             refused(&["--from=start"]),

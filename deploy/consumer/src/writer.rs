@@ -1,8 +1,11 @@
-//! A thread that brings batches to the database, one after the other, and does not give up: while
-//! the database is away it tries again, and Kafka is served meanwhile by the other thread.
+//! A thread that brings batches to the database, one after the other, and what is skipped to the
+//! dead letters. It does not give up: while one of them is away it tries again, and Kafka is
+//! served meanwhile by the other thread.
 
+use crate::Settings;
 use crate::batch::Batch;
-use crate::database::{Address, Store, Written};
+use crate::database::{Store, Written};
+use crate::dead_letters::{DeadLetters, Letter};
 use crate::health::Health;
 use crate::output::say;
 use std::sync::Arc;
@@ -24,39 +27,60 @@ pub struct Writer {
 }
 
 impl Writer {
-    pub fn start(address: Address) -> Self {
+    /// None where there is nothing to write to.
+    pub fn start(settings: &Settings) -> Option<Self> {
         let (batches, queue) = mpsc::channel::<Batch>();
         let (answers, written) = mpsc::channel();
         let (_stop, stopped) = mpsc::channel();
         let away = Arc::new(AtomicBool::new(false));
-        let mut worker = Worker {
-            health: Health::new(address.to_string()),
-            address,
-            store: None,
+        let patience = Patience {
             stopped,
             away: Arc::clone(&away),
         };
-        thread::spawn(move || {
-            // At once, so that what is wrong is said before the first record comes.
-            if worker.insist(|_| Ok(())).is_none() {
-                return;
-            }
-            for batch in queue {
-                // Without a value, or without a reader for it, the program is ending.
-                let Some(written) = worker.insist(|store| store.insert(&batch.rows)) else {
-                    return;
-                };
-                if answers.send((batch, written)).is_err() {
-                    return;
-                }
-            }
+        let mut database = settings.database.clone().map(|address| {
+            let health = Health::new(address.to_string());
+            Link::new(health, move || Store::connect(&address))
         });
-        Self {
+        let mut letters = settings.dead_letters.clone().map(|place| {
+            let (health, settings) = (Health::new(place.to_string()), settings.clone());
+            Link::new(health, move || DeadLetters::open(&place, &settings))
+        });
+        if database.is_none() && letters.is_none() {
+            return None;
+        }
+        thread::spawn(move || {
+            // Without a value, or without a reader for it, the program is ending.
+            let work = || {
+                // At once, so that what is wrong is said before the first record comes.
+                if let Some(letters) = &mut letters {
+                    letters.insist(&patience, |_| Ok(()))?;
+                }
+                if let Some(database) = &mut database {
+                    database.insist(&patience, |_| Ok(()))?;
+                }
+                for batch in queue {
+                    let written = match &mut database {
+                        Some(store) => {
+                            store.insist(&patience, |store| store.insert(&batch.rows))?
+                        }
+                        None => Written::default(),
+                    };
+                    let skipped = skipped(&batch, &written);
+                    if let (Some(letters), false) = (&mut letters, skipped.is_empty()) {
+                        letters.insist(&patience, |letters| letters.write(&skipped))?;
+                    }
+                    answers.send((batch, written)).ok()?;
+                }
+                Some(())
+            };
+            work()
+        });
+        Some(Self {
             batches,
             written,
             _stop,
             away,
-        }
+        })
     }
 
     /// Hands over a batch; it waits behind those that were handed over before.
@@ -73,7 +97,7 @@ impl Writer {
         }
     }
 
-    /// Is the database away, so that an answer may take any time?
+    /// Is what is written to away, so that an answer may take any time?
     pub fn is_away(&self) -> bool {
         self.away.load(Ordering::Relaxed)
     }
@@ -83,42 +107,73 @@ fn gone() -> String {
     "internal error: the thread that writes to the database has ended".to_owned()
 }
 
-struct Worker {
-    address: Address,
-    health: Health,
-    store: Option<Store>,
+/// What of a batch goes to the dead letters. Records are only there if they are wanted.
+fn skipped(batch: &Batch, written: &Written) -> Vec<Letter> {
+    let refused = written.refused.iter().filter_map(|(row, reason)| {
+        let origin = batch.origins.get(*row)?;
+        Some(Letter {
+            partition: origin.partition,
+            offset: origin.offset,
+            reason: reason.clone(),
+            record: origin.record.clone()?,
+        })
+    });
+    batch.unusable.iter().cloned().chain(refused).collect()
+}
+
+/// What ends the trying, and who sees that it is needed.
+struct Patience {
     stopped: Receiver<()>,
     away: Arc<AtomicBool>,
 }
 
-impl Worker {
+/// Something to write to, which is opened again after each failure.
+struct Link<T> {
+    health: Health,
+    open: Box<dyn Fn() -> Result<T, String> + Send>,
+    opened: Option<T>,
+}
+
+impl<T> Link<T> {
+    fn new(health: Health, open: impl Fn() -> Result<T, String> + Send + 'static) -> Self {
+        Self {
+            health,
+            open: Box::new(open),
+            opened: None,
+        }
+    }
+
     /// Does the work on a connection that works, however long it takes to get one; `None` if
     /// the program ends meanwhile.
-    fn insist<T>(&mut self, mut work: impl FnMut(&mut Store) -> Result<T, String>) -> Option<T> {
+    fn insist<R>(
+        &mut self,
+        patience: &Patience,
+        mut work: impl FnMut(&mut T) -> Result<R, String>,
+    ) -> Option<R> {
         let mut pause = FIRST_PAUSE;
         loop {
             // A connection of before may have ended unnoticed: that alone is not an outage.
-            let is_old = self.store.is_some();
-            let result = match &mut self.store {
-                Some(store) => work(store),
-                none => Store::connect(&self.address).and_then(|store| work(none.insert(store))),
+            let is_old = self.opened.is_some();
+            let result = match &mut self.opened {
+                Some(opened) => work(opened),
+                none => (self.open)().and_then(|opened| work(none.insert(opened))),
             };
             let now = Instant::now();
             let reason = match result {
                 Ok(value) => {
-                    self.away.store(false, Ordering::Relaxed);
+                    patience.away.store(false, Ordering::Relaxed);
                     self.health.works(now).iter().for_each(say);
                     return Some(value);
                 }
                 Err(reason) => reason,
             };
-            self.store = None;
+            self.opened = None;
             if is_old {
                 continue;
             }
-            self.away.store(true, Ordering::Relaxed);
+            patience.away.store(true, Ordering::Relaxed);
             self.health.failed(&reason, now).iter().for_each(say);
-            if self.stopped.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
+            if patience.stopped.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
                 return None;
             }
             pause = (pause * 2).min(LONGEST_PAUSE);

@@ -1,7 +1,7 @@
 //! Records that are of no use, rows that the table does not take, and the command line.
 
 use crate::Outcome;
-use crate::scene::{Stage, record, records, topic, wait_for_rows};
+use crate::scene::{DEADLINE, Stage, record, records, topic, wait_for_rows};
 use testkit::Stream;
 
 pub fn bad_records_are_skipped(stage: &Stage) -> Outcome {
@@ -148,4 +148,69 @@ pub fn count_timeout_and_quiet(stage: &Stage) -> Outcome {
         ["metrics-consumer: unknown argument --tpic: see --help"]
     );
     Ok(String::new())
+}
+
+/// Whatever is skipped is kept where the user wants it, before its offset is committed.
+pub fn dead_letters(stage: &Stage) -> Outcome {
+    stage.needs_no_mock()?;
+    let (from, database) = (topic(), stage.cluster.database());
+    database
+        .run_file(&crate::schema::file())
+        .expect("the schema");
+    database.rows("ALTER TABLE system_metrics ADD CHECK (network_in <> 2)");
+    let unusable = "[2026/11/21 10:19:31] [ info] ready".to_owned();
+    let all = [record(0), unusable.clone(), record(2), record(3)];
+    stage.produce(&from, &all);
+    let folder = std::env::temp_dir().join(&from);
+    let file = folder.join("letters");
+    let in_file = format!("--dead-letter-file={}", file.display());
+    let start = |args: &[&str]| stage.consumer(&from, Some(&database), args);
+
+    // No such folder: nothing is written, and so nothing is committed.
+    let consumer = start(&[&in_file]);
+    let line = consumer.wait_for_log("dead letters in /");
+    assert!(
+        line.contains(": No such file or directory (os error 2)"),
+        "{line}"
+    );
+    consumer.wait_for_log("skipped partition 0 offset 1: ");
+    consumer.stop();
+    std::fs::create_dir(&folder).expect("a folder");
+    let consumer = start(&[&in_file]);
+    wait_for_rows(&database, 2, &consumer);
+    let ended = "ended: 2 records, 2 rows stored, 0 known before, 2 skipped";
+    assert_eq!(consumer.stop(), ended);
+    let text = std::fs::read_to_string(&file).expect("letters");
+    std::fs::remove_dir_all(&folder).expect("ours");
+    let letters: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    let expected = [
+        (1, &unusable, "not a record: "),
+        (2, &all[2], "the database refuses it: new row for relation"),
+    ];
+    assert_eq!(letters.len(), expected.len(), "{text}");
+    for (letter, (offset, record, reason)) in letters.iter().zip(expected) {
+        assert_eq!(letter["topic"], from.as_str());
+        assert_eq!(
+            (&letter["partition"], &letter["offset"]),
+            (&0.into(), &offset.into())
+        );
+        assert_eq!(letter["record"], record.as_str());
+        assert!(
+            letter["reason"]
+                .as_str()
+                .is_some_and(|text| text.starts_with(reason))
+        );
+    }
+
+    // The same in a topic.
+    let to = topic();
+    let in_topic = format!("--dead-letter-topic={to}");
+    let consumer = start(&["--group=another", &in_topic]);
+    let letters = testkit::kafka::consume(stage.brokers(), &to, 2, DEADLINE).expect("letters");
+    assert_eq!(letters, [unusable, all[2].clone()]);
+    let last = consumer.stop();
+    Ok(format!("  {line}\n{text}  {last}"))
 }

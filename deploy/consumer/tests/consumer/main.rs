@@ -33,7 +33,7 @@ pub type Outcome = Result<String, String>;
 type Test = (&'static str, fn(&Stage) -> Outcome);
 
 /// The long ones first.
-const TESTS: [Test; 35] = [
+const TESTS: [Test; 36] = [
     ("restarts: Kafka killed", restarts::kafka_is_killed),
     ("restarts: consumer killed", restarts::consumer_is_killed),
     ("restarts: database killed", restarts::database_is_killed),
@@ -63,6 +63,7 @@ const TESTS: [Test; 35] = [
         "rows the table refuses are skipped",
         bad::refused_rows_are_skipped,
     ),
+    ("dead letters", bad::dead_letters),
     ("faults: of the table", faults::of_the_table),
     (
         "faults: of one row in a thousand",
