@@ -16,6 +16,19 @@ const REPEAT: Duration = Duration::from_secs(60);
 /// scrape must not fill the log. What found no room is told later, if it still holds.
 const LINES: usize = 6;
 
+/// No option is to blame for that. One that has just started lists none for some seconds;
+/// later its source of statistics does not see what runs.
+pub const NO_PODS: &str = "the kubelet lists no pods: if it has not just started, \
+     see its log: it may not reach its container runtime";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Chosen {
+    /// The kubelet lists no pod at all.
+    FromNothing,
+    Nothing,
+    Some,
+}
+
 #[derive(Debug, Default)]
 pub struct Health {
     lines: Lines,
@@ -23,8 +36,8 @@ pub struct Health {
     appending: Subject,
     /// Records given up that no line has spoken of yet.
     given_up: u64,
-    /// Whether any pod is wanted, as the log has it.
-    any_wanted: Option<bool>,
+    /// What the log says of the choice of pods.
+    chosen: Option<Chosen>,
 }
 
 impl Health {
@@ -118,14 +131,21 @@ impl Health {
     /// So many of the node's pods are wanted; returns the line to log, if one is due.
     /// A choice that matches nothing looks like a plugin that does nothing.
     pub fn wanted(&mut self, now: Instant, wanted: usize, all: usize) -> Option<String> {
-        let any = wanted > 0;
-        if self.any_wanted == Some(any) || !self.lines.add(now, !any) {
+        let chosen = match (wanted, all) {
+            (0, 0) => Chosen::FromNothing,
+            (0, _) => Chosen::Nothing,
+            _ => Chosen::Some,
+        };
+        if self.chosen == Some(chosen) || !self.lines.add(now, chosen != Chosen::Some) {
             return None;
         }
-        self.any_wanted = Some(any);
-        Some(match wanted {
-            0 => format!("none of the node's {all} pods is wanted: check namespace and pod_prefix"),
-            _ => format!("{wanted} of the node's {all} pods are wanted"),
+        self.chosen = Some(chosen);
+        Some(match chosen {
+            Chosen::FromNothing => NO_PODS.to_owned(),
+            Chosen::Nothing => {
+                format!("none of the node's {all} pods is wanted: check namespace and pod_prefix")
+            }
+            Chosen::Some => format!("{wanted} of the node's {all} pods are wanted"),
         })
     }
 }

@@ -1,7 +1,7 @@
 //! `kubeletstats check`: walks the way of one scrape, with the plugin's own
 //! code, and says at each step what it met. The steps are in the files below.
 
-mod clock;
+pub mod clock;
 mod connection;
 mod credentials;
 mod pods;
@@ -96,7 +96,7 @@ fn walk(config: &Config, report: &mut Report) -> Option<String> {
         }
     };
     let body = steps(config, &credential, &scrape, report)?;
-    pods::check(config, body, report)
+    pods::check(config, body, clock::there(&scrape.notes), report)
 }
 
 fn scrape(config: &Config) -> Result<Scrape, Error> {

@@ -2,17 +2,19 @@
 
 use flb_in_kubeletstats::{
     error::{Error, Reason, printable},
-    kubelet::{Client, wait},
+    health::NO_PODS,
+    kubelet::{Client, trace::Trace, wait},
     options::Config,
     pipeline::{Batch, Pipeline},
 };
 use rmpv::Value;
 
 use crate::{
-    check::{self, Verdict},
+    check::{self, Verdict, clock},
     complain,
     inputs::Input,
-    json, reading,
+    json,
+    reading::{self, Yield},
     screen::Screen,
     table::{self, Column},
     words,
@@ -47,9 +49,9 @@ fn one(input: &Input, output: Output, screen: &mut Screen) -> Verdict {
         }
     };
     match scrape(&config) {
-        Ok((batch, records)) => {
+        Ok((batch, came, records)) => {
             show(&records, output, screen);
-            verdict(&batch)
+            verdict(&batch, came)
         }
         Err(error) => {
             complain(&error.to_string());
@@ -61,37 +63,44 @@ fn one(input: &Input, output: Output, screen: &mut Screen) -> Verdict {
     }
 }
 
-fn verdict(batch: &Batch) -> Verdict {
-    match batch.pods_wanted {
-        0 => {
-            let all = batch.pods_on_node;
-            complain(&format!(
-                "none of the node's {all} pods is wanted: check namespace and pod_prefix"
-            ));
+/// Success is never made of nothing.
+fn verdict(batch: &Batch, came: Yield) -> Verdict {
+    let why = match (batch.pods_wanted, batch.pods_on_node) {
+        (0, 0) => Some(NO_PODS.to_owned()),
+        (0, all) => Some(format!(
+            "none of the node's {all} pods is wanted: check namespace and pod_prefix"
+        )),
+        _ => came.failure(),
+    };
+    match why {
+        Some(why) => {
+            complain(&why);
             Verdict::Fails
         }
-        _ => Verdict::Arrives,
+        None => Verdict::Arrives,
     }
 }
 
-fn scrape(config: &Config) -> Result<(Batch, Vec<Value>), Error> {
+fn scrape(config: &Config) -> Result<(Batch, Yield, Vec<Value>), Error> {
     let (_stop, signal) = wait::stop_pair().map_err(Error::thread)?;
-    let mut client = Client::new(config, signal)?;
+    let trace = Trace::on();
+    let mut client = Client::traced(config, signal, trace.clone())?;
     let body = client.summary()?;
     let failed = |error| Error::unparsable(&config.url.summary, body.len(), &error);
     let batch = Pipeline::new(config)
         .run(body, Vec::new())
         .map_err(failed)?;
     let wanted = reading::wanted(config, body).map_err(failed)?;
+    let came = Yield::of(config, &wanted, clock::there(&trace.notes()));
     let missing = wanted.len().saturating_sub(batch.records);
-    if missing > 0 {
+    if missing > 0 && came.failure().is_none() {
         let all = wanted.len();
         complain(&format!(
             "{missing} of {all} wanted containers have no CPU value yet"
         ));
     }
     let records = decode(&batch.bytes);
-    Ok((batch, records))
+    Ok((batch, came, records))
 }
 
 /// The maps of a batch, by namespace, pod and container.

@@ -365,9 +365,10 @@ fn every_other_line_is_explained() {
     lines.extend(health.taken(later));
     lines.extend(health.split(later));
     lines.extend(Health::default().given_up(later, 24));
+    lines.extend(health.wanted(later, 0, 0));
     lines.extend(health.wanted(later, 0, 9));
     lines.extend(health.wanted(later, 3, 9));
-    assert_eq!(lines.len(), 9, "{lines:?}");
+    assert_eq!(lines.len(), 10, "{lines:?}");
 
     let states = lines.len();
     let warned = config(&one("allow_insecure_tls", "on")).expect("valid");

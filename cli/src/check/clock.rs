@@ -8,15 +8,13 @@ use flb_in_kubeletstats::{
 use time::{OffsetDateTime, format_description::well_known::Rfc2822};
 
 use crate::{
+    reading::STALE,
     screen::Report,
     words::{self, span},
 };
 
 /// The `Date` header counts whole seconds, and the reply takes a while.
 const TOLERATED: f64 = 5.0;
-
-/// The kubelet takes a sample every 10 to 20 s, and of file systems each minute.
-const STALE: f64 = 120.0;
 
 pub fn check(notes: &Notes, body: &[u8], report: &mut Report) {
     let Some(reply) = &notes.reply else { return };
@@ -54,6 +52,13 @@ pub fn check(notes: &Notes, body: &[u8], report: &mut Report) {
         true => report.warn("clock", &text),
         false => report.ok("clock", &text),
     }
+}
+
+/// By the kubelet's clock if its reply says, when it was sent.
+pub fn there(notes: &Notes) -> f64 {
+    let reply = notes.reply.as_ref();
+    let there = reply.and_then(|reply| date(reply.date.as_deref()?));
+    there.unwrap_or_else(|| reply.map_or_else(words::now, |reply| words::seconds(reply.received)))
 }
 
 /// The middle of the second that the header names.

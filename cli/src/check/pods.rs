@@ -1,19 +1,24 @@
 //! Which pods are wanted, which of them give a record, and why none is.
 
 use flb_in_kubeletstats::{
-    options::{Config, CpuSource},
+    options::Config,
     pipeline::Pipeline,
     select::Selector,
     summary::{self, Pod},
 };
 
-use crate::{reading, screen::Report, words};
+use super::reply;
+use crate::{
+    reading::{self, Yield},
+    screen::Report,
+    words,
+};
 
 /// More would not be read.
 const SHOWN: usize = 10;
 
 /// The verdict, if nothing failed.
-pub fn check(config: &Config, body: &[u8], report: &mut Report) -> Option<String> {
+pub fn check(config: &Config, body: &[u8], now: f64, report: &mut Report) -> Option<String> {
     let all = summary::parse(body, &Selector::default()).ok()?;
     let selector = Selector::new(config);
     let (wanted, others): (Vec<_>, Vec<_>) = all
@@ -34,10 +39,11 @@ pub fn check(config: &Config, body: &[u8], report: &mut Report) -> Option<String
         text.push_str(&format!("\nnot wanted: {}", full_names(&others)));
     }
     report.ok("pods", &text);
-    records(config, body, report)
+    records(config, body, now, report)
 }
 
-fn records(config: &Config, body: &[u8], report: &mut Report) -> Option<String> {
+/// `now` is by the kubelet's clock.
+fn records(config: &Config, body: &[u8], now: f64, report: &mut Report) -> Option<String> {
     let containers = reading::wanted(config, body).ok()?;
     let without: Vec<_> = containers
         .iter()
@@ -48,25 +54,56 @@ fn records(config: &Config, body: &[u8], report: &mut Report) -> Option<String> 
     let batch = Pipeline::new(config).run(body, Vec::new()).ok()?;
     let (count, all) = (batch.records, containers.len());
     let records = words::count(count, "record");
-    let text = format!("{records} from {}", words::count(all, "container"));
-    let arrives = format!("metrics arrive: {records} in the first scrape");
-    if without.is_empty() {
-        report.ok("records", &text);
-        return Some(arrives);
+    let mut text = format!("{records} from {}", words::count(all, "container"));
+    if !without.is_empty() {
+        let without = words::list(&without, SHOWN);
+        text.push_str(&format!(", no CPU value yet: {without}"));
     }
-    let text = format!("{text}, no CPU value yet: {}", words::list(&without, SHOWN));
-    if config.cpu_source == CpuSource::Counter {
+    let came = Yield::of(config, &containers, now);
+    if let Some(cause) = came.failure() {
+        report.fail("records", &text, &cause);
+        no_records(came, report);
+        return None;
+    }
+    if came == Yield::LaterRecords {
         let why = "cpu_source counter needs two samples";
         report.ok("records", &format!("{text}\n{why}"));
         return Some("metrics arrive: records from the second sample on".to_owned());
     }
-    let why =
-        "a container has no record until the kubelet has sampled it, about 20 s after its start";
-    report.warn("records", &format!("{text}\n{why}"));
-    Some(match count {
-        0 => "no metrics yet, until the kubelet has a CPU value".to_owned(),
-        _ => arrives,
-    })
+    match without.is_empty() {
+        true => report.ok("records", &text),
+        false => {
+            let why = "a container has no record until the kubelet has sampled it, about 20 s after its start";
+            report.warn("records", &format!("{text}\n{why}"));
+        }
+    }
+    Some(format!("metrics arrive: {records} in the first scrape"))
+}
+
+/// Pods are wanted, and nothing comes of them.
+fn no_records(came: Yield, report: &mut Report) {
+    match came {
+        Yield::NoContainers => {
+            report.advise("a pod that has just started has none for some seconds: try again");
+            report.advise(
+                "if it lasts, the pods run in a sandbox whose containers the kubelet does not see \
+                 (gVisor, Kata): its runtime has to report them, and until then there is nothing to record",
+            );
+        }
+        Yield::NoCpu => {
+            report.advise(
+                "a container that has just started has its first value after 20 s at most: try again",
+            );
+            report.advise(
+                "if it lasts, the kubelet cannot read the containers' cgroups: look for the reason on the node:",
+            );
+            report.command(reply::LOG);
+        }
+        _ => {
+            report.advise("look on the node for why it takes no samples:");
+            report.command(reply::LOG);
+        }
+    }
 }
 
 fn full_names(pods: &[&Pod]) -> String {
@@ -79,10 +116,16 @@ fn nothing_wanted(config: &Config, pods: &[&Pod], total: usize, report: &mut Rep
     if pods.is_empty() {
         report.fail(
             "pods",
-            "the kubelet reports no pods",
-            "the node has no pods",
+            "the kubelet lists no pods, though every pod of its node belongs there",
+            "the kubelet lists no pods",
         );
         report.advise("a kubelet that has just started has none yet: try again in a minute");
+        report.advise(
+            "if pods run on this node, the kubelet does not hear of them from its container runtime, or \
+             cannot read their cgroups (containerRuntimeEndpoint, cgroupDriver): look for the reason on \
+             the node:",
+        );
+        report.command(reply::LOG);
         return;
     }
     let mut text = format!(

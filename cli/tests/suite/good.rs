@@ -126,12 +126,30 @@ fn a_container_without_a_cpu_value_is_named() {
         &[("namespace", "default"), ("pod_prefix", "fresh")],
     );
     assert_eq!(
+        after(&run.out, "FAIL  records"),
+        "\
+FAIL  records  0 records from 1 container, no CPU value yet: default/fresh/log-generator
+
+verdict: no metrics: the kubelet has no CPU value of the wanted containers yet
+to do:   a container that has just started has its first value after 20 s at most: try again
+to do:   if it lasts, the kubelet cannot read the containers' cgroups: look for the reason on the node:
+
+journalctl -u kubelet
+"
+    );
+    assert_eq!(run.code, Some(1));
+    let run = run_with(
+        &kubelet,
+        "check",
+        &[("namespace", "default"), ("pod_prefix", "fresh,log-")],
+    );
+    assert_eq!(
         after(&run.out, "warn  records"),
         "\
-warn  records  0 records from 1 container, no CPU value yet: default/fresh/log-generator
+warn  records  2 records from 3 containers, no CPU value yet: default/fresh/log-generator
                a container has no record until the kubelet has sampled it, about 20 s after its start
 
-verdict: no metrics yet, until the kubelet has a CPU value (but see the warning above)
+verdict: metrics arrive: 2 records in the first scrape (but see the warning above)
 "
     );
     assert_eq!(run.code, Some(0));

@@ -1,6 +1,9 @@
 //! `once`: the records, as a table and as Fluent Bit would show them.
 
-use std::process::{Command, Stdio};
+use std::{
+    process::{Command, Stdio},
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use serde_json::Value;
 use sim_kubelet::{Fault, SimKubelet};
@@ -11,7 +14,16 @@ const STEADY: &[u8] = include_bytes!("../../../tests/fixtures/02-steady-open.sum
 
 /// Serves a captured reply, so that every number is known.
 fn captured() -> SimKubelet {
-    start(SimKubelet::builder().replay(vec![STEADY.to_vec()]))
+    at_the_time_of_the_captures(0, STEADY.to_vec())
+}
+
+/// By its clock it is so many seconds after the newest sample of `STEADY`.
+pub fn at_the_time_of_the_captures(later: i64, body: Vec<u8>) -> SimKubelet {
+    let newest = 1_795_253_442 + later;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.expect("after 1970").as_millis() as i64;
+    let kubelet = SimKubelet::builder().clock_ahead_ms(newest * 1_000 - now);
+    start(kubelet.replay(vec![body]))
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::{
     broken::{failure, kubelet},
     command::{after, masked, path, run, run_with, service_account_token},
     good::start,
+    once::at_the_time_of_the_captures,
 };
 
 const NOT_A_KUBELET: &str = "
@@ -421,19 +422,88 @@ verdict: no metrics: the options want none of the pods on this node
     }
 }
 
+/// Replies made from reports of the field, and others of which nothing comes.
 #[test]
-fn a_node_without_pods() {
-    let kubelet = start(SimKubelet::builder().fault(Fault::EmptyPods));
-    let run = run_with(&kubelet, "check", &[]);
-    assert_eq!(
-        failure(&run, &kubelet),
-        "\
-FAIL  pods     the kubelet reports no pods
-
-verdict: no metrics: the node has no pods
-to do:   a kubelet that has just started has none yet: try again in a minute
-"
+fn nothing_is_never_success() {
+    const YOUNG: &str =
+        "a container that has just started has its first value after 20 s at most: try again";
+    const LOOK: &str = "look for the reason on the node:\n\njournalctl -u kubelet";
+    let folder = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../tests/fixtures/field-reports"
     );
+    let report = |name: &str| fs::read(format!("{folder}/{name}.summary.json")).expect(name);
+    let steady = include_str!("../../../tests/fixtures/02-steady-open.summary.json");
+    let without = |field: &str| {
+        steady
+            .replace(&format!("\"{field}\""), "\"x\"")
+            .into_bytes()
+    };
+    let no_cpu = String::from_utf8(without("usageNanoCores")).expect("text");
+    let no_cpu = no_cpu.replace("\"usageCoreNanoSeconds\"", "\"y\"");
+    let lists_none = format!(
+        "to do:   a kubelet that has just started has none yet: try again in a minute\n\
+         to do:   if pods run on this node, the kubelet does not hear of them from its container runtime, \
+         or cannot read their cgroups (containerRuntimeEndpoint, cgroupDriver): {LOOK}\n"
+    );
+    let no_value = format!(
+        "to do:   {YOUNG}\nto do:   if it lasts, the kubelet cannot read the containers' cgroups: {LOOK}\n"
+    );
+    let rows: [(Vec<u8>, i64, &str, &str, &str, &str); 5] = [
+        (
+            report("10-no-pods"),
+            0,
+            "auto",
+            "the kubelet lists no pods",
+            &lists_none,
+            "the kubelet lists no pods: if it has not just started, see its log: it may not reach its container runtime",
+        ),
+        (
+            report("06-no-containers"),
+            0,
+            "auto",
+            "the kubelet lists no containers of the wanted pods",
+            "to do:   a pod that has just started has none for some seconds: try again\n\
+             to do:   if it lasts, the pods run in a sandbox whose containers the kubelet does not see \
+             (gVisor, Kata): its runtime has to report them, and until then there is nothing to record\n",
+            "the kubelet lists no containers of the wanted pods",
+        ),
+        (
+            no_cpu.clone().into_bytes(),
+            0,
+            "auto",
+            "the kubelet has no CPU value of the wanted containers yet",
+            &no_value,
+            "the kubelet has no CPU value of the wanted containers yet",
+        ),
+        (
+            no_cpu.into_bytes(),
+            0,
+            "counter",
+            "the kubelet has no CPU value of the wanted containers yet",
+            &no_value,
+            "the kubelet has no CPU value of the wanted containers yet",
+        ),
+        (
+            steady.into(),
+            3_600,
+            "auto",
+            "the newest sample of the wanted containers is 60 min old: the kubelet takes no new ones",
+            "to do:   look on the node for why it takes no samples:\n\njournalctl -u kubelet\n",
+            "the newest sample of the wanted containers is 60 min old: the kubelet takes no new ones",
+        ),
+    ];
+    for (body, later, source, verdict, to_do, line) in rows {
+        let kubelet = at_the_time_of_the_captures(later, body);
+        let options = [("cpu_source", source)];
+        let run = run_with(&kubelet, "check", &options);
+        let expected = format!("verdict: no metrics: {verdict}\n{to_do}");
+        assert_eq!(after(&run.out, "verdict:"), expected, "{}", run.out);
+        assert_eq!(run.code, Some(1));
+        let run = run_with(&kubelet, "once", &options);
+        assert_eq!(run.err, format!("kubeletstats: {line}\n"));
+        assert_eq!(run.code, Some(1));
+    }
 }
 
 #[test]
