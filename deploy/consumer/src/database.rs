@@ -100,9 +100,9 @@ impl Store {
     }
 
     /// All rows but those that the table refuses through their own fault. After an error some of
-    /// them may be there: the same call again is right, however it ended.
-    pub fn insert(&mut self, rows: &[Row]) -> Result<Written, String> {
-        let mut written = Written::default();
+    /// them may be there, and are counted: the same call again is right, however it ended.
+    pub fn insert(&mut self, rows: &[Row], written: &mut Written) -> Result<(), String> {
+        written.refused.clear();
         // Halves of halves, until the row that spoils a batch is alone; the next is on top.
         let mut left = vec![rows];
         let mut index = 0;
@@ -128,7 +128,7 @@ impl Store {
                 }
             }
         }
-        Ok(written)
+        Ok(())
     }
 
     /// Is another row taken at this moment, so that the one that failed alone has only itself to

@@ -59,12 +59,11 @@ impl Writer {
                     database.insist(&patience, |_| Ok(()))?;
                 }
                 for batch in queue {
-                    let written = match &mut database {
-                        Some(store) => {
-                            store.insist(&patience, |store| store.insert(&batch.rows))?
-                        }
-                        None => Written::default(),
-                    };
+                    let mut written = Written::default();
+                    if let Some(database) = &mut database {
+                        let insert = |store: &mut Store| store.insert(&batch.rows, &mut written);
+                        database.insist(&patience, insert)?;
+                    }
                     let skipped = skipped(&batch, &written);
                     if let (Some(letters), false) = (&mut letters, skipped.is_empty()) {
                         letters.insist(&patience, |letters| letters.write(&skipped))?;

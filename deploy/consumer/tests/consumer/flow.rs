@@ -154,6 +154,58 @@ pub fn nobody_reads_stdout(stage: &Stage) -> Outcome {
     ))
 }
 
+/// A closed pipe is no reason to stop storing either; without a database there is nothing left to do.
+pub fn a_closed_stdout(stage: &Stage) -> Outcome {
+    const RECORDS: usize = 10_000;
+    let (topic, database, pipe) = (topic(), stage.cluster.database(), Piped::new());
+    let (url, begins) = (database.url(), "stdout: Broken pipe (os error 32), ");
+    let command = Consumer::command(stage.brokers(), &topic, Some(&url), &[]);
+    let (consumer, reader) = pipe.start(">", &command);
+    drop(reader);
+    stage.produce(&topic, &records(0, RECORDS));
+    wait_for_rows(&database, RECORDS, &consumer);
+    let line = consumer.wait_for_log(begins);
+    let last = consumer.stop();
+    let expected = format!(
+        "ended: {RECORDS} records, {RECORDS} rows stored, 0 known before, 0 skipped, \
+         {RECORDS} lines not printed"
+    );
+    assert_eq!(last, expected);
+
+    let command = Consumer::command(stage.brokers(), &topic, None, &["--group=another"]);
+    let (consumer, reader) = pipe.start(">", &command);
+    drop(reader);
+    let (code, child) = consumer.ended();
+    assert_eq!(code, Some(1), "{}", child.tail());
+    let log = child.lines(Stream::Stderr);
+    let expected = "metrics-consumer: cannot print: Broken pipe (os error 32)";
+    assert_eq!(log.last().map(String::as_str), Some(expected));
+    Ok(format!("  {line}\n  {last}"))
+}
+
+/// However large the records are: more than 16 MiB of them are not kept.
+pub fn large_records(stage: &Stage) -> Outcome {
+    stage.needs_no_mock()?;
+    const RECORDS: usize = 600;
+    let topic = topic();
+    let long = format!("\"service\":\"{}\"", "x".repeat(200_000));
+    let large: Vec<String> = records(0, RECORDS)
+        .iter()
+        .map(|record| record.replace("\"service\":\"app\"", &long))
+        .collect();
+    stage.produce(&topic, &large);
+    let nowhere = Some("host=127.0.0.1 port=1 user=metrics dbname=metrics");
+    let args = ["--kafka-option=debug=topic"];
+    let consumer = Consumer::start(stage.brokers(), &topic, nowhere, &args);
+    consumer.wait_for_log("librdkafka: PAUSE ");
+    let mib = consumer.0.rss_kib().expect("it runs") / 1024;
+    assert!(mib < 100, "{mib} MiB");
+    consumer.stop();
+    Ok(format!(
+        "  {mib} MiB resident with 120 MB of records waiting in Kafka"
+    ))
+}
+
 /// Without a database the lines are all there is: they wait, and are not committed.
 pub fn nobody_reads_lines_alone(stage: &Stage) -> Outcome {
     stage.needs_no_mock()?;

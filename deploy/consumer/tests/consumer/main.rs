@@ -33,7 +33,7 @@ pub type Outcome = Result<String, String>;
 type Test = (&'static str, fn(&Stage) -> Outcome);
 
 /// The long ones first.
-const TESTS: [Test; 36] = [
+const TESTS: [Test; 38] = [
     ("restarts: Kafka killed", restarts::kafka_is_killed),
     ("restarts: consumer killed", restarts::consumer_is_killed),
     ("restarts: database killed", restarts::database_is_killed),
@@ -43,6 +43,8 @@ const TESTS: [Test; 36] = [
         "flow: nobody reads lines alone",
         flow::nobody_reads_lines_alone,
     ),
+    ("flow: a closed stdout", flow::a_closed_stdout),
+    ("flow: large records", flow::large_records),
     ("flow: nobody reads the log", flow::nobody_reads_the_log),
     ("silence: while inserting", silence::while_inserting),
     ("silence: while connecting", silence::while_connecting),

@@ -117,7 +117,7 @@ fn last_timestamp(records: usize) -> String {
 }
 
 pub fn database_is_killed(stage: &Stage) -> Outcome {
-    const RECORDS: usize = 4_000;
+    const RECORDS: usize = 15_000;
     /// Past the time after which a member that does not poll is thrown out.
     const AWAY: Duration = Duration::from_millis(6_500);
     let mut cluster = Cluster::start("")?;
