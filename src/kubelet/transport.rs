@@ -103,19 +103,23 @@ fn unlike_http(error: &ureq::Error) -> &'static str {
 
 /// The connection ended when it should not have.
 fn lost(error: io::Error, wait: &Wait, received: usize) -> Error {
-    let ended = matches!(
-        error.kind(),
-        ErrorKind::UnexpectedEof
-            | ErrorKind::ConnectionReset
-            | ErrorKind::ConnectionAborted
-            | ErrorKind::BrokenPipe
-    );
+    let ended = is_end(error.kind());
     match wait.phase() {
         Phase::Body if ended => Error::cut_short(wait.url(), received),
         Phase::Headers if ended => Error::closed_early(wait.url()),
         Phase::Tls if ended => Error::closed_in_handshake(wait.url(), error),
         _ => Error::connection(wait.url(), error),
     }
+}
+
+fn is_end(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::UnexpectedEof
+            | ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::BrokenPipe
+    )
 }
 
 /// Looks the kubelet's name up. The system's resolver cannot be interrupted, so
@@ -322,9 +326,10 @@ impl Connect {
         let mut session = ClientConnection::new(Arc::clone(&loaded.client), tls.announced())
             .map_err(|error| tls::explain(&error, url))?;
         while session.is_handshaking() {
-            session
-                .complete_io(socket)
-                .map_err(|error| explain(error.into(), &self.wait, 0))?;
+            if let Err(error) = session.complete_io(socket) {
+                let error = last_words(&mut session, &socket.stream, error);
+                return Err(explain(error.into(), &self.wait, 0));
+            }
         }
         self.trace.note(|notes| {
             notes.handshake = Some(Handshake {
@@ -348,6 +353,25 @@ impl Connector for Connect {
         _: Option<()>,
     ) -> std::result::Result<Option<Connection>, ureq::Error> {
         self.open(&details.addrs).map(Some).map_err(carry)
+    }
+}
+
+/// Whoever refuses says why in an alert and closes at once, which can end our write
+/// before the alert is read. It is there to be read all the same.
+fn last_words(
+    session: &mut ClientConnection,
+    mut stream: &TcpStream,
+    error: io::Error,
+) -> io::Error {
+    if !is_end(error.kind()) {
+        return error;
+    }
+    match session
+        .read_tls(&mut stream)
+        .map(|_| session.process_new_packets())
+    {
+        Ok(Err(alert)) => io::Error::other(alert),
+        _ => error,
     }
 }
 
@@ -474,7 +498,8 @@ impl Transport for Connection {
         let sent = match &mut self.session {
             Some(session) => {
                 let mut stream = Stream::new(session.tls.as_mut(), &mut self.socket);
-                stream.write_all(output).and_then(|()| stream.flush())
+                let sent = stream.write_all(output).and_then(|()| stream.flush());
+                sent.map_err(|error| last_words(&mut session.tls, &self.socket.stream, error))
             }
             None => self.socket.write_all(output),
         };

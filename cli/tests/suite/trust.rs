@@ -140,6 +140,25 @@ to do:   {remedy}
     }
 }
 
+/// With TLS 1.3 the alert comes when the handshake is over on this side.
+#[test]
+fn a_client_certificate_that_is_demanded() {
+    let kubelet = start(SimKubelet::builder().client_auth_required(true));
+    let run = run_with(&kubelet, "check", &[]);
+    let said = failure(&run, &kubelet);
+    assert!(
+        said.starts_with(
+            "FAIL  tls      tls with https://127.0.0.1:PORT/stats/summary failed: the kubelet wants \
+             a client certificate, and none was shown (alert certificate_required): "
+        ),
+        "{said}"
+    );
+    let files = [kubelet.client_cert_file(), kubelet.client_key_file()].map(|file| path(&file));
+    let options = [("cert_file", files[0].as_str()), ("key_file", &files[1])];
+    let run = run_with(&kubelet, "check", &options);
+    assert_eq!(run.code, Some(0), "{}", run.out);
+}
+
 /// The file goes on being there under its path, but in no folder.
 #[test]
 fn a_mounted_file_that_has_been_replaced() {

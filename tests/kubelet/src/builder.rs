@@ -23,6 +23,7 @@ pub struct SimKubeletBuilder {
     sample_period: Duration,
     burns: Vec<(String, u64)>,
     access: Access,
+    client_required: bool,
     plain_http: bool,
     clock_ahead_ms: i64,
     server_names: Option<Vec<String>>,
@@ -40,6 +41,7 @@ impl Default for SimKubeletBuilder {
             sample_period: Duration::from_secs(10),
             burns: Vec::new(),
             access: Access::default(),
+            client_required: false,
             plain_http: false,
             clock_ahead_ms: 0,
             server_names: None,
@@ -117,6 +119,14 @@ impl SimKubeletBuilder {
         self
     }
 
+    /// The same, and end the handshake of whoever has none: no kubelet does that, but a
+    /// proxy in front of one may.
+    pub fn client_auth_required(mut self, required: bool) -> Self {
+        self.access.client_auth = required;
+        self.client_required = required;
+        self
+    }
+
     /// The port on 127.0.0.1; default 0, any free one.
     pub fn port(mut self, port: u16) -> Self {
         self.listen.set_port(port);
@@ -169,7 +179,7 @@ impl SimKubeletBuilder {
         }
         let client_authority = Authority::new("client-ca")?;
         let gate = self.access.client_auth.then_some(&client_authority);
-        let tls = Tls::new(self.certificate_names(), gate)?;
+        let tls = Tls::new(self.certificate_names(), gate, self.client_required)?;
         let folder = Folder::open(self.dir)?;
         folder.write("ca.crt", &tls.authority.pem)?;
         folder.write("kubelet.crt", &tls.serving_chain_pem())?;

@@ -130,9 +130,14 @@ pub struct Tls {
 
 impl Tls {
     /// `names` are DNS names and addresses; with `client_auth` a client certificate is asked for.
-    pub fn new(names: Vec<String>, clients: Option<&Authority>) -> io::Result<Self> {
+    /// `required`: a client without one is turned away, as by a proxy in front.
+    pub fn new(
+        names: Vec<String>,
+        clients: Option<&Authority>,
+        required: bool,
+    ) -> io::Result<Self> {
         let authority = Authority::new(&format!("{}-ca", common_name(&names)))?;
-        let clients = Arc::new(ClientGate::new(clients)?);
+        let clients = Arc::new(ClientGate::new(clients, required)?);
         let serving = authority.sign(&common_name(&names), &names, Role::Server, false)?;
         let config = server_config(&serving, &clients)?;
         Ok(Self {
@@ -219,11 +224,12 @@ fn server_config(identity: &Identity, clients: &Arc<ClientGate>) -> io::Result<A
 /// a stranger's with 401, not with a TLS alert.
 pub struct ClientGate {
     trusted: Option<Arc<dyn ClientCertVerifier>>,
+    required: bool,
     provider: CryptoProvider,
 }
 
 impl ClientGate {
-    fn new(authority: Option<&Authority>) -> io::Result<Self> {
+    fn new(authority: Option<&Authority>, required: bool) -> io::Result<Self> {
         let provider = ring::default_provider();
         let trusted = match authority {
             None => None,
@@ -237,7 +243,11 @@ impl ClientGate {
                 Some(verifier.build().map_err(io::Error::other)?)
             }
         };
-        Ok(Self { trusted, provider })
+        Ok(Self {
+            trusted,
+            required,
+            provider,
+        })
     }
 
     /// Whether a chain sent by a client leads to the client CA.
@@ -263,7 +273,7 @@ impl ClientCertVerifier for ClientGate {
     }
 
     fn client_auth_mandatory(&self) -> bool {
-        false
+        self.required
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
