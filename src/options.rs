@@ -603,6 +603,11 @@ mod tests {
             ),
             ("http://localhost", "http://localhost/stats/summary", 80),
             (
+                "https://worker.01:10250",
+                "https://worker.01:10250/stats/summary",
+                10250,
+            ),
+            (
                 "https://[::1]:10250",
                 "https://[::1]:10250/stats/summary",
                 10250,
@@ -633,6 +638,8 @@ mod tests {
             "https://x/?q=1",
             "https://x/#f",
             "https://a b",
+            "https://12345:10250",
+            "https://10.1:10250",
             "https://x/ä",
             "not a url",
         ] {

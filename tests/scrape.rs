@@ -3,10 +3,11 @@
 
 use std::{
     collections::BTreeMap,
+    fs::{self, File},
     io::Write,
     net::TcpListener,
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use flb_in_kubeletstats::{options::Config, scraper::Scraper};
@@ -227,6 +228,49 @@ fn a_replaced_ca_bundle_is_taken_up() {
     kubelet.rotate_ca().expect("a new CA");
     kubelet.close_connections();
     plugin.scrape().expect("the new CA");
+}
+
+/// Nothing tells by its looks that it is another file now.
+#[test]
+fn files_are_read_again_after_a_failure() {
+    let kubelet = start(kubelet());
+    let good = fs::read_to_string(kubelet.ca_file()).expect("the CA");
+    let other = start(SimKubelet::builder());
+    let wrong = fs::read_to_string(other.ca_file()).expect("another CA");
+    let length = good.len().max(wrong.len());
+    let file = kubelet.dir().join("trusted.crt");
+    let write = |text: &str| {
+        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        fs::write(&file, format!("{text:\n<length$}")).expect("written");
+        let open = File::options().write(true).open(&file).expect("the file");
+        open.set_modified(at).expect("a time");
+    };
+    write(&wrong);
+    let ca = [("kube_ca_file", file.to_str().expect("utf-8"))];
+    let mut plugin = Plugin::of(&kubelet, &ca);
+    assert!(plugin.error().contains("unknown issuer"));
+    write(&good);
+    plugin.scrape().expect("the CA that is there now");
+}
+
+/// The kubelet asks for it once a connection: a kept one would go on with the old.
+#[test]
+fn a_renewed_client_certificate_is_shown_at_once() {
+    let kubelet = start(SimKubelet::builder().client_auth_ca(true));
+    let (cert, key) = (kubelet.client_cert_file(), kubelet.client_key_file());
+    let options = [
+        ("cert_file", cert.to_str().expect("utf-8")),
+        ("key_file", key.to_str().expect("utf-8")),
+    ];
+    let mut plugin = Plugin::of(&kubelet, &options);
+    plugin.scrape().expect("the first certificate");
+    plugin.scrape().expect("the same");
+    assert_eq!(kubelet.handshakes(), 1);
+    let (new_cert, new_key) = kubelet.issue_client_certificate("next").expect("another");
+    fs::rename(new_cert, &cert).expect("replaced");
+    fs::rename(new_key, &key).expect("replaced");
+    plugin.scrape().expect("the next certificate");
+    assert_eq!(kubelet.handshakes(), 2);
 }
 
 #[test]
