@@ -12,6 +12,8 @@ use proptest::prelude::*;
 #[path = "../fuzz/fuzz_targets/check.rs"]
 mod check;
 mod common;
+#[path = "properties/credentials.rs"]
+mod credentials;
 #[path = "properties/damage.rs"]
 mod damage;
 #[path = "properties/health.rs"]
@@ -20,6 +22,8 @@ mod health;
 mod options;
 #[path = "properties/replies.rs"]
 mod replies;
+#[path = "common/secrets.rs"]
+mod secrets;
 #[path = "../fuzz/fuzz_targets/seeds.rs"]
 mod seeds;
 #[path = "properties/summary.rs"]

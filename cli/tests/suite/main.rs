@@ -9,4 +9,6 @@ mod once;
 mod paste;
 mod refused;
 mod robust;
+#[path = "../../../tests/common/secrets.rs"]
+mod secrets;
 mod trust;

@@ -1,13 +1,15 @@
 //! Whatever comes from outside: no panic, nothing that drives a terminal, and
 //! never the token.
 
-use std::{fs, net::TcpListener};
+use std::{fs, net::TcpListener, sync::LazyLock};
 
+use proptest::{prelude::*, sample::select};
 use sim_kubelet::{Fault, SimKubelet};
 
 use crate::{
-    command::{after, mask, run, run_with},
+    command::{after, mask, path, run, run_with},
     good::start,
+    secrets::{self, OPTIONS, leak},
 };
 
 #[test]
@@ -95,6 +97,36 @@ fn a_token_is_never_shown() {
                 run.out,
                 run.err
             );
+        }
+    }
+}
+
+static KUBELET: LazyLock<SimKubelet> =
+    LazyLock::new(|| start(SimKubelet::builder().client_auth_ca(true)));
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(48) })]
+
+    /// Whatever has happened to a file, with the good ones for the other options.
+    #[test]
+    fn no_byte_of_a_credential_file_is_shown(
+        option in select(&OPTIONS[..]),
+        content in secrets::mangled(),
+    ) {
+        let file = KUBELET.dir().join(format!("mangled-{option}"));
+        fs::write(&file, &content).expect("a file");
+        let files = [path(&file), path(&KUBELET.client_cert_file()), path(&KUBELET.client_key_file())];
+        let mut options = vec![(option, files[0].as_str())];
+        for (other, good) in [("cert_file", &files[1]), ("key_file", &files[2])] {
+            if other != option {
+                options.push((other, good));
+            }
+        }
+        for command in ["check", "once"] {
+            let run = run_with(&KUBELET, command, &options);
+            prop_assert!(matches!(run.code, Some(0..=2)), "{:?}", run.code);
+            prop_assert_eq!(leak(&content, &run.out), None);
+            prop_assert_eq!(leak(&content, &run.err), None);
         }
     }
 }
