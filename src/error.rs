@@ -75,6 +75,12 @@ impl Reason {
 /// What a scrape was doing when its time ran out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
+    /// Asked for, and not begun.
+    Begin,
+    /// Reading the token's file.
+    Token,
+    /// Reading the files of CA, certificate and key.
+    Certificates,
     Resolve,
     Connect,
     Tls,
@@ -85,6 +91,9 @@ pub enum Phase {
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Phase::Begin => "waiting for a turn to ask",
+            Phase::Token => "reading the token for",
+            Phase::Certificates => "reading the certificates for",
             Phase::Resolve => "resolving the name of",
             Phase::Connect => "connecting to",
             Phase::Tls => "in the TLS handshake with",
@@ -216,6 +225,8 @@ impl Error {
 
     pub fn timeout(phase: Phase, after: Duration, url: &str) -> Self {
         let hint = match phase {
+            Phase::Begin => "the machine or the container is out of cpu time",
+            Phase::Token | Phase::Certificates => "check the file system behind it",
             Phase::Resolve => "check the node's dns",
             Phase::Connect => "check kubelet_url and network policies",
             Phase::Tls | Phase::Headers | Phase::Body => {
@@ -225,6 +236,16 @@ impl Error {
         Self::new(
             Reason::Timeout,
             format!("timed out after {after:?} {phase} {url}: {hint}"),
+        )
+    }
+
+    /// `files` are those that were being read, each with its option.
+    pub fn timeout_reading(files: &str, after: Duration) -> Self {
+        Self::new(
+            Reason::Timeout,
+            format!(
+                "timed out after {after:?} reading {files}: the file system behind it does not answer: is it a mount that has gone?"
+            ),
         )
     }
 

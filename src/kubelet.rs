@@ -23,7 +23,7 @@ use std::{
 use ureq::{
     Agent, Body,
     config::Config as AgentConfig,
-    http::{Request, Response, header},
+    http::{HeaderValue, Request, Response, header},
 };
 
 use self::{
@@ -71,10 +71,14 @@ impl Client {
 
     /// The same, with notes of what a scrape meets.
     pub fn traced(config: &Config, stop: StopSignal, trace: Trace) -> Result<Self> {
+        Self::watched(config, Arc::new(Wait::new(config, stop)), trace)
+    }
+
+    /// The same for who watches what it does.
+    pub fn watched(config: &Config, wait: Arc<Wait>, trace: Trace) -> Result<Self> {
         let url = config.url.summary.clone();
-        let wait = Arc::new(Wait::new(url.clone(), config.timeout, stop));
         let tls = match config.url.https {
-            true => Some(Tls::new(config, &trace)?),
+            true => Some(wait.reading(Phase::Certificates, || Tls::new(config, &trace))?),
             false => None,
         };
         let agent = Agent::with_parts(
@@ -155,7 +159,8 @@ impl Client {
 
     fn request_once(&mut self) -> Result<Response<Body>> {
         let mut request = Request::get(&self.url);
-        if let Some(bearer) = self.token.read()? {
+        let bearer = self.read_token()?;
+        if let Some(bearer) = bearer {
             request = request.header(header::AUTHORIZATION, bearer);
         }
         let request = request
@@ -177,6 +182,14 @@ impl Client {
             });
         });
         Ok(response)
+    }
+
+    /// In its own phase, also when it took so long that there is no time left.
+    fn read_token(&mut self) -> Result<Option<HeaderValue>> {
+        self.wait.enter(Phase::Token);
+        let bearer = self.token.read()?;
+        self.wait.check()?;
+        Ok(bearer)
     }
 
     fn receive(&mut self, response: Response<Body>) -> Result<&[u8]> {

@@ -10,7 +10,7 @@ use std::{
 use crate::{
     counters::Counters,
     delivery::Delivery,
-    error::{Error, Result},
+    error::{Error, Phase, Result},
     health::Health,
     host::{
         Collector, Host, HostConfig, HostInstance, Instance, Level, let_the_logger_print,
@@ -45,14 +45,14 @@ struct Plugin {
 
 impl Plugin {
     /// Options, worker, collectors, and the first scrape on its way.
-    fn start(instance: Instance) -> std::result::Result<Box<Self>, (Instance, Error)> {
+    fn start(instance: Instance) -> std::result::Result<Box<Self>, Box<(Instance, Error)>> {
         let config = match Config::read(|name| instance.property(name)) {
             Ok(config) => config,
-            Err(error) => return Err((instance, error)),
+            Err(error) => return Err(Box::new((instance, error))),
         };
         let scraper = match without_signals(|| Scraper::start(&config)) {
             Ok(scraper) => scraper,
-            Err(error) => return Err((instance, error)),
+            Err(error) => return Err(Box::new((instance, error))),
         };
         let mut plugin = Box::new(Self {
             instance,
@@ -70,7 +70,7 @@ impl Plugin {
         });
         match plugin.watch(&config) {
             Ok(()) => Ok(plugin),
-            Err(error) => Err((plugin.instance, error)),
+            Err(error) => Err(Box::new((plugin.instance, error))),
         }
     }
 
@@ -88,9 +88,14 @@ impl Plugin {
         Ok(())
     }
 
-    /// The timer: time for a scrape.
+    /// The timer: time for a scrape, unless the last one hangs.
     fn tick(&mut self) {
-        if self.deliver() && !self.scraper.scrape() {
+        let now = Instant::now();
+        if let Some((error, took)) = self.scraper.overdue(now) {
+            self.counters.scraped(took);
+            self.report(now, took, &error);
+            self.append_stats();
+        } else if self.deliver() && !self.scraper.scrape() {
             self.counters.overran();
             let line = "the last scrape is still on its way: this one is left out";
             self.instance.log(Level::Debug, line);
@@ -197,15 +202,26 @@ impl Plugin {
     }
 
     /// The last words on a batch that is kept.
-    fn end(self: Box<Self>) {
+    fn end(mut self: Box<Self>) {
         let kept = self.delivery.records();
         let lost = Some(kept).filter(|records| *records > 0);
         if let Some(line) = lost.and_then(|records| self.health.lost(records)) {
             self.instance.log(Level::Warn, &line);
             let_the_logger_print();
         }
+        if let Err(phase) = self.scraper.stop() {
+            let line = match phase {
+                Phase::Token | Phase::Certificates => LEFT_READING,
+                _ => LEFT,
+            };
+            self.instance.log(Level::Warn, line);
+        }
     }
 }
+
+const LEFT_READING: &str =
+    "the worker thread is left behind: it waits for a file, and ends when that answers";
+const LEFT: &str = "the worker thread is left behind: it ends by itself as soon as it can";
 
 /// Every callback but init and exit comes through here: no NULL, no panic.
 ///
@@ -243,7 +259,8 @@ fn init(ins: *mut HostInstance, config: *mut HostConfig) -> c_int {
             unsafe { (*context).instance.set_context(context.cast()) };
             OK
         }
-        Err((instance, error)) => {
+        Err(failed) => {
+            let (instance, error) = *failed;
             instance.log(Level::Error, &error.to_string());
             let_the_logger_print();
             FAILED

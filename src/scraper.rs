@@ -2,30 +2,46 @@
 //! host's thread, which never waits for it.
 
 use std::{
-    io::{self, Read, Write},
+    io::{Read, Write},
     os::{
         fd::{AsRawFd, RawFd},
         unix::net::UnixStream,
     },
-    sync::mpsc::{self, RecvTimeoutError},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        mpsc::{self, RecvTimeoutError},
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use crate::{
-    error::{Error, Result},
+    error::{Error, Phase, Reason, Result},
     kubelet::{
         Client,
-        wait::{self, Stop, StopSignal},
+        trace::Trace,
+        wait::{self, Stop, Wait},
     },
     options::Config,
     panics,
     pipeline::{Batch, Pipeline},
 };
 
+/// How long the start waits to hear that the files are good. Who has not heard by then
+/// goes on, and hears it with the first scrape.
+const START_GRACE: Duration = Duration::from_secs(1);
+
+/// What a scrape may take beyond its timeout: it ends by itself at that, and then the host's
+/// thread has to be told.
+const WATCH_GRACE: Duration = Duration::from_secs(1);
+
 /// A worker that has not ended by then after "stop" is left to itself: what it
 /// can still be in cannot be interrupted, such as a read from a dead file system.
 const STOP_GRACE: Duration = Duration::from_millis(250);
+
+/// Workers that are known to be in such a thing share one grace, when they are to stop
+/// no further apart than this: many inputs may read the same dead file system.
+const STOPS: Duration = Duration::from_secs(5);
 
 /// What became of one scrape.
 #[derive(Debug)]
@@ -42,46 +58,62 @@ pub struct Scraper {
     outcomes: mpsc::Receiver<Outcome>,
     /// Readable while an outcome waits.
     wake: UnixStream,
+    /// The other end, held here so that nothing stays open for who is left behind.
+    _waker: Arc<UnixStream>,
     /// Ends what the worker waits for.
     stop: Option<Stop>,
+    /// What the worker is doing.
+    wait: Arc<Wait>,
     ended: mpsc::Receiver<()>,
     thread: Option<JoinHandle<()>>,
-    in_flight: bool,
+    /// When the scrape was asked for that is on its way.
+    in_flight: Option<Instant>,
+    /// That one was said to have failed already.
+    given_up: bool,
     spare: Vec<u8>,
 }
 
 impl Scraper {
-    /// Reads the files the options name, and starts the worker.
+    /// Starts the worker, which reads the files the options name.
     pub fn start(config: &Config) -> Result<Self> {
         let (stop, signal) = wait::stop_pair().map_err(Error::thread)?;
         let (wake, waker) = UnixStream::pair().map_err(Error::thread)?;
         wake.set_nonblocking(true).map_err(Error::thread)?;
+        let waker = Arc::new(waker);
         let (requests, asked) = mpsc::channel();
         let (answer, outcomes) = mpsc::channel();
+        let (ready, readiness) = mpsc::channel();
         let (alive, ended) = mpsc::channel();
-        let worker = Worker::new(config, &signal)?;
+        let wait = Arc::new(Wait::new(config, signal));
         let thread = Thread {
             config: config.clone(),
-            signal,
-            worker: Some(worker),
-            waker,
+            wait: Arc::clone(&wait),
+            worker: None,
+            waker: Arc::downgrade(&waker),
             answer,
             _alive: alive,
         };
         let thread = thread::Builder::new()
             .name("kubeletstats".to_owned())
-            .spawn(move || thread.run(asked))
+            .spawn(move || thread.run(asked, ready))
             .map_err(Error::thread)?;
-        Ok(Self {
+        let scraper = Self {
             requests: Some(requests),
             outcomes,
             wake,
+            _waker: waker,
             stop: Some(stop),
+            wait,
             ended,
             thread: Some(thread),
-            in_flight: false,
+            in_flight: None,
+            given_up: false,
             spare: Vec::new(),
-        })
+        };
+        match readiness.recv_timeout(START_GRACE) {
+            Ok(Err(error)) => Err(error),
+            Ok(Ok(())) | Err(_) => Ok(scraper),
+        }
     }
 
     /// To be watched by the host: readable while an outcome waits.
@@ -91,14 +123,21 @@ impl Scraper {
 
     /// Asks for a scrape; `false` while the last one is still on its way.
     pub fn scrape(&mut self) -> bool {
+        let Some(requests) = self.requests.as_ref().filter(|_| self.in_flight.is_none()) else {
+            return false;
+        };
         let memory = std::mem::take(&mut self.spare);
-        let asked = !self.in_flight
-            && self
-                .requests
-                .as_ref()
-                .is_some_and(|requests| requests.send(memory).is_ok());
-        self.in_flight |= asked;
+        let asked = requests.send(memory).is_ok();
+        self.in_flight = asked.then(Instant::now);
         asked
+    }
+
+    /// What is to be said of a scrape that should have come to an end, whatever it hangs
+    /// in, and how long it has been on its way.
+    pub fn overdue(&mut self, now: Instant) -> Option<(Error, Duration)> {
+        let took = now.duration_since(self.in_flight?);
+        self.given_up = took > self.wait.timeout() + WATCH_GRACE;
+        self.given_up.then(|| (self.wait.timed_out(), took))
     }
 
     /// Picks up what became of the scrape, if it is done.
@@ -106,8 +145,41 @@ impl Scraper {
         // One byte an outcome, and never more than one of them.
         let _ = self.wake.read(&mut [0; 8]);
         let outcome = self.outcomes.try_recv().ok()?;
-        self.in_flight = false;
-        Some(outcome)
+        self.in_flight = None;
+        let told = std::mem::take(&mut self.given_up)
+            && matches!(&outcome.result, Err(error) if error.reason() == Reason::Timeout);
+        (!told).then_some(outcome)
+    }
+
+    /// Ends the worker; the error is what it is in if it had to be left behind.
+    pub fn stop(&mut self) -> std::result::Result<(), Phase> {
+        self.requests = None;
+        self.stop = None;
+        let Some(thread) = self.thread.take() else {
+            return Ok(());
+        };
+        match self.ended.recv_timeout(self.grace()) {
+            Err(RecvTimeoutError::Timeout) => Err(self.wait.phase()),
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => {
+                // It has returned but for its last few instructions. A panic
+                // in there has been reported as an outcome.
+                let _ = thread.join();
+                Ok(())
+            }
+        }
+    }
+
+    fn grace(&self) -> Duration {
+        static SHARED: Mutex<Option<Instant>> = Mutex::new(None);
+        let reads = matches!(self.wait.phase(), Phase::Token | Phase::Certificates);
+        if !self.given_up && !reads {
+            return STOP_GRACE;
+        }
+        let now = Instant::now();
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        let begun = shared.filter(|begun| now.duration_since(*begun) < STOPS);
+        let begun = *shared.insert(begun.unwrap_or(now));
+        STOP_GRACE.saturating_sub(now.duration_since(begun))
     }
 
     /// Gives the memory of a batch back for the next one.
@@ -118,33 +190,30 @@ impl Scraper {
 
 impl Drop for Scraper {
     fn drop(&mut self) {
-        self.requests = None;
-        self.stop = None;
-        match self.ended.recv_timeout(STOP_GRACE) {
-            Err(RecvTimeoutError::Timeout) => {}
-            Ok(()) | Err(RecvTimeoutError::Disconnected) => {
-                // It has returned but for its last few instructions. A panic
-                // in there has been reported as an outcome.
-                let _ = self.thread.take().map(JoinHandle::join);
-            }
-        }
+        // Whoever wants to say that it was left behind has stopped it before.
+        let _ = self.stop();
     }
 }
 
 /// What the worker thread owns.
 struct Thread {
     config: Config,
-    signal: StopSignal,
-    /// `None` after a panic: half-changed state is not used again.
+    wait: Arc<Wait>,
+    /// `None` while files cannot be used, and after a panic: half-changed state is not
+    /// used again.
     worker: Option<Worker>,
-    waker: UnixStream,
+    waker: Weak<UnixStream>,
     answer: mpsc::Sender<Outcome>,
     /// Dropped last, which tells the host thread that this one has ended.
     _alive: mpsc::Sender<()>,
 }
 
 impl Thread {
-    fn run(mut self, asked: mpsc::Receiver<Vec<u8>>) {
+    fn run(mut self, asked: mpsc::Receiver<Vec<u8>>, ready: mpsc::Sender<Result<()>>) {
+        let prepared = panics::caught("the start", || self.worker().map(drop));
+        // Nobody may listen any more: the first scrape says it then.
+        let _ = ready.send(prepared.and_then(|prepared| prepared));
+        self.wait.enter(Phase::Begin);
         while let Ok(memory) = asked.recv() {
             let began = Instant::now();
             let result = panics::caught("the worker", || self.scrape(memory));
@@ -153,22 +222,29 @@ impl Thread {
                 Err(panic)
             });
             let took = began.elapsed();
-            if self.answer.send(Outcome { result, took }).is_err() || self.wake().is_err() {
+            // What it does next is to wait until it is asked.
+            self.wait.enter(Phase::Begin);
+            if self.answer.send(Outcome { result, took }).is_err() || !self.wake() {
                 return;
             }
         }
     }
 
     fn scrape(&mut self, memory: Vec<u8>) -> Result<Batch> {
-        let worker = match &mut self.worker {
-            Some(worker) => worker,
-            none => none.insert(Worker::new(&self.config, &self.signal)?),
-        };
-        worker.scrape(memory)
+        self.worker()?.scrape(memory)
     }
 
-    fn wake(&mut self) -> io::Result<()> {
-        self.waker.write_all(&[1])
+    fn worker(&mut self) -> Result<&mut Worker> {
+        Ok(match &mut self.worker {
+            Some(worker) => worker,
+            none => none.insert(Worker::new(&self.config, &self.wait)?),
+        })
+    }
+
+    /// `false` once there is nobody to be woken.
+    fn wake(&self) -> bool {
+        let waker = self.waker.upgrade();
+        waker.is_some_and(|waker| (&*waker).write_all(&[1]).is_ok())
     }
 }
 
@@ -180,10 +256,10 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(config: &Config, signal: &StopSignal) -> Result<Self> {
+    fn new(config: &Config, wait: &Arc<Wait>) -> Result<Self> {
         Ok(Self {
             url: config.url.summary.clone(),
-            client: Client::new(config, signal.clone())?,
+            client: Client::watched(config, Arc::clone(wait), Trace::default())?,
             pipeline: Pipeline::new(config),
         })
     }

@@ -15,7 +15,7 @@ use serde_json::Value;
 use sim_kubelet::{Fault, SimKubelet, SimKubeletBuilder};
 
 mod common;
-use common::events;
+use common::{events, held::Held};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 const TOKEN: &str = "a-token-of-the-test";
@@ -52,6 +52,10 @@ impl Plugin {
     /// One scrape, to its records or the line an operator would read.
     fn scrape(&mut self) -> Result<Vec<Value>, String> {
         assert!(self.scraper.scrape(), "the last scrape is done");
+        self.picked_up()
+    }
+
+    fn picked_up(&mut self) -> Result<Vec<Value>, String> {
         let began = Instant::now();
         loop {
             if let Some(outcome) = self.scraper.outcome() {
@@ -563,4 +567,68 @@ fn a_port_that_speaks_no_tls() {
         error.starts_with(&format!("tls with {url}/stats/summary failed: ")),
         "{error}"
     );
+}
+
+/// A token file on a mount that has gone. The worker cannot say so: whoever watches it can.
+#[test]
+fn whoever_watches_sees_what_a_scrape_hangs_in() {
+    let kubelet = start(kubelet());
+    let mut plugin = Plugin::of(&kubelet, &[("timeout", "200ms")]);
+    plugin.scrape().expect("records");
+    let token = kubelet.token_file();
+    let held = match Held::new(&token) {
+        Ok(held) => held,
+        Err(error) => return println!("no file can be held here: {error}"),
+    };
+    assert!(plugin.scraper.scrape());
+    let began = Instant::now();
+    let (error, took) = loop {
+        if let Some(overdue) = plugin.scraper.overdue(Instant::now()) {
+            break overdue;
+        }
+        assert!(began.elapsed() < DEADLINE, "nobody noticed");
+        thread::yield_now();
+    };
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "timed out after 200ms reading kube_token_file {}: \
+             the file system behind it does not answer: is it a mount that has gone?",
+            token.display()
+        )
+    );
+    assert!(took >= Duration::from_millis(200) && plugin.scraper.outcome().is_none());
+    drop(held);
+    // It was told already, and so is told no more; then it works.
+    while !plugin.scraper.scrape() {
+        assert!(plugin.scraper.outcome().is_none());
+        assert!(began.elapsed() < DEADLINE, "it does not come back");
+        thread::yield_now();
+    }
+    plugin.picked_up().expect("records or nothing new");
+}
+
+/// Files that do not answer: the start goes on without, and many stops take one grace.
+#[test]
+fn many_that_hang_start_and_stop_soon() {
+    let kubelet = start(kubelet());
+    let held = match Held::new(&kubelet.ca_file()) {
+        Ok(held) => held,
+        Err(error) => return println!("no file can be held here: {error}"),
+    };
+    let began = Instant::now();
+    let starting: Vec<_> = thread::scope(|scope| {
+        let starts: Vec<_> = (0..20)
+            .map(|_| scope.spawn(|| Plugin::of(&kubelet, &[])))
+            .collect();
+        let started = starts.into_iter().map(|start| start.join());
+        started.map(|plugin| plugin.expect("no panic")).collect()
+    });
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(5), "20 starts took {took:?}");
+    let began = Instant::now();
+    drop(starting);
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(1), "20 stops took {took:?}");
+    drop(held);
 }

@@ -121,7 +121,9 @@ fn steps<'s>(
     report: &mut Report,
 ) -> Option<&'s [u8]> {
     let error = scrape.result.as_ref().err();
-    if let Some(error) = error.filter(|error| error.reason() == Reason::File) {
+    let files = |phase| matches!(phase, Phase::Token | Phase::Certificates);
+    if let Some(error) = error.filter(|error| error.reason() == Reason::File || files(scrape.phase))
+    {
         report.fail("files", &error.to_string(), "a file cannot be used");
         return None;
     }
@@ -150,6 +152,9 @@ fn steps<'s>(
 /// How long was waited for what, in a few words.
 fn timed_out(config: &Config, phase: Phase) -> String {
     let doing = match phase {
+        Phase::Begin => "waiting for a turn",
+        Phase::Token => "reading the token",
+        Phase::Certificates => "reading the certificates",
         Phase::Resolve => "resolving the kubelet's name",
         Phase::Connect => "connecting",
         Phase::Tls => "in the TLS handshake",

@@ -319,10 +319,12 @@ impl Connect {
     }
 
     fn handshake(&self, tls: &mut Tls, socket: &mut Socket) -> Result<Session> {
+        self.wait.enter(Phase::Certificates);
+        let loaded = tls.load()?;
+        self.wait.check()?;
         self.wait.enter(Phase::Tls);
         let began = Instant::now();
         let url = self.wait.url();
-        let loaded = tls.load()?;
         let mut session = ClientConnection::new(Arc::clone(&loaded.client), tls.announced())
             .map_err(|error| tls::explain(&error, url))?;
         while session.is_handshaking() {
@@ -547,7 +549,8 @@ impl Transport for Connection {
         let Some(session) = &mut self.session else {
             return would_block(stream.peek(&mut [0]));
         };
-        if session.loaded.is_outdated() {
+        let wait = &self.socket.wait;
+        if wait.reading(Phase::Certificates, || session.loaded.is_outdated()) {
             return false;
         }
         for _ in 0..IDLE_READS {

@@ -8,8 +8,9 @@ use std::{
         fd::{AsFd, BorrowedFd},
         unix::net::UnixStream,
     },
+    path::Path,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -17,12 +18,17 @@ use std::{
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::error::{Error, Phase, Result};
+use crate::{
+    error::{Error, Phase, Result},
+    options::Config,
+};
 
 /// Ends every wait of the paired [`StopSignal`] when it is dropped.
 #[derive(Debug)]
 pub struct Stop {
     _open: UnixStream,
+    /// Held here, so that nothing stays open for who is left behind.
+    _ends: Arc<UnixStream>,
     said: Arc<AtomicBool>,
 }
 
@@ -35,7 +41,7 @@ impl Drop for Stop {
 /// Readable, for good, once its [`Stop`] is gone.
 #[derive(Debug, Clone)]
 pub struct StopSignal {
-    ends: Arc<UnixStream>,
+    ends: Weak<UnixStream>,
     /// The same for who does not wait, without a system call.
     said: Arc<AtomicBool>,
 }
@@ -43,18 +49,27 @@ pub struct StopSignal {
 pub fn stop_pair() -> io::Result<(Stop, StopSignal)> {
     let (open, ends) = UnixStream::pair()?;
     let said = Arc::new(AtomicBool::new(false));
-    let stop = Stop {
-        _open: open,
+    let ends = Arc::new(ends);
+    let signal = StopSignal {
+        ends: Arc::downgrade(&ends),
         said: Arc::clone(&said),
     };
-    let ends = Arc::new(ends);
-    Ok((stop, StopSignal { ends, said }))
+    let stop = Stop {
+        _open: open,
+        _ends: ends,
+        said,
+    };
+    Ok((stop, signal))
 }
 
-/// How long the scrape in hand may take, and what it is doing.
+/// How long the scrape in hand may take, and what it is doing. Who watches the scrape
+/// from another thread sees the same.
 #[derive(Debug)]
 pub struct Wait {
     url: String,
+    /// What is read in the phases that read files.
+    token: String,
+    certificates: String,
     timeout: Duration,
     stop: StopSignal,
     scrape: Mutex<Scrape>,
@@ -68,14 +83,28 @@ struct Scrape {
 }
 
 impl Wait {
-    pub fn new(url: String, timeout: Duration, stop: StopSignal) -> Self {
+    pub fn new(config: &Config, stop: StopSignal) -> Self {
+        let name = |option: &str, path: &Path| format!("{option} {}", path.display());
+        let mut wait = Self::of(config.url.summary.clone(), config.timeout, stop);
+        wait.token = name("kube_token_file", config.token_file.path());
+        wait.certificates = name("kube_ca_file", config.ca_file.path());
+        if let Some((cert, key)) = &config.client_cert {
+            let (cert, key) = (name("cert_file", cert), name("key_file", key));
+            wait.certificates.push_str(&format!(", {cert} or {key}"));
+        }
+        wait
+    }
+
+    fn of(url: String, timeout: Duration, stop: StopSignal) -> Self {
         Self {
             url,
+            token: String::new(),
+            certificates: String::new(),
             timeout,
             stop,
             scrape: Mutex::new(Scrape {
                 deadline: Instant::now() + timeout,
-                phase: Phase::Headers,
+                phase: Phase::Begin,
             }),
             connections: AtomicU64::new(0),
         }
@@ -111,8 +140,26 @@ impl Wait {
         self.connections.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Does `work`, which reads files, and says so meanwhile: no deadline reaches that.
+    pub fn reading<T>(&self, phase: Phase, work: impl FnOnce() -> T) -> T {
+        let before = self.phase();
+        self.enter(phase);
+        let done = work();
+        self.enter(before);
+        done
+    }
+
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// With what the scrape is doing now.
     pub fn timed_out(&self) -> Error {
-        Error::timeout(self.phase(), self.timeout, &self.url)
+        match self.phase() {
+            Phase::Token => Error::timeout_reading(&self.token, self.timeout),
+            Phase::Certificates => Error::timeout_reading(&self.certificates, self.timeout),
+            phase => Error::timeout(phase, self.timeout, &self.url),
+        }
     }
 
     /// Whether there is time left, asked at every step that needs no waiting.
@@ -136,9 +183,13 @@ impl Wait {
 
     /// Waits until `fd` is ready (`true`) or `until` has passed (`false`).
     pub fn ready_until(&self, fd: BorrowedFd, events: PollFlags, until: Instant) -> Result<bool> {
+        // Its end of the pair is ours for as long as we wait.
+        let Some(ends) = self.stop.ends.upgrade() else {
+            return Err(Error::stopped());
+        };
         loop {
             let mut fds = [
-                PollFd::from_borrowed_fd(self.stop.ends.as_fd(), PollFlags::IN),
+                PollFd::from_borrowed_fd(ends.as_fd(), PollFlags::IN),
                 PollFd::from_borrowed_fd(fd, events),
             ];
             let left = until.saturating_duration_since(Instant::now());
@@ -174,7 +225,7 @@ mod tests {
         let (stop, signal) = stop_pair().expect("a socket pair");
         (
             stop,
-            Wait::new("https://kubelet".to_owned(), timeout, signal),
+            Wait::of("https://kubelet".to_owned(), timeout, signal),
         )
     }
 

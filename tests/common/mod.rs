@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 pub mod events;
+pub mod held;
 pub mod proc;
 pub mod run;
 pub mod sink;

@@ -64,6 +64,11 @@ fn errors() -> Vec<(&'static str, Error)> {
         ("resolve", Error::resolve("HOST", "URL", io())),
         ("lookup_thread", Error::lookup_thread("HOST", io())),
         ("refused", Error::refused("ADDRESS", "URL", io())),
+        timeout(Phase::Begin),
+        (
+            "timeout_reading",
+            Error::timeout_reading("OPTION FILE", after),
+        ),
         timeout(Phase::Resolve),
         timeout(Phase::Connect),
         timeout(Phase::Tls),
@@ -393,6 +398,14 @@ fn every_other_line_is_explained() {
         (
             "{records} records, {bytes} bytes, in {took:.1?}",
             "24 records, 9480 bytes, in 6.1ms",
+        ),
+        (
+            "the worker thread is left behind: it waits for a file, and ends when that answers",
+            "the worker thread is left behind: it waits for a file, and ends when that answers",
+        ),
+        (
+            "the worker thread is left behind: it ends by itself as soon as it can",
+            "the worker thread is left behind: it ends by itself as soon as it can",
         ),
     ] {
         assert!(read("src/plugin.rs").contains(written), "{written}");

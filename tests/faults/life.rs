@@ -1,17 +1,20 @@
 //! Rows: pods and containers that come and go, inputs beside one another, and
 //! faults of the plugin itself.
 
+use std::{env, fs, path::Path, process, thread, time::Duration};
+
 use serde_json::Value;
 
 use sim_kubelet::Fault;
+use testkit::{Host, wait};
 
 use super::{
     row::{AGAIN, Row, only, own},
-    run::{Ended, Run, Said, Site},
+    run::{DEADLINE, Ended, Run, Said, Site},
     scene::{Scene, Setting},
     truth::Truth,
 };
-use crate::common::run::Line;
+use crate::common::{held::Held, run::Line};
 
 const POD_A: &str = "default/log-generator-a-vm";
 const POD_B: &str = "default/log-generator-b-vm";
@@ -39,6 +42,14 @@ pub fn rows() -> Vec<Row> {
             "one line of the one, and records of the other without a pause",
             two_inputs,
         ),
+        own("token-file-hangs", HANGING_FILE, token_hangs).unless(cannot_hold, NO_HOLD),
+        own("ca-file-hangs-at-start", HANGING_FILE, ca_hangs).unless(cannot_hold, NO_HOLD),
+        own(
+            "stop-while-files-hang",
+            "forty inputs that hang stop as fast as dummy alone",
+            many_hang,
+        )
+        .unless(cannot_hold, NO_HOLD),
         own("panic-in-the-worker", PANIC, |site| {
             panics(site, "the worker")
         }),
@@ -59,6 +70,109 @@ pub fn rows() -> Vec<Row> {
             mem_buf_limit,
         ),
     ]
+}
+
+const HANGING_FILE: &str = "one line, the host goes on, and records as soon as the file answers";
+const NO_HOLD: &str = "it takes root, and a kernel that asks before a file is opened";
+
+fn cannot_hold(_: &Host) -> bool {
+    let file = env::temp_dir().join(format!(
+        "held-{}-{:?}",
+        process::id(),
+        thread::current().id()
+    ));
+    let held = fs::write(&file, "").and_then(|()| Held::new(&file));
+    let _ = fs::remove_file(&file);
+    held.is_err()
+}
+
+fn hold(file: &Path) -> Result<Held, String> {
+    Held::new(file).map_err(|error| error.to_string())
+}
+
+fn token_hangs(site: &Site) -> Result<String, String> {
+    let scene = Scene::new(Setting {
+        options: &[("timeout", "300ms")],
+        ..Setting::default()
+    })?;
+    let run = Run::start(site, scene.input(Line::new()))?;
+    run.stats("records before", |stats| stats.records > 0)?;
+    let held = hold(&scene.kubelet.token_file())?;
+    answers_again(site, &scene, run, held, "kube_token_file {token}")
+}
+
+fn ca_hangs(site: &Site) -> Result<String, String> {
+    let scene = Scene::new(Setting {
+        options: &[("timeout", "300ms")],
+        ..Setting::default()
+    })?;
+    let held = hold(&scene.kubelet.ca_file())?;
+    let run = Run::start(site, scene.input(Line::new()))?;
+    answers_again(site, &scene, run, held, "kube_ca_file {ca}")
+}
+
+fn answers_again(
+    site: &Site,
+    scene: &Scene,
+    run: Run,
+    held: Held,
+    file: &str,
+) -> Result<String, String> {
+    let line = format!(
+        "timed out after 300ms reading {}: the file system behind it does not answer: \
+         is it a mount that has gone?",
+        scene.named(file)
+    );
+    run.said(&line)?;
+    let failed = run.stats("failures", |stats| stats.failures >= 3)?;
+    run.dummy_goes_on()?;
+    drop(held);
+    run.said(AGAIN)?;
+    run.stats("records again", |stats| stats.records > failed.records)?;
+    let ended = run.stop(site)?;
+    only(&ended.said, &[("error", &line), ("info", AGAIN)])?;
+    let truth = Truth::of([&scene.kubelet]);
+    ended.records.iter().try_for_each(|one| truth.check(one))?;
+    let (failures, stop) = (ended.stats.failures, ended.stop.as_secs_f64());
+    Ok(format!(
+        "1 line for {failures} failures, then again, stop {stop:.2} s"
+    ))
+}
+
+fn many_hang(site: &Site) -> Result<String, String> {
+    let scene = Scene::new(Setting::default())?;
+    let line = (0..40).fold(Line::new(), |line, _| scene.input(line));
+    let run = Run::start(site, line)?;
+    for input in 0..40 {
+        let input = format!("kubeletstats.{input}");
+        run.stats_of(&input, "records", |stats| stats.records > 0)?;
+    }
+    let held = hold(&scene.kubelet.token_file())?;
+    let requests = || scene.kubelet.requests();
+    let mut seen = requests();
+    // Each asks ten times a second: in such a silence none does any more.
+    wait::until("all to hang", DEADLINE, || {
+        let before = std::mem::replace(&mut seen, requests());
+        before == seen
+            && !scene
+                .kubelet
+                .wait_for_requests(seen + 1, Duration::from_millis(500))
+    })
+    .map_err(|error| error.to_string())?;
+    run.dummy_goes_on()?;
+    // The same samples, forty times.
+    let ended = run.stop_with_repeats(site)?;
+    drop(held);
+    let left = ended.said.iter().filter(|said| said.level == "warn");
+    let left: Vec<_> = left.map(|said| said.text.as_str()).collect();
+    let wrong =
+        |text: &&&str| !text.starts_with("the worker thread is left behind: it waits for a file");
+    if let Some(other) = left.iter().find(wrong) {
+        return Err(format!("it said: {other}"));
+    }
+    let alone = site.dummy_stop.as_secs_f64();
+    let stop = ended.stop.as_secs_f64();
+    Ok(format!("stop {stop:.2} s, dummy alone {alone:.2} s"))
 }
 
 const PANIC: &str = "one line, the host goes on, and the next scrape works";

@@ -1,0 +1,56 @@
+//! A file that nobody can open any more, as on a mount that has gone: the kernel asks
+//! this test first, and the test does not answer.
+
+use std::{
+    ffi::CString,
+    io,
+    os::{
+        fd::{AsRawFd, FromRawFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::Path,
+};
+
+/// Until it is dropped; whoever waits may go on then.
+#[derive(Debug)]
+pub struct Held {
+    asked: OwnedFd,
+}
+
+impl Held {
+    /// The error says why this machine cannot: it takes root, and a kernel that asks.
+    pub fn new(path: &Path) -> io::Result<Self> {
+        let checked = |result| match result {
+            -1 => Err(io::Error::last_os_error()),
+            result => Ok(result),
+        };
+        let flags = libc::FAN_CLASS_CONTENT | libc::FAN_CLOEXEC | libc::FAN_NONBLOCK;
+        // SAFETY: takes no pointers.
+        let fd = checked(unsafe { libc::fanotify_init(flags, libc::O_RDONLY as u32) })?;
+        // SAFETY: just opened, and nobody else's.
+        let asked = unsafe { OwnedFd::from_raw_fd(fd) };
+        let name = CString::new(path.as_os_str().as_bytes())?;
+        // SAFETY: the descriptor is open, and the name outlives the call.
+        checked(unsafe {
+            libc::fanotify_mark(
+                asked.as_raw_fd(),
+                libc::FAN_MARK_ADD,
+                libc::FAN_OPEN_PERM,
+                libc::AT_FDCWD,
+                name.as_ptr(),
+            )
+        })?;
+        Ok(Self { asked })
+    }
+
+    /// Somebody waits for the file.
+    pub fn is_waited_for(&self) -> bool {
+        let mut entry = libc::pollfd {
+            fd: self.asked.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        // SAFETY: one entry, owned here for the whole call; the descriptor is open.
+        unsafe { libc::poll(&raw mut entry, 1, 0) == 1 }
+    }
+}
