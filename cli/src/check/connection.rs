@@ -306,7 +306,8 @@ fn which_ca(config: &Config, cert: &Certificate) -> String {
     }
     if cert.is_signed_by_the_kubelet() {
         return format!(
-            "the kubelet signed its certificate itself: mount its CA from the node and set kube_ca_file={KUBELETS_OWN_CA}"
+            "the kubelet signed its certificate itself: mount its folder /var/lib/kubelet/pki from the node and set \
+             kube_ca_file={KUBELETS_OWN_CA}"
         );
     }
     let clusters = match credentials::is_default(&config.ca_file) {

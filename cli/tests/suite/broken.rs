@@ -151,7 +151,7 @@ fn a_certificate_of_a_ca_that_is_not_trusted() {
 FAIL  tls      certificate of https://127.0.0.1:PORT/stats/summary is signed by an unknown issuer: set kube_ca_file to the CA that signed it
 {CERTIFICATE}
 verdict: no metrics: the kubelet's certificate is signed by a CA that is not trusted here
-to do:   the kubelet signed its certificate itself: mount its CA from the node and set kube_ca_file=/var/lib/kubelet/pki/kubelet.crt
+to do:   the kubelet signed its certificate itself: mount its folder /var/lib/kubelet/pki from the node and set kube_ca_file=/var/lib/kubelet/pki/kubelet.crt
 "
         )
     );
