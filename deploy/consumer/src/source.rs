@@ -28,7 +28,7 @@ const PROBE: Duration = Duration::from_millis(500);
 const LOOK_UP: Duration = Duration::from_secs(3);
 
 /// What can be set otherwise by `--kafka-option`.
-const DEFAULTS: [(&str, &str); 6] = [
+const DEFAULTS: [(&str, &str); 7] = [
     ("client.id", "metrics-consumer"),
     // A killed consumer's partitions are free after this time; the default is 45 s.
     ("session.timeout.ms", "10000"),
@@ -39,6 +39,8 @@ const DEFAULTS: [(&str, &str); 6] = [
     ("queued.max.messages.kbytes", "8192"),
     // The buffer in front of the database reads ahead; this is only what a pause throws away.
     ("queued.min.messages", "1000"),
+    // More than that came with one fetch: the next one waits so long; the default is 1 s.
+    ("fetch.queue.backoff.ms", "10"),
 ];
 
 /// One message as it stands in the topic.

@@ -107,6 +107,10 @@ fn main() -> ExitCode {
         tests.iter().for_each(|(name, _)| println!("{name}: test"));
         return ExitCode::SUCCESS;
     }
+    if let Err(name) = check_readme() {
+        println!("README.md names a test {name}, which there is not");
+        return ExitCode::FAILURE;
+    }
     println!("\nrunning {} tests", tests.len());
     if tests.is_empty() {
         return ExitCode::SUCCESS;
@@ -127,6 +131,18 @@ fn main() -> ExitCode {
     let [passed, failed, not_run] = counts;
     println!("\ntest result: {passed} passed; {failed} failed; {not_run} not run\n");
     ExitCode::from(u8::from(failed > 0))
+}
+
+/// The tests that README.md puts beside its promises have to be there.
+fn check_readme() -> Result<(), String> {
+    let readme = include_str!("../../README.md");
+    let (_, table) = readme.split_once("| promise | tests |").expect("a table");
+    let names = table.split('`').skip(1).step_by(2);
+    let mut unknown = names.filter(|named| {
+        let is_it = |(name, _): &Test| name == named;
+        !TESTS.iter().any(is_it)
+    });
+    unknown.next().map_or(Ok(()), |name| Err(name.to_owned()))
 }
 
 fn run_all(stage: &Stage, tests: VecDeque<Test>, shows_all: bool) -> [usize; 3] {
