@@ -284,3 +284,125 @@ fn key_kind(id: &[u8]) -> &'static str {
         () => "a key of its kind",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rustls::{Error as Tls, PeerMisbehaved};
+
+    use super::*;
+    use crate::error::Reason;
+
+    /// With the tag, as the library hands it over.
+    const ECDSA_SHA512: [u8; 10] = [6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 4];
+    const P384: [u8; 16] = [
+        6, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1, 6, 5, 0x2b, 0x81, 4, 0, 0x22,
+    ];
+
+    fn webpki(error: webpki::Error) -> Tls {
+        Certificate::Other(OtherError(Arc::new(error))).into()
+    }
+
+    #[test]
+    fn every_kind_has_its_own_words() {
+        let with_sha512 = Certificate::UnsupportedSignatureAlgorithmContext {
+            signature_algorithm_id: ECDSA_SHA512.to_vec(),
+            supported_algorithms: Vec::new(),
+        };
+        let by_p384 = Certificate::UnsupportedSignatureAlgorithmForPublicKeyContext {
+            signature_algorithm_id: ECDSA_SHA512.to_vec(),
+            public_key_algorithm_id: P384.to_vec(),
+        };
+        let unknown = Certificate::UnsupportedSignatureAlgorithmContext {
+            signature_algorithm_id: vec![6, 200, 1],
+            supported_algorithms: Vec::new(),
+        };
+        let cases = [
+            (
+                with_sha512.into(),
+                "is signed with ECDSA and SHA-512, which",
+            ),
+            (
+                by_p384.into(),
+                "is signed with ECDSA and SHA-512 by a P-384 key, which",
+            ),
+            (unknown.into(), "is signed with an algorithm, which"),
+            (Certificate::InvalidPurpose.into(), "is not one for servers"),
+            (Certificate::BadEncoding.into(), "cannot be decoded"),
+            (
+                Certificate::UnknownIssuer.into(),
+                "is signed by an unknown issuer",
+            ),
+            (
+                Certificate::BadSignature.into(),
+                "is signed by an unknown issuer",
+            ),
+            (Certificate::Expired.into(), "has expired"),
+            (Certificate::NotValidYet.into(), "is not valid yet"),
+            (Doubt::NoProof.into(), "does not fit the key"),
+            (webpki(webpki::Error::CaUsedAsEndEntity), "is a CA's own"),
+            (
+                webpki(webpki::Error::UnsupportedCertVersion),
+                "is of X.509 version 1",
+            ),
+            (
+                webpki(webpki::Error::UnsupportedCriticalExtension),
+                "has a critical extension",
+            ),
+            (
+                webpki(webpki::Error::PathLenConstraintViolated),
+                "is signed by one that may not",
+            ),
+            (
+                webpki(webpki::Error::MaximumPathDepthExceeded),
+                "cannot be used",
+            ),
+            (
+                Tls::InvalidMessage(InvalidMessage::InvalidContentType),
+                "speaks no TLS",
+            ),
+            (
+                Tls::InvalidMessage(InvalidMessage::TrailingData("x")),
+                "is not what TLS has",
+            ),
+            (
+                Tls::PeerMisbehaved(PeerMisbehaved::IncorrectBinder),
+                "is not what TLS has",
+            ),
+            (
+                Tls::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13),
+                "speaks neither TLS 1.2 nor 1.3",
+            ),
+            (Tls::DecryptError, "was altered on the way"),
+            (
+                Tls::General("a library's words".to_owned()),
+                "for a reason that was not foreseen",
+            ),
+        ];
+        for (error, words) in cases {
+            let line = explain(&error, "URL").to_string();
+            assert!(line.contains(words), "{words}: {line}");
+            let foreign = ["[", "{", "Error", "Context", "library's", "06"];
+            assert!(!foreign.iter().any(|text| line.contains(text)), "{line}");
+        }
+    }
+
+    #[test]
+    fn reasons_are_those_of_the_record() {
+        let reason = |error: Tls| explain(&error, "URL").reason();
+        assert_eq!(
+            reason(Certificate::UnknownIssuer.into()),
+            Reason::TlsUnknownIssuer
+        );
+        assert_eq!(
+            reason(webpki(webpki::Error::CaUsedAsEndEntity)),
+            Reason::TlsUnknownIssuer
+        );
+        assert_eq!(reason(Certificate::Expired.into()), Reason::TlsExpired);
+        assert_eq!(
+            reason(Tls::AlertReceived(Alert::InternalError)),
+            Reason::Tls
+        );
+    }
+}
