@@ -4,7 +4,10 @@
 //! What they hold is checked a second time here, field by field, against the
 //! captured JSON read in another way.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use flb_in_kubeletstats::{options::Config, pipeline::Pipeline};
 use serde_json::{Value, json};
@@ -55,15 +58,29 @@ fn log_generators_of_the_default_namespace() {
         ("region", "eu-1"),
     ];
     for path in summaries() {
-        let body = fs::read(&path).expect("a fixture");
-        let got = records(&mut pipeline(&options), &body);
-        let expected = path.with_extension("records");
-        let text: String = got.iter().map(|record| format!("{record}\n")).collect();
-        if std::env::var_os("GOLDEN").is_some() {
-            fs::write(&expected, &text).expect("writable fixtures");
-        }
-        let want = fs::read_to_string(&expected).unwrap_or_default();
-        assert_eq!(text, want, "{}", expected.display());
+        compare(&path, &options);
+    }
+}
+
+/// What a reply gives with these options, beside what stands in the file next to it.
+fn compare(path: &Path, options: &[(&str, &str)]) {
+    let body = fs::read(path).expect("a fixture");
+    let got = records(&mut pipeline(options), &body);
+    let expected = path.with_extension("records");
+    let text: String = got.iter().map(|record| format!("{record}\n")).collect();
+    if std::env::var_os("GOLDEN").is_some() {
+        fs::write(&expected, &text).expect("writable fixtures");
+    }
+    let want = fs::read_to_string(&expected).unwrap_or_default();
+    assert_eq!(text, want, "{}", expected.display());
+}
+
+/// One uid on two nodes. The consumer's tests store these records.
+#[test]
+fn static_pods_of_one_manifest() {
+    for node in ["a", "b"] {
+        let name = format!("field-reports/16-static-pod-node-{node}.summary.json");
+        compare(&fixtures().join(name), &[]);
     }
 }
 

@@ -68,6 +68,8 @@ $$;
 
 -- One row for each sample of a container, however often its record is delivered; also the
 -- index for "this pod, newest first". Rows of before have no container_name and never collide.
+-- A pod's uid would not do: static pods of one manifest have the same on every node. Further
+-- unique constraints have to hold all of these columns, or distinct samples would be one for them.
 CREATE UNIQUE INDEX IF NOT EXISTS system_metrics_sample ON system_metrics
     (pod_name, time DESC, namespace, container_name, service, node_name);
 

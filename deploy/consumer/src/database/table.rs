@@ -19,12 +19,37 @@ pub const COLUMNS: [(&str, &str); 10] = [
     ("network_out", "bigint"),
 ];
 
+/// What tells one sample from another, on all nodes: the index that `schema.sql` makes.
+const KEY: [&str; 6] = [
+    "pod_name",
+    "time",
+    "namespace",
+    "container_name",
+    "service",
+    "node_name",
+];
+
 /// Text of a limited length does if it holds the longest name that Kubernetes allows.
 const LONGEST_NAME: usize = 253;
 
-/// The table that the search path finds, its columns and their types, and whether it has the
-/// key that makes inserts repeatable.
+/// The table that the search path finds, its columns and their types, whether it has the key
+/// that makes inserts repeatable, and which unique constraints of the user's own would take
+/// distinct samples for one. An insert that may be repeated passes over the second of them
+/// without an error, and a target for the conflict would ask for the right to read.
+///
+/// Such a constraint lacks a column of the key, and has none that differs by itself: one that
+/// no value is given for is NULL, which equals nothing, and a sequence counts.
 const LOOK: &str = "\
+    WITH narrow AS (SELECT indexrelid, indrelid, conname FROM pg_index \
+        LEFT JOIN pg_constraint ON conindid = indexrelid AND conrelid = indrelid AND contype IN ('p', 'u', 'x') \
+        WHERE indrelid = to_regclass('system_metrics') AND (indisunique OR indisexclusion) AND indimmediate \
+            AND EXISTS(SELECT FROM unnest($1::text[]) AS part WHERE part <> ALL (\
+                ARRAY(SELECT attname FROM pg_attribute WHERE attrelid = indrelid AND attnum = ANY ((indkey::int2[])[0:indnkeyatts - 1])))) \
+            AND NOT EXISTS(SELECT FROM pg_attribute \
+                LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum \
+                WHERE attrelid = indrelid AND attnum = ANY ((indkey::int2[])[0:indnkeyatts - 1]) AND attname <> ALL ($2::text[]) \
+                    AND attgenerated = '' AND (attidentity <> '' \
+                        OR coalesce(pg_get_expr(adbin, adrelid) ~ 'nextval|uuid', true)))) \
     SELECT (SELECT quote_ident(nspname) || '.system_metrics' FROM pg_class \
             JOIN pg_namespace ON pg_namespace.oid = relnamespace \
             WHERE pg_class.oid = to_regclass('system_metrics')), \
@@ -35,7 +60,14 @@ const LOOK: &str = "\
             AND attnum > 0 AND NOT attisdropped ORDER BY attnum), \
         EXISTS(SELECT FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid \
             WHERE indrelid = to_regclass('system_metrics') AND indisunique AND indisvalid \
-                AND relname = 'system_metrics_sample')";
+                AND relname = 'system_metrics_sample'), \
+        ARRAY(SELECT CASE WHEN conname IS NULL THEN 'index ' || indexrelid::regclass \
+                    ELSE 'constraint ' || quote_ident(conname) END \
+                || substring(pg_get_indexdef(indexrelid) FROM ' USING [a-z]+( .*)') \
+            FROM narrow ORDER BY 1), \
+        ARRAY(SELECT CASE WHEN conname IS NULL THEN 'DROP INDEX ' || indexrelid::regclass \
+                    ELSE 'ALTER TABLE ' || indrelid::regclass || ' DROP CONSTRAINT ' || quote_ident(conname) END \
+            FROM narrow ORDER BY 1)";
 
 /// What is wrong with the table, in words.
 pub enum Wrong {
@@ -46,12 +78,24 @@ pub enum Wrong {
 }
 
 pub fn look(session: &mut Session) -> Result<Option<Wrong>, Failure> {
-    let row = session.run(BRIEF, async |client| client.query_one(LOOK, &[]).await)?;
+    let columns = COLUMNS.map(|(name, _)| name);
+    let row = session.run(BRIEF, async |client| {
+        client
+            .query_one(LOOK, &[&KEY.as_slice(), &columns.as_slice()])
+            .await
+    })?;
     let Some(table) = row.try_get::<_, Option<String>>(0)? else {
         return Ok(Some(Wrong::Lacks(format!("there is no table {TABLE}"))));
     };
     let (names, types): (Vec<String>, Vec<String>) = (row.try_get(1)?, row.try_get(2)?);
     let has_key: bool = row.try_get(3)?;
+    let (narrow, drops): (Vec<String>, Vec<String>) = (row.try_get(4)?, row.try_get(5)?);
+    if !narrow.is_empty() {
+        let (narrow, drops) = (narrow.join(", "), drops.join("; "));
+        return Ok(Some(Wrong::Differs(format!(
+            "{table}: distinct samples are the same for {narrow}, and the second would be lost; to mend it: {drops}"
+        ))));
+    }
     let type_of = |column: &str| {
         let index = names.iter().position(|name| name == column)?;
         types.get(index).map(String::as_str)

@@ -97,6 +97,25 @@ fn faults() -> Vec<Fault> {
             "INSERT INTO services VALUES ('app')",
         ),
         fault(
+            "a key of before that knows no container",
+            "ALTER TABLE system_metrics ADD PRIMARY KEY (pod_name, time)",
+            ": public.system_metrics: distinct samples are the same for \
+             constraint system_metrics_pkey (pod_name, \"time\"), and the second would be lost; \
+             to mend it: ALTER TABLE system_metrics DROP CONSTRAINT system_metrics_pkey",
+            "ALTER TABLE system_metrics DROP CONSTRAINT system_metrics_pkey",
+        ),
+        fault(
+            "the index in another form, and a constant in a unique one",
+            "DROP INDEX system_metrics_sample; CREATE UNIQUE INDEX system_metrics_sample \
+             ON system_metrics (pod_name, time, lower(node_name)); \
+             ALTER TABLE system_metrics ADD zone text DEFAULT 'a', ADD UNIQUE (time, zone)",
+            "to mend it: ALTER TABLE system_metrics DROP CONSTRAINT system_metrics_time_zone_key; \
+             DROP INDEX system_metrics_sample",
+            "ALTER TABLE system_metrics DROP CONSTRAINT system_metrics_time_zone_key; \
+             DROP INDEX system_metrics_sample; GRANT ALL ON SCHEMA public TO WRITER; \
+             ALTER TABLE system_metrics DROP zone; ALTER TABLE system_metrics OWNER TO WRITER",
+        ),
+        fault(
             "a check that nothing passes",
             "ALTER TABLE system_metrics ADD CONSTRAINT never CHECK (cpu IS NULL)",
             "violates check constraint \"never\"",
@@ -164,6 +183,62 @@ pub fn of_the_table(stage: &Stage) -> Outcome {
         saw.push_str(&format!("  {}: {said}\n", fault.what));
     }
     Ok(saw)
+}
+
+/// A unique constraint of which no two rows have the same values loses nothing.
+pub fn keys_that_do_no_harm(stage: &Stage) -> Outcome {
+    let (topic, database) = (topic(), stage.cluster.database());
+    with_schema(&database);
+    database.rows(
+        "ALTER TABLE system_metrics ADD id bigserial PRIMARY KEY, ADD pod_uid text, \
+         ADD number bigint GENERATED ALWAYS AS IDENTITY, ADD UNIQUE (time, number), \
+         ADD UNIQUE (pod_uid, container_name, time), ADD mark uuid DEFAULT gen_random_uuid() UNIQUE, \
+         ADD UNIQUE (time, pod_name, namespace, container_name, node_name, service, cpu)",
+    );
+    stage.produce(&topic, &records(0, 12));
+    let consumer = stage.consumer(&topic, Some(&database), &[]);
+    crate::scene::wait_for_rows(&database, 12, &consumer);
+    consumer.stop();
+    assert_complete(&database, 12);
+    Ok(String::new())
+}
+
+/// Static pods of one manifest have the same uid on every node.
+pub fn one_uid_on_two_nodes(stage: &Stage) -> Outcome {
+    let (topic, database) = (topic(), stage.cluster.database());
+    let replies = ["a", "b"].map(|node| {
+        let name =
+            format!("../../tests/fixtures/field-reports/16-static-pod-node-{node}.summary.records");
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+        std::fs::read_to_string(path).expect("what the plugin makes of it")
+    });
+    let uids = replies
+        .iter()
+        .map(|reply| reply.split("\"podUid\":").nth(1).map(|it| &it[..34]));
+    let uids: std::collections::BTreeSet<_> = uids.collect();
+    assert_eq!(uids.len(), 1, "{uids:?}");
+    // Each is delivered twice.
+    let records: Vec<_> = replies
+        .iter()
+        .chain(&replies)
+        .flat_map(|reply| reply.lines())
+        .collect();
+    stage.produce(
+        &topic,
+        &records.iter().map(|it| it.to_string()).collect::<Vec<_>>(),
+    );
+    let consumer = stage.consumer(&topic, Some(&database), &[]);
+    crate::scene::wait_for_rows(&database, 2, &consumer);
+    consumer.stop();
+    let rows = "SELECT node_name, pod_name, container_name FROM system_metrics ORDER BY 1";
+    assert_eq!(
+        database.rows(rows),
+        [
+            "node-a|kube-proxy-node-a|kube-proxy",
+            "node-b|kube-proxy-node-b|kube-proxy"
+        ]
+    );
+    Ok(String::new())
 }
 
 /// Halves of halves lead to it: the database is not asked about each row.
