@@ -5,7 +5,7 @@ import unittest
 
 import yaml
 
-from rendering import ROOT, kustomization, pods, variables
+from rendering import ROOT, kustomization, pods, setting, variables
 
 COMPOSE = yaml.safe_load((ROOT / "deploy/compose/compose.yaml").read_text())
 SERVICES = COMPOSE["services"]
@@ -49,6 +49,11 @@ class Compose(unittest.TestCase):
         self.assertLessEqual(set(SERVICES["fluent-bit"]["environment"]), shipped)
         (block,) = re.findall(r"(?m)^ENV (KAFKA_BROKERS(?:.*\\\n)*.*)$", DOCKERFILE)
         self.assertEqual(set(re.findall(r"(\w+)=", block)), shipped)
+
+    def test_fluent_bit_has_time_to_stop(self):
+        # As in Kubernetes: twice Grace is used while Kafka is away, and half is room. The default is 10 s.
+        grace = int(setting((ROOT / "fluent-bit.conf").read_text(), "[SERVICE]", "Grace"))
+        self.assertGreaterEqual(int(SERVICES["fluent-bit"]["stop_grace_period"].removesuffix("s")), 2 * 2 * grace)
 
     def test_the_same_kafka_as_in_kind(self):
         (kafka,) = [pod for name, pod in pods(kustomization("overlays/kind")) if name == "kafka"]
