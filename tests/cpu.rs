@@ -2,18 +2,26 @@
 //! were seen to send. `cargo test --test cpu -- --nocapture` prints the tables.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs::{self, File},
     io::{BufRead, BufReader},
     path::PathBuf,
+    time::Duration,
 };
 
 use flate2::read::GzDecoder;
 use flb_in_kubeletstats::{options::Config, pipeline::Pipeline};
 use serde_json::{Value, json};
+use sim_kubelet::Offline;
 
 mod common;
 use common::events;
+
+/// A kubelet's, on average.
+const SAMPLE_PERIOD: Duration = Duration::from_secs(15);
+const NOW: u64 = 1_800_000_000_123;
+const BUSY: &str = "default/log-generator-a-vm";
+const BUSY_NAME: &str = "log-generator-a-vm";
 
 fn fixtures() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
@@ -179,6 +187,114 @@ fn beside_the_kernels_counters() {
     assert!(auto.deviation() <= instant.deviation());
     assert!(counter.deviation() > 2.0, "what this is about is not seen");
     assert_eq!(outside, 0);
+}
+
+/// A thousand samples of a steady load, by a simulated kubelet that samples as unevenly as
+/// a real one and cuts times as it does. The truth is what is burnt.
+#[test]
+fn beside_what_is_burnt() {
+    for interval in [2_000, 10_000] {
+        let mut node = Offline::new(2, SAMPLE_PERIOD, NOW);
+        let mut pipelines = SOURCES.map(|source| pipeline(&[("cpu_source", source)]));
+        let mut errors: [Errors; 3] = Default::default();
+        let mut taken = 0;
+        for scrape in 0.. {
+            let now = NOW + scrape * interval;
+            let body = node.reply(now);
+            let (truth, sample) = node.sample(BUSY, now).expect("the pod");
+            let burnt = truth.nanocores as f64 / 1e7;
+            let got = pipelines.each_mut().map(|pipeline| {
+                let records = records(pipeline, &body);
+                let mut of_it = records
+                    .into_iter()
+                    .filter(|one| one["podName"] == BUSY_NAME);
+                let cpu = of_it.next().map(|record| {
+                    assert_eq!(record["timestamp"], sample / 1_000 * 1_000);
+                    record["cpu"].as_f64().expect("a number")
+                });
+                assert!(of_it.next().is_none());
+                cpu
+            });
+            let [counter, instant, auto] = got;
+            assert!(auto.is_some() == instant.is_some() && (auto.is_some() || counter.is_none()));
+            for (errors, cpu) in errors.iter_mut().zip(got) {
+                errors.0.extend(cpu.map(|cpu| (cpu / burnt - 1.0) * 100.0));
+            }
+            taken += usize::from(auto.is_some());
+            if taken > 1_000 {
+                break;
+            }
+        }
+        heading(&format!(
+            "simulated kubelet, a scrape every {} s",
+            interval / 1_000
+        ));
+        print(BUSY_NAME, &errors);
+        let [counter, instant, auto] = errors;
+        assert!(auto.worst() < 1e-9 && instant.worst() < 1e-9);
+        assert!(counter.deviation() > 2.0 && counter.worst() < 10.0);
+    }
+}
+
+/// Twenty pods of 3 to 8 s under a scrape every 10 s: whichever of them a reply holds
+/// has a record, and its cpu is what was burnt, as well as start and sample are known.
+#[test]
+fn short_lived_pods_are_recorded() {
+    let mut node = Offline::new(1, SAMPLE_PERIOD, NOW);
+    let mut pipeline = pipeline(&[("pod_prefix", "job-")]);
+    let (mut in_replies, mut with_rate) = (BTreeSet::new(), BTreeSet::new());
+    let mut recorded = BTreeSet::new();
+    let mut running: Vec<(u64, String)> = Vec::new();
+    let mut next = 0;
+    for ms in (0..130_000).step_by(100) {
+        let now = NOW + ms;
+        running.retain(|(end, pod)| {
+            if *end <= now {
+                node.end_pod(pod);
+            }
+            *end > now
+        });
+        if next < 20 && ms >= next * 5_700 {
+            let pod = format!("default/job-{next:02}");
+            node.start_pod(&pod, 100, now).expect("a pod");
+            running.push((now + 3_000 + next * 1_789 % 5_000, pod));
+            next += 1;
+        }
+        if ms % 10_000 != 0 {
+            continue;
+        }
+        let body = node.reply(now);
+        let reply: Value = serde_json::from_slice(&body).expect("json");
+        for pod in reply["pods"].as_array().expect("pods") {
+            let name = pod["podRef"]["name"].as_str().expect("a name");
+            let cpu = &pod["containers"][0]["cpu"];
+            if name.starts_with("job-") && cpu["usageCoreNanoSeconds"].as_u64() > Some(0) {
+                in_replies.insert(name.to_owned());
+                if cpu["usageNanoCores"].as_u64() > Some(0) {
+                    with_rate.insert(name.to_owned());
+                }
+            }
+        }
+        for record in records(&mut pipeline, &body) {
+            let name = record["podName"].as_str().expect("a name").to_owned();
+            let (truth, sample) = node.sample(&format!("default/{name}"), now).expect("it");
+            let age = (sample / 1_000 - truth.start_ms / 1_000).max(1) as f64;
+            let cpu = record["cpu"].as_f64().expect("a number");
+            let most = 10.0 * (age + 1.0) / age;
+            assert!(cpu > 0.0 && cpu <= most, "{name}: {cpu} at {age} s");
+            recorded.insert(name);
+        }
+    }
+    println!(
+        "\n20 pods of 3 to 8 s, a scrape every 10 s: {} in replies, {} with a rate of the \
+         kubelet's, {} recorded",
+        in_replies.len(),
+        with_rate.len(),
+        recorded.len()
+    );
+    assert!((9..=15).contains(&in_replies.len()));
+    assert!(with_rate.len() < in_replies.len());
+    assert_eq!(recorded, in_replies);
 }
 
 /// The replies of a report after one another, and what each gives: time and cpu.

@@ -10,7 +10,7 @@ use crate::clock::now_ms;
 use crate::fault::Fault;
 use crate::files::Folder;
 use crate::handle::SimKubelet;
-use crate::node::period_ms;
+use crate::node::{USUAL_PERIOD_MS, period_ms};
 use crate::population::populate;
 use crate::random::unique;
 use crate::server::{Server, Shared};
@@ -38,7 +38,7 @@ impl Default for SimKubeletBuilder {
     fn default() -> Self {
         Self {
             pods: None,
-            sample_period: Duration::from_secs(10),
+            sample_period: Duration::from_millis(USUAL_PERIOD_MS),
             burns: Vec::new(),
             access: Access::default(),
             client_required: false,
@@ -62,8 +62,8 @@ impl SimKubeletBuilder {
         self
     }
 
-    /// How often each container gets a new sample; default 10 s. Whole seconds are printed
-    /// without a fraction, others with milliseconds.
+    /// How often each container gets a new sample, on average; default 15 s. Times are cut to
+    /// whole seconds, but with a period below 1.5 s, which no kubelet has, to milliseconds.
     pub fn sample_period(mut self, period: Duration) -> Self {
         self.sample_period = period;
         self

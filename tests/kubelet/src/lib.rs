@@ -2,8 +2,9 @@
 //!
 //! It serves `/stats/summary` on loopback as a real kubelet does: TLS with certificates
 //! of its own CA, bearer tokens or client certificates, chunked and pretty-printed JSON in
-//! the real key order, pods and containers in a new order each time, and counters that
-//! move on exactly. Every way a kubelet fails, down to single bytes, is a [`Fault`].
+//! the real key order, pods and containers in a new order each time, samples at uneven
+//! moments whose times are cut to whole seconds, and counters that are exact for the
+//! moment. Every way a kubelet fails, down to single bytes, is a [`Fault`].
 //!
 //! ```
 //! use sim_kubelet::{Fault, SimKubelet};
@@ -31,6 +32,7 @@ mod http;
 mod journal;
 mod model;
 mod node;
+mod offline;
 mod population;
 mod random;
 mod respond;
@@ -45,3 +47,4 @@ pub use fault::{Fault, Stage};
 pub use handle::SimKubelet;
 pub use journal::RecordedRequest;
 pub use node::{ContainerTruth, Truth};
+pub use offline::Offline;

@@ -20,7 +20,7 @@ Usage: sim-kubelet [flags]
 
   --listen ADDRESS:PORT    where to listen; default 127.0.0.1:10250, port 0 takes a free one
   --pods N                 pods on the node; default the seven of a captured reply
-  --sample-period TIME     time between two samples of a container; 500ms, 10s (default), 1m
+  --sample-period TIME     mean time between two samples of a container; 500ms, 15s (default), 1m
   --burn NS/POD=MILLICORES what every container of a pod burns; repeatable
   --token TOKEN            accept this bearer token; repeatable; default a random one
   --anonymous              ask for no credentials

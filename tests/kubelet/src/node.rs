@@ -15,6 +15,8 @@ const SYSTEM_BURN: u64 = 44_447_000;
 /// The pause container's memory, which the kubelet adds at pod level only.
 const PAUSE_BYTES: u64 = 229_376;
 const PAGE: u64 = 4_096;
+/// Between two samples of a real kubelet, on average.
+pub const USUAL_PERIOD_MS: u64 = 15_000;
 
 pub struct Node {
     pub template: Summary,
@@ -52,7 +54,7 @@ pub struct ContainerTruth {
     pub name: String,
     /// Nanoseconds of CPU a second; a thousand millicores are 1,000,000,000.
     pub nanocores: u64,
-    /// Start of the container in milliseconds since the epoch, always a whole second.
+    /// Start of the container in milliseconds since the epoch; a reply has it cut to seconds.
     pub start_ms: u64,
 }
 
@@ -82,17 +84,47 @@ fn burned(nanocores: u64, from_ms: u64, to_ms: u64) -> u64 {
 }
 
 impl Node {
-    /// The largest instant not after `now_ms` that lies on the grid of `seed`.
+    /// The last moment not after `now_ms` at which a sample was taken of what has this
+    /// `seed`. As a kubelet's they lie between two and four thirds of a period apart, one
+    /// on average: each somewhere in the sixth before or after its place on a grid.
     fn sample_ms(&self, seed: u64, now_ms: u64) -> u64 {
-        let mut phase = mix(seed) % self.period_ms;
-        if self.whole_seconds() {
-            phase -= phase % 1_000;
-        }
-        now_ms - (now_ms.saturating_sub(phase)) % self.period_ms
+        let sixth = self.period_ms / 6;
+        let moment = |place: u64| {
+            let grid = place * self.period_ms + mix(seed) % self.period_ms;
+            (grid + mix(seed ^ mix(place)) % (2 * sixth + 1)).saturating_sub(sixth)
+        };
+        let place = now_ms / self.period_ms;
+        let last = (place.saturating_sub(2)..=place + 1).rev();
+        last.map(moment).find(|at| *at <= now_ms).unwrap_or(now_ms)
     }
 
+    /// When the container was sampled last, to the millisecond, and whether there was a
+    /// sample before, so that the kubelet knows a rate. A young one is looked at more often:
+    /// with the usual period within its first second, and again some seconds later.
+    pub fn container_sample_ms(
+        &self,
+        pod: &Pod,
+        container: &Container,
+        now_ms: u64,
+    ) -> (u64, bool) {
+        let seed = seed_of(&pod.template.pod_ref.uid) ^ seed_of(&container.template.name);
+        let of_period = |ms: u64| ms * self.period_ms / USUAL_PERIOD_MS;
+        let first = container.start_ms + of_period(200 + mix(seed ^ 7) % 800);
+        let second = first + of_period(1_500 + mix(seed ^ 8) % 3_000);
+        let regular = self.sample_ms(seed, now_ms);
+        if regular > second {
+            (regular, true)
+        } else if now_ms >= second {
+            (second, true)
+        } else {
+            (now_ms.clamp(container.start_ms, first), false)
+        }
+    }
+
+    /// A kubelet writes whole seconds. Faster than that none samples but to save a test's
+    /// time, and then its samples have to be told apart.
     fn whole_seconds(&self) -> bool {
-        self.period_ms.is_multiple_of(1_000)
+        self.period_ms >= 1_500
     }
 
     fn text(&self, ms: u64) -> String {
@@ -197,7 +229,7 @@ impl Node {
         stats.containers = pod
             .containers
             .iter()
-            .map(|container| self.container_stats(container, seed, now_ms))
+            .map(|container| self.container_stats(pod, container, now_ms))
             .collect();
         stats.cpu = CpuStats {
             time: time.clone(),
@@ -240,12 +272,11 @@ impl Node {
         stats
     }
 
-    fn container_stats(&self, container: &Container, pod_seed: u64, now_ms: u64) -> ContainerStats {
+    fn container_stats(&self, pod: &Pod, container: &Container, now_ms: u64) -> ContainerStats {
         let mut stats = container.template.clone();
-        let seed = pod_seed ^ seed_of(&stats.name);
-        let sample = self.sample_ms(seed, now_ms).max(container.start_ms);
+        let (sample, has_window) = self.container_sample_ms(pod, container, now_ms);
         let time = self.text(sample);
-        let fresh = sample == container.start_ms;
+        let fresh = !has_window;
         stats.start_time = rfc3339(container.start_ms, false);
         stats.cpu = CpuStats {
             time: time.clone(),
@@ -302,8 +333,8 @@ impl Node {
             .flat_map(|pod| &mut pod.containers)
             .find(|candidate| candidate.template.name == container);
         if let Some(found) = found {
-            // Start times are whole seconds, and a later run never shares one with an earlier.
-            let start = (now_ms / 1_000 * 1_000).max(found.start_ms + 1_000);
+            // Written as whole seconds, a later run never shares its start with an earlier.
+            let start = now_ms.max((found.start_ms / 1_000 + 1) * 1_000);
             found.earlier_runs.push((found.start_ms, start));
             found.start_ms = start;
             return true;

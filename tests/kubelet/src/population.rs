@@ -171,7 +171,7 @@ pub fn copy_uid(name: &str, salt: u64) -> String {
 
 /// A copy that starts at `now_ms`, as a replacement or a new pod does.
 pub fn started_now(mut pod: Pod, now_ms: u64) -> Pod {
-    pod.start_ms = now_ms / 1_000 * 1_000;
+    pod.start_ms = now_ms;
     for container in &mut pod.containers {
         container.start_ms = pod.start_ms;
     }
@@ -200,35 +200,26 @@ mod tests {
     const NOW: u64 = 1_800_000_000_123;
 
     #[test]
-    fn counters_are_exact_for_the_printed_time() {
-        for period in [10_000, 500, 1_000] {
+    fn counters_are_exact_for_the_moment_of_the_sample() {
+        for period in [15_000, 500, 1_000] {
             let node = populate(Some(30), period, NOW);
             for step in 0..40 {
-                let summary = node.summary(NOW + step * 777, &mut Xorshift::new(step));
-                for pod in summary.pods.expect("pods") {
-                    let key = format!("{}/{}", pod.pod_ref.namespace, pod.pod_ref.name);
-                    let truth = node
-                        .pods
-                        .iter()
-                        .find(|one| one.is(&key))
-                        .expect("it")
-                        .truth();
-                    for container in &pod.containers {
-                        let expected = truth
-                            .containers
-                            .iter()
-                            .find(|one| one.name == container.name)
-                            .expect("the container");
-                        let sample = parse_rfc3339(&container.cpu.time).expect("a time");
-                        let start = parse_rfc3339(&container.start_time).expect("a time");
-                        assert!(sample <= NOW + step * 777);
-                        assert!(sample + period > NOW + step * 777);
-                        assert_eq!(
-                            u128::from(container.cpu.usage_core_nano_seconds),
-                            u128::from(expected.nanocores) * u128::from(sample - start) / 1_000
-                        );
-                        assert_eq!(container.cpu.time.len() == 20, period % 1_000 == 0);
-                        assert!(container.cpu.usage_core_nano_seconds < 1 << 53);
+                let now = NOW + step * 777;
+                let summary = node.summary(now, &mut Xorshift::new(step));
+                for stats in summary.pods.expect("pods") {
+                    let is_it = |pod: &&Pod| pod.template.pod_ref.uid == stats.pod_ref.uid;
+                    let pod = node.pods.iter().find(is_it).expect("it");
+                    for stats in &stats.containers {
+                        let is_it = |one: &&Container| one.template.name == stats.name;
+                        let container = pod.containers.iter().find(is_it).expect("it");
+                        let (sample, _) = node.container_sample_ms(pod, container, now);
+                        assert!(sample <= now && now - sample <= period * 4 / 3);
+                        let written = parse_rfc3339(&stats.cpu.time).expect("a time");
+                        let unit = if period == 15_000 { 1_000 } else { 1 };
+                        assert_eq!(written, sample / unit * unit);
+                        let burnt = container.burn / 1_000 * (sample - container.start_ms);
+                        assert_eq!(stats.cpu.usage_core_nano_seconds, burnt);
+                        assert!(burnt < 1 << 53);
                     }
                 }
             }
@@ -236,26 +227,20 @@ mod tests {
     }
 
     #[test]
-    fn samples_hold_for_a_period_and_then_move_on() {
-        let node = populate(None, 10_000, NOW);
-        let busy = |now| {
-            let summary = node.summary(now, &mut Xorshift::new(now));
-            let pod = summary.pods.expect("pods").into_iter();
-            let mut busy = pod.filter(|pod| pod.pod_ref.name == BUSY);
-            let busy = busy.next().expect("the busy pod");
-            (
-                busy.containers[0].cpu.time.clone(),
-                serde_json::to_string(&busy.containers[0]).expect("text"),
-            )
-        };
-        let first = busy(NOW);
-        let sample = parse_rfc3339(&first.0).expect("a time");
-        let last = busy(sample + 9_999);
-        assert_eq!(first.0, last.0);
-        let cpu_and_memory = |text: &str| text.split("\"rootfs\"").next().map(str::to_owned);
-        assert_eq!(cpu_and_memory(&first.1), cpu_and_memory(&last.1));
-        let next = busy(sample + 10_000);
-        assert_eq!(parse_rfc3339(&next.0), Some(sample + 10_000));
+    fn samples_are_ten_to_twenty_seconds_apart() {
+        let node = populate(None, 15_000, NOW);
+        let (pod, container) = (&node.pods[0], &node.pods[0].containers[0]);
+        let mut samples: Vec<u64> = (0..600_000)
+            .map(|ms| node.container_sample_ms(pod, container, NOW + ms).0)
+            .collect();
+        samples.dedup();
+        let apart: Vec<u64> = samples.windows(2).map(|two| two[1] - two[0]).collect();
+        assert!((38..=42).contains(&apart.len()), "{}", apart.len());
+        assert!(
+            apart.iter().all(|ms| (10_000..=20_000).contains(ms)),
+            "{apart:?}"
+        );
+        assert!(apart.iter().any(|ms| *ms < 13_000) && apart.iter().any(|ms| *ms > 17_000));
     }
 
     #[test]
@@ -288,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_restart_starts_the_counter_over_and_says_little_at_first() {
-        let mut node = populate(None, 10_000, NOW);
+        let mut node = populate(None, 15_000, NOW);
         assert!(node.restart_container("default/log-generator-a-vm", "log-generator", NOW));
         assert!(!node.restart_container("default/log-generator-a-vm", "absent", NOW));
         let pod_at = |now| {
@@ -296,14 +281,13 @@ mod tests {
             let mut pods = summary.pods.expect("pods").into_iter();
             pods.find(|pod| pod.pod_ref.name == BUSY).expect("the pod")
         };
-        let fresh = pod_at(NOW);
+        let fresh = pod_at(NOW + 1_000);
         let container = &fresh.containers[0];
-        assert_eq!(
-            container.start_time,
-            crate::clock::rfc3339(NOW / 1_000 * 1_000, false)
-        );
+        let start = crate::clock::rfc3339(NOW, false);
+        assert_eq!(container.start_time, start);
         assert_eq!(container.cpu.usage_nano_cores, 0);
-        assert_eq!(container.cpu.usage_core_nano_seconds, 0);
+        let burnt = 157_000_000..=785_000_000;
+        assert!(burnt.contains(&container.cpu.usage_core_nano_seconds));
         assert_eq!(container.memory.usage_bytes, None);
         assert!(fresh.cpu.usage_core_nano_seconds > 0);
         let settled = pod_at(NOW + 20_000);

@@ -1,0 +1,56 @@
+//! Owns a node without a server: its replies of any moment, at once, and the moments of
+//! the samples in them, which a reply has cut to whole seconds.
+
+use std::time::Duration;
+
+use crate::node::{ContainerTruth, Node, period_ms};
+use crate::population::{copy, populate, started_now};
+use crate::random::Xorshift;
+
+/// A node whose clock is whoever asks.
+pub struct Offline {
+    node: Node,
+    order: Xorshift,
+}
+
+impl Offline {
+    /// With this many pods, as [`SimKubeletBuilder::pods`](crate::SimKubeletBuilder::pods).
+    pub fn new(pods: usize, sample_period: Duration, now_ms: u64) -> Self {
+        Self {
+            node: populate(Some(pods), period_ms(sample_period), now_ms),
+            order: Xorshift::new(now_ms),
+        }
+    }
+
+    /// A new pod (`namespace/name`) with one container `log-generator`; `None` if the name
+    /// has no namespace.
+    pub fn start_pod(&mut self, pod: &str, millicores: u64, now_ms: u64) -> Option<()> {
+        let (namespace, name) = pod.split_once('/')?;
+        let model = populate(Some(1), self.node.period_ms, now_ms);
+        let mut added = started_now(copy(model.pods.first()?, namespace, name, now_ms), now_ms);
+        for container in &mut added.containers {
+            container.burn = millicores * 1_000_000;
+        }
+        self.node.pods.push(added);
+        Some(())
+    }
+
+    /// Takes all pods of that name away.
+    pub fn end_pod(&mut self, pod: &str) {
+        self.node.pods.retain(|candidate| !candidate.is(pod));
+    }
+
+    /// The reply of that moment, as the kubelet writes it.
+    pub fn reply(&mut self, now_ms: u64) -> Vec<u8> {
+        self.node.summary(now_ms, &mut self.order).to_bytes()
+    }
+
+    /// The first container of the pod: what it burns, and when the sample in a reply of
+    /// that moment was really taken.
+    pub fn sample(&self, pod: &str, now_ms: u64) -> Option<(ContainerTruth, u64)> {
+        let pod = self.node.pods.iter().find(|candidate| candidate.is(pod))?;
+        let container = pod.containers.first()?;
+        let (sample, _) = self.node.container_sample_ms(pod, container, now_ms);
+        Some((pod.truth().containers.swap_remove(0), sample))
+    }
+}
