@@ -137,11 +137,12 @@ impl Samples {
 }
 
 impl Seen {
-    /// Two samples of one second differ by their counters.
+    /// Of two samples in one second the later has the higher counter.
     fn is_known(&self, container: &Container, time: Instant) -> bool {
+        let written = self.written.zip(container.cpu.usage_core_nano_seconds);
         self.started == container.start_time
             && self.time == Some(time)
-            && self.written == container.cpu.usage_core_nano_seconds
+            && written.is_none_or(|(last, now)| now <= last)
     }
 
     /// The CPU in use by a new sample of this start of the container.

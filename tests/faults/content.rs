@@ -29,29 +29,8 @@ fn numbers() -> Vec<Row> {
         silent("time-null", "").by(Fault::TimeNull),
         silent("negative-numbers", "").by(Fault::NegativeNumbers),
         silent("string-numbers", "").by(Fault::StringNumbers),
-        works(
-            "huge-numbers",
-            "what fits 64 bits is kept, the rest left out",
-        )
-        .by(Fault::HugeNumbers)
-        .options(INSTANT)
-        .records(|truth, record| {
-            sound(record)?;
-            let huge = [9_007_199_254_740_993_u64, u64::MAX];
-            let is_huge = |value| value == huge[1] || (value > 0 && value % huge[0] == 0);
-            if truth.check(record).is_ok() {
-                return Ok(());
-            }
-            let cpu = number(record, "cpu")?;
-            let whole = ["memory_bytes", "disk_bytes", "network_in", "network_out"];
-            let others = whole.iter().filter_map(|name| record.get(name)?.as_u64());
-            if huge.iter().any(|huge| near(cpu, *huge as f64 / 1e7))
-                && others.into_iter().all(is_huge)
-            {
-                return Ok(());
-            }
-            Err(format!("nobody said that: {record}"))
-        }),
+        // What fits 64 bits is more than a node can use, the rest fits nothing.
+        silent("huge-numbers", "").by(Fault::HugeNumbers),
         works("float-numbers", "whole ones are kept, others left out")
             .by(Fault::FloatNumbers)
             .options(INSTANT)
@@ -130,7 +109,7 @@ fn names() -> Vec<Row> {
 
 /// One container, of which a counter is reported at a time, both in seconds.
 fn sample(time: u64, used: f64) -> Vec<u8> {
-    let at = rfc3339(1_795_253_440_000 + time * 1000, false);
+    let at = rfc3339(1_795_253_440_000 + time * 1_000, false);
     let nanos = (used * 1e9) as u64;
     format!(
         r#"{{"node": {{"nodeName": "vm"}}, "pods": [{{
@@ -148,23 +127,23 @@ fn counter_falls(site: &Site) -> Result<String, String> {
     let scene = Scene::new(Setting {
         kubelet: |kubelet| {
             kubelet.replay(vec![
-                sample(0, 10.0),
-                sample(1, 10.5),
+                sample(0, 100.0),
+                sample(10, 105.0),
                 // It falls: only the instantaneous value is left.
-                sample(2, 0.25),
-                sample(3, 0.5),
+                sample(20, 2.5),
+                sample(30, 5.0),
                 // The clock goes back, then on.
-                sample(1, 0.6),
-                sample(4, 0.9),
+                sample(10, 6.0),
+                sample(40, 9.0),
                 // Stands still.
-                sample(5, 0.9),
+                sample(50, 9.0),
             ])
         },
         ..Setting::default()
     })?;
     let run = Run::start(site, scene.input(Line::new()))?;
     run.stats("every sample", |stats| stats.scrapes >= 8)?;
-    // The sample at 1 is there twice, before and after the clock went back.
+    // The sample at 10 is there twice, before and after the clock went back.
     let ended = run.stop_with_repeats(site)?;
     only(&ended.said, &[])?;
     ended.records.iter().try_for_each(sound)?;
@@ -173,7 +152,9 @@ fn counter_falls(site: &Site) -> Result<String, String> {
         .iter()
         .filter_map(|record| record["cpu"].as_f64())
         .collect();
-    let expected = [100.0, 50.0, 100.0, 25.0, 100.0, 10.0, 0.0];
+    // The kubelet says 100 each time; the counter proves less, within a second in ten.
+    let most = |used: f64| 100.0 * used / 9.0;
+    let expected = [100.0, most(5.0), 100.0, most(2.5), 100.0, most(4.0), 0.0];
     let same = cpu.len() == expected.len()
         && std::iter::zip(&cpu, expected).all(|(cpu, expected)| near(*cpu, expected));
     match same {

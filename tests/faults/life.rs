@@ -208,11 +208,12 @@ fn healthy(site: &Site) -> Result<(Scene, Truth, Run), String> {
 }
 
 fn restarted_container(site: &Site) -> Result<String, String> {
-    let (scene, truth, run) = healthy(site)?;
+    let (scene, mut truth, run) = healthy(site)?;
     for _ in 0..2 {
         if !scene.kubelet.restart_container(POD_B, "log-generator") {
             return Err("no container to restart".to_owned());
         }
+        truth.learn(&scene.kubelet);
         let started = scene.kubelet.truth(POD_B);
         let started = started.and_then(|truth| Some(truth.containers.first()?.start_ms));
         let later = started.ok_or("no container")? + 400;

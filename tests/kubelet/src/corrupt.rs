@@ -4,6 +4,7 @@
 use crate::fault::Fault;
 use crate::model::Summary;
 use crate::population::copy_uid;
+use crate::random::seed_of;
 
 /// Changes that are changes of content: other pods, other names.
 pub fn corrupt_model(summary: &mut Summary, fault: &Fault) {
@@ -55,7 +56,8 @@ pub fn corrupt_bytes(body: Vec<u8>, fault: &Fault) -> Vec<u8> {
             1 => "-1".to_owned(),
             _ => "-9223372036854775808".to_owned(),
         }),
-        Fault::FloatNumbers => each_number(&body, |index, number| match index % 3 {
+        // By the number itself: the same sample is the same in every reply.
+        Fault::FloatNumbers => each_number(&body, |_, number| match seed_of(number) % 3 {
             0 => format!("{number}.5"),
             1 => format!("{number}e0"),
             _ => "1.5e3".to_owned(),
