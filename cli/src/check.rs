@@ -23,6 +23,7 @@ use flb_in_kubeletstats::{
 use self::credentials::Credential;
 use crate::{
     inputs::Input,
+    limit,
     screen::{Report, Screen},
 };
 
@@ -58,6 +59,7 @@ pub fn run(input: &Input, screen: &mut Screen) -> Verdict {
             return Verdict::Refused;
         }
     };
+    let _limit = limit::start(&config);
     let announcement = config.announcement();
     report.ok(
         "options",

@@ -7,6 +7,7 @@ mod check;
 mod conf;
 mod inputs;
 mod json;
+mod limit;
 mod once;
 mod properties;
 mod reading;

@@ -13,7 +13,7 @@ use crate::{
     check::{self, Verdict, clock},
     complain,
     inputs::Input,
-    json,
+    json, limit,
     reading::{self, Yield},
     screen::Screen,
     table::{self, Column},
@@ -48,6 +48,7 @@ fn one(input: &Input, output: Output, screen: &mut Screen) -> Verdict {
             return Verdict::Refused;
         }
     };
+    let _limit = limit::start(&config);
     match scrape(&config) {
         Ok((batch, came, records)) => {
             show(&records, output, screen);

@@ -62,6 +62,18 @@ pub fn stop_pair() -> io::Result<(Stop, StopSignal)> {
     Ok((stop, signal))
 }
 
+/// The files that are read, each with its option: the token's, and those of certificates.
+pub fn files(config: &Config) -> [String; 2] {
+    let name = |option: &str, path: &Path| format!("{option} {}", path.display());
+    let token = name("kube_token_file", config.token_file.path());
+    let mut certificates = name("kube_ca_file", config.ca_file.path());
+    if let Some((cert, key)) = &config.client_cert {
+        let (cert, key) = (name("cert_file", cert), name("key_file", key));
+        certificates.push_str(&format!(", {cert} or {key}"));
+    }
+    [token, certificates]
+}
+
 /// How long the scrape in hand may take, and what it is doing. Who watches the scrape
 /// from another thread sees the same.
 #[derive(Debug)]
@@ -84,14 +96,8 @@ struct Scrape {
 
 impl Wait {
     pub fn new(config: &Config, stop: StopSignal) -> Self {
-        let name = |option: &str, path: &Path| format!("{option} {}", path.display());
         let mut wait = Self::of(config.url.summary.clone(), config.timeout, stop);
-        wait.token = name("kube_token_file", config.token_file.path());
-        wait.certificates = name("kube_ca_file", config.ca_file.path());
-        if let Some((cert, key)) = &config.client_cert {
-            let (cert, key) = (name("cert_file", cert), name("key_file", key));
-            wait.certificates.push_str(&format!(", {cert} or {key}"));
-        }
+        [wait.token, wait.certificates] = files(config);
         wait
     }
 

@@ -14,7 +14,7 @@ use std::{
 /// Until it is dropped; whoever waits may go on then.
 #[derive(Debug)]
 pub struct Held {
-    asked: OwnedFd,
+    _asked: OwnedFd,
 }
 
 impl Held {
@@ -40,17 +40,6 @@ impl Held {
                 name.as_ptr(),
             )
         })?;
-        Ok(Self { asked })
-    }
-
-    /// Somebody waits for the file.
-    pub fn is_waited_for(&self) -> bool {
-        let mut entry = libc::pollfd {
-            fd: self.asked.as_raw_fd(),
-            events: libc::POLLIN,
-            revents: 0,
-        };
-        // SAFETY: one entry, owned here for the whole call; the descriptor is open.
-        unsafe { libc::poll(&raw mut entry, 1, 0) == 1 }
+        Ok(Self { _asked: asked })
     }
 }

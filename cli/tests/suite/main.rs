@@ -5,6 +5,8 @@ mod broken;
 mod command;
 mod configuration;
 mod good;
+#[path = "../../../tests/common/held.rs"]
+mod held;
 mod once;
 mod paste;
 mod refused;

@@ -1,7 +1,7 @@
 //! Whatever comes from outside: no panic, nothing that drives a terminal, and
 //! never the token.
 
-use std::{fs, net::TcpListener, sync::LazyLock};
+use std::{fs, net::TcpListener, process::Command, sync::LazyLock};
 
 use proptest::{prelude::*, sample::select};
 use sim_kubelet::{Fault, SimKubelet};
@@ -9,6 +9,7 @@ use sim_kubelet::{Fault, SimKubelet};
 use crate::{
     command::{after, mask, path, run, run_with},
     good::start,
+    held::Held,
     secrets::{self, OPTIONS, leak},
 };
 
@@ -128,5 +129,40 @@ proptest! {
             prop_assert_eq!(leak(&content, &run.out), None);
             prop_assert_eq!(leak(&content, &run.err), None);
         }
+    }
+}
+
+/// Files on a mount that has gone, and pipes that nobody writes to.
+#[test]
+fn a_file_that_hangs_does_not_hang_the_command() {
+    let kubelet = SimKubelet::builder()
+        .start()
+        .expect("a kubelet on loopback");
+    let pipe = kubelet.dir().join("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.is_ok_and(|status| status.success()), "no mkfifo");
+    let pipe = pipe.to_str().expect("utf-8");
+    for option in ["kube_token_file", "kube_ca_file"] {
+        let run = run_with(&kubelet, "check", &[(option, pipe)]);
+        let said = format!("cannot use {option} {pipe}: it is a named pipe");
+        assert!(
+            run.code != Some(0) && run.out.contains(&said),
+            "{}",
+            run.out
+        );
+    }
+    let token = kubelet.token_file();
+    let _held = match Held::new(&token) {
+        Ok(held) => held,
+        Err(error) => return println!("no file can be held here: {error}"),
+    };
+    for command in ["check", "once"] {
+        let run = run_with(&kubelet, command, &[("timeout", "100ms")]);
+        let said = format!(
+            "timed out after 5.1s reading kube_token_file {}, ",
+            token.display()
+        );
+        assert_eq!(run.code, Some(1), "{}", run.err);
+        assert!(run.err.contains(&said), "{}", run.err);
     }
 }
