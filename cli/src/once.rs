@@ -97,7 +97,7 @@ fn scrape(config: &Config) -> Result<(Batch, Yield, Vec<Value>), Error> {
     if missing > 0 && came.failure().is_none() {
         let all = wanted.len();
         complain(&format!(
-            "{missing} of {all} wanted containers have no CPU value yet"
+            "{missing} of {all} wanted containers have no CPU value"
         ));
     }
     let records = decode(&batch.bytes);

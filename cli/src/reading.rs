@@ -58,9 +58,7 @@ impl Yield {
             Self::NoContainers => {
                 Some("the kubelet lists no containers of the wanted pods".to_owned())
             }
-            Self::NoCpu => {
-                Some("the kubelet has no CPU value of the wanted containers yet".to_owned())
-            }
+            Self::NoCpu => Some("the kubelet has no CPU value of the wanted containers".to_owned()),
             Self::Stale(age) => Some(format!(
                 "the newest sample of the wanted containers is {} old: the kubelet takes no new ones",
                 span(age)
@@ -76,7 +74,8 @@ pub fn wanted(config: &Config, body: &[u8]) -> serde_json::Result<Vec<Wanted>> {
     let mut samples = Samples::new(config.cpu_source, config.repeat_samples);
     samples.begin_scrape();
     let mut wanted = Vec::new();
-    for pod in &summary.pods {
+    for pod in &mut summary.pods {
+        select::newest_of_each_container(&mut pod.containers);
         for container in &pod.containers {
             wanted.push(Wanted {
                 name: format!("{}/{}", full_name(pod), container.name),

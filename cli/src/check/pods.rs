@@ -57,7 +57,7 @@ fn records(config: &Config, body: &[u8], now: f64, report: &mut Report) -> Optio
     let mut text = format!("{records} from {}", words::count(all, "container"));
     if !without.is_empty() {
         let without = words::list(&without, SHOWN);
-        text.push_str(&format!(", no CPU value yet: {without}"));
+        text.push_str(&format!(", no CPU value: {without}"));
     }
     let came = Yield::of(config, &containers, now);
     if let Some(cause) = came.failure() {
@@ -73,7 +73,7 @@ fn records(config: &Config, body: &[u8], now: f64, report: &mut Report) -> Optio
     match without.is_empty() {
         true => report.ok("records", &text),
         false => {
-            let why = "a container has no record until the kubelet has sampled it, about 20 s after its start";
+            let why = "a container that has ended has none: no record is made of it";
             report.warn("records", &format!("{text}\n{why}"));
         }
     }
@@ -92,10 +92,10 @@ fn no_records(came: Yield, report: &mut Report) {
         }
         Yield::NoCpu => {
             report.advise(
-                "a container that has just started has its first value after 20 s at most: try again",
+                "containers that have ended, or started this second, have none: see the pods",
             );
             report.advise(
-                "if it lasts, the kubelet cannot read the containers' cgroups: look for the reason on the node:",
+                "if they run, the kubelet cannot read their cgroups: look for the reason on the node:",
             );
             report.command(reply::LOG);
         }

@@ -118,21 +118,21 @@ fn an_unchecked_certificate_is_judged_all_the_same() {
 fn a_container_without_a_cpu_value_is_named() {
     let kubelet = start(SimKubelet::builder());
     kubelet
-        .add_pod("default/fresh", 100)
+        .add_pod("default/ended", 0)
         .expect("a name with a namespace");
     let run = run_with(
         &kubelet,
         "check",
-        &[("namespace", "default"), ("pod_prefix", "fresh")],
+        &[("namespace", "default"), ("pod_prefix", "ended")],
     );
     assert_eq!(
         after(&run.out, "FAIL  records"),
         "\
-FAIL  records  0 records from 1 container, no CPU value yet: default/fresh/log-generator
+FAIL  records  0 records from 1 container, no CPU value: default/ended/log-generator
 
-verdict: no metrics: the kubelet has no CPU value of the wanted containers yet
-to do:   a container that has just started has its first value after 20 s at most: try again
-to do:   if it lasts, the kubelet cannot read the containers' cgroups: look for the reason on the node:
+verdict: no metrics: the kubelet has no CPU value of the wanted containers
+to do:   containers that have ended, or started this second, have none: see the pods
+to do:   if they run, the kubelet cannot read their cgroups: look for the reason on the node:
 
 journalctl -u kubelet
 "
@@ -141,13 +141,13 @@ journalctl -u kubelet
     let run = run_with(
         &kubelet,
         "check",
-        &[("namespace", "default"), ("pod_prefix", "fresh,log-")],
+        &[("namespace", "default"), ("pod_prefix", "ended,log-")],
     );
     assert_eq!(
         after(&run.out, "warn  records"),
         "\
-warn  records  2 records from 3 containers, no CPU value yet: default/fresh/log-generator
-               a container has no record until the kubelet has sampled it, about 20 s after its start
+warn  records  2 records from 3 containers, no CPU value: default/ended/log-generator
+               a container that has ended has none: no record is made of it
 
 verdict: metrics arrive: 2 records in the first scrape (but see the warning above)
 "

@@ -84,12 +84,12 @@ fn json_is_valid_whatever_the_names() {
 fn containers_without_a_value_are_counted() {
     let kubelet = start(SimKubelet::builder());
     kubelet
-        .add_pod("default/fresh", 100)
+        .add_pod("default/ended", 0)
         .expect("a name with a namespace");
-    let run = run_with(&kubelet, "once", &[("pod_prefix", "fresh,log-generator")]);
+    let run = run_with(&kubelet, "once", &[("pod_prefix", "ended,log-generator")]);
     assert_eq!(
         run.err,
-        "kubeletstats: 1 of 3 wanted containers have no CPU value yet\n"
+        "kubeletstats: 1 of 3 wanted containers have no CPU value\n"
     );
     assert_eq!((run.code, run.out.lines().count()), (Some(0), 3));
 }

@@ -426,7 +426,7 @@ verdict: no metrics: the options want none of the pods on this node
 #[test]
 fn nothing_is_never_success() {
     const YOUNG: &str =
-        "a container that has just started has its first value after 20 s at most: try again";
+        "containers that have ended, or started this second, have none: see the pods";
     const LOOK: &str = "look for the reason on the node:\n\njournalctl -u kubelet";
     let folder = concat!(
         env!("CARGO_MANIFEST_DIR"),
@@ -472,17 +472,17 @@ fn nothing_is_never_success() {
             no_cpu.clone().into_bytes(),
             0,
             "auto",
-            "the kubelet has no CPU value of the wanted containers yet",
+            "the kubelet has no CPU value of the wanted containers",
             &no_value,
-            "the kubelet has no CPU value of the wanted containers yet",
+            "the kubelet has no CPU value of the wanted containers",
         ),
         (
             no_cpu.into_bytes(),
             0,
             "counter",
-            "the kubelet has no CPU value of the wanted containers yet",
+            "the kubelet has no CPU value of the wanted containers",
             &no_value,
-            "the kubelet has no CPU value of the wanted containers yet",
+            "the kubelet has no CPU value of the wanted containers",
         ),
         (
             steady.into(),
