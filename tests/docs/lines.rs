@@ -299,7 +299,7 @@ fn what_the_host_lacks_is_explained() {
 fn every_word_of_files_and_handshakes_is_explained() {
     let page = read("docs/troubleshooting.md") + &read("docs/options.md");
     for (file, least) in [("pem", 20), ("token", 7), ("tls", 4), ("handshake", 30)] {
-        let source = read(&format!("src/kubelet/{file}.rs"));
+        let source = read(format!("src/kubelet/{file}.rs"));
         let source = source.split("#[cfg(test)]").next().unwrap_or_default();
         // From there on, parts of a sentence.
         let source = source.split("fn algorithm(").next().unwrap_or_default();
