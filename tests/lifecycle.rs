@@ -5,7 +5,7 @@
 //! Times and memory are always compared with the same host without the plugin.
 
 mod common;
-use common::{proc, run, sink, summary};
+use common::{held, proc, run, sink, summary};
 
 #[path = "lifecycle/delay.rs"]
 mod delay;

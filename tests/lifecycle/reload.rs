@@ -6,10 +6,12 @@ use sim_kubelet::SimKubelet;
 use testkit::{Child, Host, Stream};
 
 use crate::{
+    held::Held,
     proc::{
         CONFIGURATION, Scratch, Table, Usage, alone, free_port, http, sized, some_hosts, until,
     },
     run::{DEADLINE, section, stop},
+    samples::wait_for,
 };
 
 /// The first release that reloads at all.
@@ -193,5 +195,57 @@ fn reloads_leave_nothing_behind() {
             "{}: {with} MiB, dummy {without}",
             host.name
         );
+    }
+}
+
+/// A token on a mount that has gone: a thread in there cannot be ended. It takes nothing
+/// along, and ends by itself when the file answers.
+#[test]
+fn what_hangs_leaves_a_thread_and_no_file_until_it_is_answered() {
+    let _alone = alone();
+    for host in some_hosts() {
+        if host.version.is_none_or(|version| version < SINCE) {
+            println!("{} has no hot reload", host.name);
+            continue;
+        }
+        let kubelet = SimKubelet::builder().start();
+        let kubelet = kubelet.expect("a kubelet on loopback");
+        let beside_dummy = |mark: &str| {
+            format!(
+                "{}    interval 50ms\n    timeout 100ms\n\
+                 [INPUT]\n    name dummy\n    rate 20\n    dummy {{\"service\":\"{mark}\"}}\n",
+                section(&kubelet)
+            )
+        };
+        let mut reloaded = Reloaded::start(&host, &beside_dummy);
+        (0..WARM_UP).for_each(|_| reloaded.reload());
+        let first = reloaded.usage(None);
+        (0..3).for_each(|_| reloaded.reload());
+        let before = reloaded.usage(Some(first));
+        // What the host itself leaves open.
+        let usual = before.fds.saturating_sub(first.fds);
+        let held = match Held::new(&kubelet.token_file()) {
+            Ok(held) => held,
+            Err(error) => return println!("no file can be held here: {error}"),
+        };
+        let seen = reloaded.child.line_count();
+        wait_for(
+            &reloaded.child,
+            seen,
+            "timed out after 100ms reading kube_token_file ",
+        );
+        (0..3).for_each(|_| reloaded.reload());
+        let during = reloaded.usage(Some(before));
+        let fds = before.fds + usual + 2;
+        assert!(
+            during.fds <= fds,
+            "{}: {before:?}, then {during:?}",
+            host.name
+        );
+        drop(held);
+        until(&reloaded.child, "the threads to end", DEADLINE, || {
+            Usage::of(&reloaded.child).threads <= before.threads
+        });
+        stop(reloaded.child);
     }
 }
