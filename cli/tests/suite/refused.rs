@@ -447,7 +447,7 @@ fn nothing_is_never_success() {
          or cannot read their cgroups (containerRuntimeEndpoint, cgroupDriver): {LOOK}\n"
     );
     let no_value = format!(
-        "to do:   {YOUNG}\nto do:   if it lasts, the kubelet cannot read the containers' cgroups: {LOOK}\n"
+        "to do:   {YOUNG}\nto do:   if they run, the kubelet cannot read their cgroups: {LOOK}\n"
     );
     let rows: [(Vec<u8>, i64, &str, &str, &str, &str); 5] = [
         (
