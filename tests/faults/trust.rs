@@ -233,8 +233,8 @@ fn handshakes() -> Vec<Row> {
             "no-serving-certificate",
             80,
             "tls with {url} failed: the kubelet has no serving certificate to show, as while its \
-             request waits (alert internal_error): kubectl get csr, and kubectl certificate \
-             approve the pending one of this node",
+             request waits (alert internal_error): approve this node's pending request, which is \
+             listed by: kubectl get csr",
         ),
         ended(
             "nothing-in-common",
