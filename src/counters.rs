@@ -2,7 +2,7 @@
 //!
 //! | field | unit |
 //! |---|---|
-//! | `scrapes`, `failures`, `overruns` | count since start; an overrun is an interval left out because the last scrape was still on its way |
+//! | `scrapes`, `failures`, `overruns` | count since start; while a scrape hangs for longer than its timeout each interval is one that failed; an overrun is an interval left out because the last scrape was still on its way |
 //! | `failures_by_reason` | map of reason to count, those that occurred |
 //! | `records`, `bytes` | count and bytes of msgpack handed to Fluent Bit since start |
 //! | `last_duration_ms` | of the last scrape, from request to encoded batch |
