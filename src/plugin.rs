@@ -4,6 +4,7 @@ use std::{
     cell::UnsafeCell,
     ffi::{CString, c_int, c_void},
     ptr,
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -18,7 +19,7 @@ use crate::{
         registration::{self, Callbacks},
         without_signals,
     },
-    options::Config,
+    options::{Config, OPTIONS},
     panics,
     scraper::Scraper,
     summary,
@@ -26,6 +27,24 @@ use crate::{
 
 const OK: c_int = 0;
 const FAILED: c_int = -1;
+
+/// The input that was started last with none of its options set, if it still runs. Where
+/// the plugin is loaded twice, the host makes such a one before each input that is meant.
+static WITHOUT_OPTIONS: Mutex<Option<String>> = Mutex::new(None);
+
+/// Whom to warn of: the input without options before this one, which has some.
+fn started_without_options(name: &str, has_options: bool) -> Option<String> {
+    let mut last = WITHOUT_OPTIONS
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    match has_options {
+        true => last.take(),
+        false => {
+            *last = Some(name.to_owned());
+            None
+        }
+    }
+}
 
 /// One input of the configuration. Lives from `cb_init` to `cb_exit`, on the
 /// host thread that runs this input.
@@ -83,6 +102,16 @@ impl Plugin {
         self.instance.log(Level::Info, &config.announcement());
         for warning in config.warnings() {
             self.instance.log(Level::Warn, warning);
+        }
+        let has_options = OPTIONS
+            .iter()
+            .any(|option| self.instance.property(option.name).is_some());
+        let other = started_without_options(self.instance.name(), has_options);
+        if let Some(other) = other {
+            let line = format!(
+                "{other} runs with no option set: if it is not in the configuration, the plugin is loaded twice, by -e and in plugins_file: load it once"
+            );
+            self.instance.log(Level::Warn, &line);
         }
         self.scraper.scrape();
         Ok(())

@@ -1,11 +1,11 @@
 //! The plugin inside every host this machine has: real Fluent Bits first, and
 //! the embedded host. What an operator types, sees and gets.
 
-use std::{fs, process::Command, time::Duration};
+use std::{ffi::OsString, fs, process::Command, time::Duration};
 
 use serde_json::Value;
 use sim_kubelet::{Fault, SimKubelet, SimKubeletBuilder};
-use testkit::{Child, Kafka, Stream, kafka, metric_line::Metric};
+use testkit::{Child, Host, Kafka, Stream, kafka, metric_line::Metric};
 
 mod common;
 use common::{
@@ -393,6 +393,32 @@ fn runs_in_a_thread_of_its_own() {
             .start(host);
         wait_for_record(&child, |record| record["podName"] == "log-generator-b-vm");
         stop(child);
+    });
+}
+
+/// Fluent Bit then makes two inputs of each that is meant, the first with all defaults.
+#[test]
+fn a_plugin_that_is_loaded_twice_is_told_of_once() {
+    const LINE: &str = "kubeletstats.0 runs with no option set: if it is not in the configuration, \
+                        the plugin is loaded twice, by -e and in plugins_file: load it once";
+    let said = |line: Line, host: &Host| {
+        let kubelet = start(kubelet());
+        let child = line
+            .scraping(&kubelet, &LOG_GENERATORS)
+            .printing()
+            .start(host);
+        wait_for_record(&child, |_| true);
+        let lines = plugin_lines(&stop(child));
+        lines.iter().filter(|line| line.as_str() == LINE).count()
+    };
+    each_host(|host| {
+        let plugin = testkit::hosts::plugin_path();
+        // The embedded host knows no second file.
+        if host.version.is_some() {
+            let twice = Line::new().args([OsString::from("-e"), plugin.into()]);
+            assert_eq!(said(twice, host), 1, "{}", host.name);
+        }
+        assert_eq!(said(Line::new(), host), 0, "{}", host.name);
     });
 }
 

@@ -40,7 +40,7 @@ impl Conf {
         let extension = path.extension().and_then(|extension| extension.to_str());
         if extension.is_some_and(|extension| yaml.contains(&extension)) {
             return Err(format!(
-                "{}: YAML configurations are not read: give the input's options with -p option=value",
+                "{}: it may be right for Fluent Bit, but check reads the classic format only: give the input's options here, as -p kubelet_url=https://NODE:10250 -p namespace=default,shop",
                 path.display()
             ));
         }

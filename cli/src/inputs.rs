@@ -72,7 +72,7 @@ impl Input {
             let times = self.options.iter().filter(|(key, _)| is_name(key)).count();
             if times > 1 {
                 return Err(format!(
-                    "configuration property '{name}' is set {times} times"
+                    "configuration property '{name}' is set {times} times: write one, with commas between items"
                 ));
             }
         }
@@ -171,7 +171,7 @@ mod tests {
         );
         assert_eq!(
             refused(&[("interval", "3s"), ("Interval", "4s")]),
-            "configuration property 'interval' is set 2 times"
+            "configuration property 'interval' is set 2 times: write one, with commas between items"
         );
     }
 }

@@ -144,7 +144,7 @@ fn configurations_that_cannot_be_used() {
     let run = check(&kubelet, twice, &[]);
     assert!(
         run.out
-            .starts_with("FAIL  options  configuration property 'Interval' is set 2 times\n"),
+            .starts_with("FAIL  options  configuration property 'Interval' is set 2 times: write one, with commas between items\n"),
         "{}",
         run.out
     );
@@ -305,7 +305,7 @@ fn arguments_that_cannot_be_used() {
         ),
         (
             &["check", "-c", "fluent-bit.yaml"],
-            "fluent-bit.yaml: YAML configurations are not read: give the input's options with -p option=value",
+            "fluent-bit.yaml: it may be right for Fluent Bit, but check reads the classic format only: give the input's options here, as -p kubelet_url=https://NODE:10250 -p namespace=default,shop",
         ),
     ];
     for (arguments, why) in cases {
