@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::error::{Error, Reason};
+use crate::{
+    error::{Error, Reason},
+    pipeline::Batch,
+};
 
 /// A failure that lasts is repeated this often, with a count.
 const REPEAT: Duration = Duration::from_secs(60);
@@ -34,13 +37,93 @@ pub struct Health {
     lines: Lines,
     scraping: Subject,
     appending: Subject,
+    recording: Subject,
+    /// Since when no record came of pods that are wanted.
+    silent: Option<Instant>,
     /// Records given up that no line has spoken of yet.
     given_up: u64,
     /// What the log says of the choice of pods.
     chosen: Option<Chosen>,
 }
 
+/// The kubelet takes a sample every 10 to 20 s: three of them, at least.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// Why a scrape that succeeded gave no record of the pods that are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    Containers,
+    Cpu { containers: usize },
+    Samples { containers: usize },
+}
+
+impl Missing {
+    /// What is missing in a reply that gave no record, unless nothing is.
+    pub fn of(batch: &Batch) -> Option<Self> {
+        let containers = batch.containers;
+        match (containers, batch.with_cpu) {
+            (0, _) if batch.ended > 0 => None,
+            (0, _) => Some(Self::Containers),
+            (_, 0) => Some(Self::Cpu { containers }),
+            _ => Some(Self::Samples { containers }),
+        }
+    }
+
+    fn line(self) -> String {
+        match self {
+            Self::Containers => "the kubelet names no container of the wanted pods: look at them with kubectl describe, and at the node's container runtime".to_owned(),
+            Self::Cpu { containers } => format!(
+                "the kubelet has no cpu value of the wanted pods' {}: look at its own log, and at the node's cgroups",
+                count(containers as u64, "container", "containers")
+            ),
+            Self::Samples { containers } => format!(
+                "the kubelet repeats old samples of the wanted pods' {}: look at its own log, it takes no new ones",
+                count(containers as u64, "container", "containers")
+            ),
+        }
+    }
+}
+
 impl Health {
+    /// A scrape at this interval succeeded, and gave records or not; returns the line to
+    /// log, if one is due.
+    pub fn silence(
+        &mut self,
+        now: Instant,
+        interval: Duration,
+        missing: Option<Missing>,
+    ) -> Option<String> {
+        let Some(missing) = missing else {
+            self.silent = None;
+            self.recording = Subject::default();
+            return None;
+        };
+        let since = *self.silent.get_or_insert(now);
+        if now.duration_since(since) < SILENCE.max(3 * interval) {
+            return None;
+        }
+        // All are one state: what is missing may change from scrape to scrape.
+        let reason = Reason::NotSummary;
+        let untold = self.recording.failed(since, now, reason, &mut self.lines)?;
+        let seconds = now.duration_since(since).as_secs();
+        let mut line = format!("no record for {seconds}s: {}", missing.line());
+        if untold > 0 {
+            let scrapes = count(untold, "scrape", "scrapes");
+            line.push_str(&format!(" (and {scrapes} since the last such line)"));
+        }
+        Some(line)
+    }
+
+    /// A scrape gave records; returns the line to log, if one is due.
+    pub fn recorded(&mut self, now: Instant) -> Option<String> {
+        self.silent = None;
+        let outage = self.recording.worked(now, &mut self.lines)?;
+        Some(format!(
+            "records come again: there was none {}",
+            outage.length()
+        ))
+    }
+
     /// Something failed just now; returns the line to log, if one is due.
     pub fn failed(&mut self, now: Instant, error: &Error) -> Option<String> {
         self.scrape_failed(now, Duration::ZERO, error)
@@ -50,6 +133,7 @@ impl Health {
     /// outage begins.
     pub fn scrape_failed(&mut self, now: Instant, took: Duration, error: &Error) -> Option<String> {
         let since = now.checked_sub(took).unwrap_or(now);
+        self.silent = None;
         let lines = &mut self.lines;
         let untold = self.scraping.failed(since, now, error.reason(), lines)?;
         Some(match untold {
@@ -360,6 +444,66 @@ mod tests {
         assert_eq!(health.wanted(second(60), 3, 9), None);
         let wanted = health.wanted(second(61), 3, 9);
         assert_eq!(wanted.as_deref(), Some("3 of the node's 9 pods are wanted"));
+    }
+
+    #[test]
+    fn pods_without_records_are_told_of_after_three_sample_periods() {
+        let start = Instant::now();
+        let mut health = Health::default();
+        let missing = Some(Missing::Cpu { containers: 2 });
+        let lines: Vec<_> = (0..=18)
+            .map(|scrape| start + Duration::from_secs(10 * scrape))
+            .filter_map(|now| health.silence(now, Duration::from_secs(10), missing))
+            .collect();
+        let why = "the kubelet has no cpu value of the wanted pods' 2 containers: \
+                   look at its own log, and at the node's cgroups";
+        let more = "(and 5 scrapes since the last such line)";
+        assert_eq!(
+            lines,
+            [
+                format!("no record for 60s: {why}"),
+                format!("no record for 120s: {why} {more}"),
+                format!("no record for 180s: {why} {more}"),
+            ]
+        );
+        let end = start + Duration::from_secs(190);
+        assert_eq!(
+            health.recorded(end).as_deref(),
+            Some("records come again: there was none for 190.0s")
+        );
+        assert_eq!(health.recorded(end), None);
+    }
+
+    #[test]
+    fn a_long_interval_failures_and_pods_that_have_ended_are_no_silence() {
+        let start = Instant::now();
+        let second = |seconds| start + Duration::from_secs(seconds);
+        let missing = Some(Missing::Containers);
+        let mut health = Health::default();
+        let hour = Duration::from_secs(3600);
+        for hours in 0..3 {
+            assert_eq!(health.silence(second(3600 * hours), hour, missing), None);
+        }
+        assert!(health.silence(second(3 * 3600), hour, missing).is_some());
+        let (interval, mut health) = (Duration::from_secs(10), Health::default());
+        for at in (0..600).step_by(50) {
+            assert_eq!(health.silence(second(at), interval, missing), None);
+            match at % 100 {
+                0 => drop(health.failed(second(at + 10), &forbidden())),
+                _ => assert_eq!(health.silence(second(at + 10), interval, None), None),
+            }
+        }
+        let ended = Batch {
+            pods_wanted: 1,
+            ended: 2,
+            ..Batch::default()
+        };
+        assert_eq!(Missing::of(&ended), None);
+        let none = Batch {
+            pods_wanted: 1,
+            ..Batch::default()
+        };
+        assert_eq!(Missing::of(&none), Some(Missing::Containers));
     }
 
     #[test]

@@ -18,6 +18,12 @@ pub struct Batch {
     /// Pods in the reply, and how many of them the options want.
     pub pods_on_node: usize,
     pub pods_wanted: usize,
+    /// Of the wanted pods, without those that have ended.
+    pub containers: usize,
+    /// Those of them of which the kubelet tells a CPU value, new or not.
+    pub with_cpu: usize,
+    /// That have ended: all their values are 0.
+    pub ended: usize,
 }
 
 #[derive(Debug)]
@@ -49,8 +55,18 @@ impl Pipeline {
                 container.memory.forget_beyond(summary.memory_bytes);
             }
         }
+        let (mut containers, mut with_cpu, mut ended) = (0, 0, 0);
         for pod in &summary.pods {
             for container in &pod.containers {
+                let cpu = &container.cpu;
+                let values = [cpu.usage_nano_cores, cpu.usage_core_nano_seconds];
+                match values.iter().flatten().max() {
+                    Some(0) if container.memory.working_set_bytes.unwrap_or(0) == 0 => ended += 1,
+                    most => {
+                        containers += 1;
+                        with_cpu += usize::from(most.is_some_and(|most| *most > 0));
+                    }
+                }
                 if let Some(sample) = self.samples.observe(pod, container) {
                     let node = summary.node_name.as_deref();
                     events.push(&self.labels, node, pod, container, sample);
@@ -61,6 +77,9 @@ impl Pipeline {
             records: events.count(),
             pods_on_node: summary.pods_on_node,
             pods_wanted: summary.pods.len(),
+            containers,
+            with_cpu,
+            ended,
             bytes: events.into_bytes(),
         })
     }

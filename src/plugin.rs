@@ -12,7 +12,7 @@ use crate::{
     counters::Counters,
     delivery::Delivery,
     error::{Error, Phase, Result},
-    health::Health,
+    health::{Health, Missing},
     host::{
         Collector, Host, HostConfig, HostInstance, Instance, Level, let_the_logger_print,
         linked_statically,
@@ -53,6 +53,7 @@ struct Plugin {
     scraper: Scraper,
     collectors: Vec<Collector>,
     health: Health,
+    interval: Duration,
     counters: Counters,
     stats_tag: Option<CString>,
     /// Between `cb_pause` and `cb_resume`. An outcome can still come in: the
@@ -78,6 +79,7 @@ impl Plugin {
             scraper,
             collectors: Vec::new(),
             health: Health::default(),
+            interval: config.interval,
             counters: Counters::default(),
             // From a C string of the host's, so there is no NUL in it.
             stats_tag: config
@@ -144,6 +146,15 @@ impl Plugin {
                     let line = self.health.wanted(now, wanted, all);
                     let level = if wanted > 0 { Level::Info } else { Level::Warn };
                     self.say(level, line);
+                    if batch.records > 0 {
+                        let line = self.health.recorded(now);
+                        self.say(Level::Info, line);
+                    } else {
+                        let missing = Some(&batch).filter(|_| wanted > 0);
+                        let missing = missing.and_then(Missing::of);
+                        let line = self.health.silence(now, self.interval, missing);
+                        self.say(Level::Warn, line);
+                    }
                     if self.instance.logs(Level::Debug) {
                         let (records, bytes) = (batch.records, batch.bytes.len());
                         let took = outcome.took;

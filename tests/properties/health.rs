@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use flb_in_kubeletstats::{
     error::{Error, Phase},
-    health::Health,
+    health::{Health, Missing},
 };
 use proptest::{collection::vec, prelude::*};
 
@@ -27,9 +27,11 @@ enum Event {
     Refused,
     SomeWanted,
     NoneWanted,
+    Recorded,
+    Silent,
 }
 
-use Event::{Failed, NoneWanted, Refused, Scraped, SomeWanted, Taken};
+use Event::{Failed, NoneWanted, Recorded, Refused, Scraped, Silent, SomeWanted, Taken};
 
 fn error(kind: u8) -> Error {
     match kind {
@@ -41,17 +43,18 @@ fn error(kind: u8) -> Error {
 }
 
 impl Event {
-    /// Of three things an input can do well or badly, which is it?
+    /// Of four things an input can do well or badly, which is it?
     fn subject(self) -> usize {
         match self {
             Scraped | Failed(_) => 0,
             Taken | Refused => 1,
             SomeWanted | NoneWanted => 2,
+            Recorded | Silent => 3,
         }
     }
 
     fn is_good(self) -> bool {
-        matches!(self, Scraped | Taken | SomeWanted)
+        matches!(self, Scraped | Taken | SomeWanted | Recorded)
     }
 
     /// How a line about it begins.
@@ -63,6 +66,8 @@ impl Event {
             Refused => "fluent bit takes no records now: 7 records are kept, ".to_owned(),
             SomeWanted => "2 of the node's 9 pods are wanted".to_owned(),
             NoneWanted => "none of the node's 9 pods is wanted: ".to_owned(),
+            Recorded => "records come again: there was none ".to_owned(),
+            Silent => "no record for ".to_owned(),
         }
     }
 }
@@ -73,7 +78,7 @@ struct Log {
     now: Instant,
     logged: Vec<Instant>,
     /// Whether the last line about each subject was a good one.
-    told: [Option<bool>; 3],
+    told: [Option<bool>; 4],
 }
 
 impl Log {
@@ -82,7 +87,7 @@ impl Log {
             health: Health::default(),
             now: Instant::now(),
             logged: Vec::new(),
-            told: [None; 3],
+            told: [None; 4],
         }
     }
 
@@ -97,6 +102,8 @@ impl Log {
             Refused => health.refused(now, 7),
             SomeWanted => health.wanted(now, 2, 9),
             NoneWanted => health.wanted(now, 0, 9),
+            Recorded => health.recorded(now),
+            Silent => health.silence(now, MINUTE / 60, Some(Missing::Containers)),
         };
         let Some(line) = line else { return Ok(false) };
         check::assert_one_line(&line);
@@ -120,6 +127,8 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Refused),
         1 => Just(SomeWanted),
         1 => Just(NoneWanted),
+        1 => Just(Recorded),
+        3 => Just(Silent),
     ]
 }
 
