@@ -13,7 +13,7 @@ use crate::Row;
 use refusal::{describe, is_of_function, may_be_of_row};
 use session::{Failure, Session};
 use std::time::Duration;
-use table::{COLUMNS, TABLE, Wrong};
+use table::{COLUMNS, KEY, TABLE, Wrong};
 use tokio_postgres::Statement;
 use tokio_postgres::types::ToSql;
 
@@ -25,8 +25,7 @@ const INSERT: &str = "\
     INSERT INTO system_metrics (time, service, pod_name, cpu, memory, \
         namespace, node_name, container_name, network_in, network_out) \
     SELECT * FROM unnest($1::timestamptz[], $2::text[], $3::text[], $4::float8[], $5::float8[], \
-        $6::text[], $7::text[], $8::text[], $9::int8[], $10::int8[]) \
-    ON CONFLICT DO NOTHING";
+        $6::text[], $7::text[], $8::text[], $9::int8[], $10::int8[])";
 
 /// A transaction that is reported as done has to outlast a crash of the server. And a statement
 /// that takes too long, behind somebody's lock for instance, has to end on the server as well:
@@ -39,8 +38,12 @@ const SESSION: &str = "\
     SELECT set_config('statement_timeout', '60s', false) \
     WHERE current_setting('statement_timeout') = '0'";
 
-/// What `statement_timeout` is in the end, in milliseconds.
-const STATEMENT: &str = "SELECT setting::int8 FROM pg_settings WHERE name = 'statement_timeout'";
+/// What `statement_timeout` is in the end, in milliseconds, and whether the key may be read: with
+/// that right a conflict with another constraint than ours is an error, and not a row known before.
+const STATEMENT: &str = "\
+    SELECT setting::int8, (SELECT bool_and(has_column_privilege('system_metrics', part, 'SELECT')) \
+        FROM unnest($1::text[]) AS part) \
+    FROM pg_settings WHERE name = 'statement_timeout'";
 
 /// How long the server's answer to a statement is waited for: what is little work, ...
 const BRIEF: Duration = Duration::from_secs(30);
@@ -84,11 +87,14 @@ impl Store {
         }
         let settings = session.run(BRIEF, async |client| {
             client.batch_execute(SESSION).await?;
-            let limit = client
-                .query_one(STATEMENT, &[])
-                .await?
-                .try_get::<_, i64>(0)?;
-            Ok((limit, client.prepare(INSERT).await?))
+            let row = client.query_one(STATEMENT, &[&KEY.as_slice()]).await?;
+            let (limit, may_read): (i64, bool) = (row.try_get(0)?, row.try_get(1)?);
+            let target = match may_read {
+                true => format!("({})", KEY.join(", ")),
+                false => String::new(),
+            };
+            let insert = format!("{INSERT} ON CONFLICT {target} DO NOTHING");
+            Ok((limit, client.prepare(&insert).await?))
         });
         let (milliseconds, insert) = settings.map_err(|failure| describe(&failure))?;
         let statement = Duration::from_millis(u64::try_from(milliseconds).unwrap_or_default());

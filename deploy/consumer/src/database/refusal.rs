@@ -69,7 +69,10 @@ fn answered(error: &DbError) -> String {
             "; create the partition, or a default one"
         }
         SqlState::UNIQUE_VIOLATION | SqlState::EXCLUSION_VIOLATION => {
-            "; drop this constraint, distinct samples violate it"
+            "; it is none of ours: drop it, or mend what makes its values"
+        }
+        SqlState::INVALID_COLUMN_REFERENCE => {
+            "; drop index system_metrics_sample and run schema.sql, which makes it anew"
         }
         _ => "",
     };

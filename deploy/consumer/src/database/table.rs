@@ -20,7 +20,7 @@ pub const COLUMNS: [(&str, &str); 10] = [
 ];
 
 /// What tells one sample from another, on all nodes: the index that `schema.sql` makes.
-const KEY: [&str; 6] = [
+pub const KEY: [&str; 6] = [
     "pod_name",
     "time",
     "namespace",
@@ -34,8 +34,8 @@ const LONGEST_NAME: usize = 253;
 
 /// The table that the search path finds, its columns and their types, whether it has the key
 /// that makes inserts repeatable, and which unique constraints of the user's own would take
-/// distinct samples for one. An insert that may be repeated passes over the second of them
-/// without an error, and a target for the conflict would ask for the right to read.
+/// distinct samples for one. Without the right to read, which a target for the conflict needs,
+/// an insert that may be repeated passes over the second of them without an error.
 ///
 /// Such a constraint lacks a column of the key, and has none that differs by itself: one that
 /// no value is given for is NULL, which equals nothing, and a sequence counts.

@@ -116,6 +116,24 @@ fn faults() -> Vec<Fault> {
              ALTER TABLE system_metrics DROP zone; ALTER TABLE system_metrics OWNER TO WRITER",
         ),
         fault(
+            "a sequence that gives numbers which other rows have",
+            "ALTER TABLE system_metrics ADD id bigint PRIMARY KEY; \
+             INSERT INTO system_metrics (id, time, service, pod_name) \
+             SELECT n, '2026-11-20', 'app', 'app-' || n FROM generate_series(1, 9) AS n; \
+             CREATE SEQUENCE ids MAXVALUE 9 CYCLE; GRANT USAGE ON ids TO WRITER; \
+             ALTER TABLE system_metrics ALTER id SET DEFAULT nextval('ids')",
+            " already exists.); it is none of ours: drop it, or mend what makes its values",
+            "ALTER SEQUENCE ids NO MAXVALUE RESTART 10",
+        ),
+        fault(
+            "an index of our name that is another",
+            "DROP INDEX system_metrics_sample; CREATE UNIQUE INDEX system_metrics_sample ON \
+             system_metrics (pod_name, time, namespace, container_name, service, node_name, cpu)",
+            "drop index system_metrics_sample and run schema.sql, which makes it anew",
+            "DROP INDEX system_metrics_sample; CREATE UNIQUE INDEX system_metrics_sample ON \
+             system_metrics (pod_name, time, namespace, container_name, service, node_name)",
+        ),
+        fault(
             "a check that nothing passes",
             "ALTER TABLE system_metrics ADD CONSTRAINT never CHECK (cpu IS NULL)",
             "violates check constraint \"never\"",
@@ -201,6 +219,27 @@ pub fn keys_that_do_no_harm(stage: &Stage) -> Outcome {
     consumer.stop();
     assert_complete(&database, 12);
     Ok(String::new())
+}
+
+/// One that comes later, while the consumer runs: what it takes for known is an error.
+pub fn a_key_that_comes_later(stage: &Stage) -> Outcome {
+    let (topic, database) = (topic(), stage.cluster.database());
+    with_schema(&database);
+    stage.produce(&topic, &records(0, 1));
+    let consumer = stage.consumer(&topic, Some(&database), &[]);
+    crate::scene::wait_for_rows(&database, 1, &consumer);
+    database.rows("ALTER TABLE system_metrics ADD CONSTRAINT of_pod UNIQUE (pod_name, time)");
+    stage.produce(&topic, &records(1, 5));
+    let line = consumer.wait_for_log("database db_");
+    assert!(line.contains("constraint of_pod"), "{line}");
+    database.rows("ALTER TABLE system_metrics DROP CONSTRAINT of_pod");
+    crate::scene::wait_for_rows(&database, 6, &consumer);
+    assert_eq!(
+        consumer.stop(),
+        "ended: 6 records, 6 rows stored, 0 known before, 0 skipped"
+    );
+    assert_complete(&database, 6);
+    Ok(format!("  {line}"))
 }
 
 /// Static pods of one manifest have the same uid on every node.

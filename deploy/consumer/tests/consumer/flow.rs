@@ -114,6 +114,7 @@ impl Drop for Piped {
 
 /// More lines than a pipe and the consumer's memory hold.
 pub fn nobody_reads_stdout(stage: &Stage) -> Outcome {
+    stage.needs_no_mock()?;
     const RECORDS: usize = 60_000;
     let (topic, database, pipe) = (topic(), stage.cluster.database(), Piped::new());
     stage.produce(&topic, &records(0, RECORDS));

@@ -33,7 +33,7 @@ pub type Outcome = Result<String, String>;
 type Test = (&'static str, fn(&Stage) -> Outcome);
 
 /// The long ones first.
-const TESTS: [Test; 40] = [
+const TESTS: [Test; 41] = [
     ("restarts: Kafka killed", restarts::kafka_is_killed),
     ("restarts: consumer killed", restarts::consumer_is_killed),
     ("restarts: database killed", restarts::database_is_killed),
@@ -72,6 +72,7 @@ const TESTS: [Test; 40] = [
         faults::of_one_row_in_a_thousand,
     ),
     ("faults: of a lone row", faults::of_a_lone_row),
+    ("keys: that comes later", faults::a_key_that_comes_later),
     ("keys: that do no harm", faults::keys_that_do_no_harm),
     ("keys: one uid on two nodes", faults::one_uid_on_two_nodes),
     ("places: behind retention", places::behind_retention),
