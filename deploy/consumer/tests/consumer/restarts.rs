@@ -8,6 +8,7 @@ use crate::scene::{
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
@@ -32,12 +33,12 @@ fn produce_in_background<'scope>(
     scope: &'scope thread::Scope<'scope, '_>,
     stage: &'scope Stage,
     topic: &'scope str,
-    count: usize,
+    numbers: Range<usize>,
 ) -> thread::ScopedJoinHandle<'scope, ()> {
-    let at_once = count.div_ceil(48);
+    let at_once = numbers.len().div_ceil(48);
     scope.spawn(move || {
-        for from in (0..count).step_by(at_once) {
-            stage.produce(topic, &records(from, at_once.min(count - from)));
+        for from in numbers.clone().step_by(at_once) {
+            stage.produce(topic, &records(from, at_once.min(numbers.end - from)));
         }
     })
 }
@@ -53,7 +54,7 @@ pub fn consumer_is_killed(stage: &Stage) -> Outcome {
     let (mut at, mut printed) = (Vec::new(), 0);
     let args = &SMALL[1..];
     thread::scope(|scope| {
-        let producing = produce_in_background(scope, stage, &topic, RECORDS);
+        let producing = produce_in_background(scope, stage, &topic, 0..RECORDS);
         for kill in 0..KILLS {
             let mut consumer = stage.consumer(&topic, Some(&database), args);
             // More rows than before: it is in the middle of its work.
@@ -210,19 +211,30 @@ pub fn members_come_and_go(stage: &Stage) -> Outcome {
     let start = || stage.consumer(&topic, Some(&database), &args);
     let (mut ends, mut at) = (Vec::new(), 0);
     thread::scope(|scope| {
-        let producing = produce_in_background(scope, stage, &topic, RECORDS);
+        // A third of the records for each number of members: all of them have work.
+        let produce = |part| {
+            let numbers = part * RECORDS / 3..(part + 1) * RECORDS / 3;
+            produce_in_background(scope, stage, &topic, numbers)
+        };
+        let mut producing = vec![produce(0)];
         let first = start();
         first.wait_for_printed(1_000);
         let second = start();
+        second.wait_for_log("is ours");
+        producing.push(produce(1));
         second.wait_for_printed(1);
         let mut killed = first.0;
         killed.signal(libc::SIGKILL);
         killed.wait_for_exit(DEADLINE).expect("killed");
         at = database.count();
         let third = start();
+        third.wait_for_log("is ours");
+        producing.push(produce(2));
         third.wait_for_printed(1);
         ends.push(third.stop());
-        producing.join().expect("all is produced");
+        for part in producing {
+            part.join().expect("all is produced");
+        }
         wait_for_rows(&database, RECORDS, &second);
         ends.push(second.stop());
     });
