@@ -277,6 +277,12 @@ mod tests {
         BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose as Purpose, IsCa, Issuer,
         KeyPair, KeyUsagePurpose, date_time_ymd,
     };
+    use rustls::{
+        ClientConfig, ClientConnection, ServerConfig, ServerConnection,
+        pki_types::PrivatePkcs8KeyDer,
+        server::{ClientHello, ResolvesServerCert},
+        sign::CertifiedKey,
+    };
 
     use super::*;
 
@@ -483,6 +489,87 @@ mod tests {
         let ca = made(a_ca, None);
         let leaf = made(|params| named(params, "a leaf"), Some(&ca));
         assert_verdict(may_not, &[&ca], &[&made(|_| {}, Some(&leaf)), &leaf]);
+    }
+
+    /// Shows this certificate, and signs with this key.
+    #[derive(Debug)]
+    struct Shows(Arc<CertifiedKey>);
+
+    impl ResolvesServerCert for Shows {
+        fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+            Some(Arc::clone(&self.0))
+        }
+    }
+
+    /// A certificate can be copied; the key cannot.
+    #[test]
+    fn whoever_shows_the_certificate_has_to_hold_its_key() {
+        let [key, other] = [(); 2].map(|()| KeyPair::generate().expect("a key"));
+        let keys = [&key, &other].map(|key| PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let shown = with_key(
+            key,
+            |params| {
+                params.not_before = date_time_ymd(2000, 1, 1);
+                params.not_after = date_time_ymd(2100, 1, 1);
+            },
+            None,
+        );
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+            let handshake = |key: &PrivatePkcs8KeyDer<'_>| {
+                let key = provider
+                    .key_provider
+                    .load_private_key(key.clone_key().into());
+                let chain = vec![shown.der.clone()];
+                let shows = CertifiedKey::new(chain, key.expect("a key"));
+                let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+                    .with_protocol_versions(&[version])
+                    .expect("a version")
+                    .with_no_client_auth()
+                    .with_cert_resolver(Arc::new(Shows(Arc::new(shows))));
+                let verifier = Verifier::new(
+                    Trusted::new(vec![shown.der.clone()]),
+                    Name::parse("vm").expect("a name"),
+                    provider.signature_verification_algorithms,
+                    Trace::default(),
+                );
+                let client = ClientConfig::builder_with_provider(Arc::clone(&provider))
+                    .with_protocol_versions(&[version])
+                    .expect("a version")
+                    .dangerous()
+                    .with_custom_certificate_verifier(Arc::new(verifier))
+                    .with_no_client_auth();
+                let name = ServerName::from(IpAddr::from([0; 4]));
+                shake(
+                    ClientConnection::new(Arc::new(client), name).expect("a client"),
+                    ServerConnection::new(Arc::new(server)).expect("a server"),
+                )
+            };
+            assert_eq!(handshake(&keys[0]), Ok(()));
+            let error = handshake(&keys[1]).expect_err("another key");
+            let said = super::super::handshake::explain(&error, "URL").to_string();
+            assert!(
+                said.contains("does not fit the key that the kubelet signs with"),
+                "{said}"
+            );
+        }
+    }
+
+    /// What the client makes of it.
+    fn shake(mut client: ClientConnection, mut server: ServerConnection) -> Verdict {
+        let mut wire = Vec::new();
+        while client.is_handshaking() {
+            client.write_tls(&mut wire).expect("memory");
+            server.read_tls(&mut wire.as_slice()).expect("memory");
+            // What it thinks of our alert is not the question.
+            let _ = server.process_new_packets();
+            wire.clear();
+            server.write_tls(&mut wire).expect("memory");
+            client.read_tls(&mut wire.as_slice()).expect("memory");
+            client.process_new_packets()?;
+            wire.clear();
+        }
+        Ok(())
     }
 
     #[test]
