@@ -252,7 +252,7 @@ fn client_files_that_cannot_be_used() {
 #[test]
 fn a_token_that_this_user_may_not_read() {
     let kubelet = kubelet();
-    fs::set_permissions(kubelet.token_file(), fs::Permissions::from_mode(0)).expect("a mode");
+    fs::set_permissions(kubelet.token_file(), fs::Permissions::from_mode(0o000)).expect("a mode");
     let run = run_with(&kubelet, "check", &[]);
     if fs::read(kubelet.token_file()).is_ok() {
         assert_eq!(run.code, Some(0), "{}", run.out);
