@@ -5,7 +5,7 @@ use std::{ffi::OsString, fs, process::Command, time::Duration};
 
 use serde_json::Value;
 use sim_kubelet::{Fault, SimKubelet, SimKubeletBuilder};
-use testkit::{Child, Host, Kafka, Stream, kafka, metric_line::Metric};
+use testkit::{Child, Host, Kafka, Stream, hosts, kafka, metric_line::Metric};
 
 mod common;
 use common::{
@@ -126,6 +126,56 @@ fn an_unknown_option_is_refused_by_the_host() {
         let loses_lines = host.version.is_some_and(|version| version < (2, 0, 0));
         let tries = if loses_lines { 10 } else { 1 };
         assert!((0..tries).any(|_| said()), "{}", host.name);
+    });
+}
+
+/// The command says so with 2 of all with which every host refuses to start, and of
+/// nothing with which all of them do.
+#[test]
+fn the_command_knows_what_no_host_starts_with() {
+    let command = hosts::workspace_root().join("target/debug/kubeletstats");
+    let refusals: [&[(&str, &str)]; 3] = [
+        &[
+            ("kube_ca_file", "/no/such.crt"),
+            ("allow_insecure_tls", "on"),
+        ],
+        &[("cert_file", "/no/such.crt"), ("key_file", "/no/such.key")],
+        &[("kubelet_url", "https://user:hunter2@127.0.0.1")],
+    ];
+    let starts: [&[(&str, &str)]; 3] = [
+        &[("kube_token_file", "/no/such/token")],
+        &[("host", "10.0.0.7"), ("port", "10250")],
+        &[
+            ("kubelet_url", "http://127.0.0.1:1"),
+            ("kube_ca_file", "/no/such.crt"),
+        ],
+    ];
+    let says = |options: &[(&str, &str)]| {
+        let mut check = Command::new(&command);
+        check.args(["check", "-p", "timeout=1s"]);
+        for (name, value) in options {
+            check.args(["-p", &format!("{name}={value}")]);
+        }
+        let said = check.output().expect("run `make tools`");
+        assert!(!String::from_utf8_lossy(&said.stdout).contains("hunter2"));
+        said.status.code()
+    };
+    for options in refusals {
+        assert_eq!(says(options), Some(2), "{options:?}");
+    }
+    for options in starts {
+        assert_eq!(says(options), Some(1), "{options:?}");
+    }
+    each_host(|host| {
+        for options in refusals {
+            let child = refused(Line::new().input(options).printing().start(host));
+            assert!(!child.lines(Stream::Any).join("\n").contains("hunter2"));
+        }
+        for options in starts {
+            let child = Line::new().input(options).printing().start(host);
+            wait_for_log(&child, "scraping http");
+            stop(child);
+        }
     });
 }
 

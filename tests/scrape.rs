@@ -433,7 +433,8 @@ fn forbidden_names_the_missing_right() {
         Plugin::of(&kubelet, &[("kubelet_url", &through_api_server)]).error(),
         format!(
             "403 forbidden by {through_api_server}/stats/summary: \
-             system:serviceaccount:default:powerless needs verb get on nodes/proxy"
+             system:serviceaccount:default:powerless needs verb get on nodes/proxy: \
+             better set kubelet_url to https://NODE_IP:10250, where nodes/stats is enough"
         )
     );
 }

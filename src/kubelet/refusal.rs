@@ -238,7 +238,13 @@ impl Refusal {
             (None, Sent::ClientCertificate) => "the user of the client certificate",
             (None, Sent::Nothing) => return format!("it did not allow {}", self.nothing_sent()),
         };
-        format!("{user} needs verb get on {}", self.resource())
+        match self.resource() {
+            // That right can do much more than this needs.
+            "nodes/proxy" => format!(
+                "{user} needs verb get on nodes/proxy: better set kubelet_url to https://NODE_IP:10250, where nodes/stats is enough"
+            ),
+            resource => format!("{user} needs verb get on {resource}"),
+        }
     }
 }
 

@@ -210,7 +210,7 @@ fn a_right_that_is_missing_at_the_api_server() {
         forbidden("/api/v1/nodes/vm/proxy"),
         format!(
             "\
-FAIL  reply    403 forbidden by https://127.0.0.1:PORT/api/v1/nodes/vm/proxy/stats/summary: system:serviceaccount:default:powerless needs verb get on nodes/proxy
+FAIL  reply    403 forbidden by https://127.0.0.1:PORT/api/v1/nodes/vm/proxy/stats/summary: system:serviceaccount:default:powerless needs verb get on nodes/proxy: better set kubelet_url to https://NODE_IP:10250, where nodes/stats is enough
                it said: nodes \"vm\" is forbidden: User \"system:serviceaccount:default:powerless\" cannot get resource \"nodes/proxy\" in API group \"\" at the cluster scope
 
 verdict: no metrics: the right to get nodes/proxy is missing
