@@ -449,7 +449,8 @@ fn nothing_is_never_success() {
     let no_value = format!(
         "to do:   {YOUNG}\nto do:   if they run, the kubelet cannot read their cgroups: {LOOK}\n"
     );
-    let rows: [(Vec<u8>, i64, &str, &str, &str, &str); 5] = [
+    type Row<'t> = (Vec<u8>, i64, &'t str, &'t str, &'t str, &'t str);
+    let rows: [Row<'_>; 5] = [
         (
             report("10-no-pods"),
             0,
