@@ -6,6 +6,8 @@
 
 use std::{fmt, io::ErrorKind, path::Path, time::Duration};
 
+use crate::summary::Malformed;
+
 pub type Result<T> = std::result::Result<T, Error>;
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
@@ -438,6 +440,16 @@ impl Error {
         )
     }
 
+    /// The operating system gives no more.
+    pub fn no_memory(url: &str, received: usize) -> Self {
+        Self::new(
+            Reason::TooLarge,
+            format!(
+                "no memory for the reply of {url} after {received} bytes: raise the memory limit of fluent bit, or check that kubelet_url is a kubelet"
+            ),
+        )
+    }
+
     pub fn cut_short(url: &str, received: usize) -> Self {
         Self::new(
             Reason::CutShort,
@@ -445,11 +457,15 @@ impl Error {
         )
     }
 
-    /// A reply whose bytes the parser did not accept.
-    pub fn unparsable(url: &str, received: usize, why: &serde_json::Error) -> Self {
-        match why.is_eof() {
-            true => Self::cut_short(url, received),
-            false => Self::not_summary(url, why),
+    /// A reply whose bytes are no summary.
+    pub fn unparsable(url: &str, received: usize, why: &Malformed) -> Self {
+        match why {
+            Malformed::Cut => Self::cut_short(url, received),
+            Malformed::TooMany(..) => Self::new(
+                Reason::TooLarge,
+                format!("reply of {url} is too large: {why}: check that kubelet_url is a kubelet"),
+            ),
+            Malformed::NotJson(_) | Malformed::NoPods => Self::not_summary(url, why),
         }
     }
 

@@ -35,6 +35,8 @@ enum Chosen {
 #[derive(Debug, Default)]
 pub struct Health {
     lines: Lines,
+    /// The log says that pods cannot be read.
+    any_unreadable: bool,
     scraping: Subject,
     appending: Subject,
     recording: Subject,
@@ -230,6 +232,24 @@ impl Health {
                 format!("none of the node's {all} pods is wanted: check namespace and pod_prefix")
             }
             Chosen::Some => format!("{wanted} of the node's {all} pods are wanted"),
+        })
+    }
+}
+
+impl Health {
+    /// So many of the node's pods could not be decoded; returns the line to log, if one
+    /// is due. That they can be again shows in their records.
+    pub fn unreadable(&mut self, now: Instant, unreadable: usize, all: usize) -> Option<String> {
+        let any = unreadable > 0;
+        if !any || self.any_unreadable {
+            self.any_unreadable &= any;
+            return None;
+        }
+        self.any_unreadable = self.lines.add(now, false);
+        self.any_unreadable.then(|| {
+            format!(
+                "{unreadable} of the node's {all} pods cannot be read and are left out: the kubelet writes of them what no kubelet should"
+            )
         })
     }
 }

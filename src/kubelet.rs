@@ -42,7 +42,8 @@ use crate::{
 /// More than the largest node's summary, and little enough to hold.
 pub const MAX_BODY: usize = 64 << 20;
 
-/// A body larger than this is not kept as spare memory for the next one.
+/// A body larger than this is not kept as spare memory for the next one. That of a node
+/// of a thousand pods is smaller.
 const SPARE_BODY: usize = 4 << 20;
 
 /// Longer than any interval between scrapes.
@@ -199,9 +200,6 @@ impl Client {
             let encoding = String::from_utf8_lossy(encoding.as_bytes());
             return Err(Error::encoded(&self.url, &encoding));
         }
-        if self.body.capacity() > SPARE_BODY {
-            self.body = Vec::new();
-        }
         self.body.clear();
         let mut reader = response.into_body().into_reader().take(MAX_BODY as u64 + 1);
         if let Err(error) = reader.read_to_end(&mut self.body) {
@@ -210,11 +208,15 @@ impl Client {
         }
         match self.body.len() {
             0 => Err(Error::empty(&self.url)),
-            size if size > MAX_BODY => {
-                self.body = Vec::new();
-                Err(Error::too_large(&self.url, MAX_BODY))
-            }
+            size if size > MAX_BODY => Err(Error::too_large(&self.url, MAX_BODY)),
             _ => Ok(&self.body),
+        }
+    }
+
+    /// Gives the memory of an unusually large reply back. Call when it is done with.
+    pub fn let_go(&mut self) {
+        if self.body.capacity() > SPARE_BODY {
+            self.body = Vec::new();
         }
     }
 

@@ -16,6 +16,7 @@ pub mod ffi;
 pub mod health;
 #[allow(unsafe_code)]
 pub mod host;
+mod json;
 pub mod kubelet;
 pub mod msgpack;
 pub mod options;

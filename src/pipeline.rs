@@ -6,7 +6,7 @@ use crate::{
     record::{Events, Labels},
     samples::Samples,
     select::{self, Selector},
-    summary,
+    summary::{self, Malformed},
 };
 
 /// Events that belong to one scrape.
@@ -24,6 +24,8 @@ pub struct Batch {
     pub with_cpu: usize,
     /// That have ended: all their values are 0.
     pub ended: usize,
+    /// Pods that could not be decoded, wanted or not.
+    pub pods_unreadable: usize,
 }
 
 #[derive(Debug)]
@@ -43,7 +45,7 @@ impl Pipeline {
     }
 
     /// Turns a reply into events, in the memory of an earlier batch.
-    pub fn run(&mut self, body: &[u8], memory: Vec<u8>) -> serde_json::Result<Batch> {
+    pub fn run(&mut self, body: &[u8], memory: Vec<u8>) -> Result<Batch, Malformed> {
         let mut summary = summary::parse(body, &self.selector)?;
         select::newest_of_each_name(&mut summary.pods);
 
@@ -80,6 +82,7 @@ impl Pipeline {
             containers,
             with_cpu,
             ended,
+            pods_unreadable: summary.pods_unreadable,
             bytes: events.into_bytes(),
         })
     }

@@ -143,9 +143,14 @@ impl Plugin {
                     let line = self.health.succeeded(now);
                     self.say(Level::Info, line);
                     let (wanted, all) = (batch.pods_wanted, batch.pods_on_node);
-                    let line = self.health.wanted(now, wanted, all);
-                    let level = if wanted > 0 { Level::Info } else { Level::Warn };
-                    self.say(level, line);
+                    // What cannot be read is not known to be unwanted.
+                    if wanted > 0 || batch.pods_unreadable == 0 {
+                        let line = self.health.wanted(now, wanted, all);
+                        let level = if wanted > 0 { Level::Info } else { Level::Warn };
+                        self.say(level, line);
+                    }
+                    let line = self.health.unreadable(now, batch.pods_unreadable, all);
+                    self.say(Level::Warn, line);
                     if batch.records > 0 {
                         let line = self.health.recorded(now);
                         self.say(Level::Info, line);

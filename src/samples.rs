@@ -18,6 +18,10 @@ use crate::{
 /// A container that has been gone for this many scrapes is forgotten.
 const KEPT_SCRAPES: u64 = 30;
 
+/// With more containers known than this, which no node runs in so short a time, those
+/// that are gone are forgotten at once.
+const MOST_KNOWN: usize = 10_000;
+
 /// The most processors Linux can be built for, in billionths of a core. What a node
 /// has the summary does not say; more than this no node can use.
 const MOST_NANO_CORES: f64 = 8_192e9;
@@ -72,6 +76,7 @@ pub struct Samples {
     /// By pod, then by the container's name. A pod that is replaced under its
     /// old name has a new uid.
     pods: HashMap<String, HashMap<String, Seen>>,
+    known: usize,
     scrape: u64,
 }
 
@@ -89,20 +94,30 @@ impl Samples {
             source,
             repeat,
             pods: HashMap::new(),
+            known: 0,
             scrape: 0,
         }
     }
 
     /// Call once per reply, before its containers.
     pub fn begin_scrape(&mut self) {
+        if self.known > MOST_KNOWN {
+            self.forget_before(self.scrape);
+            self.pods.shrink_to_fit();
+        }
         self.scrape += 1;
         if self.scrape.is_multiple_of(KEPT_SCRAPES) {
-            let oldest = self.scrape - KEPT_SCRAPES;
-            self.pods.retain(|_, containers| {
-                containers.retain(|_, seen| seen.scrape >= oldest);
-                !containers.is_empty()
-            });
+            self.forget_before(self.scrape - KEPT_SCRAPES);
         }
+    }
+
+    fn forget_before(&mut self, oldest: u64) {
+        self.known = 0;
+        self.pods.retain(|_, containers| {
+            containers.retain(|_, seen| seen.scrape >= oldest);
+            self.known += containers.len();
+            !containers.is_empty()
+        });
     }
 
     /// Remembers the container's sample; `None` when it gives no record: it has
@@ -129,6 +144,7 @@ impl Samples {
                 let mut seen = Seen::default();
                 let nano_cores = seen.learn(self.source, container, time, self.scrape);
                 containers.insert(container.name.to_string(), seen);
+                self.known += 1;
                 nano_cores
             }
         };

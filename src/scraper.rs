@@ -43,6 +43,9 @@ const STOP_GRACE: Duration = Duration::from_millis(250);
 /// no further apart than this: many inputs may read the same dead file system.
 const STOPS: Duration = Duration::from_secs(5);
 
+/// A batch larger than this is not kept as spare memory for the next one.
+const SPARE_BATCH: usize = 4 << 20;
+
 /// What became of one scrape.
 #[derive(Debug)]
 pub struct Outcome {
@@ -184,7 +187,9 @@ impl Scraper {
 
     /// Gives the memory of a batch back for the next one.
     pub fn recycle(&mut self, memory: Vec<u8>) {
-        self.spare = memory;
+        if memory.capacity() <= SPARE_BATCH {
+            self.spare = memory;
+        }
     }
 }
 
@@ -265,9 +270,11 @@ impl Worker {
     }
 
     fn scrape(&mut self, memory: Vec<u8>) -> Result<Batch> {
-        let body = self.client.summary()?;
-        self.pipeline
-            .run(body, memory)
-            .map_err(|error| Error::unparsable(&self.url, body.len(), &error))
+        let batch = self.client.summary().and_then(|body| {
+            let batch = self.pipeline.run(body, memory);
+            batch.map_err(|error| Error::unparsable(&self.url, body.len(), &error))
+        });
+        self.client.let_go();
+        batch
     }
 }

@@ -1,7 +1,8 @@
 //! The kubelet's stats summary: bytes in, the wanted pods and containers out.
 //!
 //! Knows no HTTP and no msgpack. Unwanted pods are stepped over without being
-//! decoded, so the cost of a scrape follows what is wanted, not what is there.
+//! decoded, so the cost of a scrape follows what is wanted, not what is there; and one
+//! that is broken costs only itself.
 //! Every number is optional, as in the kubelet's own types: one that is left
 //! out, negative or not a whole number that fits 64 bits is `None` here, never 0.
 
@@ -9,12 +10,15 @@ use std::{borrow::Cow, fmt, time::Duration};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{SeqAccess, Visitor},
 };
 use serde_json::value::RawValue;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use crate::select::Selector;
+use crate::{
+    json::{Broken, Walk},
+    select::Selector,
+};
 
 /// A point in time as the kubelet stated it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,15 +64,25 @@ pub struct Summary<'a> {
     pub pods: Vec<Pod<'a>>,
     /// All that the reply holds.
     pub pods_on_node: usize,
+    /// Those of them that could not be decoded.
+    pub pods_unreadable: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Pod<'a> {
+    /// These three are the `podRef`'s, which is read first.
+    #[serde(skip)]
     pub name: Cow<'a, str>,
+    #[serde(skip)]
     pub namespace: Cow<'a, str>,
+    #[serde(skip)]
     pub uid: Cow<'a, str>,
+    #[serde(default, deserialize_with = "instant")]
     pub start_time: Option<Instant>,
+    #[serde(default, deserialize_with = "or_default")]
     pub network: Network,
+    #[serde(borrow, default, deserialize_with = "containers")]
     pub containers: Vec<Container<'a>>,
 }
 
@@ -143,23 +157,167 @@ impl Filesystem {
     }
 }
 
-/// Decodes a reply, keeping the pods that `selector` wants.
-pub fn parse<'a>(body: &'a [u8], selector: &Selector) -> serde_json::Result<Summary<'a>> {
-    let mut json = serde_json::Deserializer::from_slice(body);
-    let summary = json.deserialize_map(SummaryVisitor(selector))?;
-    json.end()?;
-    Ok(summary)
+/// What is no summary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Malformed {
+    /// It ends where it should go on.
+    Cut,
+    /// The byte at this offset cannot stand there.
+    NotJson(usize),
+    /// No object with `pods` in it.
+    NoPods,
+    /// More than any node has: so many, of these.
+    TooMany(usize, &'static str),
 }
 
-struct SummaryVisitor<'s>(&'s Selector);
+impl From<Broken> for Malformed {
+    fn from(broken: Broken) -> Self {
+        match broken {
+            Broken::Cut => Self::Cut,
+            Broken::At(offset) => Self::NotJson(offset),
+        }
+    }
+}
 
-#[derive(Deserialize)]
-#[serde(field_identifier, rename_all = "camelCase")]
-enum SummaryKey {
-    Node,
-    Pods,
-    #[serde(other)]
-    Other,
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Malformed::Cut => f.write_str("it ends in the middle"),
+            Malformed::NotJson(offset) => write!(f, "it is not json at byte {offset}"),
+            Malformed::NoPods => f.write_str("it has no 'pods'"),
+            Malformed::TooMany(most, what) => write!(f, "it has more than {most} {what}"),
+        }
+    }
+}
+
+/// Ten times what the largest nodes run. What a reply becomes in memory is bounded by
+/// these, and not by its bytes: an empty container is two of them and takes a hundred times
+/// as many.
+const MOST_PODS: usize = 10_000;
+const MOST_CONTAINERS: usize = 20_000;
+const MOST_CONTAINERS_OF_A_POD: usize = 1_000;
+
+/// In a reply larger than the first, which is more than a thousand pods take, a pod larger
+/// than the second is not decoded: it may be made of brackets, each of which costs memory.
+const LARGE_REPLY: usize = 4 << 20;
+const LARGEST_POD: usize = 1 << 20;
+
+/// Decodes a reply, keeping the pods that `selector` wants. The others are stepped over.
+/// A pod that cannot be decoded is left out, and costs no other.
+pub fn parse<'a>(body: &'a [u8], selector: &Selector) -> Result<Summary<'a>, Malformed> {
+    let mut walk = Walk::new(body);
+    let mut summary = Summary::default();
+    let mut has_pods = false;
+    if walk.peek()? != b'{' {
+        return Err(match walk.value() {
+            Ok(_) => Malformed::NoPods,
+            Err(broken) => broken.into(),
+        });
+    }
+    let mut more = walk.enter(b'{', b'}')?;
+    while more {
+        match walk.key()? {
+            b"\"node\"" => summary.node(walk.value()?),
+            b"\"pods\"" => {
+                summary.pods(&mut walk, selector)?;
+                has_pods = true;
+            }
+            _ => {
+                walk.value()?;
+            }
+        }
+        more = walk.another(b'}')?;
+    }
+    walk.end()?;
+    match has_pods {
+        true => Ok(summary),
+        false => Err(Malformed::NoPods),
+    }
+}
+
+impl<'a> Summary<'a> {
+    /// Its name and its memory, if they can be read.
+    fn node(&mut self, text: &'a [u8]) {
+        let Ok(node) = serde_json::from_slice::<Node>(text) else {
+            return;
+        };
+        self.node_name = node.node_name.filter(|name| !name.is_empty());
+        let (available, used) = (node.memory.available_bytes, node.memory.working_set_bytes);
+        // The kubelet works out what is available as all less the working set.
+        self.memory_bytes = available
+            .zip(used)
+            .and_then(|(available, used)| available.checked_add(used));
+    }
+
+    /// An array; `null` is what Go writes for an empty one.
+    fn pods(&mut self, walk: &mut Walk<'a>, selector: &Selector) -> Result<(), Malformed> {
+        if walk.peek()? != b'[' {
+            return match walk.value()? {
+                b"null" => Ok(()),
+                _ => Err(Malformed::NoPods),
+            };
+        }
+        let mut containers = 0;
+        let mut more = walk.enter(b'[', b']')?;
+        while more {
+            self.pods_on_node += 1;
+            if self.pods_on_node > MOST_PODS {
+                return Err(Malformed::TooMany(MOST_PODS, "pods"));
+            }
+            match Pod::read(walk, selector)? {
+                Read::Wanted(pod) => {
+                    containers += pod.containers.len();
+                    if containers > MOST_CONTAINERS {
+                        return Err(Malformed::TooMany(MOST_CONTAINERS, "containers"));
+                    }
+                    self.pods.push(pod);
+                }
+                Read::NotWanted => {}
+                Read::Unreadable => self.pods_unreadable += 1,
+            }
+            more = walk.another(b']')?;
+        }
+        Ok(())
+    }
+}
+
+/// What was found where a pod should be.
+enum Read<'a> {
+    Wanted(Pod<'a>),
+    NotWanted,
+    Unreadable,
+}
+
+impl<'a> Pod<'a> {
+    fn read(walk: &mut Walk<'a>, selector: &Selector) -> Result<Read<'a>, Malformed> {
+        let Some(reference) = PodRef::find(walk.clone())? else {
+            walk.value()?;
+            return Ok(Read::Unreadable);
+        };
+        if !reference.is_plausible() || !selector.wants(&reference.namespace, &reference.name) {
+            walk.value()?;
+            return Ok(Read::NotWanted);
+        }
+        if walk.rest().len() > LARGE_REPLY && walk.clone().value()?.len() > LARGEST_POD {
+            walk.value()?;
+            return Ok(Read::Unreadable);
+        }
+        // Decoded where it stands; only what cannot be is walked through to find its end.
+        let mut json = serde_json::Deserializer::from_slice(walk.rest()).into_iter::<Self>();
+        match json.next() {
+            Some(Ok(mut pod)) => {
+                walk.advance(json.byte_offset());
+                pod.name = reference.name;
+                pod.namespace = reference.namespace;
+                pod.uid = reference.uid;
+                Ok(Read::Wanted(pod))
+            }
+            _ => {
+                walk.value()?;
+                Ok(Read::Unreadable)
+            }
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -180,93 +338,6 @@ struct NodeMemory {
     working_set_bytes: Option<u64>,
 }
 
-impl<'de> Visitor<'de> for SummaryVisitor<'_> {
-    type Value = Summary<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("an object with 'node' and 'pods'")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut summary = Summary::default();
-        let mut pods_seen = false;
-        while let Some(key) = map.next_key()? {
-            match key {
-                SummaryKey::Node => {
-                    let Some(node) = map.next_value::<Option<Node>>()? else {
-                        continue;
-                    };
-                    summary.node_name = node.node_name.filter(|name| !name.is_empty());
-                    let NodeMemory {
-                        available_bytes,
-                        working_set_bytes,
-                    } = node.memory;
-                    // The kubelet works out what is available as all less the working set.
-                    summary.memory_bytes = available_bytes
-                        .zip(working_set_bytes)
-                        .and_then(|(available, used)| available.checked_add(used));
-                }
-                SummaryKey::Pods => {
-                    map.next_value_seed(PodsSeed(self.0, &mut summary))?;
-                    pods_seen = true;
-                }
-                SummaryKey::Other => {
-                    map.next_value::<IgnoredAny>()?;
-                }
-            }
-        }
-        if !pods_seen {
-            return Err(serde::de::Error::custom("it has no 'pods'"));
-        }
-        Ok(summary)
-    }
-}
-
-/// The array of pods; `null` is what Go writes for an empty one.
-struct PodsSeed<'s, 'o, 'de>(&'s Selector, &'o mut Summary<'de>);
-
-impl<'de> DeserializeSeed<'de> for PodsSeed<'_, '_, 'de> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for PodsSeed<'_, '_, 'de> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("an array of pods")
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut pods: A) -> Result<(), A::Error> {
-        while let Some(pod) = pods.next_element_seed(PodSeed(self.0))? {
-            self.1.pods_on_node += 1;
-            self.1.pods.extend(pod);
-        }
-        Ok(())
-    }
-}
-
-/// One pod, or `None` when it is not wanted.
-struct PodSeed<'s>(&'s Selector);
-
-#[derive(Deserialize)]
-#[serde(field_identifier, rename_all = "camelCase")]
-enum PodKey {
-    PodRef,
-    StartTime,
-    Containers,
-    Network,
-    #[serde(other)]
-    Other,
-}
-
 #[derive(Deserialize)]
 struct PodRef<'a> {
     #[serde(borrow, default)]
@@ -280,7 +351,25 @@ struct PodRef<'a> {
 /// The longest name of an object in Kubernetes, in bytes.
 const LONGEST_NAME: usize = 253;
 
-impl PodRef<'_> {
+impl<'a> PodRef<'a> {
+    /// Of the pod that begins here, wherever in it that stands; `None` if it has none
+    /// that can be read. A kubelet writes it first.
+    fn find(mut walk: Walk<'a>) -> Result<Option<Self>, Malformed> {
+        if walk.peek()? != b'{' {
+            return Ok(None);
+        }
+        let mut more = walk.enter(b'{', b'}')?;
+        while more {
+            let key = walk.key()?;
+            let value = walk.value()?;
+            if key == b"\"podRef\"" {
+                return Ok(serde_json::from_slice(value).ok());
+            }
+            more = walk.another(b'}')?;
+        }
+        Ok(None)
+    }
+
     /// What Kubernetes would not have let be created is not passed on.
     fn is_plausible(&self) -> bool {
         [&self.name, &self.namespace, &self.uid]
@@ -289,79 +378,34 @@ impl PodRef<'_> {
     }
 }
 
-fn plausible(containers: Option<Vec<Container<'_>>>) -> Vec<Container<'_>> {
-    let mut containers = containers.unwrap_or_default();
-    containers.retain(|container| container.name.len() <= LONGEST_NAME);
-    containers
-}
+/// Those with a name that Kubernetes would accept.
+fn containers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Container<'de>>, D::Error> {
+    struct Containers;
+    impl<'de> Visitor<'de> for Containers {
+        type Value = Vec<Container<'de>>;
 
-impl<'de> DeserializeSeed<'de> for PodSeed<'_> {
-    type Value = Option<Pod<'de>>;
+        fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+            f.write_str("an array of containers")
+        }
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(Vec::new())
+        }
 
-impl<'de> Visitor<'de> for PodSeed<'_> {
-    type Value = Option<Pod<'de>>;
-
-    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("a pod")
-    }
-
-    /// The kubelet writes `podRef` first, so an unwanted pod is known before
-    /// anything of it is decoded. Should another order appear, what came before
-    /// is kept as raw text until the pod is known.
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut pod = Pod::default();
-        let mut wanted = None;
-        let mut early: Vec<(PodKey, &'de RawValue)> = Vec::new();
-        while let Some(key) = map.next_key()? {
-            match (key, wanted) {
-                (PodKey::PodRef, _) => {
-                    let reference: PodRef = map.next_value()?;
-                    wanted = Some(
-                        reference.is_plausible()
-                            && self.0.wants(&reference.namespace, &reference.name),
-                    );
-                    pod.name = reference.name;
-                    pod.namespace = reference.namespace;
-                    pod.uid = reference.uid;
+        fn visit_seq<A: SeqAccess<'de>>(self, mut all: A) -> Result<Self::Value, A::Error> {
+            let mut containers = Vec::new();
+            while let Some(container) = all.next_element::<Container>()? {
+                if containers.len() == MOST_CONTAINERS_OF_A_POD {
+                    return Err(serde::de::Error::custom("too many containers"));
                 }
-                (PodKey::Other, _) | (_, Some(false)) => {
-                    map.next_value::<IgnoredAny>()?;
-                }
-                (key, None) => early.push((key, map.next_value()?)),
-                (PodKey::StartTime, _) => pod.start_time = map.next_value::<Time>()?.0,
-                (PodKey::Containers, _) => {
-                    pod.containers = plausible(map.next_value()?);
-                }
-                (PodKey::Network, _) => {
-                    pod.network = map.next_value::<Option<_>>()?.unwrap_or_default();
+                if (1..=LONGEST_NAME).contains(&container.name.len()) {
+                    containers.push(container);
                 }
             }
+            Ok(containers)
         }
-        if wanted != Some(true) {
-            return Ok(None);
-        }
-        for (key, raw) in early {
-            let raw = raw.get();
-            match key {
-                PodKey::StartTime => pod.start_time = reread::<Time, _>(raw)?.0,
-                PodKey::Containers => pod.containers = plausible(reread(raw)?),
-                PodKey::Network => {
-                    pod.network = reread::<Option<_>, _>(raw)?.unwrap_or_default();
-                }
-                PodKey::PodRef | PodKey::Other => {}
-            }
-        }
-        Ok(Some(pod))
     }
-}
-
-fn reread<'de, T: Deserialize<'de>, E: serde::de::Error>(raw: &'de str) -> Result<T, E> {
-    serde_json::from_str(raw).map_err(E::custom)
+    deserializer.deserialize_any(Containers)
 }
 
 /// The counters of the default interface, which stand inline. Where the kubelet found
@@ -385,7 +429,7 @@ impl<'de> Deserialize<'de> for Network {
         let (rx_bytes, tx_bytes) = (wire.rx_bytes, wire.tx_bytes);
         let only = match wire.interfaces {
             Some(raw) if rx_bytes.is_none() && tx_bytes.is_none() => {
-                reread::<Option<OnlyInterface>, _>(raw.get())?.unwrap_or_default()
+                serde_json::from_str(raw.get()).map_err(serde::de::Error::custom)?
             }
             _ => OnlyInterface::default(),
         };

@@ -208,3 +208,68 @@ fn a_pod_made_anew_under_its_name_is_another_pod() {
         [expected(&reply, pod, &pod["containers"][0]).expect("a record")]
     );
 }
+
+/// Whatever is wrong with one pod, the records of the others are the same.
+#[test]
+fn one_broken_pod_costs_one_pod() {
+    let body = fs::read(fixtures().join("02-steady-open.summary.json")).expect("a fixture");
+    let reply: Value = serde_json::from_slice(&body).expect("json");
+    let is_of_b = |record: &Value| record["podName"] == "log-generator-b-vm";
+    let mut sound = records(&mut pipeline(&[]), &body);
+    sound.retain(|record| !is_of_b(record));
+    let pods = reply["pods"].as_array().expect("pods");
+    let pod = pods
+        .iter()
+        .find(|pod| pod["podRef"]["name"] == "log-generator-b-vm");
+    let pod = pod.expect("the pod").to_string();
+    assert!(sound.len() > 5 && pod.contains(r#""name":"log-generator""#));
+
+    // Text of the pod, and what stands there instead.
+    let changes: [(&str, &[u8]); 14] = [
+        (r#""containers":["#, br#""containers":[null,"#),
+        (r#""containers":["#, br#""containers":7,"x":["#),
+        (r#""name":"log-generator""#, br#""name":null"#),
+        (r#""name":"log-generator""#, b"\"name\":\"\xff\xfe\""),
+        (r#""name":"log-generator""#, br#""name":"\ud800""#),
+        (r#""name":"log-generator""#, br#""name":7"#),
+        (r#""startTime":""#, br#""startTime":{},"x":""#),
+        (r#""cpu":{"#, br#""cpu":"x","y":{"#),
+        (r#""memory":{"#, br#""memory":7,"y":{"#),
+        (r#""network":{"#, br#""network":7,"y":{"#),
+        (r#""podRef":{"#, br#""podRef":null,"y":{"#),
+        (r#""podRef":{"#, br#""podRef":{"uid":[],"x":"#),
+        (
+            r#""usageCoreNanoSeconds":"#,
+            br#""usageCoreNanoSeconds":NaN,"x":"#,
+        ),
+        (r#""rootfs":{"#, br#""rootfs" {"#),
+    ];
+    for (text, instead) in changes {
+        let mut changed = Vec::new();
+        let (before, after) = pod.split_once(text).expect(text);
+        for part in [before.as_bytes(), instead, after.as_bytes()] {
+            changed.extend_from_slice(part);
+        }
+        let name = String::from_utf8_lossy(instead).into_owned();
+        let mut others: Vec<Vec<u8>> = pods
+            .iter()
+            .filter(|pod| pod["podRef"]["name"] != "log-generator-b-vm")
+            .map(|pod| pod.to_string().into_bytes())
+            .collect();
+        others.insert(3, changed);
+        let body = [
+            format!(r#"{{"node":{},"pods":["#, reply["node"]).into_bytes(),
+            others.join(&b","[..]),
+            b"]}".to_vec(),
+        ]
+        .concat();
+        let batch = pipeline(&[]).run(&body, Vec::new()).expect(&name);
+        assert_eq!(batch.pods_unreadable, 1, "{name}");
+        let mut got: Vec<Value> = events::decode(&batch.bytes)
+            .into_iter()
+            .map(|(_, record)| record)
+            .collect();
+        got.retain(|record| !is_of_b(record));
+        assert_eq!(got, sound, "{name}");
+    }
+}

@@ -4,7 +4,7 @@ use flb_in_kubeletstats::{
     options::{Config, CpuSource},
     samples::Samples,
     select::{self, Selector},
-    summary::{self, Pod},
+    summary::{self, Malformed, Pod},
 };
 
 use crate::words::span;
@@ -68,7 +68,7 @@ impl Yield {
 }
 
 /// Every wanted container of a reply, as the plugin's first scrape sees it.
-pub fn wanted(config: &Config, body: &[u8]) -> serde_json::Result<Vec<Wanted>> {
+pub fn wanted(config: &Config, body: &[u8]) -> Result<Vec<Wanted>, Malformed> {
     let mut summary = summary::parse(body, &Selector::new(config))?;
     select::newest_of_each_name(&mut summary.pods);
     let mut samples = Samples::new(config.cpu_source, config.repeat_samples);

@@ -105,6 +105,7 @@ fn unlike_http(error: &ureq::Error) -> &'static str {
 fn lost(error: io::Error, wait: &Wait, received: usize) -> Error {
     let ended = is_end(error.kind());
     match wait.phase() {
+        _ if error.kind() == ErrorKind::OutOfMemory => Error::no_memory(wait.url(), received),
         Phase::Body if ended => Error::cut_short(wait.url(), received),
         Phase::Headers if ended => Error::closed_early(wait.url()),
         Phase::Tls if ended => Error::closed_in_handshake(wait.url(), error),

@@ -14,6 +14,7 @@ use flb_in_kubeletstats::{
         refusal::{Asked, Cause, Refusal, Sent},
         tls,
     },
+    summary::Malformed,
 };
 
 use crate::{config, one, pages::read};
@@ -50,8 +51,6 @@ fn is_documented(reason: Reason) -> bool {
 fn errors() -> Vec<(&'static str, Error)> {
     let path = Path::new("FILE");
     let io = || io::Error::other("WHY");
-    let cut_off = serde_json::from_str::<()>("").expect_err("nothing");
-    let not_json: serde_json::Error = serde::de::Error::custom("WHY");
     let after = Duration::from_secs(5);
     let timeout = |phase| ("timeout", Error::timeout(phase, after, "URL"));
     let mut errors = refusals();
@@ -110,9 +109,13 @@ fn errors() -> Vec<(&'static str, Error)> {
         ("empty", Error::empty("URL")),
         ("not_summary", Error::not_summary("URL", "WHY")),
         ("too_large", Error::too_large("URL", 64 << 20)),
+        ("no_memory", Error::no_memory("URL", 4096)),
         ("cut_short", Error::cut_short("URL", 4096)),
-        ("unparsable", Error::unparsable("URL", 4096, &cut_off)),
-        ("unparsable", Error::unparsable("URL", 4096, &not_json)),
+        ("unparsable", Error::unparsable("URL", 4096, &Malformed::Cut)),
+        (
+            "unparsable",
+            Error::unparsable("URL", 4096, &Malformed::TooMany(10_000, "pods")),
+        ),
         ("stopped", Error::stopped()),
         (
             "host",
@@ -373,7 +376,8 @@ fn every_other_line_is_explained() {
     lines.extend(health.wanted(later, 0, 0));
     lines.extend(health.wanted(later, 0, 9));
     lines.extend(health.wanted(later, 3, 9));
-    assert_eq!(lines.len(), 10, "{lines:?}");
+    lines.extend(Health::default().unreadable(later, 2, 9));
+    assert_eq!(lines.len(), 11, "{lines:?}");
 
     let states = lines.len();
     let warned = config(&one("allow_insecure_tls", "on")).expect("valid");

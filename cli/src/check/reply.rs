@@ -54,7 +54,17 @@ pub fn accepted(
             "\n{what} has expired by this machine's clock, but the request was accepted"
         ));
     }
-    report.ok("reply", &text);
+    match summary.pods_unreadable {
+        0 => report.ok("reply", &text),
+        unreadable => {
+            let unreadable = words::count(unreadable, "pod");
+            text.push_str(&format!(
+                "\n{unreadable} cannot be read, and no record is made of them: the kubelet writes of \
+                 them what no kubelet should"
+            ));
+            report.warn("reply", &text);
+        }
+    }
     Some(())
 }
 
