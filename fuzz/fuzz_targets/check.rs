@@ -4,6 +4,7 @@
 
 use std::{collections::HashSet, sync::LazyLock, time::Duration};
 
+use allocation_counter::measure;
 use flb_in_kubeletstats::{
     error::Reason,
     options::{Config, OPTIONS},
@@ -16,6 +17,11 @@ use serde_json::Value;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::events;
+
+/// A reply may take so many bytes of memory for each of its own, and so many more for the
+/// first pod.
+const MOST_PER_BYTE: u64 = 128;
+const MOST_AT_FIRST: u64 = 64 << 10;
 
 type Given = &'static [(&'static str, &'static str)];
 
@@ -70,7 +76,16 @@ impl<'c> Scrapes<'c> {
     /// The records of one reply; `None` for what is no summary.
     pub fn reply(&mut self, body: &[u8]) -> Option<Vec<Value>> {
         let memory = std::mem::take(&mut self.memory);
-        let batch = match self.pipeline.run(body, memory) {
+        let mut outcome = None;
+        let used = measure(|| outcome = Some(self.pipeline.run(body, memory)));
+        let most = MOST_PER_BYTE * body.len() as u64 + MOST_AT_FIRST;
+        assert!(
+            used.bytes_max <= most,
+            "{} bytes of {}",
+            used.bytes_max,
+            body.len()
+        );
+        let batch = match outcome.expect("it has run") {
             Ok(batch) => batch,
             Err(error) => {
                 assert!(!error.to_string().is_empty());
