@@ -219,7 +219,7 @@ fn replying() -> Vec<Row> {
         fails("empty-body", "reply of {url} is empty").by(Fault::EmptyBody),
         fails(
             "not-json",
-            "reply of {url} is not a stats summary: expected value at line 1 column 1: \
+            "reply of {url} is not a stats summary: it is not json at byte 0: \
              check that kubelet_url is a kubelet",
         )
         .by(Fault::NotJson),

@@ -16,8 +16,6 @@ pub type Outcome = Result<String, String>;
 type Act = fn(&Scene) -> Result<(), String>;
 type Cannot = fn(&Host) -> bool;
 type Check = fn(&Scene, &Ended) -> Result<(), String>;
-type RecordCheck = fn(&Truth, &serde_json::Value) -> Result<(), String>;
-
 pub const AGAIN: &str = "scraping works again: it failed for *s, * scrape*";
 const ANNOUNCED: &str = "scraping * every *, timeout *, namespaces *, pod prefixes *";
 const WANTED: &str = "* of the node's * pods are wanted";
@@ -48,7 +46,6 @@ pub struct Row {
     lasting: bool,
     /// Scrapes under the fault, after the first.
     more: u64,
-    records: RecordCheck,
     check: Check,
     unless: Option<(Cannot, &'static str)>,
 }
@@ -96,7 +93,6 @@ impl Row {
             mending: None,
             lasting: false,
             more: 3,
-            records: Truth::check,
             check: |_, _| Ok(()),
             unless: None,
         }
@@ -163,12 +159,6 @@ impl Row {
         self
     }
 
-    /// Instead of the truth, for numbers that are none.
-    pub fn records(mut self, check: RecordCheck) -> Self {
-        self.records = check;
-        self
-    }
-
     /// Looked at when all is over.
     pub fn check(mut self, check: Check) -> Self {
         self.check = check;
@@ -213,7 +203,7 @@ impl Row {
         };
         truth.learn(&scene.kubelet);
         for record in &ended.records {
-            (self.records)(&truth, record)?;
+            truth.check(record)?;
         }
         (self.check)(&scene, &ended)?;
         Ok(format!("{seen}, stop {:.2} s", ended.stop.as_secs_f64()))

@@ -60,7 +60,7 @@ pub fn corrupt_bytes(body: Vec<u8>, fault: &Fault) -> Vec<u8> {
         Fault::FloatNumbers => each_number(&body, |_, number| match seed_of(number) % 3 {
             0 => format!("{number}.5"),
             1 => format!("{number}e0"),
-            _ => "1.5e3".to_owned(),
+            _ => format!("{number}.0"),
         }),
         Fault::StringNumbers => each_number(&body, |_, number| format!("\"{number}\"")),
         Fault::NanText => each_number(&body, |_, _| "NaN".to_owned()),
