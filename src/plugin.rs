@@ -1,9 +1,10 @@
 //! The callbacks, the boundary no panic crosses, and the exported object.
 
 use std::{
-    cell::UnsafeCell,
+    cell::{Cell, UnsafeCell},
     ffi::{CString, c_int, c_void},
     ptr,
+    rc::Rc,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -57,8 +58,9 @@ struct Plugin {
     counters: Counters,
     stats_tag: Option<CString>,
     /// Between `cb_pause` and `cb_resume`. An outcome can still come in: the
-    /// host may have had it in hand already.
-    paused: bool,
+    /// host may have had it in hand already. Shared, since the host can call `cb_pause`
+    /// within an append.
+    paused: Rc<Cell<bool>>,
     /// What the host did not take yet.
     delivery: Delivery,
 }
@@ -86,7 +88,7 @@ impl Plugin {
                 .stats_tag
                 .as_deref()
                 .and_then(|tag| CString::new(tag).ok()),
-            paused: false,
+            paused: Rc::default(),
             delivery: Delivery::default(),
         });
         match plugin.watch(&config) {
@@ -202,18 +204,22 @@ impl Plugin {
     /// Hands the host what it has still to take; `true` once that is nothing. Asked while
     /// it has us paused it would refuse with a line of its own.
     fn deliver(&mut self) -> bool {
-        if self.paused || self.delivery.is_done() {
+        if self.paused.get() || self.delivery.is_done() {
             return self.delivery.is_done();
         }
         let now = Instant::now();
-        let instance = &self.instance;
-        let offered = self.delivery.offer(now, |part| instance.append(part));
+        // The host can pause us in the middle of an append: what is left of the batch waits.
+        let (instance, paused) = (&self.instance, Rc::clone(&self.paused));
+        let append = |part: &[u8]| !paused.get() && instance.append(part);
+        let offered = self.delivery.offer(now, append);
         self.counters.appended(offered.records, offered.bytes);
         if offered.split {
             let line = self.health.split(now);
             self.say(Level::Warn, line);
         }
-        if offered.refused {
+        if offered.refused && paused.get() {
+            // The host has said so itself.
+        } else if offered.refused {
             let kept = self.delivery.records().max(offered.lost);
             let line = self.health.refused(now, kept);
             self.say(Level::Warn, line);
@@ -232,14 +238,14 @@ impl Plugin {
     }
 
     fn pause(&mut self) {
-        self.paused = true;
+        self.paused.set(true);
         for collector in &self.collectors {
             self.instance.pause(*collector);
         }
     }
 
     fn resume(&mut self) {
-        self.paused = false;
+        self.paused.set(false);
         for collector in &self.collectors {
             self.instance.resume(*collector);
         }
