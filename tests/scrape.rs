@@ -369,7 +369,7 @@ fn every_bad_reply_has_its_line() {
         (
             Fault::NotJson,
             format!(
-                "reply of {url} is not a stats summary: expected value at line 1 column 1: \
+                "reply of {url} is not a stats summary: it is not json at byte 0: \
                  check that kubelet_url is a kubelet"
             ),
         ),
@@ -379,7 +379,7 @@ fn every_bad_reply_has_its_line() {
         ),
         (
             Fault::TopLevelArray,
-            format!("reply of {url} is not a stats summary: invalid type: sequence"),
+            format!("reply of {url} is not a stats summary: it has no 'pods'"),
         ),
         (
             Fault::Gzip,

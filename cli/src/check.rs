@@ -68,7 +68,7 @@ pub fn run(input: &Input, screen: &mut Screen) -> Verdict {
     for warning in config.warnings() {
         report.warn("options", warning);
     }
-    for warning in &input.without_effect {
+    for warning in &input.warnings {
         report.warn("options", warning);
     }
     let arrives = walk(&config, &mut report).unwrap_or_default();

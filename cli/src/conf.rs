@@ -64,6 +64,8 @@ impl Conf {
     fn add_text(&mut self, text: &str, path: &Path, root: &Path) -> Result<(), String> {
         // Indentation of a group's header; what stands deeper belongs to it.
         let mut group = None;
+        // How the section's first property is indented: the others have to be as it is.
+        let mut level: Option<&str> = None;
         for (number, line) in text.lines().enumerate() {
             let failed = |why: &str| format!("{}:{}: {why}", path.display(), number + 1);
             let content = line.trim();
@@ -79,6 +81,7 @@ impl Conf {
                     .ok_or_else(|| failed("a section's name ends with ]"))?;
                 group = (indent > 0).then_some(indent);
                 if indent == 0 {
+                    level = None;
                     self.sections.push(Section {
                         name: name.to_owned(),
                         properties: Vec::new(),
@@ -88,11 +91,22 @@ impl Conf {
                 group = None;
                 let (key, value) = content
                     .split_once(' ')
-                    .ok_or_else(|| failed("a property needs a value"))?;
-                if let Some(section) = self.sections.last_mut() {
-                    let property = (key.to_owned(), value.trim().to_owned());
-                    section.properties.push(property);
+                    .ok_or_else(|| failed("a property needs a value, after a blank"))?;
+                let section = self.sections.last_mut();
+                let section =
+                    section.ok_or_else(|| failed("a property stands before any section"))?;
+                let indentation = &line[..indent];
+                match *level.get_or_insert(indentation) {
+                    "" => return Err(failed("a property is indented under its section")),
+                    first if first != indentation => {
+                        return Err(failed(
+                            "a property is indented as the first of its section is, by the same blanks or tabs",
+                        ));
+                    }
+                    _ => {}
                 }
+                let property = (key.to_owned(), value.trim().to_owned());
+                section.properties.push(property);
             }
         }
         Ok(())
@@ -118,10 +132,15 @@ impl Conf {
         }
         let pattern = path.to_str().ok_or("a path that is not UTF-8")?;
         let found = glob::glob(pattern).map_err(|error| error.to_string())?;
+        let mut any = false;
         for path in found {
+            any = true;
             self.add(&path.map_err(|error| error.to_string())?, root)?;
         }
-        Ok(())
+        match any {
+            true => Ok(()),
+            false => Err(format!("no file matches {pattern}")),
+        }
     }
 }
 
@@ -135,10 +154,21 @@ impl Environment {
     }
 
     fn get(&self, name: &str) -> Option<String> {
-        match self.0.get(name) {
-            Some(value) => Some(value.clone()),
-            None => env::var_os(name).map(|value| value.to_string_lossy().into_owned()),
+        if let Some(value) = self.0.get(name) {
+            return Some(value.clone());
         }
+        let given = env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+        // Fluent Bit sets this one itself where nobody else has.
+        given.or_else(|| (name == "HOSTNAME").then(host_name).flatten())
+    }
+
+    /// Whether a variable of the text has a default, which not every release knows.
+    pub fn has_default(text: &str) -> bool {
+        let variables = text.split("${").skip(1);
+        let inside = |variable: &str| variable.split('}').next().is_some_and(|v| v.contains(":-"));
+        variables
+            .filter(|variable| variable.contains('}'))
+            .any(inside)
     }
 
     /// `${NAME}` becomes its value, nothing when it is not set, and the default
@@ -163,6 +193,11 @@ impl Environment {
     }
 }
 
+fn host_name() -> Option<String> {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(name.trim().to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,8 +210,8 @@ mod tests {
 
     #[test]
     fn sections_and_their_properties() {
-        let text = "# a comment\n[SERVICE]\n    Flush 1\n\n[INPUT]\n    # another\n    Name   kubeletstats  \n\
-                    \tNamespace a b\n    [a group]\n        Name other\n    Tag t\n";
+        let text = "# a comment\n[SERVICE]\n    Flush 1\n\n[INPUT]\n  # another\n    Name   kubeletstats  \n    \
+                    Namespace a b\n    [a group]\n        Name other\n    Tag t\n";
         let conf = read(text).expect("well-formed");
         assert_eq!(conf.sections.len(), 2);
         let input = &conf.sections[1];
@@ -186,7 +221,7 @@ mod tests {
         assert_eq!(input.properties.len(), 3);
         assert_eq!(
             read("[INPUT]\n    Name\n").expect_err("refused"),
-            "test.conf:2: a property needs a value"
+            "test.conf:2: a property needs a value, after a blank"
         );
         assert_eq!(
             read("[INPUT\n").expect_err("refused"),

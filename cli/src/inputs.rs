@@ -24,8 +24,8 @@ pub struct Input {
     /// Where its options come from.
     pub origin: String,
     options: Vec<(String, String)>,
-    /// What Fluent Bit takes and nobody acts on, in a sentence each.
-    pub without_effect: Vec<String>,
+    /// What Fluent Bit takes and nobody acts on, or not every release, in a sentence each.
+    pub warnings: Vec<String>,
     /// Why Fluent Bit itself does not start.
     refused: Option<String>,
 }
@@ -36,7 +36,7 @@ impl Input {
         let mut input = Self {
             origin,
             options: Vec::new(),
-            without_effect: Vec::new(),
+            warnings: Vec::new(),
             refused: None,
         };
         for (name, value) in properties {
@@ -46,7 +46,7 @@ impl Input {
                 Fate::NoEffect(instead) => {
                     let name = printable(&name, 80);
                     let line = format!("{name} has no effect on this input: {instead}");
-                    input.without_effect.push(line);
+                    input.warnings.push(line);
                 }
                 Fate::Refused(why) => {
                     input.refused.get_or_insert(why);
@@ -129,7 +129,16 @@ fn in_file(path: &Path, given: &[(String, String)]) -> Result<Vec<Input>, String
             1 => path.to_string(),
             _ => format!("{path}, input {} of {count}", at + 1),
         };
-        Input::new(origin, options)
+        let mut input = Input::new(origin, options);
+        let with_default = section.properties.iter();
+        let with_default = with_default.filter(|(_, value)| Environment::has_default(value));
+        input.warnings.extend(with_default.map(|(name, _)| {
+            let name = printable(name, 80);
+            format!(
+                "{name} has a variable with a default: Fluent Bit 4.2 and later know that, earlier releases take it for not set"
+            )
+        }));
+        input
     });
     Ok(inputs.collect())
 }

@@ -115,6 +115,9 @@ ok    options  scraping {}/stats/summary every 10s, timeout 5s, namespaces defau
 fn configurations_that_cannot_be_used() {
     let kubelet = start(SimKubelet::builder());
     let file = path(&kubelet.dir().join("fluent-bit.conf"));
+    let none = kubelet.dir().join("none*.conf");
+    const INDENTED: &str =
+        "a property is indented as the first of its section is, by the same blanks or tabs";
     let cases = [
         (
             "[INPUT]\n    Name dummy\n",
@@ -128,7 +131,40 @@ fn configurations_that_cannot_be_used() {
         ),
         (
             "[INPUT]\n    Name\n",
-            format!("{file}:2: a property needs a value"),
+            format!("{file}:2: a property needs a value, after a blank"),
+        ),
+        // With each of these, every release from 1.9 to 5.1 was seen not to start.
+        (
+            "[INPUT]\nName kubeletstats\n",
+            format!("{file}:2: a property is indented under its section"),
+        ),
+        (
+            "[INPUT]\n    Name kubeletstats\n      Interval 1s\n",
+            format!("{file}:3: {INDENTED}"),
+        ),
+        (
+            "[INPUT]\n    Name kubeletstats\n  Interval 1s\n",
+            format!("{file}:3: {INDENTED}"),
+        ),
+        (
+            "[INPUT]\n    Name kubeletstats\n\tInterval 1s\n",
+            format!("{file}:3: {INDENTED}"),
+        ),
+        (
+            "[INPUT]\n    Name kubeletstats\n    Interval\t1s\n",
+            format!("{file}:3: a property needs a value, after a blank"),
+        ),
+        (
+            "    Name kubeletstats\n[INPUT]\n",
+            format!("{file}:1: a property stands before any section"),
+        ),
+        (
+            "\u{feff}[SERVICE]\n    Flush 1\n",
+            format!("{file}:1: a property needs a value, after a blank"),
+        ),
+        (
+            "@INCLUDE none*.conf\n",
+            format!("{file}:1: no file matches {}", none.display()),
         ),
         (
             "@INCLUDE fluent-bit.conf\n",
@@ -149,6 +185,44 @@ fn configurations_that_cannot_be_used() {
         run.out
     );
     assert_eq!(run.code, Some(2));
+}
+
+/// `HOSTNAME` is set by every release itself; a default is known to the later ones only.
+#[test]
+fn variables_are_as_fluent_bit_has_them() {
+    let kubelet = start(SimKubelet::builder());
+    let input = |line: &str| {
+        format!(
+            "[INPUT]\n    Name kubeletstats\n    Kubelet_URL ${{TEST_URL}}\n    Kube_CA_File ${{TEST_CA}}\n    {line}\r\n"
+        )
+    };
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").expect("a name");
+    let run = check(
+        &kubelet,
+        &input("Service ${HOSTNAME}"),
+        &["-p", "namespace=default"],
+    );
+    assert_eq!(run.code, Some(0), "{}", run.out);
+    assert!(
+        !run.out.contains("has a variable with a default"),
+        "{}",
+        run.out
+    );
+    let once = path(&write(&kubelet, "once.conf", &input("Service ${HOSTNAME}")));
+    let (url, ca) = (kubelet.url(), path(&kubelet.ca_file()));
+    let environment = [("TEST_URL", url.as_str()), ("TEST_CA", &ca)];
+    let run = crate::command::run(&["once", "-c", &once, "-o", "json"], &environment);
+    let service = format!(r#""service":"{}""#, host.trim());
+    assert!(run.out.contains(&service), "{}", run.out);
+
+    let run = check(
+        &kubelet,
+        &input("Namespace ${NO_SUCH_VARIABLE:-default}"),
+        &[],
+    );
+    let warning = "warn  options  Namespace has a variable with a default: Fluent Bit 4.2 and later know that, earlier releases take it for not set\n";
+    assert!(run.out.contains(warning), "{}", run.out);
+    assert_eq!(run.code, Some(0));
 }
 
 /// Of Fluent Bit's own properties: those it does nothing with here, and those with which

@@ -542,7 +542,7 @@ fn something_that_is_no_kubelet() {
         failure(&run, &page),
         format!(
             "FAIL  reply    reply of https://127.0.0.1:PORT/stats/summary is not a stats summary: \
-             expected value at line 1 column 1: check that kubelet_url is a kubelet\n{NOT_A_KUBELET}"
+             it is not json at byte 0: check that kubelet_url is a kubelet\n{NOT_A_KUBELET}"
         )
     );
     let kubelet = kubelet();
