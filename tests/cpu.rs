@@ -5,41 +5,21 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs::{self, File},
     io::{BufRead, BufReader},
-    path::PathBuf,
     time::Duration,
 };
 
 use flate2::read::GzDecoder;
-use flb_in_kubeletstats::{options::Config, pipeline::Pipeline};
 use serde_json::{Value, json};
 use sim_kubelet::Offline;
 
 mod common;
-use common::events;
+use common::replay::{fixtures, pipeline, records};
 
 /// A kubelet's, on average.
 const SAMPLE_PERIOD: Duration = Duration::from_secs(15);
 const NOW: u64 = 1_800_000_000_123;
 const BUSY: &str = "default/log-generator-a-vm";
 const BUSY_NAME: &str = "log-generator-a-vm";
-
-fn fixtures() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
-}
-
-fn pipeline(options: &[(&str, &str)]) -> Pipeline {
-    let config = Config::read(|name| {
-        let given = options.iter().find(|(key, _)| *key == name);
-        given.map(|(_, value)| value.to_string())
-    });
-    Pipeline::new(&config.expect("valid options"))
-}
-
-fn records(pipeline: &mut Pipeline, body: &[u8]) -> Vec<Value> {
-    let batch = pipeline.run(body, Vec::new()).expect("a summary");
-    let events = events::decode(&batch.bytes);
-    events.into_iter().map(|(_, record)| record).collect()
-}
 
 /// Errors of one source, in percent of the truth.
 #[derive(Debug, Default)]

@@ -9,15 +9,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use flb_in_kubeletstats::{health::Missing, options::Config, pipeline::Pipeline};
+use flb_in_kubeletstats::health::Missing;
 use serde_json::{Value, json};
 
 mod common;
-use common::events;
-
-fn fixtures() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
-}
+use common::{
+    events,
+    replay::{fixtures, pipeline, records},
+};
 
 fn summaries() -> Vec<PathBuf> {
     let mut found: Vec<_> = fs::read_dir(fixtures())
@@ -29,25 +28,6 @@ fn summaries() -> Vec<PathBuf> {
     found.sort();
     assert!(found.len() >= 20, "only {} fixtures", found.len());
     found
-}
-
-fn pipeline(options: &[(&str, &str)]) -> Pipeline {
-    let config = Config::read(|name| {
-        let given = options.iter().find(|(key, _)| *key == name);
-        given.map(|(_, value)| value.to_string())
-    });
-    Pipeline::new(&config.expect("valid options"))
-}
-
-fn records(pipeline: &mut Pipeline, body: &[u8]) -> Vec<Value> {
-    let batch = pipeline.run(body, Vec::new()).expect("a summary");
-    let events = events::decode(&batch.bytes);
-    assert_eq!(events.len(), batch.records);
-    for (time, record) in &events {
-        let millis = time.0 as u64 * 1000 + time.1 as u64 / 1_000_000;
-        assert_eq!(record["timestamp"], millis, "event time and timestamp");
-    }
-    events.into_iter().map(|(_, record)| record).collect()
 }
 
 #[test]

@@ -4,6 +4,7 @@
 pub mod events;
 pub mod held;
 pub mod proc;
+pub mod replay;
 pub mod run;
 pub mod sink;
 pub mod summary;
