@@ -68,8 +68,15 @@ impl Delivery {
         self.waiting.is_none()
     }
 
-    /// Offers what waits, as far as the host takes it.
-    pub fn offer(&mut self, now: Instant, mut append: impl FnMut(&[u8]) -> bool) -> Offered {
+    /// Offers what waits, as far as the host takes it and until it has us paused, which it
+    /// can do within an append. What it then does not take, it has not refused.
+    pub fn offer(
+        &mut self,
+        now: Instant,
+        is_paused: impl Fn() -> bool,
+        mut append: impl FnMut(&[u8]) -> bool,
+    ) -> Offered {
+        let mut append = |part: &[u8]| !is_paused() && append(part);
         let mut offered = Offered::default();
         let Some(waiting) = &mut self.waiting else {
             return offered;
@@ -102,7 +109,9 @@ impl Delivery {
             };
             offered.split |= self.most.replace(most).is_none();
         }
-        if offered.refused && !waiting.is_kept(now) {
+        if offered.refused && is_paused() {
+            offered.refused = false;
+        } else if offered.refused && !waiting.is_kept(now) {
             offered.lost = waiting.batch.records;
             waiting.batch.records = 0;
         }
@@ -189,6 +198,8 @@ impl Offered {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
     use crate::{msgpack::Writer, summary};
 
@@ -217,7 +228,8 @@ mod tests {
         for _ in 0..batches {
             delivery.put(batch(50));
             while !delivery.is_done() {
-                let offer = delivery.offer(now, |part| {
+                let not = || false;
+                let offer = delivery.offer(now, not, |part| {
                     let fits = part.len() <= most;
                     refusals += usize::from(!fits);
                     taken.extend_from_slice(if fits { part } else { &[] });
@@ -267,7 +279,8 @@ mod tests {
         delivery.put(batch(50));
         let mut looks = 0;
         while !delivery.is_done() {
-            let came = delivery.offer(now, |_| {
+            let not = || false;
+            let came = delivery.offer(now, not, |_| {
                 looks += 1;
                 looks > 2
             });
@@ -276,11 +289,38 @@ mod tests {
         }
         delivery.put(batch(50));
         let mut parts = 0;
-        delivery.offer(now, |_| {
+        let not = || false;
+        delivery.offer(now, not, |_| {
             parts += 1;
             true
         });
         assert_eq!((looks, parts), (4, 1));
+    }
+
+    /// It pauses us with every part that it takes, for an hour.
+    #[test]
+    fn a_pause_within_an_append_is_no_refusal() {
+        let (mut delivery, mut now) = (Delivery::default(), Instant::now());
+        delivery.most = Some(batch(50).bytes.len() / 4);
+        delivery.put(batch(50));
+        let mut taken = Vec::new();
+        let mut offers = 0;
+        while !delivery.is_done() {
+            let paused = Cell::new(false);
+            let came = delivery.offer(
+                now,
+                || paused.get(),
+                |part| {
+                    assert!(!paused.replace(true), "offered in a pause");
+                    taken.extend_from_slice(part);
+                    true
+                },
+            );
+            assert_eq!((came.refused, came.lost), (false, 0));
+            offers += 1;
+            now += Duration::from_secs(3600);
+        }
+        assert!(taken == batch(50).bytes && offers >= 4);
     }
 
     #[test]
@@ -288,12 +328,13 @@ mod tests {
         let (mut delivery, now) = (Delivery::default(), Instant::now());
         delivery.put(batch(50));
         for _ in 0..100 {
-            let came = delivery.offer(now, |_| false);
+            let came = delivery.offer(now, || false, |_| false);
             assert_eq!((came.records, came.lost, came.refused), (0, 0, true));
         }
         assert_eq!(delivery.records(), 50);
         let mut taken = Vec::new();
-        let came = delivery.offer(now, |part| {
+        let not = || false;
+        let came = delivery.offer(now, not, |part| {
             taken.extend_from_slice(part);
             true
         });

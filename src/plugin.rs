@@ -208,18 +208,15 @@ impl Plugin {
             return self.delivery.is_done();
         }
         let now = Instant::now();
-        // The host can pause us in the middle of an append: what is left of the batch waits.
         let (instance, paused) = (&self.instance, Rc::clone(&self.paused));
-        let append = |part: &[u8]| !paused.get() && instance.append(part);
-        let offered = self.delivery.offer(now, append);
+        let append = |part: &[u8]| instance.append(part);
+        let offered = self.delivery.offer(now, || paused.get(), append);
         self.counters.appended(offered.records, offered.bytes);
         if offered.split {
             let line = self.health.split(now);
             self.say(Level::Warn, line);
         }
-        if offered.refused && paused.get() {
-            // The host has said so itself.
-        } else if offered.refused {
+        if offered.refused {
             let kept = self.delivery.records().max(offered.lost);
             let line = self.health.refused(now, kept);
             self.say(Level::Warn, line);
