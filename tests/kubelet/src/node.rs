@@ -108,7 +108,8 @@ impl Node {
         now_ms: u64,
     ) -> (u64, bool) {
         let seed = seed_of(&pod.template.pod_ref.uid) ^ seed_of(&container.template.name);
-        let of_period = |ms: u64| ms * self.period_ms / USUAL_PERIOD_MS;
+        // Sooner where all is faster, but no later where it is slower.
+        let of_period = |ms: u64| ms * self.period_ms.min(USUAL_PERIOD_MS) / USUAL_PERIOD_MS;
         let first = container.start_ms + of_period(200 + mix(seed ^ 7) % 800);
         let second = first + of_period(1_500 + mix(seed ^ 8) % 3_000);
         let regular = self.sample_ms(seed, now_ms);
