@@ -51,12 +51,6 @@ impl Pipeline {
 
         let mut events = Events::reusing(memory);
         self.samples.begin_scrape();
-        for pod in &mut summary.pods {
-            select::newest_of_each_container(&mut pod.containers);
-            for container in &mut pod.containers {
-                container.memory.forget_beyond(summary.memory_bytes);
-            }
-        }
         let (mut containers, mut with_cpu, mut ended) = (0, 0, 0);
         for pod in &summary.pods {
             for container in &pod.containers {

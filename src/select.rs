@@ -34,7 +34,8 @@ impl Selector {
 }
 
 /// While a pod is replaced, two entries can carry its name: the one that
-/// started later stays. Order is not kept: the kubelet has none.
+/// started later stays. Order is not kept: the kubelet has none. The same
+/// holds for the containers of each.
 pub fn newest_of_each_name(pods: &mut Vec<Pod<'_>>) {
     pods.sort_unstable_by(|a, b| {
         (&a.namespace, &a.name)
@@ -42,11 +43,14 @@ pub fn newest_of_each_name(pods: &mut Vec<Pod<'_>>) {
             .then(b.start_time.cmp(&a.start_time))
     });
     pods.dedup_by(|later, first| later.namespace == first.namespace && later.name == first.name);
+    for pod in pods {
+        newest_of_each_container(&mut pod.containers);
+    }
 }
 
-/// The same of a pod's containers: one that has ended can still stand beside the one
-/// that took its place. Their order stays, unless a name comes twice.
-pub fn newest_of_each_container(containers: &mut Vec<Container<'_>>) {
+/// One that has ended can still stand beside the one that took its place. Their order
+/// stays, unless a name comes twice.
+fn newest_of_each_container(containers: &mut Vec<Container<'_>>) {
     /// Up to here it is faster to compare each with each.
     const FEW: usize = 32;
     let comes_again = |(at, container): (usize, &Container)| {

@@ -59,7 +59,7 @@ impl Instant {
 pub struct Summary<'a> {
     pub node_name: Option<Cow<'a, str>>,
     /// What the node has, as far as it tells.
-    pub memory_bytes: Option<u64>,
+    memory_bytes: Option<u64>,
     /// Those the selector wanted, in the order of the reply.
     pub pods: Vec<Pod<'a>>,
     /// All that the reply holds.
@@ -130,15 +130,6 @@ pub struct Memory {
     pub time: Option<Instant>,
     #[serde(default, deserialize_with = "whole")]
     pub working_set_bytes: Option<u64>,
-}
-
-impl Memory {
-    /// More than the node has no container can use.
-    pub fn forget_beyond(&mut self, most: Option<u64>) {
-        self.working_set_bytes = self
-            .working_set_bytes
-            .filter(|bytes| most.is_none_or(|most| *bytes <= most));
-    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -229,10 +220,11 @@ pub fn parse<'a>(body: &'a [u8], selector: &Selector) -> Result<Summary<'a>, Mal
         more = walk.another(b'}')?;
     }
     walk.end()?;
-    match has_pods {
-        true => Ok(summary),
-        false => Err(Malformed::NoPods),
+    if !has_pods {
+        return Err(Malformed::NoPods);
     }
+    summary.forget_impossible_memory();
+    Ok(summary)
 }
 
 impl<'a> Summary<'a> {
@@ -247,6 +239,17 @@ impl<'a> Summary<'a> {
         self.memory_bytes = available
             .zip(used)
             .and_then(|(available, used)| available.checked_add(used));
+    }
+
+    /// More than the node has no container can use. What that is may stand behind the pods.
+    fn forget_impossible_memory(&mut self) {
+        let Some(most) = self.memory_bytes else {
+            return;
+        };
+        for container in self.pods.iter_mut().flat_map(|pod| &mut pod.containers) {
+            let used = &mut container.memory.working_set_bytes;
+            *used = used.filter(|used| *used <= most);
+        }
     }
 
     /// An array; `null` is what Go writes for an empty one.

@@ -74,8 +74,7 @@ pub fn wanted(config: &Config, body: &[u8]) -> Result<Vec<Wanted>, Malformed> {
     let mut samples = Samples::new(config.cpu_source, config.repeat_samples);
     samples.begin_scrape();
     let mut wanted = Vec::new();
-    for pod in &mut summary.pods {
-        select::newest_of_each_container(&mut pod.containers);
+    for pod in &summary.pods {
         for container in &pod.containers {
             wanted.push(Wanted {
                 name: format!("{}/{}", full_name(pod), container.name),

@@ -114,8 +114,7 @@ impl<'c> Scrapes<'c> {
         select::newest_of_each_name(&mut parsed.pods);
         let mut keys = HashSet::new();
         let mut containers = 0;
-        for pod in &mut parsed.pods {
-            select::newest_of_each_container(&mut pod.containers);
+        for pod in &parsed.pods {
             let uid = match pod.uid.as_ref() {
                 "" => format!("{}/{}", pod.namespace, pod.name),
                 uid => uid.to_owned(),
