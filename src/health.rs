@@ -126,14 +126,9 @@ impl Health {
         ))
     }
 
-    /// Something failed just now; returns the line to log, if one is due.
-    pub fn failed(&mut self, now: Instant, error: &Error) -> Option<String> {
-        self.scrape_failed(now, Duration::ZERO, error)
-    }
-
-    /// The same of a scrape: nothing worked from its beginning on, so that is when an
-    /// outage begins.
-    pub fn scrape_failed(&mut self, now: Instant, took: Duration, error: &Error) -> Option<String> {
+    /// A scrape failed, or something else at once; returns the line to log, if one is due.
+    /// Nothing worked from a scrape's beginning on, so that is when an outage begins.
+    pub fn failed(&mut self, now: Instant, took: Duration, error: &Error) -> Option<String> {
         let since = now.checked_sub(took).unwrap_or(now);
         self.silent = None;
         let lines = &mut self.lines;
@@ -368,7 +363,11 @@ mod tests {
         let mut health = Health::default();
         let lines: Vec<_> = (0..13)
             .filter_map(|scrape| {
-                health.failed(start + Duration::from_secs(10 * scrape), &forbidden())
+                health.failed(
+                    start + Duration::from_secs(10 * scrape),
+                    Duration::ZERO,
+                    &forbidden(),
+                )
             })
             .collect();
         let text = forbidden().to_string();
@@ -380,10 +379,12 @@ mod tests {
     fn another_reason_is_logged_at_once() {
         let now = Instant::now();
         let mut health = Health::default();
-        assert!(health.failed(now, &forbidden()).is_some());
-        assert!(health.failed(now, &forbidden()).is_none());
+        assert!(health.failed(now, Duration::ZERO, &forbidden()).is_some());
+        assert!(health.failed(now, Duration::ZERO, &forbidden()).is_none());
         assert_eq!(
-            health.failed(now, &Error::empty(URL)).as_deref(),
+            health
+                .failed(now, Duration::ZERO, &Error::empty(URL))
+                .as_deref(),
             Some(
                 "reply of https://k/stats/summary is empty (and 1 failure since the last such line)"
             )
@@ -395,8 +396,12 @@ mod tests {
         let start = Instant::now();
         let mut health = Health::default();
         assert_eq!(health.succeeded(start), None);
-        health.failed(start, &forbidden());
-        health.failed(start + Duration::from_secs(10), &forbidden());
+        health.failed(start, Duration::ZERO, &forbidden());
+        health.failed(
+            start + Duration::from_secs(10),
+            Duration::ZERO,
+            &forbidden(),
+        );
         assert_eq!(
             health
                 .succeeded(start + Duration::from_millis(20_500))
@@ -412,7 +417,7 @@ mod tests {
         let start = Instant::now();
         let mut health = Health::default();
         let took = Duration::from_secs(5);
-        health.scrape_failed(start + took, took, &forbidden());
+        health.failed(start + took, took, &forbidden());
         assert_eq!(
             health.succeeded(start + Duration::from_secs(10)).as_deref(),
             Some("scraping works again: it failed for 10.0s, 1 scrape")
@@ -427,14 +432,16 @@ mod tests {
         for scrape in 0..600 {
             let now = start + Duration::from_millis(100 * scrape);
             let line = match scrape % 2 {
-                0 => health.failed(now, &forbidden()),
+                0 => health.failed(now, Duration::ZERO, &forbidden()),
                 _ => health.succeeded(now),
             };
             lines += usize::from(line.is_some());
         }
         assert_eq!(lines, LINES, "in one minute");
         let later = start + Duration::from_secs(90);
-        let line = health.failed(later, &forbidden()).expect("a minute later");
+        let line = health
+            .failed(later, Duration::ZERO, &forbidden())
+            .expect("a minute later");
         assert!(
             line.ends_with("(and 297 failures since the last such line)"),
             "{line}"
@@ -447,14 +454,30 @@ mod tests {
         let start = Instant::now();
         let second = |seconds| start + Duration::from_secs(seconds);
         let mut health = Health::default();
-        assert!(health.failed(second(0), &forbidden()).is_some());
-        assert!(health.failed(second(1), &Error::empty(URL)).is_some());
-        assert!(health.failed(second(2), &forbidden()).is_some());
+        assert!(
+            health
+                .failed(second(0), Duration::ZERO, &forbidden())
+                .is_some()
+        );
+        assert!(
+            health
+                .failed(second(1), Duration::ZERO, &Error::empty(URL))
+                .is_some()
+        );
+        assert!(
+            health
+                .failed(second(2), Duration::ZERO, &forbidden())
+                .is_some()
+        );
         assert!(health.refused(second(3), 1).is_some());
         assert!(health.wanted(second(4), 0, 9).is_some());
         assert!(health.taken(second(5)).is_some());
         assert_eq!(health.succeeded(second(6)), None);
-        assert!(health.failed(second(7), &forbidden()).is_none());
+        assert!(
+            health
+                .failed(second(7), Duration::ZERO, &forbidden())
+                .is_none()
+        );
         assert_eq!(health.succeeded(second(8)), None);
         assert_eq!(health.succeeded(second(59)), None);
         assert_eq!(
@@ -509,7 +532,7 @@ mod tests {
         for at in (0..600).step_by(50) {
             assert_eq!(health.silence(second(at), interval, missing), None);
             match at % 100 {
-                0 => drop(health.failed(second(at + 10), &forbidden())),
+                0 => drop(health.failed(second(at + 10), Duration::ZERO, &forbidden())),
                 _ => assert_eq!(health.silence(second(at + 10), interval, None), None),
             }
         }

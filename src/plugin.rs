@@ -197,7 +197,7 @@ impl Plugin {
     /// What failed, and how long it took to.
     fn report(&mut self, now: Instant, took: Duration, error: &Error) {
         self.counters.failed(error.reason());
-        let line = self.health.scrape_failed(now, took, error);
+        let line = self.health.failed(now, took, error);
         self.say(Level::Error, line);
     }
 

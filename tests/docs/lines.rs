@@ -355,9 +355,9 @@ fn every_other_line_is_explained() {
     let forbidden = || Error::forbidden("URL", "nodes/stats");
     let mut health = Health::default();
     let mut lines = Vec::new();
-    health.failed(now, &forbidden());
-    health.failed(now, &forbidden());
-    let repeated = health.failed(now + Duration::from_secs(60), &forbidden());
+    health.failed(now, Duration::ZERO, &forbidden());
+    health.failed(now, Duration::ZERO, &forbidden());
+    let repeated = health.failed(now + Duration::from_secs(60), Duration::ZERO, &forbidden());
     lines.push(
         repeated
             .expect("a minute later")

@@ -57,9 +57,9 @@ fn all_of(error: &Error) -> String {
     let now = Instant::now();
     let mut health = Health::default();
     let mut said = format!("{error}\n{error:?}\n");
-    said.extend(health.failed(now, error));
-    health.failed(now, error);
-    said.extend(health.failed(now + Duration::from_secs(61), error));
+    said.extend(health.failed(now, Duration::ZERO, error));
+    health.failed(now, Duration::ZERO, error);
+    said.extend(health.failed(now + Duration::from_secs(61), Duration::ZERO, error));
     let mut source = error.source();
     while let Some(error) = source {
         said.push_str(&format!("\n{error}\n{error:?}"));

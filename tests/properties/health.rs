@@ -97,7 +97,7 @@ impl Log {
         let (now, health) = (self.now, &mut self.health);
         let line = match event {
             Scraped => health.succeeded(now),
-            Failed(kind) => health.failed(now, &error(kind)),
+            Failed(kind) => health.failed(now, Duration::ZERO, &error(kind)),
             Taken => health.taken(now),
             Refused => health.refused(now, 7),
             SomeWanted => health.wanted(now, 2, 9),
