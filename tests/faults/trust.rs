@@ -375,6 +375,16 @@ pub const TOKEN_REFUSED: &str = "401 unauthorized by {url}: it did not accept th
      check the token and the kubelet's authentication.webhook, \
      or wait: a kubelet that cannot reach the api server says the same";
 
+fn api_server_leaves(scene: &Scene) -> Result<(), String> {
+    scene.kubelet.set_api_server_away(true);
+    Ok(())
+}
+
+fn api_server_comes_back(scene: &Scene) -> Result<(), String> {
+    scene.kubelet.set_api_server_away(false);
+    Ok(())
+}
+
 fn rights() -> Vec<Row> {
     vec![
         fails(
@@ -392,14 +402,8 @@ fn rights() -> Vec<Row> {
             Ok(())
         }),
         fails("api-server-away", TOKEN_REFUSED)
-            .breaking(|scene| {
-                scene.kubelet.set_api_server_away(true);
-                Ok(())
-            })
-            .mending(|scene| {
-                scene.kubelet.set_api_server_away(false);
-                Ok(())
-            }),
+            .breaking(api_server_leaves)
+            .mending(api_server_comes_back),
         fails(
             "api-server-away-and-no-token",
             "unexpected status 500 from {url}: it said 'Authorization error \
@@ -407,14 +411,8 @@ fn rights() -> Vec<Row> {
              the kubelet cannot ask the api server about the user: wait until that is back",
         )
         .plain()
-        .breaking(|scene| {
-            scene.kubelet.set_api_server_away(true);
-            Ok(())
-        })
-        .mending(|scene| {
-            scene.kubelet.set_api_server_away(false);
-            Ok(())
-        }),
+        .breaking(api_server_leaves)
+        .mending(api_server_comes_back),
         fails("token-not-accepted", TOKEN_REFUSED)
             .breaking(|scene| {
                 scene.kubelet.set_tokens(&[NEXT]);

@@ -27,6 +27,13 @@ fn check(kubelet: &SimKubelet, text: &str, more: &[&str]) -> Run {
     )
 }
 
+/// An input of this kubelet with one line more.
+fn input(line: &str) -> String {
+    format!(
+        "[INPUT]\n    Name kubeletstats\n    Kubelet_URL ${{TEST_URL}}\n    Kube_CA_File ${{TEST_CA}}\n    {line}\n"
+    )
+}
+
 #[test]
 fn the_shipped_configuration_is_read() {
     let kubelet = start(SimKubelet::builder());
@@ -191,11 +198,8 @@ fn configurations_that_cannot_be_used() {
 #[test]
 fn variables_are_as_fluent_bit_has_them() {
     let kubelet = start(SimKubelet::builder());
-    let input = |line: &str| {
-        format!(
-            "[INPUT]\n    Name kubeletstats\n    Kubelet_URL ${{TEST_URL}}\n    Kube_CA_File ${{TEST_CA}}\n    {line}\r\n"
-        )
-    };
+    // The end of a line may be of either kind.
+    let input = |line: &str| input(&format!("{line}\r"));
     let host = fs::read_to_string("/proc/sys/kernel/hostname").expect("a name");
     let run = check(
         &kubelet,
@@ -230,11 +234,6 @@ fn variables_are_as_fluent_bit_has_them() {
 #[test]
 fn properties_that_are_fluent_bits_own() {
     let kubelet = start(SimKubelet::builder());
-    let input = |line: &str| {
-        format!(
-            "[INPUT]\n    Name kubeletstats\n    Kubelet_URL ${{TEST_URL}}\n    Kube_CA_File ${{TEST_CA}}\n    {line}\n"
-        )
-    };
     for (line, instead) in [
         (
             "TLS.CA_File /ca.crt",
