@@ -21,5 +21,7 @@ mod reload;
 mod samples;
 #[path = "lifecycle/scrapes.rs"]
 mod scrapes;
+#[path = "lifecycle/silence.rs"]
+mod silence;
 #[path = "lifecycle/stop.rs"]
 mod stop;
