@@ -9,7 +9,7 @@ use std::{
 
 use flb_in_kubeletstats::{
     error::{Error, Phase, Reason},
-    health::Health,
+    health::{Health, Missing},
     kubelet::{
         refusal::{Asked, Cause, Refusal, Sent},
         tls,
@@ -377,7 +377,23 @@ fn every_other_line_is_explained() {
     lines.extend(health.wanted(later, 0, 9));
     lines.extend(health.wanted(later, 3, 9));
     lines.extend(Health::default().unreadable(later, 2, 9));
-    assert_eq!(lines.len(), 11, "{lines:?}");
+    for missing in [
+        Missing::Containers,
+        Missing::Cpu { containers: 2 },
+        Missing::Samples { containers: 2 },
+    ] {
+        let (mut health, interval) = (Health::default(), Duration::from_secs(10));
+        let begins = health.silence(now, interval, Some(missing));
+        assert_eq!(begins, None, "it may be nothing yet");
+        let at = now + Duration::from_secs(60);
+        let line = health.silence(at, interval, Some(missing));
+        // The page has what is to be done in words of its own.
+        let line = line.expect("a minute of silence");
+        lines.push(line[..line.rfind(':').expect("a remedy")].to_owned());
+        let end = health.recorded(at).expect("it was told");
+        lines.push(end.split(" for ").next().unwrap_or_default().to_owned());
+    }
+    assert_eq!(lines.len(), 17, "{lines:?}");
 
     let states = lines.len();
     let warned = config(&one("allow_insecure_tls", "on")).expect("valid");
