@@ -36,12 +36,10 @@ WORKDIR /src
 # to /out. Target directories are one for each architecture.
 FROM toolchain AS build
 COPY . .
-# Two commands: in one, Cargo would build the plugin with what the command needs of shared crates as well.
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/target,sharing=locked \
     export CARGO_TARGET_DIR=/target/$(uname -m) \
- && cargo build --locked --release --lib \
- && cargo build --locked --release -p kubeletstats \
+ && cargo build --locked --release -p flb-in-kubeletstats -p kubeletstats-cli \
  && install -D -m 755 "$CARGO_TARGET_DIR"/release/libflb_in_kubeletstats.so /out/fluent-bit/plugins/flb-in_kubeletstats.so \
  && install -D -m 755 "$CARGO_TARGET_DIR"/release/kubeletstats /out/usr/local/bin/kubeletstats
 RUN mkdir -p /out/fluent-bit/etc /out/fluent-bit/storage \
@@ -54,7 +52,7 @@ COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/target,sharing=locked \
     export CARGO_TARGET_DIR=/target/$(uname -m) \
- && cargo build --locked --release -p metrics-consumer \
+ && cargo build --locked --release --manifest-path consumer/Cargo.toml \
  && install -D -m 755 "$CARGO_TARGET_DIR"/release/metrics-consumer /out/metrics-consumer
 
 FROM toolchain AS build-sim-kubelet

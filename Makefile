@@ -4,6 +4,8 @@
 # mapped would die if its bytes changed.
 PLUGIN := target/release/flb-in_kubeletstats.so
 CARGO  ?= cargo
+# The consumer is a workspace of its own, built into the same folder.
+CONSUMER := --manifest-path consumer/Cargo.toml --target-dir target
 SUDO   := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 # What the build needs besides Rust: a C compiler and make, and libclang for bindgen.
@@ -41,7 +43,8 @@ build: deps ## build the plugin: target/release/flb-in_kubeletstats.so
 
 .PHONY: tools
 tools: deps ## build the command, the consumer, the simulated kubelet, the embedded host and the demo
-	$(CARGO) build --locked -p kubeletstats -p metrics-consumer -p sim-kubelet -p embedded-host -p testkit
+	$(CARGO) build --locked -p kubeletstats-cli -p sim-kubelet -p embedded-host -p testkit
+	$(CARGO) build --locked $(CONSUMER)
 
 # The plugin with panics to be injected; tests of the boundary load it.
 .PHONY: panicking
@@ -56,11 +59,14 @@ demo: build tools ## kubelet, Fluent Bit and Kafka in one run, with the records 
 .PHONY: lint
 lint: deps ## formatting and lints
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --all --check --manifest-path consumer/Cargo.toml
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked $(CONSUMER) --all-targets -- -D warnings
 
 .PHONY: test
 test: test-deps lint build tools panicking ## lints and all tests, end to end on every Fluent Bit found
-	$(CARGO) test --locked --workspace; status=$$?; $(MAKE) -s kafka-stop; exit $$status
+	$(CARGO) test --locked --workspace && $(CARGO) test --locked $(CONSUMER); \
+		status=$$?; $(MAKE) -s kafka-stop; exit $$status
 	@if command -v kubectl >/dev/null || command -v kustomize >/dev/null; then $(MAKE) -s manifests; \
 	else echo "manifests: NOT RUN, there is neither kubectl nor kustomize to render them"; fi
 
@@ -74,11 +80,11 @@ faults: build tools panicking ## the plugin under every fault, on every Fluent B
 
 .PHONY: soak
 soak: build tools panicking ## the long form of the lifecycle and delivery tests, with tables
-	KUBELETSTATS_SOAK=1 $(CARGO) test --locked --test lifecycle --test delivery -- --nocapture --test-threads=1
+	KUBELETSTATS_SOAK=1 $(CARGO) test --locked --test lifecycle -- --nocapture --test-threads=1
 
 .PHONY: memcheck
 memcheck: build tools panicking ## every host under Valgrind's memcheck (needs valgrind)
-	$(CARGO) test --locked --test memcheck -- --nocapture
+	$(CARGO) test --locked --test e2e memcheck -- --nocapture
 
 .PHONY: fuzz
 fuzz: deps ## fuzz both targets for a minute each (needs a nightly toolchain and cargo-fuzz)
@@ -92,11 +98,11 @@ deny: ## licences, duplicates and sources of all crates (needs cargo-deny)
 
 .PHONY: bench
 bench: deps ## cost of a scrape beside its budgets
-	$(CARGO) bench --locked --bench pipeline
+	$(CARGO) bench --locked -p kubeletstats-core
 
 .PHONY: golden
 golden: deps ## write the expected records of tests/fixtures anew
-	GOLDEN=rewrite $(CARGO) test --locked --test golden
+	GOLDEN=rewrite $(CARGO) test --locked -p kubeletstats-core --test core golden
 
 .PHONY: kafka
 kafka: tools ## start Apache Kafka on loopback (needs Java 17 and Maven)

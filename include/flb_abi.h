@@ -3,10 +3,10 @@
  * its own words. Nothing here comes from a header of the host: the plugin is
  * built without one, and finds out at load time which host it is in.
  *
- * The registration object changed shape four times between 1.8 and 5.1. Each
+ * The registration object changed shape three times between 1.8 and 5.1. Each
  * shape ("generation") is one struct below; every struct is padded to the
  * largest size a host is known to copy out of it, and more.
- * src/host.rs picks one, layout.c and tests/layout.rs pin the offsets.
+ * src/host/registration.rs fills one, layout.c has the offsets.
  */
 #ifndef KUBELETSTATS_FLB_ABI_H
 #define KUBELETSTATS_FLB_ABI_H
@@ -150,29 +150,31 @@ enum flb_log_level {
 };
 
 /*
- * Functions of the host. They are looked up by name at load time: an undefined
- * symbol would keep the object from loading into a host that lacks it.
+ * Functions of the host, each as a type under its own name. They are looked up at
+ * load time: an undefined symbol would keep the object from loading into a host that
+ * lacks it. src/host/symbols.rs says which hosts have to have which.
  */
-typedef const char *flb_input_get_property_fn(const char *key, struct flb_input_instance *ins);
-typedef void flb_input_set_context_fn(struct flb_input_instance *ins, void *context);
+typedef const char *flb_input_get_property(const char *key, struct flb_input_instance *ins);
+typedef void flb_input_set_context(struct flb_input_instance *ins, void *context);
 /* Both return the collector's id, or -1. */
-typedef int flb_input_set_collector_time_fn(struct flb_input_instance *ins, flb_cb_start *collect,
+typedef int flb_input_set_collector_time(struct flb_input_instance *ins, flb_cb_start *collect,
                                             long seconds, long nanoseconds,
                                             struct flb_config *config);
-typedef int flb_input_set_collector_event_fn(struct flb_input_instance *ins, flb_cb_start *collect,
+typedef int flb_input_set_collector_event(struct flb_input_instance *ins, flb_cb_start *collect,
                                              int fd, struct flb_config *config);
-typedef int flb_input_collector_switch_fn(int id, struct flb_input_instance *ins);
-typedef const char *flb_input_name_fn(struct flb_input_instance *ins);
+typedef int flb_input_collector_pause(int id, struct flb_input_instance *ins);
+typedef int flb_input_collector_resume(int id, struct flb_input_instance *ins);
+typedef const char *flb_input_name(struct flb_input_instance *ins);
 /* 2.0.0 and later; NULL, 0 for the tag means the instance's own. */
-typedef int flb_input_log_append_fn(struct flb_input_instance *ins, const char *tag,
+typedef int flb_input_log_append(struct flb_input_instance *ins, const char *tag,
                                     size_t tag_len, const void *buf, size_t size);
 /* 1.x only: later hosts give this name other arguments. */
-typedef int flb_input_chunk_append_raw_fn(struct flb_input_instance *ins, const char *tag,
+typedef int flb_input_chunk_append_raw(struct flb_input_instance *ins, const char *tag,
                                           size_t tag_len, const void *buf, size_t size);
-typedef void flb_log_print_fn(int level, const char *file, int line, const char *format, ...);
+typedef void flb_log_print(int level, const char *file, int line, const char *format, ...);
 /* Where the host has it: does this instance log at that level? */
-typedef int flb_input_log_check_fn(struct flb_input_instance *ins, int level);
-typedef void *flb_worker_get_fn(void);
-typedef int flb_worker_log_level_fn(void *worker);
+typedef int flb_input_log_check(struct flb_input_instance *ins, int level);
+typedef void *flb_worker_get(void);
+typedef int flb_worker_log_level(void *worker);
 
 #endif

@@ -34,8 +34,7 @@ mkdir -p "$dist"
 # and the build folder's are taken out.
 separator=$'\x1f'
 export CARGO_ENCODED_RUSTFLAGS="--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo${separator}--remap-path-prefix=$PWD=/src"
-$cargo build --locked --release --target "$triple" --lib
-$cargo build --locked --release --target "$triple" -p kubeletstats
+$cargo build --locked --release --target "$triple" -p flb-in-kubeletstats -p kubeletstats-cli
 unset CARGO_ENCODED_RUSTFLAGS
 
 plugin=$work/flb-in_kubeletstats.so
@@ -50,7 +49,7 @@ fi
 # Papers: what is linked, and under which licence.
 sbom=$dist/$package-$version-linux-$machine
 packaging/sbom.sh "$triple" flb-in-kubeletstats "$plugin" > "$sbom.plugin.cdx.json"
-packaging/sbom.sh "$triple" kubeletstats "$command" > "$sbom.command.cdx.json"
+packaging/sbom.sh "$triple" kubeletstats-cli "$command" > "$sbom.command.cdx.json"
 packaging/licences.sh "$sbom".*.cdx.json > "$work/THIRD-PARTY.txt"
 
 # The archive: unpack it anywhere, run Fluent Bit inside.

@@ -1,31 +1,18 @@
 //! `flb-in_kubeletstats.so`: a native Fluent Bit input that asks the node's
 //! kubelet for `/stats/summary` and appends one record per container and sample.
 //!
-//! Dependencies point one way: [`plugin`] knows the [`host`] and the
-//! [`scraper`]; the scraper knows [`kubelet`] (bytes) and [`pipeline`] (bytes to
-//! events). Nothing below the plugin knows the host, and nothing in the host
-//! knows the kubelet. `ARCHITECTURE.md` has the picture.
+//! This crate is what touches the host, and nothing else: [`entry`] is what the host
+//! calls, [`plugin`] what an input does then, [`host`] what an input may ask of the host.
+//! All the rest is `kubeletstats_core`. `ARCHITECTURE.md` has the picture.
 
 #![deny(unsafe_code)]
 
-pub mod counters;
-pub mod delivery;
-pub mod error;
 #[allow(unsafe_code)]
-pub mod ffi;
-pub mod health;
+// A unit test is loaded by no host.
+#[cfg_attr(test, allow(dead_code))]
+mod entry;
 #[allow(unsafe_code)]
-pub mod host;
-mod json;
-pub mod kubelet;
-pub mod msgpack;
-pub mod options;
-pub mod panics;
-pub mod pipeline;
+mod ffi;
 #[allow(unsafe_code)]
-pub mod plugin;
-pub mod record;
-pub mod samples;
-pub mod scraper;
-pub mod select;
-pub mod summary;
+mod host;
+mod plugin;

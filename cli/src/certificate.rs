@@ -1,6 +1,6 @@
 //! What a certificate says about itself. Whether it is believed is the library's.
 
-use flb_in_kubeletstats::kubelet::{name::Name, trust};
+use kubeletstats_core::kubelet::{name::Name, trust};
 use rustls::pki_types::CertificateDer;
 use x509_parser::{prelude::FromDer, x509::X509Name};
 

@@ -10,12 +10,11 @@ mod rights;
 
 use std::time::{Duration, Instant};
 
-use flb_in_kubeletstats::{
+use kubeletstats_core::{
     error::{Error, Phase, Reason},
     kubelet::{
-        Client,
-        trace::{Notes, Trace},
-        wait,
+        Client, deadline,
+        observer::{Notes, Observer},
     },
     options::Config,
 };
@@ -81,7 +80,7 @@ pub fn run(input: &Input, screen: &mut Screen) -> Verdict {
 
 /// The plugin reads certificates and keys at start, and the token with each scrape.
 pub fn starts(config: &Config) -> bool {
-    let signal = wait::stop_pair().map(|(_, signal)| signal);
+    let signal = deadline::stop_pair().map(|(_, signal)| signal);
     signal.is_ok_and(|signal| Client::new(config, signal).is_ok())
 }
 
@@ -102,14 +101,14 @@ fn walk(config: &Config, report: &mut Report) -> Option<String> {
 }
 
 fn scrape(config: &Config) -> Result<Scrape, Error> {
-    let (_stop, signal) = wait::stop_pair().map_err(Error::thread)?;
-    let trace = Trace::on();
-    let mut client = Client::traced(config, signal, trace.clone())?;
+    let (_stop, signal) = deadline::stop_pair().map_err(Error::thread)?;
+    let observer = Observer::on();
+    let mut client = Client::observed(config, signal, observer.clone())?;
     let began = Instant::now();
     let result = client.summary().map(<[u8]>::to_vec);
     Ok(Scrape {
         took: began.elapsed(),
-        notes: trace.notes(),
+        notes: observer.notes(),
         phase: client.phase(),
         result,
     })

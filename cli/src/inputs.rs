@@ -3,9 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use flb_in_kubeletstats::{
-    error::printable,
+use kubeletstats_core::{
     options::{Config, OPTIONS},
+    text::printable,
 };
 
 use crate::{

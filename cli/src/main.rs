@@ -22,9 +22,9 @@ use std::{
     process::ExitCode,
 };
 
-use flb_in_kubeletstats::{
-    error::{printable, without_secrets},
+use kubeletstats_core::{
     options::OPTIONS,
+    text::{printable, without_secrets},
 };
 use lexopt::{Arg, Parser, ValueExt};
 

@@ -1,11 +1,12 @@
 //! `kubeletstats once`: the records of the plugin's first scrape.
 
-use flb_in_kubeletstats::{
-    error::{Error, Reason, printable},
+use kubeletstats_core::{
+    error::{Error, Reason},
     health::NO_PODS,
-    kubelet::{Client, trace::Trace, wait},
+    kubelet::{Client, deadline, observer::Observer},
     options::Config,
-    pipeline::{Batch, Pipeline},
+    scrape::{Batch, Pipeline},
+    text::printable,
 };
 use rmpv::Value;
 
@@ -83,16 +84,16 @@ fn verdict(batch: &Batch, came: Yield) -> Verdict {
 }
 
 fn scrape(config: &Config) -> Result<(Batch, Yield, Vec<Value>), Error> {
-    let (_stop, signal) = wait::stop_pair().map_err(Error::thread)?;
-    let trace = Trace::on();
-    let mut client = Client::traced(config, signal, trace.clone())?;
+    let (_stop, signal) = deadline::stop_pair().map_err(Error::thread)?;
+    let observer = Observer::on();
+    let mut client = Client::observed(config, signal, observer.clone())?;
     let body = client.summary()?;
     let failed = |error| Error::unparsable(&config.url.summary, body.len(), &error);
     let batch = Pipeline::new(config)
         .run(body, Vec::new())
         .map_err(failed)?;
     let wanted = reading::wanted(config, body).map_err(failed)?;
-    let came = Yield::of(config, &wanted, clock::there(&trace.notes()));
+    let came = Yield::of(config, &wanted, clock::there(&observer.notes()));
     let missing = wanted.len().saturating_sub(batch.records);
     if missing > 0 && came.failure().is_none() {
         let all = wanted.len();

@@ -1,8 +1,8 @@
 //! What both commands read out of a reply, with the plugin's own types.
 
-use flb_in_kubeletstats::{
+use kubeletstats_core::{
     options::{Config, CpuSource},
-    samples::Samples,
+    rates::Samples,
     select::{self, Selector},
     summary::{self, Malformed, Pod},
 };

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use flb_in_kubeletstats::error::printable;
+use kubeletstats_core::text::printable;
 use time::OffsetDateTime;
 
 /// Seconds since the epoch, by this machine's clock.

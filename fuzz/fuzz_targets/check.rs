@@ -5,10 +5,10 @@
 use std::{collections::HashSet, sync::LazyLock, time::Duration};
 
 use allocation_counter::measure;
-use flb_in_kubeletstats::{
+use kubeletstats_core::{
     error::Reason,
     options::{Config, OPTIONS},
-    pipeline::Pipeline,
+    scrape::Pipeline,
     select::{self, Selector},
     summary::{self, Malformed},
 };
@@ -133,7 +133,7 @@ impl<'c> Scrapes<'c> {
     }
 }
 
-pub fn read(given: &[(&str, &str)]) -> flb_in_kubeletstats::error::Result<Config> {
+pub fn read(given: &[(&str, &str)]) -> kubeletstats_core::error::Result<Config> {
     Config::read(|name| {
         let given = given.iter().find(|(key, _)| *key == name);
         given.map(|(_, value)| value.to_string())

@@ -97,7 +97,7 @@ pub fn options() -> Vec<Seed> {
         "counter",
         "vm",
     ];
-    let rows = flb_in_kubeletstats::options::OPTIONS.len() as u8;
+    let rows = kubeletstats_core::options::OPTIONS.len() as u8;
     let mut seeds = Vec::new();
     for row in 0..rows {
         for (number, value) in values.iter().enumerate() {

@@ -6,11 +6,10 @@ use std::{
     ptr,
 };
 
+use kubeletstats_core::options::{Kind, OPTIONS, OptionSpec};
+
 use super::{Generation, HostConfig, HostInstance, Row, Shape};
-use crate::{
-    ffi,
-    options::{Kind, OPTIONS, OptionSpec},
-};
+use crate::ffi;
 
 /// As `-i kubeletstats` names it.
 pub const NAME: &str = "kubeletstats";
@@ -105,4 +104,83 @@ fn leak(text: &str) -> *const c_char {
     CString::new(text)
         .expect("the option table holds no NUL")
         .into_raw()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{ffi::CStr, mem::offset_of};
+
+    use super::*;
+
+    unsafe extern "C" fn start(_: *mut HostInstance, _: *mut HostConfig, _: *mut c_void) -> c_int {
+        0
+    }
+    unsafe extern "C" fn state(_: *mut c_void, _: *mut HostConfig) {}
+    unsafe extern "C" fn exit(_: *mut c_void, _: *mut HostConfig) -> c_int {
+        0
+    }
+
+    const CALLBACKS: Callbacks = Callbacks {
+        init: start,
+        collect: start,
+        pause: state,
+        resume: state,
+        exit,
+    };
+
+    /// Reads the object as a host of that generation would: by offset.
+    #[test]
+    fn is_laid_out_for_the_host() {
+        macro_rules! of {
+            ($generation:ident, $layout:ty) => {
+                (
+                    Generation::$generation,
+                    offset_of!($layout, name),
+                    offset_of!($layout, cb_pause),
+                    offset_of!($layout, cb_exit),
+                    size_of::<$layout>(),
+                )
+            };
+        }
+        for (generation, name_at, pause_at, exit_at, size) in [
+            of!(G1, ffi::flb_input_plugin_g1),
+            of!(G2, ffi::flb_input_plugin_g2),
+            of!(G3, ffi::flb_input_plugin_g3),
+            of!(G4, ffi::flb_input_plugin_g4),
+        ] {
+            let row = Row::Bytes96;
+            let object = object(Shape { generation, row }, CALLBACKS);
+            let pointer =
+                |at: usize| usize::from_ne_bytes(object[at..at + 8].try_into().expect("8 bytes"));
+            // SAFETY: the object holds a pointer to a C string there.
+            let name = unsafe { CStr::from_ptr(pointer(name_at) as *const c_char) };
+            assert_eq!(name, c"kubeletstats");
+            assert_eq!(pointer(pause_at), state as *const () as usize);
+            assert_eq!(pointer(exit_at), exit as *const () as usize);
+            assert!(object[size..].iter().all(|byte| *byte == 0));
+        }
+    }
+
+    #[test]
+    fn option_table_has_every_option_and_an_end() {
+        for (row, size) in [(Row::Bytes96, 96), (Row::Bytes104, 104)] {
+            let generation = Generation::G4;
+            let object = object(Shape { generation, row }, CALLBACKS);
+            let table = usize::from_ne_bytes(object[40..48].try_into().expect("8 bytes"));
+            let text = |row: usize, at: usize| {
+                // SAFETY: the table has a row for each option and one more, of
+                // this size, each with C strings or NULL at these offsets.
+                unsafe {
+                    let text = *((table + row * size + at) as *const *const c_char);
+                    (!text.is_null()).then(|| CStr::from_ptr(text).to_str().expect("utf-8"))
+                }
+            };
+            for (i, option) in OPTIONS.iter().enumerate() {
+                assert_eq!(text(i, 8), Some(option.name));
+                assert_eq!(text(i, 16), option.default);
+                assert_eq!(text(i, 40), Some(option.help));
+            }
+            assert_eq!(text(OPTIONS.len(), 8), None);
+        }
+    }
 }

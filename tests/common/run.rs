@@ -4,7 +4,7 @@ use std::{ffi::OsString, path::PathBuf, process::Command, time::Duration};
 
 use serde_json::Value;
 use sim_kubelet::SimKubelet;
-use testkit::{Child, Host, Stream, hosts, metric_line::Metric};
+use testkit::{Child, Host, Stream, hosts, record_reader::Metric};
 
 /// For anything that has to happen at all.
 pub const DEADLINE: Duration = Duration::from_secs(30);

@@ -19,7 +19,7 @@ from rendering import ROOT
 
 DASHBOARD = ROOT / "deploy/compose/grafana/dashboards/system-metrics.json"
 DATASOURCE = ROOT / "deploy/compose/grafana/provisioning/datasources/timescaledb.yaml"
-SCHEMA = ROOT / "deploy/consumer/schema.sql"
+SCHEMA = ROOT / "consumer/schema.sql"
 
 
 class Shown:

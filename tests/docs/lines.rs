@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use flb_in_kubeletstats::{
+use kubeletstats_core::{
     error::{Error, Phase, Reason},
     health::{Health, Missing},
     kubelet::{

@@ -48,7 +48,7 @@ fn numbers() -> Vec<Row> {
 fn shapes() -> Vec<Row> {
     vec![
         works("duplicate-pods", "the one that started later").by(Fault::DuplicatePods),
-        silent("empty-pods", flb_in_kubeletstats::health::NO_PODS).by(Fault::EmptyPods),
+        silent("empty-pods", kubeletstats_core::health::NO_PODS).by(Fault::EmptyPods),
         fails(
             "no-pods",
             "reply of {url} is not a stats summary: it has no 'pods'*: \

@@ -6,7 +6,7 @@ use std::{env, fs, path::Path, process, thread, time::Duration};
 use serde_json::Value;
 
 use sim_kubelet::Fault;
-use testkit::{Host, wait};
+use testkit::{Host, held::Held, wait};
 
 use super::{
     row::{AGAIN, Row, only, own},
@@ -14,7 +14,7 @@ use super::{
     scene::{Scene, Setting},
     truth::Truth,
 };
-use crate::common::{held::Held, run::Line};
+use crate::common::run::Line;
 
 const POD_A: &str = "default/log-generator-a-vm";
 const POD_B: &str = "default/log-generator-b-vm";

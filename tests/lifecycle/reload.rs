@@ -3,10 +3,9 @@
 use std::time::{Duration, Instant};
 
 use sim_kubelet::SimKubelet;
-use testkit::{Child, Host, Stream};
+use testkit::{Child, Host, Stream, held::Held};
 
 use crate::{
-    held::Held,
     proc::{
         CONFIGURATION, Scratch, Table, Usage, alone, free_port, http, sized, some_hosts, until,
     },

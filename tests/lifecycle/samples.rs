@@ -4,10 +4,10 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::Value;
-use sim_kubelet::SimKubelet;
+use sim_kubelet::{SimKubelet, captured::of_node};
 use testkit::{Child, Host, Stream};
 
-use crate::{run::DEADLINE, summary::of_node};
+use crate::run::DEADLINE;
 
 const PODS: usize = 10;
 pub const INTERVAL: Duration = Duration::from_millis(25);

@@ -3,13 +3,10 @@
 
 use std::{fs, thread, time::Duration};
 
-use sim_kubelet::SimKubelet;
+use sim_kubelet::{SimKubelet, captured::of_node};
 use testkit::{Child, Host, Stream, hosts};
 
-use crate::{
-    run::{Line, Said, stop},
-    summary::of_node,
-};
+use crate::run::{Line, Said, stop};
 
 /// The line comes after a minute; then a few scrapes more.
 const LONG: Duration = Duration::from_secs(90);

@@ -1,9 +1,7 @@
 //! The kubelet's clock beside this machine's, and how old its samples are.
 
-use flb_in_kubeletstats::{
-    kubelet::trace::Notes,
-    select::Selector,
-    summary::{self, Instant},
+use kubeletstats_core::{
+    kubelet::observer::Notes, select::Selector, summary, timestamp::Timestamp,
 };
 use time::{OffsetDateTime, format_description::well_known::Rfc2822};
 
@@ -71,7 +69,7 @@ fn date(text: &str) -> Option<f64> {
 fn newest(body: &[u8]) -> Option<f64> {
     let summary = summary::parse(body, &Selector::default()).ok()?;
     let containers = summary.pods.iter().flat_map(|pod| &pod.containers);
-    let newest: Option<Instant> = containers
+    let newest: Option<Timestamp> = containers
         .filter_map(|container| container.cpu.time.max(container.memory.time))
         .max();
     newest.map(|newest| newest.as_nanos() as f64 / 1e9)

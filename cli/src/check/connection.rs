@@ -2,10 +2,11 @@
 
 use std::{error::Error as _, net::IpAddr};
 
-use flb_in_kubeletstats::{
-    error::{Error, Phase, Reason, printable},
-    kubelet::{tls, trace::Notes},
+use kubeletstats_core::{
+    error::{Error, Phase, Reason},
+    kubelet::{observer::Notes, tls},
     options::Config,
+    text::printable,
 };
 use rustls::{AlertDescription, ProtocolVersion, pki_types::CertificateDer};
 
@@ -158,10 +159,8 @@ fn expected(config: &Config) -> &str {
 
 /// What became of the check that `allow_insecure_tls` leaves out.
 fn would_verify(config: &Config) -> String {
-    let strict = Config {
-        allow_insecure_tls: false,
-        ..config.clone()
-    };
+    let mut strict = config.clone();
+    strict.allow_insecure_tls = false;
     let failure = match super::scrape(&strict) {
         // Whatever came after the handshake is not the certificate's fault.
         Ok(scrape) if scrape.notes.handshake.is_some() => None,

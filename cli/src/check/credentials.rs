@@ -2,15 +2,16 @@
 
 use std::{error::Error as _, fmt, fs, io, os::unix::fs::MetadataExt, path::Path};
 
-use flb_in_kubeletstats::{
-    error::{Error, printable},
+use kubeletstats_core::{
+    error::Error,
     kubelet::{
+        observer::Observer,
         pem,
         tls::{self, Tls},
         token::Token,
-        trace::Trace,
     },
     options::{Config, FilePath},
+    text::printable,
 };
 
 use crate::{
@@ -139,7 +140,7 @@ fn without_token(config: &Config, report: &mut Report) {
     }
     let path = config.token_file.path().display();
     let text = format!("none is sent: {path} does not exist");
-    match config.client_cert {
+    match config.client_cert() {
         Some(_) => report.ok("token", &text),
         None => report.warn("token", &format!("{text}, and kube_token_file is not set")),
     }
@@ -271,11 +272,11 @@ fn is_forbidden(error: &Error) -> bool {
 
 /// Read and put together as the plugin does it: both files, and whether they fit.
 fn client_certificate(config: &Config, credential: &mut Credential, report: &mut Report) -> bool {
-    let Some((path, key)) = &config.client_cert else {
+    let Some((path, key)) = config.client_cert() else {
         return true;
     };
     let read = pem::certificates("cert_file", path);
-    let fits = |chain| Tls::new(config, &Trace::default()).map(|_| chain);
+    let fits = |chain| Tls::new(config, &Observer::default()).map(|_| chain);
     let chain = match read.and_then(fits) {
         Ok(chain) => chain,
         Err(error) => {

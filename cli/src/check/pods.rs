@@ -1,8 +1,8 @@
 //! Which pods are wanted, which of them give a record, and why none is.
 
-use flb_in_kubeletstats::{
+use kubeletstats_core::{
     options::Config,
-    pipeline::Pipeline,
+    scrape::Pipeline,
     select::Selector,
     summary::{self, Pod},
 };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use flb_in_kubeletstats::{
+use kubeletstats_core::{
     error::{Error, Reason},
     kubelet::refusal::{Cause, Refusal},
     options::Config,

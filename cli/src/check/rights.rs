@@ -1,6 +1,6 @@
 //! 403: who lacks which right, and the command that grants it.
 
-use flb_in_kubeletstats::{error::printable, kubelet::refusal::Refusal};
+use kubeletstats_core::{kubelet::refusal::Refusal, text::printable};
 use serde_json::Value;
 
 use super::credentials::Credential;

@@ -398,7 +398,7 @@ fn arguments_that_cannot_be_used() {
 fn help_and_version() {
     let help = run(&["--help"], &[]);
     assert_eq!((help.code, help.err.as_str()), (Some(0), ""));
-    for option in flb_in_kubeletstats::options::OPTIONS {
+    for option in kubeletstats_core::options::OPTIONS {
         assert!(
             help.out.contains(&format!("\n  {}", option.name)),
             "{}",

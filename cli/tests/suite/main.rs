@@ -5,12 +5,10 @@ mod broken;
 mod command;
 mod configuration;
 mod good;
-#[path = "../../../tests/common/held.rs"]
-mod held;
 mod once;
 mod paste;
 mod refused;
 mod robust;
-#[path = "../../../tests/common/secrets.rs"]
+#[path = "../../../core/tests/core/secrets.rs"]
 mod secrets;
 mod trust;

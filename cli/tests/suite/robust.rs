@@ -5,11 +5,11 @@ use std::{fs, net::TcpListener, process::Command, sync::LazyLock};
 
 use proptest::{prelude::*, sample::select};
 use sim_kubelet::{Fault, SimKubelet};
+use testkit::held::Held;
 
 use crate::{
     command::{after, mask, path, run, run_with},
     good::start,
-    held::Held,
     secrets::{self, OPTIONS, leak},
 };
 

@@ -6,6 +6,7 @@
 
 pub mod cli;
 pub mod error;
+pub mod held;
 pub mod hosts;
 pub mod kafka;
 pub mod process;
@@ -14,6 +15,6 @@ pub mod wait;
 pub use error::{Error, Result};
 pub use hosts::Host;
 pub use kafka::Kafka;
-pub use metrics_consumer::record as metric_line;
+pub use kubeletstats_core::record_reader;
 pub use process::{Child, Ended, Stream};
 pub use wait::Deadline;

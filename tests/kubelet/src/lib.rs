@@ -21,6 +21,7 @@
 
 mod access;
 mod builder;
+pub mod captured;
 mod clock;
 mod connection;
 mod corrupt;

@@ -8,7 +8,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use std::process::Command;
 use std::time::Duration;
 use testkit::kafka::unique_topic;
-use testkit::metric_line::Metric;
+use testkit::record_reader::Metric;
 use testkit::{Child, Deadline, Error, Result, Stream, hosts};
 
 const METADATA: Duration = Duration::from_secs(10);

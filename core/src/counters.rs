@@ -1,0 +1,62 @@
+//! What the plugin counts of itself, and the record it makes of that.
+//!
+//! | field | unit |
+//! |---|---|
+//! | `scrapes`, `failures`, `overruns` | count since start; while a scrape hangs for longer than its timeout each interval is one that failed; an overrun is an interval left out because the last scrape was still on its way |
+//! | `failures_by_reason` | map of reason to count, those that occurred |
+//! | `records`, `bytes` | count and bytes of msgpack handed to Fluent Bit since start |
+//! | `last_duration_ms` | of the last scrape, from request to encoded batch |
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::{error::Reason, sink::msgpack::Writer, timestamp::Timestamp};
+
+#[derive(Debug, Default)]
+pub struct Counters {
+    scrapes: u64,
+    failures: BTreeMap<&'static str, u64>,
+    overruns: u64,
+    records: u64,
+    bytes: u64,
+    last_duration: Duration,
+}
+
+impl Counters {
+    pub fn scraped(&mut self, took: Duration) {
+        self.scrapes += 1;
+        self.last_duration = took;
+    }
+
+    pub fn failed(&mut self, reason: Reason) {
+        *self.failures.entry(reason.name()).or_default() += 1;
+    }
+
+    pub fn overran(&mut self) {
+        self.overruns += 1;
+    }
+
+    /// Fluent Bit has taken a batch.
+    pub fn appended(&mut self, records: usize, bytes: usize) {
+        self.records += records as u64;
+        self.bytes += bytes as u64;
+    }
+
+    /// One event for the pipeline.
+    pub fn event(&self, instance: &str, now: Timestamp) -> Vec<u8> {
+        let mut out = Writer::default();
+        out.event(now, 9);
+        out.uint("timestamp", now.as_millis());
+        out.text("input", instance);
+        out.uint("scrapes", self.scrapes);
+        out.uint("failures", self.failures.values().sum());
+        out.map("failures_by_reason", self.failures.len() as u32);
+        for (reason, count) in &self.failures {
+            out.uint(reason, *count);
+        }
+        out.uint("overruns", self.overruns);
+        out.uint("records", self.records);
+        out.uint("bytes", self.bytes);
+        out.float("last_duration_ms", self.last_duration.as_secs_f64() * 1e3);
+        out.into_bytes()
+    }
+}

@@ -1,0 +1,532 @@
+//! The one error type, and its phrasing for the person who reads it at night.
+//!
+//! Messages are lowercase and one line: cause, then context, then what to do.
+//! Text that comes from outside (a reply's body, a certificate's names) passes
+//! through [`crate::text`] first, so a hostile peer cannot write log lines.
+
+use std::{fmt, io::ErrorKind, path::Path, time::Duration};
+
+use crate::{
+    summary::Malformed,
+    text::{credential_path, of_resolver, of_system, printable, without_secrets},
+};
+
+pub type Result<T> = std::result::Result<T, Error>;
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why something failed, in the granularity that an operator acts on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// An option's value, at start.
+    Option,
+    /// A file named by an option or found at its default path.
+    File,
+    Resolve,
+    Refused,
+    Timeout,
+    /// The peer closed the connection before it said anything.
+    ClosedEarly,
+    /// The connection failed in another way.
+    Connection,
+    TlsUnknownIssuer,
+    TlsWrongName,
+    TlsExpired,
+    Tls,
+    Unauthorized,
+    Forbidden,
+    Status,
+    /// The reply is not HTTP that can be followed.
+    Http,
+    NotSummary,
+    TooLarge,
+    CutShort,
+    /// The plugin is stopping.
+    Stopped,
+    /// The host lacks something the plugin needs.
+    Host,
+    /// A panic inside the plugin, caught at its boundary.
+    Panic,
+}
+
+impl Reason {
+    /// As the plugin's own record writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Reason::Option => "option",
+            Reason::File => "file",
+            Reason::Resolve => "resolve",
+            Reason::Refused => "refused",
+            Reason::Timeout => "timeout",
+            Reason::ClosedEarly => "closed_early",
+            Reason::Connection => "connection",
+            Reason::TlsUnknownIssuer => "tls_unknown_issuer",
+            Reason::TlsWrongName => "tls_wrong_name",
+            Reason::TlsExpired => "tls_expired",
+            Reason::Tls => "tls",
+            Reason::Unauthorized => "unauthorized",
+            Reason::Forbidden => "forbidden",
+            Reason::Status => "status",
+            Reason::Http => "http",
+            Reason::NotSummary => "not_summary",
+            Reason::TooLarge => "too_large",
+            Reason::CutShort => "cut_short",
+            Reason::Stopped => "stopped",
+            Reason::Host => "host",
+            Reason::Panic => "panic",
+        }
+    }
+}
+
+/// What a scrape was doing when its time ran out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Asked for, and not begun.
+    Begin,
+    /// Reading the token's file.
+    Token,
+    /// Reading the files of CA, certificate and key.
+    Certificates,
+    Resolve,
+    Connect,
+    Tls,
+    Headers,
+    Body,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Phase::Begin => "waiting for a turn to ask",
+            Phase::Token => "reading the token for",
+            Phase::Certificates => "reading the certificates for",
+            Phase::Resolve => "resolving the name of",
+            Phase::Connect => "connecting to",
+            Phase::Tls => "in the TLS handshake with",
+            Phase::Headers => "waiting for the reply of",
+            Phase::Body => "reading the reply of",
+        })
+    }
+}
+
+#[derive(Debug)]
+pub struct Error {
+    reason: Reason,
+    message: String,
+    remedy: Option<String>,
+    source: Option<Source>,
+}
+
+impl Error {
+    pub fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// A kept connection may end like this: worth one try on a fresh one.
+    pub fn is_closed_early(&self) -> bool {
+        self.reason == Reason::ClosedEarly
+    }
+
+    pub fn is_of_tls(&self) -> bool {
+        use Reason::{Tls, TlsExpired, TlsUnknownIssuer, TlsWrongName};
+        matches!(
+            self.reason,
+            Tls | TlsExpired | TlsUnknownIssuer | TlsWrongName
+        )
+    }
+
+    pub fn is_stopped(&self) -> bool {
+        self.reason == Reason::Stopped
+    }
+
+    /// A file that is not there.
+    pub fn is_not_found(&self) -> bool {
+        let source = self.source.as_ref().and_then(|s| s.downcast_ref());
+        source.is_some_and(|error: &std::io::Error| error.kind() == ErrorKind::NotFound)
+    }
+
+    /// What is to be done, where the line says just that at its end.
+    pub fn remedy(&self) -> Option<&str> {
+        self.remedy.as_deref()
+    }
+
+    fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+            remedy: None,
+            source: None,
+        }
+    }
+
+    /// Why, and behind it what to do about it.
+    fn remedied(reason: Reason, why: &str, remedy: &str) -> Self {
+        Self {
+            remedy: Some(remedy.to_owned()),
+            ..Self::new(reason, format!("{why}: {remedy}"))
+        }
+    }
+
+    fn because(mut self, source: impl Into<Source>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// An option's value that cannot be used; `accepted` completes "expected …".
+    pub fn option(name: &str, value: &str, accepted: &str) -> Self {
+        let value = match name == "kubelet_url" || value.contains("://") {
+            true => without_secrets(value),
+            false => value.to_owned(),
+        };
+        let value = printable(&value, 200);
+        Self::new(
+            Reason::Option,
+            format!("option {name}: bad value '{value}': expected {accepted}"),
+        )
+    }
+
+    /// Two options that only make sense together.
+    pub fn option_pair(given: &str, missing: &str) -> Self {
+        Self::new(
+            Reason::Option,
+            format!("option {given} is set but {missing} is not: a client certificate needs both"),
+        )
+    }
+
+    pub fn unreadable(option: &str, path: &Path, source: std::io::Error) -> Self {
+        let message = format!(
+            "cannot read {option} {}: {}",
+            credential_path(path),
+            of_system(&source)
+        );
+        Self::new(Reason::File, message).because(source)
+    }
+
+    /// A file that was read but does not hold what it should. What it does hold may be
+    /// a secret: `why` cannot be made of it.
+    pub fn unusable(option: &str, path: &Path, why: &'static str) -> Self {
+        let message = format!("cannot use {option} {}: {why}", credential_path(path));
+        Self::new(Reason::File, message)
+    }
+
+    pub fn resolve(host: &str, url: &str, source: std::io::Error) -> Self {
+        let message = format!(
+            "cannot resolve {host} for {url}: {}: check kubelet_url and the node's dns",
+            of_resolver(&source)
+        );
+        Self::new(Reason::Resolve, message).because(source)
+    }
+
+    /// The system's resolver needs a thread of its own, and there was none to be had.
+    pub fn lookup_thread(host: &str, source: std::io::Error) -> Self {
+        let message = format!(
+            "cannot look up {host}: no thread for it: {}: raise the limit of processes, open files or memory",
+            of_system(&source)
+        );
+        Self::new(Reason::Host, message).because(source)
+    }
+
+    pub fn refused(address: impl fmt::Display, url: &str, source: std::io::Error) -> Self {
+        let message = format!(
+            "connection refused by {address} for {url}: check kubelet_url and that the kubelet is running"
+        );
+        Self::new(Reason::Refused, message).because(source)
+    }
+
+    pub fn timeout(phase: Phase, after: Duration, url: &str) -> Self {
+        let hint = match phase {
+            Phase::Begin => "the machine or the container is out of cpu time",
+            Phase::Token | Phase::Certificates => "check the file system behind it",
+            Phase::Resolve => "check the node's dns",
+            Phase::Connect => "check kubelet_url and network policies",
+            Phase::Tls | Phase::Headers | Phase::Body => {
+                "the kubelet is slow or stuck, or raise timeout"
+            }
+        };
+        Self::new(
+            Reason::Timeout,
+            format!("timed out after {after:?} {phase} {url}: {hint}"),
+        )
+    }
+
+    /// `files` are those that were being read, each with its option.
+    pub fn timeout_reading(files: &str, after: Duration) -> Self {
+        Self::new(
+            Reason::Timeout,
+            format!(
+                "timed out after {after:?} reading {files}: the file system behind it does not answer: is it a mount that has gone?"
+            ),
+        )
+    }
+
+    pub fn connection(url: &str, source: std::io::Error) -> Self {
+        let message = format!("connection to {url} failed: {}", of_system(&source));
+        Self::new(Reason::Connection, message).because(source)
+    }
+
+    pub fn closed_early(url: &str) -> Self {
+        Self::new(
+            Reason::ClosedEarly,
+            format!("connection closed by {url} before it replied"),
+        )
+    }
+
+    pub fn tls_unknown_issuer(url: &str, source: impl Into<Source>) -> Self {
+        let message = format!(
+            "certificate of {url} is signed by an unknown issuer: set kube_ca_file to the CA that signed it"
+        );
+        Self::new(Reason::TlsUnknownIssuer, message).because(source)
+    }
+
+    /// `names` are those the certificate carries.
+    pub fn tls_wrong_name(
+        url: &str,
+        expected: &str,
+        names: &[String],
+        source: impl Into<Source>,
+    ) -> Self {
+        let carried = if names.is_empty() {
+            "no name at all".to_owned()
+        } else {
+            printable(&names.join(", "), 300)
+        };
+        let message = format!(
+            "certificate of {url} is not valid for {expected}, it names {carried}: set server_name to a name it carries"
+        );
+        Self::new(Reason::TlsWrongName, message).because(source)
+    }
+
+    pub fn tls_expired(url: &str, when: &str, source: impl Into<Source>) -> Self {
+        let message = format!(
+            "certificate of {url} {when}: renew the kubelet's serving certificate, or check the node's clock"
+        );
+        Self::new(Reason::TlsExpired, message).because(source)
+    }
+
+    pub fn closed_in_handshake(url: &str, source: std::io::Error) -> Self {
+        let message = format!(
+            "connection closed by {url} in the TLS handshake: check that kubelet_url is a kubelet"
+        );
+        Self::new(Reason::Tls, message).because(source)
+    }
+
+    /// The very certificate would be believed if it stood in the CA file.
+    pub fn tls_own_ca(url: &str, source: impl Into<Source>) -> Self {
+        let message = format!(
+            "certificate of {url} is a CA's own, and not the one that is trusted: set kube_ca_file to this very certificate"
+        );
+        Self::new(Reason::TlsUnknownIssuer, message).because(source)
+    }
+
+    /// Something else about the kubelet's certificate.
+    pub fn certificate(url: &str, why: &str, remedy: &'static str, source: rustls::Error) -> Self {
+        let why = format!("certificate of {url} {why}");
+        Self::remedied(Reason::Tls, &why, remedy).because(source)
+    }
+
+    pub fn tls(url: &str, why: &str, remedy: &'static str, source: rustls::Error) -> Self {
+        let why = format!("tls with {url} failed: {why}");
+        Self::remedied(Reason::Tls, &why, remedy).because(source)
+    }
+
+    /// `why` is the cause and what to do, as a [refusal](crate::kubelet::refusal) tells them.
+    pub fn unauthorized(url: &str, why: &str) -> Self {
+        let message = format!("401 unauthorized by {url}: {why}");
+        Self::new(Reason::Unauthorized, message)
+    }
+
+    pub fn forbidden(url: &str, why: &str) -> Self {
+        let message = format!("403 forbidden by {url}: {why}");
+        Self::new(Reason::Forbidden, message)
+    }
+
+    /// `said` is the reply's text, fit for one line.
+    pub fn status(code: u16, url: &str, said: &str, why: &str) -> Self {
+        let said = match said {
+            "" => String::new(),
+            said => format!(" it said '{said}':"),
+        };
+        Self::new(
+            Reason::Status,
+            format!("unexpected status {code} from {url}:{said} {why}"),
+        )
+    }
+
+    pub fn redirect(code: u16, url: &str) -> Self {
+        Self::new(
+            Reason::Status,
+            format!(
+                "unexpected status {code} from {url}: redirects are not followed, set kubelet_url to where it leads"
+            ),
+        )
+    }
+
+    pub fn not_modified(url: &str) -> Self {
+        Self::new(
+            Reason::Status,
+            format!(
+                "unexpected status 304 from {url}: the request set no condition: is a cache in between?"
+            ),
+        )
+    }
+
+    pub fn many_interim(url: &str, limit: u32) -> Self {
+        Self::new(
+            Reason::Http,
+            format!(
+                "reply of {url} does not begin: more than {limit} interim replies (status 1xx): check that kubelet_url is a kubelet"
+            ),
+        )
+    }
+
+    pub fn large_header(url: &str, limit: usize) -> Self {
+        let kib = limit >> 10;
+        Self::new(
+            Reason::TooLarge,
+            format!(
+                "reply of {url} has a header of {kib} KiB or more: check that kubelet_url is a kubelet"
+            ),
+        )
+    }
+
+    pub fn many_headers(url: &str, limit: usize) -> Self {
+        Self::new(
+            Reason::TooLarge,
+            format!(
+                "reply of {url} has more than {limit} header fields: check that kubelet_url is a kubelet"
+            ),
+        )
+    }
+
+    /// Between the chunks of a body.
+    pub fn endless_line(url: &str, limit: usize) -> Self {
+        let kib = limit >> 10;
+        Self::new(
+            Reason::Http,
+            format!(
+                "reply of {url} is not valid http: a line of {kib} KiB or more between two chunks"
+            ),
+        )
+    }
+
+    pub fn http(url: &str, why: &'static str) -> Self {
+        Self::new(
+            Reason::Http,
+            format!("reply of {url} is not valid http: {why}"),
+        )
+    }
+
+    pub fn encoded(url: &str, encoding: &str) -> Self {
+        let encoding = printable(encoding, 40);
+        Self::new(
+            Reason::Http,
+            format!(
+                "reply of {url} is encoded as '{encoding}', which was not asked for: is a proxy in between?"
+            ),
+        )
+    }
+
+    pub fn empty(url: &str) -> Self {
+        Self::new(Reason::NotSummary, format!("reply of {url} is empty"))
+    }
+
+    pub fn not_summary(url: &str, why: impl fmt::Display) -> Self {
+        let why = printable(&why.to_string(), 200);
+        Self::new(
+            Reason::NotSummary,
+            format!(
+                "reply of {url} is not a stats summary: {why}: check that kubelet_url is a kubelet"
+            ),
+        )
+    }
+
+    pub fn too_large(url: &str, limit: usize) -> Self {
+        let mib = limit >> 20;
+        Self::new(
+            Reason::TooLarge,
+            format!("reply of {url} is larger than {mib} MiB: check that kubelet_url is a kubelet"),
+        )
+    }
+
+    /// The operating system gives no more.
+    pub fn no_memory(url: &str, received: usize) -> Self {
+        Self::new(
+            Reason::TooLarge,
+            format!(
+                "no memory for the reply of {url} after {received} bytes: raise the memory limit of fluent bit, or check that kubelet_url is a kubelet"
+            ),
+        )
+    }
+
+    pub fn cut_short(url: &str, received: usize) -> Self {
+        Self::new(
+            Reason::CutShort,
+            format!("reply of {url} was cut short after {received} bytes"),
+        )
+    }
+
+    /// A reply whose bytes are no summary.
+    pub fn unparsable(url: &str, received: usize, why: &Malformed) -> Self {
+        match why {
+            Malformed::Cut => Self::cut_short(url, received),
+            Malformed::TooMany(..) => Self::new(
+                Reason::TooLarge,
+                format!("reply of {url} is too large: {why}: check that kubelet_url is a kubelet"),
+            ),
+            Malformed::NotJson(_) | Malformed::NoPods => Self::not_summary(url, why),
+        }
+    }
+
+    pub fn stopped() -> Self {
+        Self::new(Reason::Stopped, "the plugin is stopping")
+    }
+
+    pub fn host(message: impl Into<String>) -> Self {
+        Self::new(Reason::Host, message)
+    }
+
+    pub fn thread(source: std::io::Error) -> Self {
+        let message = format!("cannot start the worker thread: {}", of_system(&source));
+        Self::new(Reason::Host, message).because(source)
+    }
+
+    /// A panic inside the plugin: `place` is where it was caught, `origin` where
+    /// it began.
+    pub fn panic(place: &str, said: &str, origin: &str) -> Self {
+        let said = printable(said, 300);
+        Self::new(
+            Reason::Panic,
+            format!("internal error in {place}: {said} ({origin}): please report it"),
+        )
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_ref().map(|s| s.as_ref() as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_says_what_was_seen_and_what_to_do() {
+        let error = Error::status(
+            400,
+            "http://k/stats/summary",
+            "HTTP to HTTPS",
+            "set kubelet_url",
+        );
+        assert_eq!(
+            error.to_string(),
+            "unexpected status 400 from http://k/stats/summary: it said 'HTTP to HTTPS': set kubelet_url"
+        );
+    }
+}

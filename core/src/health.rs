@@ -1,0 +1,576 @@
+//! What the log says of states that come and go (scraping fails, the host takes
+//! no records, no pod is wanted), and how often. Pure: time comes in as an argument.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    error::{Error, Reason},
+    scrape::Batch,
+};
+
+/// A failure that lasts is repeated this often, with a count.
+const REPEAT: Duration = Duration::from_secs(60);
+
+/// Changes of state are logged at once, but within any [`REPEAT`] there are no more
+/// lines than this, whatever they speak of: a kubelet that comes and goes with every
+/// scrape must not fill the log. What found no room is told later, if it still holds.
+const LINES: usize = 6;
+
+/// No option is to blame for that. One that has just started lists none for some seconds;
+/// later its source of statistics does not see what runs.
+pub const NO_PODS: &str = "the kubelet lists no pods: if it has not just started, \
+     see its log: it may not reach its container runtime";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Chosen {
+    /// The kubelet lists no pod at all.
+    FromNothing,
+    Nothing,
+    Some,
+}
+
+#[derive(Debug, Default)]
+pub struct Health {
+    lines: Lines,
+    /// The log says that pods cannot be read.
+    any_unreadable: bool,
+    scraping: Subject,
+    appending: Subject,
+    recording: Subject,
+    /// Since when no record came of pods that are wanted.
+    silent: Option<Instant>,
+    /// Records given up that no line has spoken of yet.
+    given_up: u64,
+    /// What the log says of the choice of pods.
+    chosen: Option<Chosen>,
+}
+
+/// The kubelet takes a sample every 10 to 20 s: three of them, at least.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// Why a scrape that succeeded gave no record of the pods that are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    Containers,
+    Cpu { containers: usize },
+    Samples { containers: usize },
+}
+
+impl Missing {
+    /// What is missing in a reply that gave no record, unless nothing is.
+    pub fn of(batch: &Batch) -> Option<Self> {
+        let containers = batch.containers;
+        match (containers, batch.with_cpu) {
+            (0, _) if batch.ended > 0 => None,
+            (0, _) => Some(Self::Containers),
+            (_, 0) => Some(Self::Cpu { containers }),
+            _ => Some(Self::Samples { containers }),
+        }
+    }
+
+    fn line(self) -> String {
+        match self {
+            Self::Containers => "the kubelet names no container of the wanted pods: look at them with kubectl describe, and at the node's container runtime".to_owned(),
+            Self::Cpu { containers } => format!(
+                "the kubelet has no cpu value of the wanted pods' {}: look at its own log, and at the node's cgroups",
+                count(containers as u64, "container", "containers")
+            ),
+            Self::Samples { containers } => format!(
+                "the kubelet repeats old samples of the wanted pods' {}: look at its own log, it takes no new ones",
+                count(containers as u64, "container", "containers")
+            ),
+        }
+    }
+}
+
+impl Health {
+    /// A scrape at this interval succeeded, and gave records or not; returns the line to
+    /// log, if one is due.
+    pub fn silence(
+        &mut self,
+        now: Instant,
+        interval: Duration,
+        missing: Option<Missing>,
+    ) -> Option<String> {
+        let Some(missing) = missing else {
+            self.silent = None;
+            self.recording = Subject::default();
+            return None;
+        };
+        let since = *self.silent.get_or_insert(now);
+        if now.duration_since(since) < SILENCE.max(3 * interval) {
+            return None;
+        }
+        // All are one state: what is missing may change from scrape to scrape.
+        let reason = Reason::NotSummary;
+        let untold = self.recording.failed(since, now, reason, &mut self.lines)?;
+        let seconds = now.duration_since(since).as_secs();
+        let mut line = format!("no record for {seconds}s: {}", missing.line());
+        if untold > 0 {
+            let scrapes = count(untold, "scrape", "scrapes");
+            line.push_str(&format!(" (and {scrapes} since the last such line)"));
+        }
+        Some(line)
+    }
+
+    /// A scrape gave records; returns the line to log, if one is due.
+    pub fn recorded(&mut self, now: Instant) -> Option<String> {
+        self.silent = None;
+        let outage = self.recording.worked(now, &mut self.lines)?;
+        Some(format!(
+            "records come again: there was none {}",
+            outage.length()
+        ))
+    }
+
+    /// A scrape failed, or something else at once; returns the line to log, if one is due.
+    /// Nothing worked from a scrape's beginning on, so that is when an outage begins.
+    pub fn failed(&mut self, now: Instant, took: Duration, error: &Error) -> Option<String> {
+        let since = now.checked_sub(took).unwrap_or(now);
+        self.silent = None;
+        let lines = &mut self.lines;
+        let untold = self.scraping.failed(since, now, error.reason(), lines)?;
+        Some(match untold {
+            0 => error.to_string(),
+            _ => format!(
+                "{error} (and {} since the last such line)",
+                count(untold, "failure", "failures")
+            ),
+        })
+    }
+
+    /// A scrape succeeded; returns the line to log, if one is due.
+    pub fn succeeded(&mut self, now: Instant) -> Option<String> {
+        let outage = self.scraping.worked(now, &mut self.lines)?;
+        Some(format!(
+            "scraping works again: it failed {}, {}",
+            outage.length(),
+            count(outage.failures, "scrape", "scrapes")
+        ))
+    }
+
+    /// The host did not take so many records; returns the line to log, if one is due.
+    pub fn refused(&mut self, now: Instant, records: usize) -> Option<String> {
+        let lines = &mut self.lines;
+        let untold = self.appending.failed(now, now, Reason::Host, lines)?;
+        let kept = count(records as u64, "record is", "records are");
+        let mut line = format!(
+            "fluent bit takes no records now: {kept} kept, and scraping waits: see its own lines about storage"
+        );
+        if untold > 0 {
+            let tries = count(untold, "try", "tries");
+            line.push_str(&format!(" (and {tries} since the last such line)"));
+        }
+        Some(line)
+    }
+
+    /// The host took what it was given; returns the line to log, if one is due.
+    pub fn taken(&mut self, now: Instant) -> Option<String> {
+        let outage = self.appending.worked(now, &mut self.lines)?;
+        Some(format!(
+            "fluent bit takes records again: it took none {}, {}",
+            outage.length(),
+            count(outage.failures, "try", "tries")
+        ))
+    }
+
+    /// The host takes less at a time than a scrape gives; returns the line to log, if
+    /// there is room for it. Once in a life.
+    pub fn split(&mut self, now: Instant) -> Option<String> {
+        let line = "fluent bit does not take what one scrape gives at once, and gets it in parts: \
+                    raise the output's storage.total_limit_size";
+        self.lines.add(now, false).then(|| line.to_owned())
+    }
+
+    /// So many records were given up; returns the line to log, if one is due. What finds
+    /// no room is counted into the next.
+    pub fn given_up(&mut self, now: Instant, records: usize) -> Option<String> {
+        self.given_up += records as u64;
+        if !self.lines.add(now, false) {
+            return None;
+        }
+        let lost = count(std::mem::take(&mut self.given_up), "record", "records");
+        Some(format!(
+            "gave up {lost} that fluent bit did not take for a minute or more: scraping goes on: see its own lines about storage"
+        ))
+    }
+
+    /// The input ends while so many records are kept; returns the line to log, if the log
+    /// says they are. Once in a life, and so not counted.
+    pub fn lost(&self, records: usize) -> Option<String> {
+        let outage = self.appending.outage.as_ref()?;
+        outage.told?;
+        let lost = count(records as u64, "record", "records");
+        Some(format!(
+            "lost with this input: {lost} that fluent bit did not take"
+        ))
+    }
+
+    /// So many of the node's pods are wanted; returns the line to log, if one is due.
+    /// A choice that matches nothing looks like a plugin that does nothing.
+    pub fn wanted(&mut self, now: Instant, wanted: usize, all: usize) -> Option<String> {
+        let chosen = match (wanted, all) {
+            (0, 0) => Chosen::FromNothing,
+            (0, _) => Chosen::Nothing,
+            _ => Chosen::Some,
+        };
+        if self.chosen == Some(chosen) || !self.lines.add(now, chosen != Chosen::Some) {
+            return None;
+        }
+        self.chosen = Some(chosen);
+        Some(match chosen {
+            Chosen::FromNothing => NO_PODS.to_owned(),
+            Chosen::Nothing => {
+                format!("none of the node's {all} pods is wanted: check namespace and pod_prefix")
+            }
+            Chosen::Some => format!("{wanted} of the node's {all} pods are wanted"),
+        })
+    }
+}
+
+impl Health {
+    /// So many of the node's pods could not be decoded; returns the line to log, if one
+    /// is due. That they can be again shows in their records.
+    pub fn unreadable(&mut self, now: Instant, unreadable: usize, all: usize) -> Option<String> {
+        let any = unreadable > 0;
+        if !any || self.any_unreadable {
+            self.any_unreadable &= any;
+            return None;
+        }
+        self.any_unreadable = self.lines.add(now, false);
+        self.any_unreadable.then(|| {
+            format!(
+                "{unreadable} of the node's {all} pods cannot be read and are left out: the kubelet writes of them what no kubelet should"
+            )
+        })
+    }
+}
+
+/// When lines were logged, no longer ago than [`REPEAT`].
+#[derive(Debug, Default)]
+struct Lines(VecDeque<Instant>);
+
+impl Lines {
+    /// Counts one more line in, if there is room for it. Where `opens` says that another
+    /// has to end what it begins, for both: what is over should not look as if it lasted.
+    fn add(&mut self, now: Instant, opens: bool) -> bool {
+        let old = |logged: &Instant| now.duration_since(*logged) >= REPEAT;
+        while self.0.front().is_some_and(old) {
+            self.0.pop_front();
+        }
+        let room = self.0.len() + usize::from(opens) < LINES;
+        if room {
+            self.0.push_back(now);
+        }
+        room
+    }
+}
+
+/// Something that can fail.
+#[derive(Debug, Default)]
+struct Subject {
+    outage: Option<Outage>,
+    /// Failures that no line has spoken of yet.
+    untold: u64,
+}
+
+#[derive(Debug)]
+struct Outage {
+    since: Instant,
+    /// When it worked again, as long as the log does not say so.
+    over: Option<Instant>,
+    /// It worked at times, and the log did not say so.
+    on_and_off: bool,
+    failures: u64,
+    /// When it was last logged, and for what reason.
+    told: Option<(Instant, Reason)>,
+}
+
+impl Subject {
+    /// How many failures no line has spoken of, if one is due now. An outage that
+    /// begins with this one began at `since`.
+    fn failed(
+        &mut self,
+        since: Instant,
+        now: Instant,
+        reason: Reason,
+        lines: &mut Lines,
+    ) -> Option<u64> {
+        let outage = self.outage.get_or_insert(Outage {
+            since,
+            over: None,
+            on_and_off: false,
+            failures: 0,
+            told: None,
+        });
+        outage.on_and_off |= outage.over.take().is_some();
+        outage.failures += 1;
+        let due = outage
+            .told
+            .is_none_or(|(at, told)| told != reason || now.duration_since(at) >= REPEAT);
+        if !due || !lines.add(now, true) {
+            self.untold += 1;
+            return None;
+        }
+        outage.told = Some((now, reason));
+        Some(std::mem::take(&mut self.untold))
+    }
+
+    /// What is over, if a line about its end is due now.
+    fn worked(&mut self, now: Instant, lines: &mut Lines) -> Option<Outage> {
+        let outage = self.outage.as_mut()?;
+        outage.over.get_or_insert(now);
+        if outage.told.is_none() {
+            // Nobody has heard of it, and nobody need hear of its end.
+            self.outage = None;
+        } else if lines.add(now, false) {
+            self.untold = 0;
+            return self.outage.take();
+        }
+        None
+    }
+}
+
+impl Outage {
+    fn length(&self) -> String {
+        let over = self.over.unwrap_or(self.since);
+        let seconds = over.duration_since(self.since).as_secs_f64();
+        let how = if self.on_and_off { "on and off " } else { "" };
+        format!("{how}for {seconds:.1}s")
+    }
+}
+
+fn count(number: u64, one: &str, more: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { more })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const URL: &str = "https://k/stats/summary";
+
+    fn forbidden() -> Error {
+        Error::forbidden(URL, "nodes/stats")
+    }
+
+    #[test]
+    fn a_lasting_failure_is_logged_once_and_then_once_a_minute() {
+        let start = Instant::now();
+        let mut health = Health::default();
+        let lines: Vec<_> = (0..13)
+            .filter_map(|scrape| {
+                health.failed(
+                    start + Duration::from_secs(10 * scrape),
+                    Duration::ZERO,
+                    &forbidden(),
+                )
+            })
+            .collect();
+        let text = forbidden().to_string();
+        let repeated = format!("{text} (and 5 failures since the last such line)");
+        assert_eq!(lines, [text, repeated.clone(), repeated]);
+    }
+
+    #[test]
+    fn another_reason_is_logged_at_once() {
+        let now = Instant::now();
+        let mut health = Health::default();
+        assert!(health.failed(now, Duration::ZERO, &forbidden()).is_some());
+        assert!(health.failed(now, Duration::ZERO, &forbidden()).is_none());
+        assert_eq!(
+            health
+                .failed(now, Duration::ZERO, &Error::empty(URL))
+                .as_deref(),
+            Some(
+                "reply of https://k/stats/summary is empty (and 1 failure since the last such line)"
+            )
+        );
+    }
+
+    #[test]
+    fn recovery_is_logged_with_its_duration() {
+        let start = Instant::now();
+        let mut health = Health::default();
+        assert_eq!(health.succeeded(start), None);
+        health.failed(start, Duration::ZERO, &forbidden());
+        health.failed(
+            start + Duration::from_secs(10),
+            Duration::ZERO,
+            &forbidden(),
+        );
+        assert_eq!(
+            health
+                .succeeded(start + Duration::from_millis(20_500))
+                .as_deref(),
+            Some("scraping works again: it failed for 20.5s, 2 scrapes")
+        );
+        assert_eq!(health.succeeded(start + Duration::from_secs(30)), None);
+    }
+
+    /// A single timeout of five seconds was no outage of none.
+    #[test]
+    fn an_outage_begins_with_the_scrape_that_failed() {
+        let start = Instant::now();
+        let mut health = Health::default();
+        let took = Duration::from_secs(5);
+        health.failed(start + took, took, &forbidden());
+        assert_eq!(
+            health.succeeded(start + Duration::from_secs(10)).as_deref(),
+            Some("scraping works again: it failed for 10.0s, 1 scrape")
+        );
+    }
+
+    #[test]
+    fn flapping_does_not_fill_the_log() {
+        let start = Instant::now();
+        let mut health = Health::default();
+        let mut lines = 0;
+        for scrape in 0..600 {
+            let now = start + Duration::from_millis(100 * scrape);
+            let line = match scrape % 2 {
+                0 => health.failed(now, Duration::ZERO, &forbidden()),
+                _ => health.succeeded(now),
+            };
+            lines += usize::from(line.is_some());
+        }
+        assert_eq!(lines, LINES, "in one minute");
+        let later = start + Duration::from_secs(90);
+        let line = health
+            .failed(later, Duration::ZERO, &forbidden())
+            .expect("a minute later");
+        assert!(
+            line.ends_with("(and 297 failures since the last such line)"),
+            "{line}"
+        );
+    }
+
+    /// There was much to say before the kubelet worked for good.
+    #[test]
+    fn an_end_that_found_no_room_is_told_later() {
+        let start = Instant::now();
+        let second = |seconds| start + Duration::from_secs(seconds);
+        let mut health = Health::default();
+        assert!(
+            health
+                .failed(second(0), Duration::ZERO, &forbidden())
+                .is_some()
+        );
+        assert!(
+            health
+                .failed(second(1), Duration::ZERO, &Error::empty(URL))
+                .is_some()
+        );
+        assert!(
+            health
+                .failed(second(2), Duration::ZERO, &forbidden())
+                .is_some()
+        );
+        assert!(health.refused(second(3), 1).is_some());
+        assert!(health.wanted(second(4), 0, 9).is_some());
+        assert!(health.taken(second(5)).is_some());
+        assert_eq!(health.succeeded(second(6)), None);
+        assert!(
+            health
+                .failed(second(7), Duration::ZERO, &forbidden())
+                .is_none()
+        );
+        assert_eq!(health.succeeded(second(8)), None);
+        assert_eq!(health.succeeded(second(59)), None);
+        assert_eq!(
+            health.succeeded(second(60)).as_deref(),
+            Some("scraping works again: it failed on and off for 8.0s, 4 scrapes")
+        );
+        assert_eq!(health.wanted(second(60), 3, 9), None);
+        let wanted = health.wanted(second(61), 3, 9);
+        assert_eq!(wanted.as_deref(), Some("3 of the node's 9 pods are wanted"));
+    }
+
+    #[test]
+    fn pods_without_records_are_told_of_after_three_sample_periods() {
+        let start = Instant::now();
+        let mut health = Health::default();
+        let missing = Some(Missing::Cpu { containers: 2 });
+        let lines: Vec<_> = (0..=18)
+            .map(|scrape| start + Duration::from_secs(10 * scrape))
+            .filter_map(|now| health.silence(now, Duration::from_secs(10), missing))
+            .collect();
+        let why = "the kubelet has no cpu value of the wanted pods' 2 containers: \
+                   look at its own log, and at the node's cgroups";
+        let more = "(and 5 scrapes since the last such line)";
+        assert_eq!(
+            lines,
+            [
+                format!("no record for 60s: {why}"),
+                format!("no record for 120s: {why} {more}"),
+                format!("no record for 180s: {why} {more}"),
+            ]
+        );
+        let end = start + Duration::from_secs(190);
+        assert_eq!(
+            health.recorded(end).as_deref(),
+            Some("records come again: there was none for 190.0s")
+        );
+        assert_eq!(health.recorded(end), None);
+    }
+
+    #[test]
+    fn a_long_interval_failures_and_pods_that_have_ended_are_no_silence() {
+        let start = Instant::now();
+        let second = |seconds| start + Duration::from_secs(seconds);
+        let missing = Some(Missing::Containers);
+        let mut health = Health::default();
+        let hour = Duration::from_secs(3600);
+        for hours in 0..3 {
+            assert_eq!(health.silence(second(3600 * hours), hour, missing), None);
+        }
+        assert!(health.silence(second(3 * 3600), hour, missing).is_some());
+        let (interval, mut health) = (Duration::from_secs(10), Health::default());
+        for at in (0..600).step_by(50) {
+            assert_eq!(health.silence(second(at), interval, missing), None);
+            match at % 100 {
+                0 => drop(health.failed(second(at + 10), Duration::ZERO, &forbidden())),
+                _ => assert_eq!(health.silence(second(at + 10), interval, None), None),
+            }
+        }
+        let ended = Batch {
+            pods_wanted: 1,
+            ended: 2,
+            ..Batch::default()
+        };
+        assert_eq!(Missing::of(&ended), None);
+        let none = Batch {
+            pods_wanted: 1,
+            ..Batch::default()
+        };
+        assert_eq!(Missing::of(&none), Some(Missing::Containers));
+    }
+
+    #[test]
+    fn a_host_that_takes_no_records_is_told_of_like_a_failure() {
+        let start = Instant::now();
+        let mut health = Health::default();
+        let line = "fluent bit takes no records now: 24 records are kept, and scraping waits: \
+                    see its own lines about storage";
+        let lines: Vec<_> = (0..9)
+            .filter_map(|tries| health.refused(start + Duration::from_secs(10 * tries), 24))
+            .collect();
+        let repeated = format!("{line} (and 5 tries since the last such line)");
+        assert_eq!(lines, [line.to_owned(), repeated]);
+        assert_eq!(
+            health.lost(24).as_deref(),
+            Some("lost with this input: 24 records that fluent bit did not take")
+        );
+        assert_eq!(
+            health
+                .taken(start + Duration::from_millis(90_250))
+                .as_deref(),
+            Some("fluent bit takes records again: it took none for 90.2s, 9 tries")
+        );
+        assert_eq!(health.taken(start + Duration::from_secs(100)), None);
+        assert_eq!(health.lost(24), None);
+    }
+}

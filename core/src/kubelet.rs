@@ -1,0 +1,15 @@
+//! The kubelet: one GET over HTTP and TLS, and why one failed.
+
+pub mod client;
+pub mod deadline;
+mod handshake;
+pub mod name;
+pub mod observer;
+pub mod pem;
+pub mod refusal;
+pub mod tls;
+pub mod token;
+mod transport;
+pub mod trust;
+
+pub use client::Client;

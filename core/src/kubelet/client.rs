@@ -1,0 +1,240 @@
+//! One `GET /stats/summary` over HTTP and TLS: options in, bytes out.
+//!
+//! Knows no record and no host. Every wait inside ends at the scrape's deadline
+//! and at once when the plugin stops; see [`wait`].
+
+use std::{
+    io::Read,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use ureq::{
+    Agent, Body,
+    config::Config as AgentConfig,
+    http::{HeaderValue, Request, Response, header},
+};
+
+use super::{
+    deadline::{Deadline, StopSignal},
+    observer::{Observer, Reply},
+    refusal::{Asked, Refusal, Sent},
+    tls::Tls,
+    token::Token,
+    transport::{self, Connect, Lookup},
+};
+use crate::{
+    error::{Error, Phase, Result},
+    options::Config,
+};
+
+/// More than the largest node's summary, and little enough to hold.
+pub const MAX_BODY: usize = 64 << 20;
+
+/// A body larger than this is not kept as spare memory for the next one. That of a node
+/// of a thousand pods is smaller.
+const SPARE_BODY: usize = 4 << 20;
+
+/// Longer than any interval between scrapes.
+const MAX_IDLE: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// A kubelet and the connection kept to it.
+#[derive(Debug)]
+pub struct Client {
+    url: String,
+    agent: Agent,
+    deadline: Arc<Deadline>,
+    observer: Observer,
+    token: Token,
+    has_client_cert: bool,
+    https: bool,
+    node_proxy: bool,
+    /// The last reply; its memory serves the next one.
+    body: Vec<u8>,
+}
+
+impl Client {
+    /// Reads the files the options name; the kubelet is not contacted yet.
+    pub fn new(config: &Config, stop: StopSignal) -> Result<Self> {
+        Self::observed(config, stop, Observer::default())
+    }
+
+    /// The same, with notes of what a scrape meets.
+    pub fn observed(config: &Config, stop: StopSignal, observer: Observer) -> Result<Self> {
+        Self::with_deadline(config, Arc::new(Deadline::new(config, stop)), observer)
+    }
+
+    /// The same for who watches what it does.
+    pub fn with_deadline(
+        config: &Config,
+        deadline: Arc<Deadline>,
+        observer: Observer,
+    ) -> Result<Self> {
+        let url = config.url.summary.clone();
+        let tls = match config.url.https {
+            true => Some(deadline.reading(Phase::Certificates, || Tls::new(config, &observer))?),
+            false => None,
+        };
+        let agent = Agent::with_parts(
+            AgentConfig::builder()
+                .proxy(None)
+                .http_status_as_error(false)
+                .max_redirects(0)
+                .max_redirects_will_error(false)
+                .max_idle_connections(1)
+                .max_idle_connections_per_host(1)
+                .max_idle_age(MAX_IDLE)
+                .input_buffer_size(32 << 10)
+                .output_buffer_size(8 << 10)
+                .user_agent(concat!("flb-in_kubeletstats/", env!("CARGO_PKG_VERSION")))
+                .accept("application/json")
+                .accept_encoding("")
+                .build(),
+            Connect::new(Arc::clone(&deadline), tls, observer.clone()),
+            Lookup::new(Arc::clone(&deadline), &config.url, observer.clone()),
+        );
+        Ok(Self {
+            url,
+            agent,
+            deadline,
+            observer,
+            token: Token::new(config),
+            has_client_cert: config.url.https && config.client_cert().is_some(),
+            https: config.url.https,
+            node_proxy: config.url.node_proxy,
+            body: Vec::new(),
+        })
+    }
+
+    /// What the last scrape was doing when it ended.
+    pub fn phase(&self) -> Phase {
+        self.deadline.phase()
+    }
+
+    /// Fetches the summary, within the scrape's timeout.
+    pub fn summary(&mut self) -> Result<&[u8]> {
+        self.deadline.begin();
+        let mut response = self.request()?;
+        if response.status() == 401 {
+            // The token may have been replaced since it was read.
+            Self::drain(response);
+            response = self.request()?;
+        }
+        let code = response.status().as_u16();
+        if code == 200 {
+            return self.receive(response);
+        }
+        let said = Self::drain(response);
+        match code {
+            301..=303 | 307 | 308 => return Err(Error::redirect(code, &self.url)),
+            304 => return Err(Error::not_modified(&self.url)),
+            _ => {}
+        }
+        let refusal = Refusal::read(code, &said, self.asked());
+        let error = refusal.error(&self.url);
+        self.observer.note(|notes| {
+            if let Some(reply) = &mut notes.reply {
+                reply.refusal = Some(refusal);
+            }
+        });
+        Err(error)
+    }
+
+    /// Sends the request, once more if a kept connection turns out to be closed.
+    fn request(&mut self) -> Result<Response<Body>> {
+        let before = self.deadline.connections();
+        match self.request_once() {
+            Err(error) if error.is_closed_early() && self.deadline.connections() == before => {
+                self.request_once()
+            }
+            result => result,
+        }
+    }
+
+    fn request_once(&mut self) -> Result<Response<Body>> {
+        let mut request = Request::get(&self.url);
+        let bearer = self.read_token()?;
+        if let Some(bearer) = bearer {
+            request = request.header(header::AUTHORIZATION, bearer);
+        }
+        let request = request
+            .body(())
+            .map_err(|error| transport::explain(error.into(), &self.deadline, 0))?;
+        self.deadline.enter(Phase::Headers);
+        let response = self
+            .agent
+            .run(request)
+            .map_err(|error| transport::explain(error, &self.deadline, 0))?;
+        self.deadline.enter(Phase::Body);
+        self.observer.note(|notes| {
+            let date = response.headers().get(header::DATE);
+            notes.reply = Some(Reply {
+                status: response.status().as_u16(),
+                date: date.map(|date| String::from_utf8_lossy(date.as_bytes()).into_owned()),
+                received: SystemTime::now(),
+                refusal: None,
+            });
+        });
+        Ok(response)
+    }
+
+    /// In its own phase, also when it took so long that there is no time left.
+    fn read_token(&mut self) -> Result<Option<HeaderValue>> {
+        self.deadline.enter(Phase::Token);
+        let bearer = self.token.read()?;
+        self.deadline.check()?;
+        Ok(bearer)
+    }
+
+    fn receive(&mut self, response: Response<Body>) -> Result<&[u8]> {
+        if let Some(encoding) = response.headers().get(header::CONTENT_ENCODING)
+            && encoding != "identity"
+        {
+            let encoding = String::from_utf8_lossy(encoding.as_bytes());
+            return Err(Error::encoded(&self.url, &encoding));
+        }
+        self.body.clear();
+        let mut reader = response.into_body().into_reader().take(MAX_BODY as u64 + 1);
+        if let Err(error) = reader.read_to_end(&mut self.body) {
+            let error = ureq::Error::from(error);
+            return Err(transport::explain(error, &self.deadline, self.body.len()));
+        }
+        match self.body.len() {
+            0 => Err(Error::empty(&self.url)),
+            size if size > MAX_BODY => Err(Error::too_large(&self.url, MAX_BODY)),
+            _ => Ok(&self.body),
+        }
+    }
+
+    /// Gives the memory of an unusually large reply back. Call when it is done with.
+    pub fn let_go(&mut self) {
+        if self.body.capacity() > SPARE_BODY {
+            self.body = Vec::new();
+        }
+    }
+
+    /// What an error says, read to its end so that the connection can be kept.
+    fn drain(response: Response<Body>) -> Vec<u8> {
+        let mut text = Vec::new();
+        // What cannot be read is not worth a second error.
+        let _ = response
+            .into_body()
+            .into_reader()
+            .take(4096)
+            .read_to_end(&mut text);
+        text
+    }
+
+    /// How the last request went out.
+    fn asked(&self) -> Asked {
+        Asked {
+            https: self.https,
+            node_proxy: self.node_proxy,
+            sent: match self.token.path_in_use() {
+                Some(path) => Sent::Token(path.to_owned()),
+                None if self.has_client_cert => Sent::ClientCertificate,
+                None => Sent::Nothing,
+            },
+        }
+    }
+}

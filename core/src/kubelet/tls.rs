@@ -1,0 +1,222 @@
+//! Whom to trust, which name to expect, and which certificate to show: the files
+//! behind each, and when they are read again.
+//!
+//! That is before every connection when one has changed, or when the last connection
+//! came to nothing. One that is kept is given up when a file has changed.
+
+use std::{
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use once_cell::sync::Lazy;
+use rustls::{
+    ClientConfig,
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, ServerName},
+};
+
+pub use super::handshake::{explain, speaks_no_tls};
+use super::{
+    name::Name,
+    observer::Observer,
+    pem,
+    trust::{Trusted, Verifier},
+};
+use crate::{
+    error::{Error, Result},
+    options::{Config, FilePath},
+};
+
+/// Stateless and the same for every instance.
+static PROVIDER: Lazy<Arc<CryptoProvider>> =
+    Lazy::new(|| Arc::new(rustls::crypto::ring::default_provider()));
+
+#[derive(Debug)]
+pub struct Tls {
+    files: Arc<Files>,
+    name: Name,
+    insecure: bool,
+    observer: Observer,
+    loaded: Loaded,
+}
+
+/// What the files said, and what has come of it.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    pub client: Arc<ClientConfig>,
+    files: Arc<Files>,
+    stamps: Vec<Stamp>,
+    /// A connection that was made with it has carried a reply.
+    proven: Arc<AtomicBool>,
+}
+
+#[derive(Debug)]
+struct Files {
+    ca: FilePath,
+    client_cert: Option<(PathBuf, PathBuf)>,
+}
+
+/// Changes when a file is replaced or rewritten; `None` while it is not there.
+type Stamp = Option<(u64, u64, u64, i64, i64)>;
+
+impl Tls {
+    pub fn new(config: &Config, observer: &Observer) -> Result<Self> {
+        let name = config.server_name.as_ref().unwrap_or(&config.url.host);
+        let name = Name::parse(name)
+            .ok_or_else(|| Error::option("server_name", name, "a host name or an IP address"))?;
+        let files = Arc::new(Files {
+            ca: config.ca_file.clone(),
+            client_cert: config
+                .client_cert()
+                .map(|(cert, key)| (cert.to_owned(), key.to_owned())),
+        });
+        let loaded = load(&files, &name, config.allow_insecure_tls, observer)?;
+        Ok(Self {
+            files,
+            name,
+            insecure: config.allow_insecure_tls,
+            observer: observer.clone(),
+            loaded,
+        })
+    }
+
+    /// The name to announce.
+    pub fn announced(&self) -> ServerName<'static> {
+        self.name.announced()
+    }
+
+    /// For a new connection: what the files say now.
+    pub fn load(&mut self) -> Result<Loaded> {
+        // Until this connection proves the opposite.
+        let proven = self.loaded.proven.swap(false, Ordering::Relaxed);
+        if !proven || self.loaded.stamps != self.files.stamps() {
+            self.loaded = load(&self.files, &self.name, self.insecure, &self.observer)?;
+        }
+        Ok(self.loaded.clone())
+    }
+}
+
+impl Loaded {
+    /// Whether a file is another one now. While one is not there, nobody has said yet
+    /// what is to be instead, and a connection that was made before goes on.
+    pub fn is_outdated(&self) -> bool {
+        let now = self.files.stamps();
+        std::iter::zip(&now, &self.stamps).any(|(now, then)| now.is_some() && now != then)
+    }
+
+    /// The other side has accepted it all: it has replied.
+    pub fn has_proven_itself(&self) {
+        self.proven.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Files {
+    fn stamps(&self) -> Vec<Stamp> {
+        let client_cert = self.client_cert.iter().flat_map(|(cert, key)| [cert, key]);
+        [self.ca.path()]
+            .into_iter()
+            .chain(client_cert.map(PathBuf::as_path))
+            .map(|path| {
+                let meta = fs::metadata(path).ok()?;
+                let file = (meta.dev(), meta.ino(), meta.size());
+                Some((file.0, file.1, file.2, meta.mtime(), meta.mtime_nsec()))
+            })
+            .collect()
+    }
+}
+
+fn load(files: &Arc<Files>, name: &Name, insecure: bool, observer: &Observer) -> Result<Loaded> {
+    // Before the files: one that changes meanwhile is read once more.
+    let stamps = files.stamps();
+    let found = trusted(&files.ca)?;
+    let file = found.file;
+    let trusted = match (Trusted::new(found.certificates), file) {
+        (None, Some(file)) => {
+            let why = "what it holds as a certificate cannot be decoded";
+            return Err(Error::unusable(CA, file, why));
+        }
+        (trusted, _) => trusted.unwrap_or_default(),
+    };
+    let verifier = Verifier::new(
+        (!insecure).then_some(trusted),
+        name.clone(),
+        PROVIDER.signature_verification_algorithms,
+        observer.clone(),
+    );
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
+        .with_safe_default_protocol_versions()
+        .map_err(|_| Error::host("tls cannot be set up: no cipher for TLS 1.2 and 1.3"))?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let mut client = match &files.client_cert {
+        None => builder.with_no_client_auth(),
+        Some((cert_file, key_file)) => {
+            let chain = pem::certificates("cert_file", cert_file)?;
+            let key = pem::key("key_file", key_file)?;
+            builder
+                .with_client_auth_cert(chain, key)
+                .map_err(|error| unfit(&error, cert_file, key_file))?
+        }
+    };
+    client.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Loaded {
+        client: Arc::new(client),
+        files: Arc::clone(files),
+        stamps,
+        proven: Arc::new(AtomicBool::new(true)),
+    })
+}
+
+/// A certificate and a key that were read, and cannot be used together.
+fn unfit(error: &rustls::Error, cert_file: &Path, key_file: &Path) -> Error {
+    match error {
+        rustls::Error::InconsistentKeys(_) => Error::unusable(
+            "key_file",
+            key_file,
+            "the key does not belong to the first certificate of cert_file",
+        ),
+        rustls::Error::InvalidCertificate(_) => Error::unusable(
+            "cert_file",
+            cert_file,
+            "its first certificate cannot be decoded",
+        ),
+        _ => Error::unusable(
+            "key_file",
+            key_file,
+            "the key is damaged, or of a kind that is not supported: RSA from 2048 bits, ECDSA \
+             P-256 and P-384, and Ed25519 are",
+        ),
+    }
+}
+
+const CA: &str = "kube_ca_file";
+
+/// The certificates that are trusted, and those that may have signed the kubelet's.
+#[derive(Debug)]
+pub struct Source<'a> {
+    /// `None`: they are the platform's.
+    pub file: Option<&'a Path>,
+    pub certificates: Vec<CertificateDer<'static>>,
+}
+
+/// Those of the given file, else of the service account, else the platform's.
+pub fn trusted(ca: &FilePath) -> Result<Source<'_>> {
+    let path = ca.path();
+    let file = matches!(ca, FilePath::Given(_)) || path.exists();
+    Ok(match file {
+        true => Source {
+            file: Some(path),
+            certificates: pem::certificates(CA, path)?,
+        },
+        false => Source {
+            file: None,
+            certificates: rustls_native_certs::load_native_certs().certs,
+        },
+    })
+}

@@ -1,0 +1,596 @@
+//! Which certificate of a kubelet is believed.
+//!
+//! One is, if it is valid now, for the name that is expected, and either
+//!
+//! - stands itself, byte for byte, in the CA file: whoever put it there trusts this
+//!   very certificate, whoever signed it and whether or not it is a CA's; or
+//! - is signed, by way of what the kubelet sends along, by a CA of that file.
+//!
+//! openssl (with partial chains) and Go decide the same way. The library knows the
+//! second way only, takes every certificate of the file for a CA, and turns away one
+//! that is a CA's own. In both ways the kubelet has to prove that it holds the key.
+
+use std::{fmt, net::IpAddr, sync::Arc};
+
+use rustls::{
+    CertificateError, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme,
+    client::{
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        verify_server_cert_signed_by_trust_anchor,
+    },
+    crypto::WebPkiSupportedAlgorithms,
+    pki_types::{CertificateDer, ServerName, UnixTime},
+    server::ParsedCertificate,
+};
+use x509_parser::{
+    certificate::X509Certificate, extensions::GeneralName, prelude::FromDer, x509::X509Version,
+};
+
+use super::{name::Name, observer::Observer};
+
+type Verdict = std::result::Result<(), rustls::Error>;
+
+/// What the CA file says; by default nothing, and so nobody is trusted.
+#[derive(Debug)]
+pub struct Trusted {
+    certificates: Vec<CertificateDer<'static>>,
+    /// Those of them that may sign others.
+    cas: RootCertStore,
+}
+
+impl Trusted {
+    /// `None` if not one of them can be decoded.
+    pub fn new(certificates: Vec<CertificateDer<'static>>) -> Option<Self> {
+        let mut cas = RootCertStore::empty();
+        let mut decoded = 0;
+        for der in &certificates {
+            let Ok((_, cert)) = X509Certificate::from_der(der) else {
+                continue;
+            };
+            decoded += 1;
+            if may_sign(&cert) {
+                // What the library cannot make an anchor of signs nothing.
+                let _ = cas.add(der.clone());
+            }
+        }
+        (decoded > 0).then_some(Self { certificates, cas })
+    }
+
+    fn contains(&self, der: &CertificateDer<'_>) -> bool {
+        self.certificates.iter().any(|known| known == der)
+    }
+}
+
+impl Default for Trusted {
+    fn default() -> Self {
+        Self {
+            certificates: Vec::new(),
+            cas: RootCertStore::empty(),
+        }
+    }
+}
+
+/// Whether it is a CA's. Version 1 could not say so yet.
+fn may_sign(cert: &X509Certificate<'_>) -> bool {
+    let (Ok(constraints), Ok(usage)) = (cert.basic_constraints(), cert.key_usage()) else {
+        return false;
+    };
+    let signs = usage.map(|usage| usage.value.key_cert_sign());
+    match constraints {
+        Some(constraints) => constraints.value.ca && signs != Some(false),
+        None => signs == Some(true) || signs.is_none() && cert.version() != X509Version::V3,
+    }
+}
+
+/// Checks what a kubelet shows, and notes it for whoever has to explain it.
+#[derive(Debug)]
+pub struct Verifier {
+    /// `None`: `allow_insecure_tls`.
+    trusted: Option<Trusted>,
+    expected: Name,
+    algorithms: WebPkiSupportedAlgorithms,
+    observer: Observer,
+}
+
+impl Verifier {
+    pub fn new(
+        trusted: Option<Trusted>,
+        expected: Name,
+        algorithms: WebPkiSupportedAlgorithms,
+        observer: Observer,
+    ) -> Self {
+        Self {
+            trusted,
+            expected,
+            algorithms,
+            observer,
+        }
+    }
+
+    fn judge(
+        &self,
+        trusted: &Trusted,
+        shown: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Verdict {
+        let parsed = ParsedCertificate::try_from(shown)?;
+        let (_, cert) =
+            X509Certificate::from_der(shown).map_err(|_| CertificateError::BadEncoding)?;
+        match trusted.contains(shown) {
+            true => as_it_stands(&cert, now)?,
+            false => verify_server_cert_signed_by_trust_anchor(
+                &parsed,
+                &trusted.cas,
+                others,
+                now,
+                self.algorithms.all,
+            )?,
+        }
+        match names(&cert).iter().any(|name| self.expected.is(name)) {
+            true => Ok(()),
+            false => Err(Doubt::WrongName {
+                expected: self.expected.clone(),
+                carried: names(&cert),
+            }
+            .into()),
+        }
+    }
+}
+
+/// Of a certificate that is trusted itself, so that its signature says nothing more:
+/// the rest of what the library looks at in one of a server.
+fn as_it_stands(cert: &X509Certificate<'_>, now: UnixTime) -> Verdict {
+    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    if now < cert.validity().not_before.timestamp() {
+        return Err(CertificateError::NotValidYet.into());
+    }
+    if now > cert.validity().not_after.timestamp() {
+        return Err(CertificateError::Expired.into());
+    }
+    match cert.extended_key_usage() {
+        Ok(None) => Ok(()),
+        Ok(Some(usage)) if usage.value.server_auth || usage.value.any => Ok(()),
+        Ok(Some(_)) => Err(CertificateError::InvalidPurpose.into()),
+        Err(_) => Err(CertificateError::BadEncoding.into()),
+    }
+}
+
+/// The names it may be used under. Its common name is none of them, as for Go and
+/// every browser: a kubelet's certificate has had alternative names from the start.
+fn names(cert: &X509Certificate<'_>) -> Vec<Name> {
+    let Ok(Some(extension)) = cert.subject_alternative_name() else {
+        return Vec::new();
+    };
+    let plain = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(host) => Some(Name::Host((*host).to_owned())),
+        GeneralName::IPAddress(bytes) => {
+            let four = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
+            let address = four.or_else(|_| <[u8; 16]>::try_from(*bytes).map(IpAddr::from));
+            Some(Name::Address(address.ok()?))
+        }
+        _ => None,
+    };
+    extension
+        .value
+        .general_names
+        .iter()
+        .filter_map(plain)
+        .collect()
+}
+
+/// The names that a certificate carries.
+pub fn names_of(der: &[u8]) -> Vec<Name> {
+    X509Certificate::from_der(der).map_or_else(|_| Vec::new(), |(_, cert)| names(&cert))
+}
+
+/// What the library has no error for.
+#[derive(Debug)]
+pub enum Doubt {
+    /// All is well with it but its name.
+    WrongName { expected: Name, carried: Vec<Name> },
+    /// The other side does not prove that it holds the certificate's key.
+    NoProof,
+}
+
+impl fmt::Display for Doubt {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::WrongName { .. } => "wrong name",
+            Self::NoProof => "no proof of the key",
+        })
+    }
+}
+
+impl std::error::Error for Doubt {}
+
+impl From<Doubt> for rustls::Error {
+    fn from(doubt: Doubt) -> Self {
+        CertificateError::Other(OtherError(Arc::new(doubt))).into()
+    }
+}
+
+/// A signature that is wrong is another matter here than in a certificate.
+fn proof(
+    result: std::result::Result<HandshakeSignatureValid, rustls::Error>,
+) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+    result.map_err(|error| match error {
+        rustls::Error::InvalidCertificate(CertificateError::BadSignature) => Doubt::NoProof.into(),
+        other => other,
+    })
+}
+
+impl ServerCertVerifier for Verifier {
+    /// The name given here is the one that was announced; the one that counts is ours.
+    fn verify_server_cert(
+        &self,
+        shown: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        now: UnixTime,
+    ) -> std::result::Result<ServerCertVerified, rustls::Error> {
+        self.observer.note(|notes| {
+            let chain = [shown].into_iter().chain(others);
+            notes.certificates = chain.map(|cert| cert.clone().into_owned()).collect();
+        });
+        if let Some(trusted) = &self.trusted {
+            self.judge(trusted, shown, others, now)?;
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.algorithms;
+        proof(rustls::crypto::verify_tls12_signature(
+            message, cert, signature, algorithms,
+        ))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.algorithms;
+        proof(rustls::crypto::verify_tls13_signature(
+            message, cert, signature, algorithms,
+        ))
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rcgen::{
+        BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose as Purpose, IsCa, Issuer,
+        KeyPair, KeyUsagePurpose, date_time_ymd,
+    };
+    use rustls::{
+        ClientConfig, ClientConnection, ServerConfig, ServerConnection,
+        pki_types::PrivatePkcs8KeyDer,
+        server::{ClientHello, ResolvesServerCert},
+        sign::CertifiedKey,
+    };
+
+    use super::*;
+
+    /// 2030-01-01 and, for what is made here by default, 2025 to 2035.
+    const NOW: u64 = 1_893_456_000;
+
+    struct Made {
+        der: CertificateDer<'static>,
+        issuer: Issuer<'static, KeyPair>,
+    }
+
+    /// A certificate for `vm`, changed as wanted; signed by itself where nobody else does.
+    fn made(change: impl FnOnce(&mut CertificateParams), by: Option<&Made>) -> Made {
+        with_key(KeyPair::generate().expect("a key"), change, by)
+    }
+
+    fn with_key(
+        key: KeyPair,
+        change: impl FnOnce(&mut CertificateParams),
+        by: Option<&Made>,
+    ) -> Made {
+        let mut params = CertificateParams::new(["vm".to_owned()]).expect("a name");
+        params.not_before = date_time_ymd(2025, 1, 1);
+        params.not_after = date_time_ymd(2035, 1, 1);
+        change(&mut params);
+        let cert = match by {
+            Some(by) => params.signed_by(&key, &by.issuer),
+            None => params.self_signed(&key),
+        };
+        Made {
+            der: cert.expect("a certificate").der().clone(),
+            issuer: Issuer::new(params, key),
+        }
+    }
+
+    fn named(params: &mut CertificateParams, name: &str) {
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, name);
+    }
+
+    fn a_ca(params: &mut CertificateParams) {
+        named(params, "ca");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.subject_alt_names.clear();
+    }
+
+    fn own_ca(params: &mut CertificateParams) {
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    }
+
+    /// What is said of `shown`, with the rest of what was sent, by one who trusts these.
+    fn verdict(trusted: &[&Made], shown: &[&Made], name: &str, now: u64) -> String {
+        let ders = |made: &[&Made]| made.iter().map(|one| one.der.clone()).collect::<Vec<_>>();
+        let verifier = Verifier::new(
+            Some(Trusted::new(ders(trusted)).expect("certificates")),
+            Name::parse(name).expect("a name"),
+            rustls::crypto::ring::default_provider().signature_verification_algorithms,
+            Observer::default(),
+        );
+        let shown = ders(shown);
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(now));
+        let announced = ServerName::from(IpAddr::from([0; 4]));
+        match verifier.verify_server_cert(&shown[0], &shown[1..], &announced, &[], now) {
+            Ok(_) => "trusted".to_owned(),
+            Err(error) => super::super::handshake::explain(&error, "URL").to_string(),
+        }
+    }
+
+    const UNKNOWN: &str = "certificate of URL is signed by an unknown issuer";
+
+    fn assert_verdict(expected: &str, trusted: &[&Made], shown: &[&Made]) {
+        let said = verdict(trusted, shown, "vm", NOW);
+        assert!(said.starts_with(expected), "{expected}: {said}");
+    }
+
+    #[test]
+    fn a_chain_to_a_ca() {
+        let ca = made(a_ca, None);
+        let middle = made(
+            |params| {
+                a_ca(params);
+                named(params, "middle");
+            },
+            Some(&ca),
+        );
+        let leaf = made(|_| {}, Some(&ca));
+        let lower = made(|_| {}, Some(&middle));
+        assert_verdict("trusted", &[&ca], &[&leaf]);
+        assert_verdict("trusted", &[&ca], &[&lower, &middle]);
+        assert_verdict("trusted", &[&middle], &[&lower]);
+        assert_verdict(UNKNOWN, &[&ca], &[&lower]);
+        assert_verdict(UNKNOWN, &[&made(a_ca, None)], &[&leaf]);
+    }
+
+    #[test]
+    fn the_very_certificate() {
+        let ca = made(a_ca, None);
+        for shown in [
+            made(own_ca, None),
+            made(|_| {}, None),
+            made(|_| {}, Some(&ca)),
+        ] {
+            assert_verdict("trusted", &[&shown], &[&shown]);
+            assert_verdict("trusted", &[&made(a_ca, None), &shown], &[&shown]);
+        }
+    }
+
+    #[test]
+    fn name_time_and_purpose_count_in_both_ways() {
+        let ca = made(a_ca, None);
+        for by in [None, Some(&ca)] {
+            let shown = made(|_| {}, by);
+            let trusted = [by.unwrap_or(&shown)];
+            let said = |name: &str, now| verdict(&trusted, &[&shown], name, now);
+            assert!(said("node-7", NOW).contains("is not valid for node-7, it names vm"));
+            assert!(said("10.0.0.7", NOW).contains("is not valid for 10.0.0.7, it names vm"));
+            assert!(said("vm", NOW - 6 * 31_536_000).contains("is not valid yet"));
+            assert!(said("vm", NOW + 6 * 31_536_000).contains("has expired"));
+            // The second of its end is still within; the next is not.
+            let end = 2_051_222_400;
+            assert_eq!(said("vm", end), "trusted");
+            assert!(said("vm", end + 1).contains("has expired"));
+
+            let client = |params: &mut CertificateParams| {
+                params.extended_key_usages = vec![Purpose::ClientAuth];
+            };
+            let shown = made(client, by);
+            let trusted = [by.unwrap_or(&shown)];
+            assert_verdict(
+                "certificate of URL is not one for servers",
+                &trusted,
+                &[&shown],
+            );
+            let nameless = made(|params| params.subject_alt_names.clear(), by);
+            let trusted = [by.unwrap_or(&nameless)];
+            assert!(verdict(&trusted, &[&nameless], "vm", NOW).contains("it names no name at all"));
+        }
+    }
+
+    /// The library does not take these for names.
+    #[test]
+    fn names_that_kubernetes_gives() {
+        let ca = made(a_ca, None);
+        for name in ["12345", "worker.01", "my_node", "WORKER.01."] {
+            let carried = name.trim_end_matches('.').to_lowercase();
+            let san = rcgen::SanType::DnsName(carried.as_str().try_into().expect("ascii"));
+            let with_name = |params: &mut CertificateParams| params.subject_alt_names = vec![san];
+            let shown = made(with_name, Some(&ca));
+            assert_eq!(verdict(&[&ca], &[&shown], name, NOW), "trusted");
+            assert_eq!(verdict(&[&shown], &[&shown], name, NOW), "trusted");
+            let other = verdict(&[&ca], &[&shown], "12346", NOW);
+            assert!(
+                other.contains(&format!("is not valid for 12346, it names {carried}")),
+                "{other}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_like_the_trusted_one_is_another() {
+        let key = KeyPair::generate().expect("a key");
+        let again = KeyPair::from_pem(&key.serialize_pem()).expect("the same");
+        let trusted = with_key(key, |_| {}, None);
+        let later = |params: &mut CertificateParams| params.not_after = date_time_ymd(2036, 1, 1);
+        assert_verdict(UNKNOWN, &[&trusted], &[&with_key(again, later, None)]);
+        let own = "certificate of URL is a CA's own, and not the one that is trusted";
+        assert_verdict(own, &[&made(own_ca, None)], &[&made(own_ca, None)]);
+        // Not even if a trusted one has signed it.
+        let ca = made(a_ca, None);
+        assert_verdict(own, &[&ca], &[&made(own_ca, Some(&ca))]);
+    }
+
+    #[test]
+    fn only_a_ca_signs() {
+        let leaf = made(|params| named(params, "a leaf"), None);
+        let under = made(|_| {}, Some(&leaf));
+        assert_verdict("trusted", &[&leaf], &[&leaf]);
+        assert_verdict(UNKNOWN, &[&leaf], &[&under]);
+        let may_not = "certificate of URL is signed by one that may not sign it";
+        assert_verdict(may_not, &[&leaf], &[&under, &leaf]);
+        // Nor one that is none by its own word, or whose key is for something else.
+        let no_ca = made(
+            |params| {
+                named(params, "no ca");
+                params.is_ca = IsCa::ExplicitNoCa;
+            },
+            None,
+        );
+        assert_verdict(UNKNOWN, &[&no_ca], &[&made(|_| {}, Some(&no_ca))]);
+        let signs_lists = made(
+            |params| {
+                a_ca(params);
+                params.key_usages = vec![KeyUsagePurpose::CrlSign];
+            },
+            None,
+        );
+        assert_verdict(
+            UNKNOWN,
+            &[&signs_lists],
+            &[&made(|_| {}, Some(&signs_lists))],
+        );
+        // A leaf that a real CA signed makes no CA of itself.
+        let ca = made(a_ca, None);
+        let leaf = made(|params| named(params, "a leaf"), Some(&ca));
+        assert_verdict(may_not, &[&ca], &[&made(|_| {}, Some(&leaf)), &leaf]);
+    }
+
+    /// Shows this certificate, and signs with this key.
+    #[derive(Debug)]
+    struct Shows(Arc<CertifiedKey>);
+
+    impl ResolvesServerCert for Shows {
+        fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+            Some(Arc::clone(&self.0))
+        }
+    }
+
+    /// A certificate can be copied; the key cannot.
+    #[test]
+    fn whoever_shows_the_certificate_has_to_hold_its_key() {
+        let [key, other] = [(); 2].map(|()| KeyPair::generate().expect("a key"));
+        let keys = [&key, &other].map(|key| PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let shown = with_key(
+            key,
+            |params| {
+                params.not_before = date_time_ymd(2000, 1, 1);
+                params.not_after = date_time_ymd(2100, 1, 1);
+            },
+            None,
+        );
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+            let handshake = |key: &PrivatePkcs8KeyDer<'_>| {
+                let key = provider
+                    .key_provider
+                    .load_private_key(key.clone_key().into());
+                let chain = vec![shown.der.clone()];
+                let shows = CertifiedKey::new(chain, key.expect("a key"));
+                let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+                    .with_protocol_versions(&[version])
+                    .expect("a version")
+                    .with_no_client_auth()
+                    .with_cert_resolver(Arc::new(Shows(Arc::new(shows))));
+                let verifier = Verifier::new(
+                    Trusted::new(vec![shown.der.clone()]),
+                    Name::parse("vm").expect("a name"),
+                    provider.signature_verification_algorithms,
+                    Observer::default(),
+                );
+                let client = ClientConfig::builder_with_provider(Arc::clone(&provider))
+                    .with_protocol_versions(&[version])
+                    .expect("a version")
+                    .dangerous()
+                    .with_custom_certificate_verifier(Arc::new(verifier))
+                    .with_no_client_auth();
+                let name = ServerName::from(IpAddr::from([0; 4]));
+                shake(
+                    ClientConnection::new(Arc::new(client), name).expect("a client"),
+                    ServerConnection::new(Arc::new(server)).expect("a server"),
+                )
+            };
+            assert_eq!(handshake(&keys[0]), Ok(()));
+            let error = handshake(&keys[1]).expect_err("another key");
+            let said = super::super::handshake::explain(&error, "URL").to_string();
+            assert!(
+                said.contains("does not fit the key that the kubelet signs with"),
+                "{said}"
+            );
+        }
+    }
+
+    /// What the client makes of it.
+    fn shake(mut client: ClientConnection, mut server: ServerConnection) -> Verdict {
+        let mut wire = Vec::new();
+        while client.is_handshaking() {
+            client.write_tls(&mut wire).expect("memory");
+            server.read_tls(&mut wire.as_slice()).expect("memory");
+            // What it thinks of our alert is not the question.
+            let _ = server.process_new_packets();
+            wire.clear();
+            server.write_tls(&mut wire).expect("memory");
+            client.read_tls(&mut wire.as_slice()).expect("memory");
+            client.process_new_packets()?;
+            wire.clear();
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn whoever_trusts_nobody_accepts_nothing() {
+        let shown = made(own_ca, None);
+        let verifier = |trusted| {
+            Verifier::new(
+                trusted,
+                Name::parse("vm").expect("a name"),
+                rustls::crypto::ring::default_provider().signature_verification_algorithms,
+                Observer::default(),
+            )
+        };
+        let name = ServerName::from(IpAddr::from([0; 4]));
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(NOW));
+        let judged = |by: Verifier| {
+            by.verify_server_cert(&shown.der, &[], &name, &[], now)
+                .is_ok()
+        };
+        assert!(!judged(verifier(Some(Trusted::default()))));
+        assert!(judged(verifier(None)), "allow_insecure_tls");
+        assert!(Trusted::new(vec![CertificateDer::from(vec![0x30, 0])]).is_none());
+    }
+}

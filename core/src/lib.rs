@@ -1,0 +1,26 @@
+//! From the kubelet's `/stats/summary` to Fluent Bit's events: all of the plugin that knows
+//! no host.
+//!
+//! Dependencies point one way. [`worker`] runs one [`scrape`] after the other on a thread;
+//! a scrape is [`kubelet`] (options to bytes), then [`summary`], [`select`] and [`rates`]
+//! (bytes to samples), then [`sink`] (samples to events). `ARCHITECTURE.md` has the picture.
+
+#![forbid(unsafe_code)]
+
+pub mod counters;
+pub mod delivery;
+pub mod duration;
+pub mod error;
+pub mod health;
+pub mod kubelet;
+pub mod options;
+pub mod panics;
+pub mod rates;
+pub mod record_reader;
+pub mod scrape;
+pub mod select;
+pub mod sink;
+pub mod summary;
+pub mod text;
+pub mod timestamp;
+pub mod worker;

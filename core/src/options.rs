@@ -1,0 +1,587 @@
+//! The option table, and the way from the user's text to a [`Config`]. No I/O.
+//!
+//! A row of [`OPTIONS`] is all there is of an option but its field in [`Config`]: name, type,
+//! default, help, and how its text becomes that field. The host's `-h`, the flags of the
+//! command, `docs/options.md` and the README's table follow the rows.
+
+mod names;
+mod url;
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+pub use self::url::KubeletUrl;
+use crate::{
+    duration,
+    error::{Error, Result},
+    kubelet::name::Name,
+    text::printable,
+};
+
+/// How the host shows the option's type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A string.
+    Text,
+    /// `true` or `false`.
+    Bool,
+    /// A length of time.
+    Time,
+}
+
+/// One row of the table.
+#[derive(Debug)]
+pub struct OptionSpec {
+    /// As in the configuration, in lower case.
+    pub name: &'static str,
+    /// As the host's `-h` shows it.
+    pub kind: Kind,
+    /// As the user would write it; `None` where the option is simply not set.
+    pub default: Option<&'static str>,
+    /// One sentence.
+    pub help: &'static str,
+    /// Puts the value, or its absence, where it belongs.
+    set: fn(&mut Config, &Value) -> Result<()>,
+}
+
+const SERVICE_ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+const SERVICE_ACCOUNT_CA: &str = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt";
+
+/// `"name": Kind = "default", "help", |config, value| …`, the default left out where there is none.
+macro_rules! options {
+    ($($name:literal: $kind:ident $(= $default:expr)?, $help:literal, |$config:ident, $value:ident| $set:expr;)*) => {
+        &[$(OptionSpec {
+            name: $name,
+            kind: Kind::$kind,
+            default: options!(@default $($default)?),
+            help: $help,
+            set: |$config, $value| { $set; Ok(()) },
+        }),*]
+    };
+    (@default) => { None };
+    (@default $default:expr) => { Some($default) };
+}
+
+/// All options of the input.
+pub const OPTIONS: &[OptionSpec] = options! {
+    "kubelet_url": Text = "https://127.0.0.1:10250",
+        "Base URL of the kubelet, or of the API server's node proxy with its path.",
+        |config, value| config.url = value.url()?;
+    "interval": Time = "10s",
+        "Time between scrapes: 500ms, 10s, 1m; a bare number is seconds.",
+        |config, value| config.interval = value.duration()?;
+    "timeout": Time = "5s",
+        "Time for one whole scrape: resolve, connect, TLS and body.",
+        |config, value| config.timeout = value.duration()?;
+    "namespace": Text,
+        "Namespaces to keep, separated by commas; all when not set.",
+        |config, value| config.namespaces = value.namespaces()?;
+    "pod_prefix": Text,
+        "Prefixes of pod names to keep, separated by commas; all when not set.",
+        |config, value| config.pod_prefixes = value.pod_prefixes()?;
+    "kube_token_file": Text = SERVICE_ACCOUNT_TOKEN,
+        "File with the bearer token, read again for every scrape.",
+        |config, value| config.token_file = value.file();
+    "kube_ca_file": Text = SERVICE_ACCOUNT_CA,
+        "PEM file with the CAs that may sign the kubelet's certificate.",
+        |config, value| config.ca_file = value.file();
+    "server_name": Text,
+        "Name the kubelet's certificate must carry; the URL's host when not set.",
+        |config, value| config.server_name = value.server_name()?;
+    "cert_file": Text,
+        "PEM file with the client certificate; needs key_file.",
+        |config, value| config.cert_file = value.path();
+    "key_file": Text,
+        "PEM file with the client certificate's key; needs cert_file.",
+        |config, value| config.key_file = value.path();
+    "allow_insecure_tls": Bool = "false",
+        "Do not check the kubelet's certificate.",
+        |config, value| config.allow_insecure_tls = value.boolean()?;
+    "service": Text,
+        "The record's 'service'; the container's name when not set.",
+        |config, value| config.service = value.line()?;
+    "region": Text,
+        "The record's 'metadata.region'; left out when not set.",
+        |config, value| config.region = value.line()?;
+    "node_name": Text,
+        "The record's 'nodeName'; the kubelet's own when not set.",
+        |config, value| config.node_name = value.line()?;
+    "repeat_samples": Bool = "false",
+        "A record per scrape even where the kubelet has no new sample.",
+        |config, value| config.repeat_samples = value.boolean()?;
+    "cpu_source": Text = "auto",
+        "auto: the kubelet's rate, held to what its counter proves; or only 'counter' or 'instant'.",
+        |config, value| config.cpu_source = value.one_of(CPU_SOURCES)?;
+    "stats_tag": Text,
+        "Tag for a record per scrape about the plugin itself; none when not set.",
+        |config, value| config.stats_tag = value.line()?;
+};
+
+/// Where a record's CPU value comes from.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum CpuSource {
+    /// `usageNanoCores` within what `usageCoreNanoSeconds` of two samples proves.
+    #[default]
+    Auto,
+    /// `usageCoreNanoSeconds` of two samples or nothing.
+    Counter,
+    /// `usageNanoCores` or nothing.
+    Instant,
+}
+
+const CPU_SOURCES: &[(&str, CpuSource)] = &[
+    ("auto", CpuSource::Auto),
+    ("counter", CpuSource::Counter),
+    ("instant", CpuSource::Instant),
+];
+
+/// A file the user named must be there; one at a default path need not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FilePath {
+    /// At a path of the table.
+    Default(PathBuf),
+    /// By the user.
+    Given(PathBuf),
+}
+
+impl FilePath {
+    /// Wherever it comes from.
+    pub fn path(&self) -> &Path {
+        match self {
+            FilePath::Default(path) | FilePath::Given(path) => path,
+        }
+    }
+}
+
+impl Default for FilePath {
+    fn default() -> Self {
+        Self::Default(PathBuf::new())
+    }
+}
+
+/// What the plugin runs on: every value checked, every default applied.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Config {
+    pub url: KubeletUrl,
+    pub interval: Duration,
+    pub timeout: Duration,
+    /// Empty: all.
+    pub namespaces: Vec<String>,
+    /// Empty: all.
+    pub pod_prefixes: Vec<String>,
+    pub token_file: FilePath,
+    pub ca_file: FilePath,
+    pub server_name: Option<String>,
+    /// Both of these or none; see [`Config::client_cert`].
+    cert_file: Option<PathBuf>,
+    key_file: Option<PathBuf>,
+    pub allow_insecure_tls: bool,
+    pub service: Option<String>,
+    pub region: Option<String>,
+    pub node_name: Option<String>,
+    pub repeat_samples: bool,
+    pub cpu_source: CpuSource,
+    /// Not set: no record about the plugin itself.
+    pub stats_tag: Option<String>,
+}
+
+impl Config {
+    /// Reads every option of the table through `given`, which returns the
+    /// user's text. Empty text is what an unset `${VARIABLE}` leaves behind, so
+    /// it counts as not set.
+    pub fn read(given: impl Fn(&str) -> Option<String>) -> Result<Self> {
+        let mut config = Self::default();
+        for option in OPTIONS {
+            let given = given(option.name).map(|text| text.trim().to_owned());
+            let given = given.filter(|text| !text.is_empty());
+            (option.set)(&mut config, &Value { option, given })?;
+        }
+        match (&config.cert_file, &config.key_file) {
+            (Some(_), None) => Err(Error::option_pair("cert_file", "key_file")),
+            (None, Some(_)) => Err(Error::option_pair("key_file", "cert_file")),
+            _ => Ok(config),
+        }
+    }
+
+    /// The files of the client certificate and of its key, if there is one.
+    pub fn client_cert(&self) -> Option<(&Path, &Path)> {
+        self.cert_file.as_deref().zip(self.key_file.as_deref())
+    }
+
+    /// What is in force, for the log at start.
+    pub fn announcement(&self) -> String {
+        let chosen = |list: &[String]| match list {
+            [] => "all".to_owned(),
+            some => printable(&some.join(","), 200),
+        };
+        format!(
+            "scraping {} every {:?}, timeout {:?}, namespaces {}, pod prefixes {}",
+            self.url.summary,
+            self.interval,
+            self.timeout,
+            chosen(&self.namespaces),
+            chosen(&self.pod_prefixes),
+        )
+    }
+
+    /// What an operator should not do without knowing.
+    pub fn warnings(&self) -> Vec<&'static str> {
+        let mut warnings = Vec::new();
+        if self.url.https && self.allow_insecure_tls {
+            warnings.push("the kubelet's certificate is not checked: allow_insecure_tls is on");
+        }
+        if !self.url.https && matches!(self.token_file, FilePath::Given(_)) {
+            warnings.push("kube_token_file is not used: a token is never sent over http");
+        }
+        warnings
+    }
+}
+
+/// What the user wrote for an option, if anything. Each method reads it in one way, and
+/// refuses with one line what cannot be read so.
+struct Value<'a> {
+    option: &'a OptionSpec,
+    given: Option<String>,
+}
+
+impl Value<'_> {
+    /// The user's text, or the table's.
+    fn text(&self) -> &str {
+        let given = self.given.as_deref();
+        given.or(self.option.default).unwrap_or_default()
+    }
+
+    fn refused(&self, form: &str) -> Error {
+        Error::option(self.option.name, self.text(), form)
+    }
+
+    fn url(&self) -> Result<KubeletUrl> {
+        url::parse(self.text()).ok_or_else(|| self.refused(url::FORM))
+    }
+
+    /// A unit without a number is what `${VARIABLE}ms` becomes when the variable is not
+    /// set: not set either.
+    fn duration(&self) -> Result<Duration> {
+        let text = match self.text() {
+            "ms" | "s" | "m" | "h" => self.option.default.unwrap_or_default(),
+            text => text,
+        };
+        let duration = duration::parse(text).filter(|time| TIMES.contains(time));
+        duration.ok_or_else(|| {
+            let form = duration::FORM;
+            self.refused(&format!("a time from 1ms to 7 days such as {form}"))
+        })
+    }
+
+    fn namespaces(&self) -> Result<Vec<String>> {
+        names::namespaces(self.text()).map_err(|form| self.refused(&form))
+    }
+
+    fn pod_prefixes(&self) -> Result<Vec<String>> {
+        names::pod_prefixes(self.text()).map_err(|form| self.refused(&form))
+    }
+
+    fn file(&self) -> FilePath {
+        match self.path() {
+            Some(path) => FilePath::Given(path),
+            None => FilePath::Default(self.text().into()),
+        }
+    }
+
+    fn path(&self) -> Option<PathBuf> {
+        self.given.as_ref().map(PathBuf::from)
+    }
+
+    fn server_name(&self) -> Result<Option<String>> {
+        match self
+            .given
+            .as_deref()
+            .is_none_or(|name| Name::parse(name).is_some())
+        {
+            true => Ok(self.given.clone()),
+            false => Err(self.refused("a host name or an IP address")),
+        }
+    }
+
+    /// What stands in every record, or is a tag: one line of text.
+    fn line(&self) -> Result<Option<String>> {
+        match self.text().contains(char::is_control) {
+            true => Err(self.refused("text without line breaks and other control characters")),
+            false => Ok(self.given.clone()),
+        }
+    }
+
+    fn boolean(&self) -> Result<bool> {
+        match self.text().to_ascii_lowercase().as_str() {
+            "true" | "on" | "yes" | "1" => Ok(true),
+            "false" | "off" | "no" | "0" => Ok(false),
+            _ => Err(self.refused("true or false")),
+        }
+    }
+
+    fn one_of<T: Copy>(&self, choices: &[(&str, T)]) -> Result<T> {
+        let text = self.text().to_ascii_lowercase();
+        let chosen = choices.iter().find(|(name, _)| *name == text);
+        chosen.map(|(_, value)| *value).ok_or_else(|| {
+            let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
+            let (last, others) = names.split_last().expect("a choice");
+            self.refused(&format!("{} or {last}", others.join(", ")))
+        })
+    }
+}
+
+const TIMES: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(7 * 24 * 3600);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::without_secrets;
+
+    fn read(given: &[(&str, &str)]) -> Result<Config> {
+        Config::read(|name| {
+            given
+                .iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| value.to_string())
+        })
+    }
+
+    fn message(given: &[(&str, &str)]) -> String {
+        read(given).expect_err("refused").to_string()
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_table() {
+        let config = read(&[]).expect("defaults are valid");
+        assert_eq!(config.url.summary, "https://127.0.0.1:10250/stats/summary");
+        assert_eq!(config.interval, Duration::from_secs(10));
+        assert_eq!(config.timeout, Duration::from_secs(5));
+        assert_eq!(
+            config.token_file,
+            FilePath::Default(SERVICE_ACCOUNT_TOKEN.into())
+        );
+        assert_eq!(config.cpu_source, CpuSource::Auto);
+        assert!(!config.allow_insecure_tls && !config.repeat_samples);
+        assert!(config.namespaces.is_empty() && config.pod_prefixes.is_empty());
+    }
+
+    #[test]
+    fn durations() {
+        let ok = [
+            ("500ms", 500),
+            ("10s", 10_000),
+            ("10", 10_000),
+            ("1m", 60_000),
+            ("1.5m", 90_000),
+            ("1h", 3_600_000),
+            ("10 s", 10_000),
+            ("0.25", 250),
+        ];
+        for (text, millis) in ok {
+            let config = read(&[("interval", text)]).expect(text);
+            assert_eq!(config.interval, Duration::from_millis(millis), "{text}");
+        }
+        for text in [
+            "0",
+            "0s",
+            "-1s",
+            "1e3",
+            "inf",
+            "nan",
+            "1.2.3s",
+            "10x",
+            "ten",
+            "8000h",
+            "1d",
+            ".",
+            "99999999999999999999s",
+        ] {
+            assert_eq!(
+                message(&[("timeout", text)]),
+                format!(
+                    "option timeout: bad value '{text}': expected a time from 1ms to 7 days such as 500ms, 10s, 1m or 1h"
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn what_an_unset_variable_leaves_counts_as_not_set() {
+        let config = read(&[
+            ("interval", "ms"),
+            ("timeout", ""),
+            ("namespace", "  "),
+            ("allow_insecure_tls", ""),
+            ("kubelet_url", ""),
+            ("kube_ca_file", ""),
+        ])
+        .expect("valid");
+        assert_eq!(config, read(&[]).expect("valid"));
+    }
+
+    #[test]
+    fn lists_are_split_at_commas() {
+        let config =
+            read(&[("namespace", "default, other,,"), ("pod_prefix", "log-")]).expect("ok");
+        assert_eq!(config.namespaces, ["default", "other"]);
+        assert_eq!(config.pod_prefixes, ["log-"]);
+    }
+
+    #[test]
+    fn a_name_that_no_cluster_has_is_refused_with_what_was_meant() {
+        const OTHER: &str = "names hold nothing else, and begin and end with a letter or a digit";
+        let (label, pod) = ("n".repeat(64), "p".repeat(254));
+        let cases = [
+            (
+                "namespace",
+                "shop  # both",
+                "a comment needs a line of its own",
+            ),
+            ("namespace", "'shop'", "leave the quotes out"),
+            ("namespace", "“shop”", "leave the quotes out"),
+            ("namespace", "[default", "leave the brackets out"),
+            ("namespace", "kube-*", "patterns are not understood"),
+            ("namespace", "default shop", "separate with commas"),
+            ("namespace", "Shop", "names are in lower case, write shop"),
+            ("namespace", &label, "no such name is longer than 63"),
+            ("namespace", "a.b", OTHER),
+            ("namespace", "shop-", OTHER),
+            (
+                "pod_prefix",
+                "web # all",
+                "a comment needs a line of its own",
+            ),
+            ("pod_prefix", "\"web\"", "leave the quotes out"),
+            (
+                "pod_prefix",
+                "web-*",
+                "a prefix is taken as it stands, write web-",
+            ),
+            ("pod_prefix", "*-web", "patterns are not understood"),
+            ("pod_prefix", "Web-", "names are in lower case, write web-"),
+            ("pod_prefix", &pod, "no such name is longer than 253"),
+            ("pod_prefix", "a_b", OTHER),
+            ("pod_prefix", "-web", OTHER),
+            ("pod_prefix", "a..b", OTHER),
+        ];
+        for (name, item, remedy) in cases {
+            let value = format!("default,{item}");
+            let line = message(&[(name, &value)]);
+            let start = format!(
+                "option {name}: bad value '{}': expected ",
+                printable(&value, 200)
+            );
+            let end = format!(": '{}' can match nothing: {remedy}", printable(item, 80));
+            assert!(line.starts_with(&start) && line.ends_with(&end), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_stands_in_a_record_is_one_line() {
+        for name in ["service", "region", "node_name", "stats_tag"] {
+            let form = "text without line breaks and other control characters";
+            assert_eq!(
+                message(&[(name, "one\ntwo")]),
+                format!("option {name}: bad value 'one?two': expected {form}")
+            );
+            assert!(read(&[(name, "one two ü")]).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn urls() {
+        let proxy = "https://kubernetes.default.svc/api/v1/nodes/n1/proxy";
+        let ok = [
+            (
+                "https://10.0.0.7:10250",
+                "https://10.0.0.7:10250/stats/summary",
+                10250,
+            ),
+            (
+                "https://10.0.0.7:10250/",
+                "https://10.0.0.7:10250/stats/summary",
+                10250,
+            ),
+            ("http://localhost", "http://localhost/stats/summary", 80),
+            (
+                "https://worker.01:10250",
+                "https://worker.01:10250/stats/summary",
+                10250,
+            ),
+            (
+                "https://[::1]:10250",
+                "https://[::1]:10250/stats/summary",
+                10250,
+            ),
+            (proxy, &format!("{proxy}/stats/summary"), 443),
+        ];
+        for (text, summary, port) in ok {
+            let url = read(&[("kubelet_url", text)]).expect(text).url;
+            assert_eq!((url.summary.as_str(), url.port), (summary, port), "{text}");
+            assert_eq!(url.node_proxy, text == proxy);
+        }
+        assert_eq!(
+            read(&[("kubelet_url", "https://[::1]:1")])
+                .expect("ok")
+                .url
+                .host,
+            "::1"
+        );
+        for text in [
+            "10.0.0.7:10250",
+            "ftp://x",
+            "https://",
+            "https://:10250",
+            "https://x:0",
+            "https://x:70000",
+            "https://x:",
+            "https://user@x",
+            "https://x/?q=1",
+            "https://x/#f",
+            "https://a b",
+            "https://12345:10250",
+            "https://10.1:10250",
+            "https://x/ä",
+            "not a url",
+        ] {
+            assert_eq!(
+                message(&[("kubelet_url", text)]),
+                format!(
+                    "option kubelet_url: bad value '{}': expected {}",
+                    without_secrets(text),
+                    url::FORM
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn other_bad_values() {
+        assert_eq!(
+            message(&[("allow_insecure_tls", "maybe")]),
+            "option allow_insecure_tls: bad value 'maybe': expected true or false"
+        );
+        assert_eq!(
+            message(&[("cpu_source", "both")]),
+            "option cpu_source: bad value 'both': expected auto, counter or instant"
+        );
+        assert_eq!(
+            message(&[("server_name", "a b")]),
+            "option server_name: bad value 'a b': expected a host name or an IP address"
+        );
+        assert_eq!(
+            message(&[("key_file", "/k")]),
+            "option key_file is set but cert_file is not: a client certificate needs both"
+        );
+    }
+
+    #[test]
+    fn every_option_is_explained() {
+        for option in OPTIONS {
+            assert!(option.help.ends_with('.'), "{}", option.name);
+        }
+    }
+}

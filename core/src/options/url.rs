@@ -1,0 +1,67 @@
+//! The kubelet's base URL.
+
+use ureq::http::Uri;
+
+use crate::kubelet::name::Name;
+
+/// A validated base URL.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct KubeletUrl {
+    pub https: bool,
+    /// Without the brackets of an IPv6 address.
+    pub host: String,
+    pub port: u16,
+    /// `base` and the path of the summary, ready to request and to print.
+    pub summary: String,
+    /// The URL leads through the API server's node proxy.
+    pub node_proxy: bool,
+}
+
+/// What is accepted.
+pub const FORM: &str = "http://HOST[:PORT][/PATH] or https://HOST[:PORT][/PATH]";
+
+/// `None` for all that is not of that form.
+pub fn parse(value: &str) -> Option<KubeletUrl> {
+    // What else a URL may hold has to be percent-encoded.
+    if !value.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return None;
+    }
+    let uri: Uri = value.parse().ok()?;
+    let https = match uri.scheme_str() {
+        Some("https") => true,
+        Some("http") => false,
+        _ => return None,
+    };
+    let authority = uri.authority()?;
+    let bracketed = authority.host();
+    let host = bracketed.trim_start_matches('[').trim_end_matches(']');
+    // The parser of `Uri` drops a fragment in silence.
+    let extras = authority.as_str().contains('@') || uri.query().is_some() || value.contains('#');
+    // What is only digits a resolver takes for an address, and not for the one meant.
+    let is_number = |name: &str| {
+        name.bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b'.')
+    };
+    let is_name = match Name::parse(host) {
+        Some(Name::Host(name)) => !is_number(&name),
+        Some(Name::Address(_)) => true,
+        None => false,
+    };
+    if !is_name || extras {
+        return None;
+    }
+    let port = match authority.as_str().strip_prefix(bracketed) {
+        Some("") => None,
+        Some(_) => Some(authority.port_u16().filter(|port| *port != 0)?),
+        None => return None,
+    };
+    let path = uri.path().trim_end_matches('/');
+    let scheme = if https { "https" } else { "http" };
+    Some(KubeletUrl {
+        https,
+        host: host.to_owned(),
+        port: port.unwrap_or(if https { 443 } else { 80 }),
+        summary: format!("{scheme}://{authority}{path}/stats/summary"),
+        node_proxy: path.ends_with("/proxy"),
+    })
+}

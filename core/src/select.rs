@@ -1,0 +1,112 @@
+//! Which pods and containers are wanted. Pure: no I/O, no clock.
+
+use crate::{
+    options::Config,
+    summary::{Container, Pod},
+};
+
+/// The user's choice of pods.
+#[derive(Debug, Clone, Default)]
+pub struct Selector {
+    namespaces: Vec<String>,
+    pod_prefixes: Vec<String>,
+}
+
+impl Selector {
+    pub fn new(config: &Config) -> Self {
+        Self {
+            namespaces: config.namespaces.clone(),
+            pod_prefixes: config.pod_prefixes.clone(),
+        }
+    }
+
+    /// An empty list wants all.
+    pub fn wants(&self, namespace: &str, pod: &str) -> bool {
+        let in_namespace =
+            self.namespaces.is_empty() || self.namespaces.iter().any(|wanted| wanted == namespace);
+        let has_prefix = self.pod_prefixes.is_empty()
+            || self
+                .pod_prefixes
+                .iter()
+                .any(|prefix| pod.starts_with(prefix.as_str()));
+        in_namespace && has_prefix
+    }
+}
+
+/// While a pod is replaced, two entries can carry its name: the one that
+/// started later stays. Order is not kept: the kubelet has none. The same
+/// holds for the containers of each.
+pub fn newest_of_each_name(pods: &mut Vec<Pod<'_>>) {
+    pods.sort_unstable_by(|a, b| {
+        (&a.namespace, &a.name)
+            .cmp(&(&b.namespace, &b.name))
+            .then(b.start_time.cmp(&a.start_time))
+    });
+    pods.dedup_by(|later, first| later.namespace == first.namespace && later.name == first.name);
+    for pod in pods {
+        newest_of_each_container(&mut pod.containers);
+    }
+}
+
+/// One that has ended can still stand beside the one that took its place. Their order
+/// stays, unless a name comes twice.
+fn newest_of_each_container(containers: &mut Vec<Container<'_>>) {
+    /// Up to here it is faster to compare each with each.
+    const FEW: usize = 32;
+    let comes_again = |(at, container): (usize, &Container)| {
+        let before = &containers[..at];
+        before.iter().any(|other| other.name == container.name)
+    };
+    if containers.len() <= FEW && !containers.iter().enumerate().any(comes_again) {
+        return;
+    }
+    containers.sort_unstable_by(|a, b| {
+        let latest = |container: &Container| (container.start_time, container.cpu.time);
+        a.name.cmp(&b.name).then(latest(b).cmp(&latest(a)))
+    });
+    containers.dedup_by(|later, first| later.name == first.name);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::timestamp::Timestamp;
+
+    fn selector(namespaces: &[&str], prefixes: &[&str]) -> Selector {
+        let owned = |list: &[&str]| list.iter().map(|s| s.to_string()).collect();
+        Selector {
+            namespaces: owned(namespaces),
+            pod_prefixes: owned(prefixes),
+        }
+    }
+
+    #[test]
+    fn namespaces_match_whole_and_prefixes_at_the_start() {
+        let all = selector(&[], &[]);
+        assert!(all.wants("kube-system", "anything"));
+        let some = selector(&["default", "other"], &["log-", "web"]);
+        assert!(some.wants("default", "log-generator-a"));
+        assert!(some.wants("other", "web"));
+        assert!(!some.wants("default-2", "log-generator-a"));
+        assert!(!some.wants("default", "a-log-generator"));
+    }
+
+    #[test]
+    fn the_pod_that_started_later_stays() {
+        let pod = |uid: &'static str, seconds| Pod {
+            name: "p".into(),
+            namespace: "n".into(),
+            uid: uid.into(),
+            start_time: Some(Timestamp { seconds, nanos: 0 }),
+            ..Pod::default()
+        };
+        for mut pods in [
+            vec![pod("old", 1), pod("new", 2)],
+            vec![pod("new", 2), pod("old", 1)],
+        ] {
+            newest_of_each_name(&mut pods);
+            assert_eq!(pods.len(), 1);
+            assert_eq!(pods[0].uid, "new");
+        }
+    }
+}

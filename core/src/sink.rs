@@ -1,0 +1,4 @@
+//! Where samples go: events in msgpack, as Fluent Bit's append takes them.
+
+pub mod msgpack;
+pub mod record;

@@ -1,0 +1,316 @@
+//! Captured replies beside the records they give.
+//!
+//! `GOLDEN=rewrite cargo test --test golden` writes the expected files anew.
+//! What they hold is checked a second time here, field by field, against the
+//! captured JSON read in another way.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use kubeletstats_core::health::Missing;
+use serde_json::{Value, json};
+
+use crate::{
+    events,
+    replay::{fixtures, pipeline, records},
+};
+
+fn summaries() -> Vec<PathBuf> {
+    let mut found: Vec<_> = fs::read_dir(fixtures())
+        .expect("the fixtures")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.to_string_lossy().contains(".summary"))
+        .filter(|path| path.extension().is_some_and(|ext| ext == "json"))
+        .collect();
+    found.sort();
+    assert!(found.len() >= 20, "only {} fixtures", found.len());
+    found
+}
+
+#[test]
+fn log_generators_of_the_default_namespace() {
+    let options = [
+        ("namespace", "default"),
+        ("pod_prefix", "log-generator"),
+        ("region", "eu-1"),
+    ];
+    for path in summaries() {
+        compare(&path, &options);
+    }
+}
+
+/// What a reply gives with these options, beside what stands in the file next to it.
+fn compare(path: &Path, options: &[(&str, &str)]) {
+    let body = fs::read(path).expect("a fixture");
+    let got = records(&mut pipeline(options), &body);
+    let expected = path.with_extension("records");
+    let text: String = got.iter().map(|record| format!("{record}\n")).collect();
+    if std::env::var_os("GOLDEN").is_some() {
+        fs::write(&expected, &text).expect("writable fixtures");
+    }
+    let want = fs::read_to_string(&expected).unwrap_or_default();
+    assert_eq!(text, want, "{}", expected.display());
+}
+
+/// One uid on two nodes. The consumer's tests store these records.
+#[test]
+fn static_pods_of_one_manifest() {
+    for node in ["a", "b"] {
+        let name = format!("field-reports/16-static-pod-node-{node}.summary.json");
+        compare(&fixtures().join(name), &[]);
+    }
+}
+
+/// The mapping of the documentation, written a second time over plain JSON.
+fn expected(reply: &Value, pod: &Value, container: &Value) -> Option<Value> {
+    let number = |value: &Value| value.as_u64();
+    let parse = |time| {
+        time::OffsetDateTime::parse(time, &time::format_description::well_known::Rfc3339)
+            .expect("a time")
+    };
+    let time = [&container["cpu"]["time"], &container["memory"]["time"]]
+        .into_iter()
+        .find_map(Value::as_str)?;
+    let at = parse(time);
+    let counter = number(&container["cpu"]["usageCoreNanoSeconds"]).filter(|n| *n > 0);
+    let age = (at - parse(container["startTime"].as_str()?)).whole_seconds();
+    let nano_cores = match number(&container["cpu"]["usageNanoCores"]) {
+        Some(0) | None if age <= 120 => counter? as f64 / age.max(1) as f64,
+        Some(0) => counter.map(|_| 0.0)?,
+        instant => instant? as f64,
+    };
+    let node = &reply["node"]["nodeName"];
+    let mut record = json!({
+        "timestamp": (at.unix_timestamp_nanos() / 1_000_000) as u64,
+        "timestamp_iso": time,
+        "service": container["name"],
+        "podName": pod["podRef"]["name"],
+        "namespace": pod["podRef"]["namespace"],
+        "podUid": pod["podRef"]["uid"],
+        "containerName": container["name"],
+        "nodeName": node,
+        "cpu": nano_cores / 1e7,
+        "cpu_cores": nano_cores / 1e9,
+        "metadata": {"node": node, "namespace": pod["podRef"]["namespace"]},
+    });
+    let rootfs = &container["rootfs"];
+    let pending = rootfs["time"] == "1970-01-01T00:00:00Z" && rootfs["usedBytes"] == 0;
+    let disk = number(&rootfs["usedBytes"])
+        .or_else(|| number(&container["logs"]["usedBytes"]))
+        .filter(|_| !pending);
+    for (mib, name, bytes) in [
+        (
+            "memory",
+            "memory_bytes",
+            number(&container["memory"]["workingSetBytes"]),
+        ),
+        ("disk", "disk_bytes", disk),
+    ] {
+        if let Some(bytes) = bytes {
+            record[mib] = json!(bytes as f64 / 1_048_576.0);
+            record[name] = json!(bytes);
+        }
+    }
+    for (name, counter) in [("network_in", "rxBytes"), ("network_out", "txBytes")] {
+        let network = &pod["network"];
+        let interfaces = network["interfaces"].as_array();
+        let only = || match interfaces?.as_slice() {
+            [only] => number(&only[counter]),
+            _ => None,
+        };
+        if let Some(bytes) = number(&network[counter]).or_else(only) {
+            record[name] = json!(bytes);
+        }
+    }
+    Some(record)
+}
+
+#[test]
+fn every_field_of_every_container_is_what_the_reply_says() {
+    let mut compared = 0;
+    for path in summaries() {
+        let body = fs::read(&path).expect("a fixture");
+        let reply: Value = serde_json::from_slice(&body).expect("json");
+        let mut want: Vec<Value> = Vec::new();
+        for pod in reply["pods"].as_array().into_iter().flatten() {
+            for container in pod["containers"].as_array().into_iter().flatten() {
+                want.extend(expected(&reply, pod, container));
+            }
+        }
+        let key = |record: &Value| format!("{}{}", record["podUid"], record["containerName"]);
+        let mut got = records(&mut pipeline(&[]), &body);
+        got.sort_by_key(key);
+        want.sort_by_key(key);
+        assert_eq!(got, want, "{}", path.display());
+        compared += got.len();
+    }
+    assert!(compared > 100, "only {compared} records compared");
+}
+
+#[test]
+fn a_restart_of_a_container_gives_no_rate_over_it() {
+    let read = |name: &str| fs::read(fixtures().join(name)).expect("a fixture");
+    let mut pipeline = pipeline(&[("pod_prefix", "log-generator-b"), ("cpu_source", "counter")]);
+    let steps = [
+        ("03a-before-restart-of-log-generator-b.summary.json", 0),
+        ("03b-during-restart-pod-absent.summary.json", 0),
+        ("03c-just-after-restart.summary.json", 0),
+        ("03d-after-restart-settled.summary.json", 1),
+    ];
+    for (name, want) in steps {
+        assert_eq!(
+            records(&mut pipeline, &read(name)).len(),
+            want,
+            "counter rates after {name}"
+        );
+    }
+}
+
+/// Same name, new uid, no window of the kubelet's yet: its counter is compared with
+/// its own start and not with the pod before.
+#[test]
+fn a_pod_made_anew_under_its_name_is_another_pod() {
+    let read = |name: &str| fs::read(fixtures().join(name)).expect("a fixture");
+    let mut pipeline = pipeline(&[("pod_prefix", "log-generator-b")]);
+    let before = read("03d-after-restart-settled.summary.json");
+    assert_eq!(records(&mut pipeline, &before).len(), 1);
+    let after = read("05c-pod-manifest-changed-new-uid.summary.json");
+    let got = records(&mut pipeline, &after);
+    let reply: Value = serde_json::from_slice(&after).expect("json");
+    let is_new = |pod: &&Value| pod["podRef"]["name"] == "log-generator-b-vm";
+    let pod = reply["pods"].as_array().expect("pods").iter().find(is_new);
+    let pod = pod.expect("the new pod");
+    assert_eq!(
+        got,
+        [expected(&reply, pod, &pod["containers"][0]).expect("a record")]
+    );
+}
+
+/// Whatever is wrong with one pod, the records of the others are the same.
+#[test]
+fn one_broken_pod_costs_one_pod() {
+    let body = fs::read(fixtures().join("02-steady-open.summary.json")).expect("a fixture");
+    let reply: Value = serde_json::from_slice(&body).expect("json");
+    let is_of_b = |record: &Value| record["podName"] == "log-generator-b-vm";
+    let mut sound = records(&mut pipeline(&[]), &body);
+    sound.retain(|record| !is_of_b(record));
+    let pods = reply["pods"].as_array().expect("pods");
+    let pod = pods
+        .iter()
+        .find(|pod| pod["podRef"]["name"] == "log-generator-b-vm");
+    let pod = pod.expect("the pod").to_string();
+    assert!(sound.len() > 5 && pod.contains(r#""name":"log-generator""#));
+
+    // Text of the pod, and what stands there instead.
+    let changes: [(&str, &[u8]); 14] = [
+        (r#""containers":["#, br#""containers":[null,"#),
+        (r#""containers":["#, br#""containers":7,"x":["#),
+        (r#""name":"log-generator""#, br#""name":null"#),
+        (r#""name":"log-generator""#, b"\"name\":\"\xff\xfe\""),
+        (r#""name":"log-generator""#, br#""name":"\ud800""#),
+        (r#""name":"log-generator""#, br#""name":7"#),
+        (r#""startTime":""#, br#""startTime":{},"x":""#),
+        (r#""cpu":{"#, br#""cpu":"x","y":{"#),
+        (r#""memory":{"#, br#""memory":7,"y":{"#),
+        (r#""network":{"#, br#""network":7,"y":{"#),
+        (r#""podRef":{"#, br#""podRef":null,"y":{"#),
+        (r#""podRef":{"#, br#""podRef":{"uid":[],"x":"#),
+        (
+            r#""usageCoreNanoSeconds":"#,
+            br#""usageCoreNanoSeconds":NaN,"x":"#,
+        ),
+        (r#""rootfs":{"#, br#""rootfs" {"#),
+    ];
+    for (text, instead) in changes {
+        let mut changed = Vec::new();
+        let (before, after) = pod.split_once(text).expect(text);
+        for part in [before.as_bytes(), instead, after.as_bytes()] {
+            changed.extend_from_slice(part);
+        }
+        let name = String::from_utf8_lossy(instead).into_owned();
+        let mut others: Vec<Vec<u8>> = pods
+            .iter()
+            .filter(|pod| pod["podRef"]["name"] != "log-generator-b-vm")
+            .map(|pod| pod.to_string().into_bytes())
+            .collect();
+        others.insert(3, changed);
+        let body = [
+            format!(r#"{{"node":{},"pods":["#, reply["node"]).into_bytes(),
+            others.join(&b","[..]),
+            b"]}".to_vec(),
+        ]
+        .concat();
+        let batch = pipeline(&[]).run(&body, Vec::new()).expect(&name);
+        assert_eq!(batch.pods_unreadable, 1, "{name}");
+        let mut got: Vec<Value> = events::decode(&batch.bytes)
+            .into_iter()
+            .map(|(_, record)| record)
+            .collect();
+        got.retain(|record| !is_of_b(record));
+        assert_eq!(got, sound, "{name}");
+    }
+}
+
+/// What a reply without a record lacks, for the line that says so.
+#[test]
+fn what_is_missing_is_told_apart() {
+    let read = |name: &str| fs::read_to_string(fixtures().join(name)).expect("a fixture");
+    let steady = read("02-steady-open.summary.json");
+    let no_cpu = steady
+        .replace("\"usageNanoCores\"", "\"x\"")
+        .replace("\"usageCoreNanoSeconds\"", "\"y\"");
+    let zero = |text: &str, key: &str| {
+        let parts: Vec<&str> = text.split(key).collect();
+        let rest = parts[1..].iter().map(|part| {
+            let number = part.trim_start_matches([':', ' ']);
+            let end = number.find(|c: char| !c.is_ascii_digit()).expect("an end");
+            format!("{key}: 0{}", &number[end..])
+        });
+        [parts[0].to_owned()]
+            .into_iter()
+            .chain(rest)
+            .collect::<String>()
+    };
+    let ended = [
+        "\"usageNanoCores\"",
+        "\"usageCoreNanoSeconds\"",
+        "\"workingSetBytes\"",
+    ]
+    .iter()
+    .fold(steady.clone(), |text, key| zero(&text, key));
+    let wanted = [("namespace", "default"), ("pod_prefix", "log-generator")];
+    let containers = 2;
+    let of_report = read("field-reports/06-no-containers.summary.json");
+    for (what, options, body, expected) in [
+        (
+            "no containers",
+            &[][..],
+            &of_report,
+            Some(Missing::Containers),
+        ),
+        (
+            "no cpu",
+            &wanted,
+            &no_cpu,
+            Some(Missing::Cpu { containers }),
+        ),
+        ("all ended", &wanted, &ended, None),
+    ] {
+        let batch = pipeline(options)
+            .run(body.as_bytes(), Vec::new())
+            .expect(what);
+        assert_eq!(
+            (batch.records, Missing::of(&batch)),
+            (0, expected),
+            "{what}"
+        );
+    }
+    let mut same = pipeline(&wanted);
+    let first = same.run(steady.as_bytes(), Vec::new()).expect("a summary");
+    assert_eq!(first.records, 2);
+    let again = same.run(steady.as_bytes(), Vec::new()).expect("a summary");
+    let old = Some(Missing::Samples { containers });
+    assert_eq!((again.records, Missing::of(&again)), (0, old));
+}

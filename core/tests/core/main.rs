@@ -1,0 +1,11 @@
+//! Everything that needs no host: what comes of a reply, and the worker against the
+//! simulated kubelet.
+
+mod concurrency;
+mod cpu;
+mod events;
+mod golden;
+mod properties;
+mod replay;
+mod scrape;
+mod secrets;

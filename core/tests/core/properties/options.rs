@@ -1,0 +1,167 @@
+//! Option values: any text is taken or refused, and what is taken means what it says.
+
+use std::{net::Ipv6Addr, time::Duration};
+
+use kubeletstats_core::options::{Config, OPTIONS};
+use proptest::{collection::vec, prelude::*, sample::select};
+
+use super::{cases, check, text};
+
+fn read(name: &'static str, value: &str) -> Option<Config> {
+    check::option_values(&[(name, value)])
+}
+
+/// Text that looks like a time, more or less.
+fn time_like() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[0-9]{0,22}(\\.[0-9]{0,12})? ?(ms|s|m|h|d|µs|)",
+        "[-+]?[0-9.eE]{1,8}(ms|s|m|h)?",
+        "(inf|nan|NaN|infinity|0x10|1_000)s?",
+        text(),
+    ]
+}
+
+/// Text that looks like a URL, more or less.
+fn url_like() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "(https?|ftp|)(://|:/|)[a-z0-9.@:%\\[\\]-]{0,20}(:[0-9]{0,6})?(/[ -~]{0,20})?",
+        "https?://[ -~]{0,40}",
+        ("https?://[a-z]{1,9}/", text()).prop_map(|(start, path)| start + &path),
+        text(),
+    ]
+}
+
+proptest! {
+    #![proptest_config(cases(1_000))]
+
+    #[test]
+    fn any_text_for_any_option_is_taken_or_refused_in_one_line(
+        given in vec((0..OPTIONS.len(), text()), 0..6),
+    ) {
+        let given: Vec<_> = given.iter().map(|(row, value)| (OPTIONS[*row].name, value.as_str())).collect();
+        check::option_values(&given);
+    }
+
+    #[test]
+    fn a_time_that_is_taken_reads_the_same_when_written_again(text in time_like()) {
+        if let Some(config) = read("interval", &text) {
+            let written = format!("{:?}", config.interval);
+            let again = read("interval", &written).expect("its own form");
+            prop_assert_eq!(again.interval, config.interval, "{}", written);
+        }
+    }
+
+    #[test]
+    fn a_time_is_what_it_says(
+        millis in 1_u64..=604_800_000,
+        space in select(vec!["", " "]),
+    ) {
+        let exact = Duration::from_millis(millis);
+        let ms = read("interval", &format!("{millis}{space}ms")).expect("a time");
+        prop_assert_eq!(ms.interval, exact);
+        for unit in ["s", ""] {
+            let seconds = format!("{}.{:03}{unit}", millis / 1000, millis % 1000);
+            prop_assert_eq!(read("timeout", &seconds).expect("a time").timeout, exact);
+        }
+        let (minutes, hours) = (millis % 10_080 + 1, millis % 168 + 1);
+        let config = read("interval", &format!("{minutes}m")).expect("a time");
+        prop_assert_eq!(config.interval, Duration::from_secs(60 * minutes));
+        let config = read("interval", &format!("{hours}h")).expect("a time");
+        prop_assert_eq!(config.interval, Duration::from_secs(3600 * hours));
+    }
+
+    #[test]
+    fn a_list_is_its_items(
+        items in vec("[a-z0-9]([a-z0-9-]{0,10}[a-z0-9])?", 0..6),
+        around in select(vec!["", " ", "\t"]),
+        gaps in vec(0_usize..3, 6),
+    ) {
+        let mut text = String::new();
+        for (item, gap) in items.iter().zip(gaps) {
+            text += &format!("{around}{item}{around},{}", ",".repeat(gap));
+        }
+        let namespaces = read("namespace", &text).expect("any list").namespaces;
+        let prefixes = read("pod_prefix", &text).expect("any list").pod_prefixes;
+        prop_assert_eq!(&namespaces, &items);
+        prop_assert_eq!(&prefixes, &items);
+    }
+
+    /// What a pod's or namespace's name can begin with is taken, wherever it is cut off.
+    #[test]
+    fn no_name_that_can_be_is_refused(
+        labels in vec("[a-z0-9]([a-z0-9-]{0,60}[a-z0-9])?", 1..4),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let pod = labels.join(".");
+        let prefix = &pod[..=cut.index(pod.len())];
+        prop_assert!(read("pod_prefix", prefix).is_some(), "{}", prefix);
+        prop_assert!(read("pod_prefix", &pod).is_some(), "{}", pod);
+        prop_assert!(read("namespace", &labels[0]).is_some(), "{}", labels[0]);
+    }
+
+    /// What is taken is a name, or becomes one by a letter more.
+    #[test]
+    fn no_name_that_cannot_be_is_taken(
+        text in prop_oneof!["[a-zA-Z0-9.'*#_ -]{1,8}", "[a-z.-]{1,8}", "[a-z]{60,66}", "[a-z.-]{250,256}"],
+    ) {
+        let is_label = |label: &str| {
+            let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            label.chars().all(allowed) && !label.is_empty() && label.trim_matches('-') == label
+        };
+        let is_pod = |name: &str| name.len() <= 253 && name.split('.').all(is_label);
+        let text = text.trim();
+        if !text.is_empty() {
+            let namespace = read("namespace", text).is_some();
+            prop_assert_eq!(namespace, text.len() <= 63 && is_label(text), "{}", text);
+            let can_begin = is_pod(text) || is_pod(&format!("{text}x"));
+            prop_assert_eq!(read("pod_prefix", text).is_some(), can_begin, "{}", text);
+        }
+    }
+
+    #[test]
+    fn a_url_is_taken_whole_or_refused(text in url_like()) {
+        // What has to hold of one that is taken is asserted in there.
+        if let Some(config) = read("kubelet_url", &text) {
+            let base = config.url.summary.strip_suffix("/stats/summary").expect("the path");
+            let again = read("kubelet_url", base).expect("its own form");
+            prop_assert_eq!(again.url, config.url);
+        }
+    }
+
+    #[test]
+    fn the_parts_of_a_url(
+        https: bool,
+        host in prop_oneof![
+            "[a-z]([a-z0-9-]{0,8}[a-z0-9])?(\\.[a-z]{2,5}){0,2}",
+            any::<[u8; 4]>().prop_map(|[a, b, c, d]| format!("{a}.{b}.{c}.{d}")),
+            any::<u128>().prop_map(|bits| format!("[{}]", Ipv6Addr::from(bits))),
+        ],
+        port in proptest::option::of(1_u16..),
+        path in "(/[a-zA-Z0-9._~-]{1,8}){0,4}",
+        slashes in 0_usize..3,
+    ) {
+        let scheme = if https { "https" } else { "http" };
+        let suffix = port.map(|port| format!(":{port}")).unwrap_or_default();
+        let base = format!("{scheme}://{host}{suffix}{path}");
+        let config = read("kubelet_url", &format!("{base}{}", "/".repeat(slashes)));
+        let url = config.expect("a url").url;
+        prop_assert_eq!(&url.summary, &format!("{base}/stats/summary"));
+        prop_assert_eq!(url.https, https);
+        prop_assert_eq!(url.host, host.trim_matches(['[', ']']));
+        prop_assert_eq!(url.port, port.unwrap_or(if https { 443 } else { 80 }));
+        prop_assert_eq!(url.node_proxy, path.ends_with("/proxy"));
+    }
+}
+
+/// `Uri` takes bytes above ASCII in a path, and so the control characters of
+/// Latin-1: none of them may get into the log.
+#[test]
+fn a_url_holds_no_control_character() {
+    for text in [
+        "https://x/a\u{85}b",
+        "https://x/\u{9b}31m",
+        "https://x/\u{7f}",
+    ] {
+        assert!(read("kubelet_url", text).is_none(), "{text:?}");
+    }
+}

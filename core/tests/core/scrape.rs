@@ -1,0 +1,636 @@
+//! The worker against a kubelet, without a host: what it sends, what it makes
+//! of every kind of reply, and that it stops at once.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::Write,
+    net::TcpListener,
+    thread,
+    time::{Duration, Instant, SystemTime},
+};
+
+use kubeletstats_core::{options::Config, worker::Worker};
+use serde_json::Value;
+use sim_kubelet::{Fault, SimKubelet, SimKubeletBuilder};
+
+use testkit::held::Held;
+
+use crate::events;
+
+const DEADLINE: Duration = Duration::from_secs(30);
+const TOKEN: &str = "a-token-of-the-test";
+
+/// A plugin's worker with these options.
+struct Plugin {
+    scraper: Worker,
+}
+
+impl Plugin {
+    fn start(options: &[(&str, &str)]) -> Self {
+        let config = Config::read(|name| {
+            let given = options.iter().find(|(key, _)| *key == name);
+            given.map(|(_, value)| value.to_string())
+        });
+        let config = config.expect("valid options");
+        let scraper = Worker::start(&config).expect("readable files");
+        Self { scraper }
+    }
+
+    /// With what the kubelet wants to see, and `more`.
+    fn of(kubelet: &SimKubelet, more: &[(&str, &str)]) -> Self {
+        let (url, ca, token) = (kubelet.url(), kubelet.ca_file(), kubelet.token_file());
+        let mut options = more.to_vec();
+        options.extend([
+            ("kubelet_url", url.as_str()),
+            ("kube_ca_file", ca.to_str().expect("utf-8")),
+            ("kube_token_file", token.to_str().expect("utf-8")),
+            ("timeout", "20s"),
+        ]);
+        Self::start(&options)
+    }
+
+    /// One scrape, to its records or the line an operator would read.
+    fn scrape(&mut self) -> Result<Vec<Value>, String> {
+        assert!(self.scraper.scrape(), "the last scrape is done");
+        self.picked_up()
+    }
+
+    fn picked_up(&mut self) -> Result<Vec<Value>, String> {
+        let began = Instant::now();
+        loop {
+            if let Some(outcome) = self.scraper.outcome() {
+                let batch = outcome.result.map_err(|error| error.to_string())?;
+                let records = events::decode(&batch.bytes);
+                return Ok(records.into_iter().map(|(_, record)| record).collect());
+            }
+            assert!(began.elapsed() < DEADLINE, "no outcome");
+            thread::yield_now();
+        }
+    }
+
+    fn error(&mut self) -> String {
+        self.scrape().expect_err("a failure")
+    }
+}
+
+fn kubelet() -> SimKubeletBuilder {
+    SimKubelet::builder().token(TOKEN)
+}
+
+fn start(kubelet: SimKubeletBuilder) -> SimKubelet {
+    kubelet.start().expect("a kubelet on loopback")
+}
+
+#[test]
+fn keeps_one_connection_and_sends_what_a_kubelet_expects() {
+    let kubelet = start(kubelet());
+    let mut plugin = Plugin::of(&kubelet, &[("pod_prefix", "log-generator")]);
+    for _ in 0..20 {
+        plugin.scrape().expect("records or nothing new");
+    }
+    assert_eq!((kubelet.requests(), kubelet.handshakes()), (20, 1));
+    let request = kubelet.recorded_requests().pop().expect("a request");
+    assert_eq!(
+        (request.method.as_str(), request.target.as_str()),
+        ("GET", "/stats/summary")
+    );
+    let headers: BTreeMap<_, _> = request
+        .headers
+        .iter()
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.as_str()))
+        .collect();
+    assert_eq!(headers["authorization"], format!("Bearer {TOKEN}"));
+    assert_eq!(headers["accept"], "application/json");
+    assert!(!headers.contains_key("accept-encoding"));
+}
+
+#[test]
+fn a_new_sample_is_recorded_once() {
+    let kubelet = start(kubelet().sample_period(Duration::from_secs(30)));
+    let options = [("pod_prefix", "log-generator")];
+    let mut plugin = Plugin::of(&kubelet, &options);
+    assert_eq!(plugin.scrape().expect("records").len(), 2);
+    assert_eq!(plugin.scrape().expect("nothing new").len(), 0);
+    let repeating = [("pod_prefix", "log-generator"), ("repeat_samples", "on")];
+    let mut plugin = Plugin::of(&kubelet, &repeating);
+    assert_eq!(plugin.scrape().expect("records").len(), 2);
+    assert_eq!(plugin.scrape().expect("the same").len(), 2);
+}
+
+/// The counter burns exactly a quarter of a core; whatever the interval and
+/// however old the sample, that is what the record has to say.
+#[test]
+fn cpu_is_what_was_burnt() {
+    for (period, interval) in [(100, 30), (100, 100), (70, 250), (1000, 400)] {
+        let period = Duration::from_millis(period);
+        let kubelet = start(
+            kubelet()
+                .sample_period(period)
+                .burn("default/log-generator-b-vm", 250),
+        );
+        let options = [("pod_prefix", "log-generator-b"), ("cpu_source", "counter")];
+        let mut plugin = Plugin::of(&kubelet, &options);
+        let mut seen = 0;
+        let began = Instant::now();
+        while seen < 3 {
+            for record in plugin.scrape().expect("records or nothing new") {
+                let cpu = record["cpu"].as_f64().expect("a number");
+                assert!((cpu - 25.0).abs() <= 0.1, "cpu {cpu} with {period:?}");
+                seen += 1;
+            }
+            assert!(began.elapsed() < DEADLINE, "only {seen} rates");
+            // The interval under test.
+            thread::sleep(Duration::from_millis(interval));
+        }
+    }
+}
+
+#[test]
+fn a_rotated_token_is_read_again() {
+    let kubelet = start(kubelet());
+    let mut plugin = Plugin::of(&kubelet, &[]);
+    plugin.scrape().expect("the first token");
+    kubelet.set_tokens(&["the-next-token"]);
+    let refused = format!(
+        "401 unauthorized by {}/stats/summary: it did not accept the token in {}: \
+         check the token and the kubelet's authentication.webhook, \
+         or wait: a kubelet that cannot reach the api server says the same",
+        kubelet.url(),
+        kubelet.token_file().display()
+    );
+    let before = kubelet.requests();
+    assert_eq!(plugin.error(), refused);
+    assert_eq!(
+        kubelet.requests() - before,
+        2,
+        "asked once more, not oftener"
+    );
+    kubelet.write_token_file("the-next-token").expect("written");
+    plugin.scrape().expect("the next token");
+    assert_eq!(kubelet.handshakes(), 1, "a 401 costs no connection");
+}
+
+#[test]
+fn a_connection_closed_between_scrapes_is_made_anew() {
+    let kubelet = start(kubelet().fault(Fault::CloseAfterReply));
+    let mut plugin = Plugin::of(&kubelet, &[]);
+    for scrape in 1..=5 {
+        plugin.scrape().expect("a reply");
+        assert_eq!(kubelet.requests(), scrape);
+    }
+}
+
+#[test]
+fn certificates_and_names() {
+    let kubelet = start(kubelet().server_names(&["vm"]));
+    let url = format!("{}/stats/summary", kubelet.url());
+    assert_eq!(
+        Plugin::of(&kubelet, &[]).error(),
+        format!(
+            "certificate of {url} is not valid for 127.0.0.1, it names vm: \
+             set server_name to a name it carries"
+        )
+    );
+    Plugin::of(&kubelet, &[("server_name", "vm")])
+        .scrape()
+        .expect("the right name");
+
+    let other = start(SimKubelet::builder());
+    let other_ca = other.ca_file();
+    let ca = [
+        ("kube_ca_file", other_ca.to_str().expect("utf-8")),
+        ("server_name", "vm"),
+    ];
+    assert_eq!(
+        Plugin::of(&kubelet, &ca).error(),
+        format!(
+            "certificate of {url} is signed by an unknown issuer: \
+             set kube_ca_file to the CA that signed it"
+        )
+    );
+    let insecure = [ca[0], ("allow_insecure_tls", "true")];
+    Plugin::of(&kubelet, &insecure)
+        .scrape()
+        .expect("no verification");
+
+    kubelet.set_fault(Fault::ExpiredCertificate);
+    assert_eq!(
+        Plugin::of(&kubelet, &[("server_name", "vm")]).error(),
+        format!(
+            "certificate of {url} has expired: renew the kubelet's serving certificate, \
+             or check the node's clock"
+        )
+    );
+}
+
+#[test]
+fn a_replaced_ca_bundle_is_taken_up() {
+    let kubelet = start(kubelet());
+    let mut plugin = Plugin::of(&kubelet, &[]);
+    plugin.scrape().expect("the first CA");
+    // The CA file on disk is replaced along with the CA.
+    kubelet.rotate_ca().expect("a new CA");
+    kubelet.close_connections();
+    plugin.scrape().expect("the new CA");
+}
+
+/// Nothing tells by its looks that it is another file now.
+#[test]
+fn files_are_read_again_after_a_failure() {
+    let kubelet = start(kubelet());
+    let good = fs::read_to_string(kubelet.ca_file()).expect("the CA");
+    let other = start(SimKubelet::builder());
+    let wrong = fs::read_to_string(other.ca_file()).expect("another CA");
+    let length = good.len().max(wrong.len());
+    let file = kubelet.dir().join("trusted.crt");
+    let write = |text: &str| {
+        let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        fs::write(&file, format!("{text:\n<length$}")).expect("written");
+        let open = File::options().write(true).open(&file).expect("the file");
+        open.set_modified(at).expect("a time");
+    };
+    write(&wrong);
+    let ca = [("kube_ca_file", file.to_str().expect("utf-8"))];
+    let mut plugin = Plugin::of(&kubelet, &ca);
+    assert!(plugin.error().contains("unknown issuer"));
+    write(&good);
+    plugin.scrape().expect("the CA that is there now");
+}
+
+/// The kubelet asks for it once a connection: a kept one would go on with the old.
+#[test]
+fn a_renewed_client_certificate_is_shown_at_once() {
+    let kubelet = start(SimKubelet::builder().client_auth_ca(true));
+    let (cert, key) = (kubelet.client_cert_file(), kubelet.client_key_file());
+    let options = [
+        ("cert_file", cert.to_str().expect("utf-8")),
+        ("key_file", key.to_str().expect("utf-8")),
+    ];
+    let mut plugin = Plugin::of(&kubelet, &options);
+    plugin.scrape().expect("the first certificate");
+    plugin.scrape().expect("the same");
+    assert_eq!(kubelet.handshakes(), 1);
+    let (new_cert, new_key) = kubelet.issue_client_certificate("next").expect("another");
+    fs::rename(new_cert, &cert).expect("replaced");
+    fs::rename(new_key, &key).expect("replaced");
+    plugin.scrape().expect("the next certificate");
+    assert_eq!(kubelet.handshakes(), 2);
+}
+
+#[test]
+fn a_client_certificate_stands_in_for_a_token() {
+    let kubelet = start(kubelet().client_auth_ca(true));
+    let (cert, key) = (kubelet.client_cert_file(), kubelet.client_key_file());
+    let (ca, url) = (kubelet.ca_file(), kubelet.url());
+    let options = [
+        ("kubelet_url", url.as_str()),
+        ("kube_ca_file", ca.to_str().expect("utf-8")),
+        ("cert_file", cert.to_str().expect("utf-8")),
+        ("key_file", key.to_str().expect("utf-8")),
+    ];
+    Plugin::start(&options).scrape().expect("authenticated");
+    assert!(Plugin::start(&options[..2]).error().starts_with("401 "));
+}
+
+#[test]
+fn a_token_is_never_sent_over_http_or_to_another_host() {
+    let plain = start(SimKubelet::builder().plain_http(true));
+    let mut plugin = Plugin::of(&plain, &[]);
+    plugin.scrape().expect("anonymous is enough here");
+    assert!(!plain.recorded_requests()[0].had_authorization);
+
+    let elsewhere = start(SimKubelet::builder());
+    let to = format!("{}/stats/summary", elsewhere.url());
+    let kubelet = start(kubelet().fault(Fault::Redirect(to)));
+    assert_eq!(
+        Plugin::of(&kubelet, &[]).error(),
+        format!(
+            "unexpected status 302 from {}/stats/summary: redirects are not followed, \
+             set kubelet_url to where it leads",
+            kubelet.url()
+        )
+    );
+    assert_eq!(elsewhere.connections(), 0);
+}
+
+#[test]
+fn every_bad_reply_has_its_line() {
+    let kubelet = start(kubelet());
+    let url = format!("{}/stats/summary", kubelet.url());
+    let cases = [
+        (
+            Fault::Status(503, "not now\n".to_owned()),
+            format!(
+                "unexpected status 503 from {url}: it said 'not now': see the log of the kubelet"
+            ),
+        ),
+        (
+            Fault::Status(304, String::new()),
+            format!(
+                "unexpected status 304 from {url}: the request set no condition: \
+                 is a cache in between?"
+            ),
+        ),
+        (
+            Fault::Interim(u64::MAX),
+            format!(
+                "reply of {url} does not begin: more than 16 interim replies (status 1xx): \
+                 check that kubelet_url is a kubelet"
+            ),
+        ),
+        (
+            Fault::HugeHeader(1 << 20),
+            format!(
+                "reply of {url} has a header of 32 KiB or more: check that kubelet_url is a kubelet"
+            ),
+        ),
+        (
+            Fault::ManyHeaders(1_000),
+            format!(
+                "reply of {url} has more than 128 header fields: \
+                 check that kubelet_url is a kubelet"
+            ),
+        ),
+        (
+            Fault::EndlessChunkLine,
+            format!(
+                "reply of {url} is not valid http: a line of 32 KiB or more between two chunks"
+            ),
+        ),
+        (
+            Fault::EndlessTrailers,
+            format!("reply of {url} is larger than 64 MiB: check that kubelet_url is a kubelet"),
+        ),
+        (Fault::EmptyBody, format!("reply of {url} is empty")),
+        (
+            Fault::HugeBody(200_000_000),
+            format!("reply of {url} is larger than 64 MiB: check that kubelet_url is a kubelet"),
+        ),
+        (
+            Fault::NotJson,
+            format!(
+                "reply of {url} is not a stats summary: it is not json at byte 0: \
+                 check that kubelet_url is a kubelet"
+            ),
+        ),
+        (
+            Fault::NoPods,
+            format!("reply of {url} is not a stats summary: it has no 'pods'"),
+        ),
+        (
+            Fault::TopLevelArray,
+            format!("reply of {url} is not a stats summary: it has no 'pods'"),
+        ),
+        (
+            Fault::Gzip,
+            format!(
+                "reply of {url} is encoded as 'gzip', which was not asked for: \
+                 is a proxy in between?"
+            ),
+        ),
+        (
+            Fault::ChunkedGarbage,
+            format!("reply of {url} is not valid http: "),
+        ),
+        (
+            Fault::CutBody,
+            format!("reply of {url} was cut short after "),
+        ),
+        (
+            Fault::WrongContentLength,
+            format!("reply of {url} was cut short after "),
+        ),
+        (
+            Fault::ResetMidBody,
+            format!("reply of {url} was cut short after "),
+        ),
+    ];
+    let mut plugin = Plugin::of(&kubelet, &[]);
+    for (fault, line) in cases {
+        kubelet.set_fault(fault.clone());
+        let got = plugin.error();
+        assert!(got.starts_with(&line), "{fault:?}: {got}");
+        assert!(!got.contains('\n') && !got.contains(TOKEN), "{got}");
+        kubelet.clear_fault();
+        plugin.scrape().expect("works again");
+    }
+}
+
+#[test]
+fn forbidden_names_the_missing_right() {
+    let kubelet = start(kubelet().forbidden_token("powerless"));
+    kubelet.write_token_file("powerless").expect("written");
+    let url = kubelet.url();
+    assert_eq!(
+        Plugin::of(&kubelet, &[]).error(),
+        format!(
+            "403 forbidden by {url}/stats/summary: \
+             system:serviceaccount:default:powerless needs verb get on nodes/stats"
+        )
+    );
+    let through_api_server = format!("{url}/api/v1/nodes/vm/proxy");
+    assert_eq!(
+        Plugin::of(&kubelet, &[("kubelet_url", &through_api_server)]).error(),
+        format!(
+            "403 forbidden by {through_api_server}/stats/summary: \
+             system:serviceaccount:default:powerless needs verb get on nodes/proxy: \
+             better set kubelet_url to https://NODE_IP:10250, where nodes/stats is enough"
+        )
+    );
+}
+
+#[test]
+fn numbers_that_are_none_are_left_out() {
+    let kubelet = start(kubelet().sample_period(Duration::from_secs(30)));
+    let fields = |fault: Option<Fault>| {
+        match fault {
+            Some(fault) => kubelet.set_fault(fault),
+            None => kubelet.clear_fault(),
+        }
+        Plugin::of(&kubelet, &[("pod_prefix", "log-generator-a")]).scrape()
+    };
+    let whole = fields(None).expect("records");
+    assert_eq!(whole[0]["cpu"].as_f64(), Some(78.5));
+    for fault in [
+        Fault::NegativeNumbers,
+        Fault::StringNumbers,
+        Fault::TimeNull,
+    ] {
+        assert_eq!(fields(Some(fault.clone())), Ok(vec![]), "{fault:?}");
+    }
+    // What is still a whole number is kept, the rest is absent, nothing is 0.
+    for fault in [Fault::HugeNumbers, Fault::FloatNumbers] {
+        for record in fields(Some(fault.clone())).expect("a summary") {
+            for (name, value) in record.as_object().expect("a map") {
+                assert_ne!(value.as_f64(), Some(0.0), "{fault:?}: {name}");
+            }
+        }
+    }
+    let twice = fields(Some(Fault::DuplicatePods)).expect("records");
+    assert_eq!(twice, whole, "the pod that started later stays");
+}
+
+#[test]
+fn a_kubelet_that_is_not_there() {
+    let free = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = free.local_addr().expect("bound");
+    drop(free);
+    let url = format!("http://{address}");
+    assert_eq!(
+        Plugin::start(&[("kubelet_url", &url)]).error(),
+        format!(
+            "connection refused by {address} for {url}/stats/summary: \
+             check kubelet_url and that the kubelet is running"
+        )
+    );
+    let unknown = "http://no-such-host.invalid:10255";
+    let error = Plugin::start(&[("kubelet_url", unknown)]).error();
+    assert!(
+        error.starts_with(&format!(
+            "cannot resolve no-such-host.invalid for {unknown}/stats/summary: "
+        )),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_timeout_names_what_was_waited_for() {
+    let kubelet = start(kubelet());
+    let url = format!("{}/stats/summary", kubelet.url());
+    for (fault, doing) in [
+        (Fault::HangAfterAccept, "in the TLS handshake with"),
+        (Fault::HangBeforeHeaders, "waiting for the reply of"),
+        (Fault::SlowHeaders, "waiting for the reply of"),
+        (Fault::HangInBody, "reading the reply of"),
+        (Fault::SlowBody, "reading the reply of"),
+        (Fault::TinyChunks, "reading the reply of"),
+        (Fault::EndlessTrailers, "reading the reply of"),
+    ] {
+        kubelet.set_fault(fault);
+        assert_eq!(
+            Plugin::of(&kubelet, &[("timeout", "300ms")]).error(),
+            format!(
+                "timed out after 300ms {doing} {url}: the kubelet is slow or stuck, or raise timeout"
+            )
+        );
+    }
+}
+
+/// A proxy may send some.
+#[test]
+fn a_few_interim_replies_are_passed_over() {
+    let kubelet = start(kubelet().fault(Fault::Interim(16)));
+    let mut plugin = Plugin::of(&kubelet, &[]);
+    for _ in 0..3 {
+        plugin.scrape().expect("the reply after them");
+    }
+    assert_eq!(kubelet.handshakes(), 1);
+    kubelet.set_fault(Fault::Interim(17));
+    assert!(plugin.error().contains("more than 16 interim replies"));
+}
+
+#[test]
+fn stops_at_once_whatever_hangs() {
+    let kubelet = start(kubelet());
+    for fault in [
+        Fault::HangAfterAccept,
+        Fault::HangInTls,
+        Fault::HangBeforeHeaders,
+        Fault::HangInBody,
+        Fault::TinyChunks,
+    ] {
+        kubelet.set_fault(fault.clone());
+        let mut plugin = Plugin::of(&kubelet, &[]);
+        let before = kubelet.connections();
+        assert!(plugin.scraper.scrape());
+        let began = Instant::now();
+        while kubelet.connections() == before {
+            assert!(began.elapsed() < DEADLINE, "no connection");
+            thread::yield_now();
+        }
+        let began = Instant::now();
+        drop(plugin);
+        let took = began.elapsed();
+        assert!(took < Duration::from_millis(500), "{fault:?}: {took:?}");
+    }
+}
+
+#[test]
+fn a_port_that_speaks_no_tls() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("https://{}", listener.local_addr().expect("bound"));
+    thread::spawn(move || {
+        let (mut peer, _) = listener.accept().expect("a connection");
+        let _ = peer.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+    });
+    let error = Plugin::start(&[("kubelet_url", &url)]).error();
+    assert!(
+        error.starts_with(&format!("tls with {url}/stats/summary failed: ")),
+        "{error}"
+    );
+}
+
+/// A token file on a mount that has gone. The worker cannot say so: whoever watches it can.
+#[test]
+fn whoever_watches_sees_what_a_scrape_hangs_in() {
+    let kubelet = start(kubelet());
+    let mut plugin = Plugin::of(&kubelet, &[("timeout", "200ms")]);
+    plugin.scrape().expect("records");
+    let token = kubelet.token_file();
+    let held = match Held::new(&token) {
+        Ok(held) => held,
+        Err(error) => return println!("no file can be held here: {error}"),
+    };
+    assert!(plugin.scraper.scrape());
+    let began = Instant::now();
+    let (error, took) = loop {
+        if let Some(overdue) = plugin.scraper.overdue(Instant::now()) {
+            break overdue;
+        }
+        assert!(began.elapsed() < DEADLINE, "nobody noticed");
+        thread::yield_now();
+    };
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "timed out after 200ms reading kube_token_file {}: \
+             the file system behind it does not answer: is it a mount that has gone?",
+            token.display()
+        )
+    );
+    assert!(took >= Duration::from_millis(200) && plugin.scraper.outcome().is_none());
+    drop(held);
+    // It was told already, and so is told no more; then it works.
+    while !plugin.scraper.scrape() {
+        assert!(plugin.scraper.outcome().is_none());
+        assert!(began.elapsed() < DEADLINE, "it does not come back");
+        thread::yield_now();
+    }
+    plugin.picked_up().expect("records or nothing new");
+}
+
+/// Files that do not answer: the start goes on without, and many stops take one grace.
+#[test]
+fn many_that_hang_start_and_stop_soon() {
+    let kubelet = start(kubelet());
+    let held = match Held::new(&kubelet.ca_file()) {
+        Ok(held) => held,
+        Err(error) => return println!("no file can be held here: {error}"),
+    };
+    let began = Instant::now();
+    let starting: Vec<_> = thread::scope(|scope| {
+        let starts: Vec<_> = (0..20)
+            .map(|_| scope.spawn(|| Plugin::of(&kubelet, &[])))
+            .collect();
+        let started = starts.into_iter().map(|start| start.join());
+        started.map(|plugin| plugin.expect("no panic")).collect()
+    });
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(5), "20 starts took {took:?}");
+    let began = Instant::now();
+    drop(starting);
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(1), "20 stops took {took:?}");
+    drop(held);
+}

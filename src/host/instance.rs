@@ -1,0 +1,188 @@
+//! One input of the configuration, and what it may ask of the host.
+
+use std::{
+    ffi::{CStr, CString, c_char, c_int, c_long, c_void},
+    fmt,
+    os::fd::RawFd,
+    ptr,
+    time::Duration,
+};
+
+use kubeletstats_core::error::{Error, Result};
+
+use super::{log::Level, registration, symbols::Host};
+use crate::ffi::{self, flb_config as HostConfig, flb_input_instance as HostInstance};
+
+/// A collector's number at the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Collector(c_int);
+
+pub type Collect = unsafe extern "C" fn(*mut HostInstance, *mut HostConfig, *mut c_void) -> c_int;
+
+/// One input of the configuration, as the host knows it. Used on the host's
+/// thread of that input only: the pointers keep it from being `Send`.
+pub struct Instance {
+    host: &'static Host,
+    ins: *mut HostInstance,
+    config: *mut HostConfig,
+    name: String,
+    /// `[input:kubeletstats:kubeletstats.0]`, as the host's own plugins write.
+    prefix: String,
+}
+
+impl fmt::Debug for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.prefix)
+    }
+}
+
+impl Instance {
+    /// # Safety
+    /// Both pointers are those the host passes to `cb_init`, and the value is
+    /// dropped before the host frees the instance, which is after `cb_exit`.
+    pub unsafe fn new(
+        host: &'static Host,
+        ins: *mut HostInstance,
+        config: *mut HostConfig,
+    ) -> Self {
+        // SAFETY: the host's function on the host's instance.
+        let name = host.name.map(|name| unsafe { name(ins) });
+        // SAFETY: the host returns NULL or a C string that it keeps.
+        let name = name.and_then(|name| unsafe { text(name) });
+        let name = name.unwrap_or_default();
+        Self {
+            host,
+            ins,
+            config,
+            prefix: format!("[input:{}:{name}]", registration::NAME),
+            name,
+        }
+    }
+
+    /// As the host calls it: the alias, or `kubeletstats.0`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The user's text for an option.
+    pub fn property(&self, name: &str) -> Option<String> {
+        let name = CString::new(name).ok()?;
+        // SAFETY: the host reads the key during the call only.
+        let value = unsafe { self.host.get_property?(name.as_ptr(), self.ins) };
+        // SAFETY: the host returns NULL or a C string that it keeps.
+        unsafe { text(value) }
+    }
+
+    /// What the host passes to every later callback.
+    ///
+    /// # Safety
+    /// `context` is what those callbacks expect, until `cb_exit`.
+    pub unsafe fn set_context(&self, context: *mut c_void) {
+        if let Some(set_context) = self.host.set_context {
+            // SAFETY: the host stores the pointer and gives it back.
+            unsafe { set_context(self.ins, context) };
+        }
+    }
+
+    pub fn collect_every(&self, interval: Duration, collect: Collect) -> Result<Collector> {
+        let seconds = c_long::try_from(interval.as_secs()).unwrap_or(c_long::MAX);
+        let nanos = c_long::from(interval.subsec_nanos());
+        // SAFETY: `collect` has the type of a collector's callback.
+        let id = self
+            .host
+            .set_collector_time
+            .map(|set| unsafe { set(self.ins, Some(collect), seconds, nanos, self.config) });
+        collector(id, "timer")
+    }
+
+    pub fn collect_when_readable(&self, fd: RawFd, collect: Collect) -> Result<Collector> {
+        // SAFETY: as above; the caller keeps `fd` open until `cb_exit`.
+        let id = self
+            .host
+            .set_collector_event
+            .map(|set| unsafe { set(self.ins, Some(collect), fd, self.config) });
+        collector(id, "event")
+    }
+
+    pub fn pause(&self, collector: Collector) {
+        self.switch(self.host.collector_pause, collector);
+    }
+
+    pub fn resume(&self, collector: Collector) {
+        self.switch(self.host.collector_resume, collector);
+    }
+
+    fn switch(&self, switch: ffi::flb_input_collector_pause, collector: Collector) {
+        if let Some(switch) = switch {
+            // SAFETY: the number came from the host for this instance.
+            unsafe { switch(collector.0, self.ins) };
+        }
+    }
+
+    /// Hands events to the pipeline; `false` when the host does not take them,
+    /// as while the input is paused.
+    pub fn append(&self, events: &[u8]) -> bool {
+        self.append_as(None, events)
+    }
+
+    /// The same under a tag other than the input's own. Hosts up to 3.2 read
+    /// the byte behind the tag when they route: it has to be a C string.
+    pub fn append_tagged(&self, tag: &CStr, events: &[u8]) -> bool {
+        self.append_as(Some(tag), events)
+    }
+
+    fn append_as(&self, tag: Option<&CStr>, events: &[u8]) -> bool {
+        let (ins, buf, size) = (self.ins, events.as_ptr().cast(), events.len());
+        let tag_len = tag.map_or(0, CStr::count_bytes);
+        let tag = tag.map_or(ptr::null(), CStr::as_ptr);
+        let result = if let Some(append) = self.host.log_append {
+            // SAFETY: the host copies tag and bytes during the call; a NULL tag
+            // stands for the instance's own.
+            unsafe { append(ins, tag, tag_len, buf, size) }
+        } else if let Some(append) = self.host.chunk_append_raw {
+            // SAFETY: as above.
+            unsafe { append(ins, tag, tag_len, buf, size) }
+        } else {
+            -1
+        };
+        result >= 0
+    }
+
+    /// Would a line at this level be seen?
+    pub fn logs(&self, level: Level) -> bool {
+        match self.host.log_check {
+            // SAFETY: the host's function on the host's instance.
+            Some(check) => unsafe { check(self.ins, level as c_int) != 0 },
+            None => self.host.worker_logs(level),
+        }
+    }
+
+    pub fn log(&self, level: Level, text: &str) {
+        if self.logs(level) {
+            self.host.print(level, &format!("{} {text}", self.prefix));
+        }
+    }
+}
+
+fn collector(id: Option<c_int>, kind: &str) -> Result<Collector> {
+    match id {
+        Some(id) if id >= 0 => Ok(Collector(id)),
+        _ => Err(Error::host(format!(
+            "the host did not accept the {kind} collector"
+        ))),
+    }
+}
+
+/// # Safety
+/// `text` is NULL or a C string.
+unsafe fn text(text: *const c_char) -> Option<String> {
+    if text.is_null() {
+        return None;
+    }
+    // SAFETY: the caller's promise.
+    Some(
+        unsafe { CStr::from_ptr(text) }
+            .to_string_lossy()
+            .into_owned(),
+    )
+}

@@ -1,0 +1,256 @@
+//! The documentation against the program: options, log lines, links, targets. What is
+//! added to the one and not to the other fails here. Blocks that can be copied are run.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use kubeletstats_core::{
+    error::Error,
+    options::{Config, OPTIONS},
+};
+
+mod blocks;
+mod lines;
+mod pages;
+mod readme;
+
+use pages::{anchors, blocks, code, files, pages, read, root};
+
+fn config(given: &[(String, String)]) -> Result<Config, Error> {
+    Config::read(|name| {
+        let found = given
+            .iter()
+            .rfind(|(key, _)| key.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.clone())
+    })
+}
+
+fn one(name: &str, value: &str) -> Vec<(String, String)> {
+    vec![(name.to_owned(), value.to_owned())]
+}
+
+#[test]
+fn every_option_has_its_section_and_its_default() {
+    let page = read("docs/options.md");
+    let sections: Vec<_> = page.split("\n### ").skip(1).collect();
+    let titles: BTreeSet<_> = sections
+        .iter()
+        .map(|section| section.lines().next().unwrap_or_default().trim_matches('`'))
+        .collect();
+    let names: BTreeSet<_> = OPTIONS.iter().map(|option| option.name).collect();
+    assert_eq!(titles, names);
+    for option in OPTIONS {
+        let title = format!("`{}`", option.name);
+        let section = sections.iter().find(|text| text.starts_with(&title));
+        let section = section.expect("found above");
+        let default = match option.default {
+            Some(default) => format!("\nDefault: `{default}`\n"),
+            None => "\nDefault: not set".to_owned(),
+        };
+        assert!(section.contains(&default), "{title}: {default}");
+    }
+}
+
+/// Each quoted refusal is what the option says to the value it quotes, and each option
+/// that can refuse one has a quotation.
+#[test]
+fn refusals_are_quoted_as_they_are() {
+    let page = read("docs/options.md");
+    let quoted: Vec<_> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("    "))
+        .collect();
+    for line in &quoted {
+        let words: Vec<_> = line
+            .splitn(3, ' ')
+            .map(|word| word.trim_end_matches(':'))
+            .collect();
+        let value = line.split('\'').nth(1).unwrap_or("a file");
+        let error = config(&one(words[1], value)).expect_err(line);
+        assert_eq!(error.to_string(), *line);
+    }
+    for option in OPTIONS {
+        let refused = config(&one(option.name, "no such value")).is_err();
+        let line = format!("option {}", option.name);
+        let has_line = quoted.iter().any(|text| text.starts_with(&line));
+        assert_eq!(has_line, refused, "{line}");
+    }
+}
+
+/// Options of Fluent Bit's own that an input of a page may set.
+const HOST_OPTIONS: &[&str] = &[
+    "name",
+    "tag",
+    "alias",
+    "log_level",
+    "mem_buf_limit",
+    "storage.type",
+    "threaded",
+];
+
+#[test]
+fn configurations_on_the_pages_are_valid() {
+    let mut inputs = 0;
+    for path in pages() {
+        for block in blocks(&read(&path), "ini") {
+            let mut sections: Vec<(String, Vec<(String, String)>)> = Vec::new();
+            for line in block {
+                if line.starts_with('[') {
+                    sections.push((line, Vec::new()));
+                } else if let (Some((key, value)), Some((_, section))) = (
+                    line.split_once(char::is_whitespace),
+                    sections.last_mut().filter(|_| !line.starts_with('#')),
+                ) {
+                    section.push((key.to_lowercase(), unset(value.trim())));
+                }
+            }
+            for (title, keys) in sections {
+                let ours = keys.contains(&("name".to_owned(), "kubeletstats".to_owned()));
+                if !title.eq_ignore_ascii_case("[INPUT]") || !ours {
+                    continue;
+                }
+                inputs += 1;
+                for (key, _) in &keys {
+                    let known = OPTIONS.iter().any(|option| option.name == key);
+                    let path = path.display();
+                    assert!(
+                        known || HOST_OPTIONS.contains(&&**key),
+                        "{path}: option {key}"
+                    );
+                }
+                config(&keys).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            }
+        }
+    }
+    assert!(inputs >= 3, "only {inputs} inputs on the pages");
+}
+
+/// Variables get a value that fits wherever one may stand.
+fn unset(value: &str) -> String {
+    let mut text = value.to_owned();
+    while let (Some(start), Some(end)) = (text.find("${"), text.find('}')) {
+        let filler = if start == 0 { "" } else { "node" };
+        text.replace_range(start..=end, filler);
+    }
+    text
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let mut checked = 0;
+    for path in pages() {
+        let page = read(&path);
+        for link in page
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
+            if link.contains("://") || link.starts_with("mailto:") {
+                continue;
+            }
+            checked += 1;
+            let (file, part) = link.split_once('#').unwrap_or((link, ""));
+            let target = match file {
+                "" => path.clone(),
+                file => path.parent().unwrap_or(Path::new("")).join(file),
+            };
+            let shown = path.display();
+            assert!(root().join(&target).exists(), "{shown}: {link}");
+            assert!(
+                part.is_empty() || anchors(&read(&target)).contains(part),
+                "{shown}: {link}: no such heading"
+            );
+        }
+    }
+    assert!(checked >= 20, "only {checked} links");
+}
+
+#[test]
+fn make_targets_on_the_pages_exist() {
+    let mut makefile = read("Makefile");
+    for entry in fs::read_dir(root().join("packaging")).into_iter().flatten() {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_some_and(|ext| ext == "mk") {
+            makefile.push_str(&read(path));
+        }
+    }
+    let targets: BTreeSet<_> = makefile
+        .lines()
+        .filter_map(|line| line.strip_prefix(".PHONY: "))
+        .collect();
+    let mut checked = 0;
+    for path in pages() {
+        for text in code(&read(&path)) {
+            let command = text.split("&& ").last().unwrap_or_default();
+            let Some(rest) = command.strip_prefix("make ") else {
+                continue;
+            };
+            for target in rest.split_whitespace().take_while(|word| *word != "#") {
+                checked += 1;
+                let known = target.contains('=') || targets.contains(target);
+                assert!(known, "{}: make {target}", path.display());
+            }
+        }
+    }
+    assert!(checked >= 5, "only {checked} targets");
+}
+
+/// Flags of the command `kubeletstats` are looked for where it reads them.
+#[test]
+fn flags_of_the_command_exist() {
+    let source: String = files("cli/src", ".rs").iter().map(read).collect();
+    let mut checked = 0;
+    for path in pages() {
+        for text in code(&read(&path)) {
+            let mut words = text
+                .split_whitespace()
+                .skip_while(|word| *word != "kubeletstats" && !word.ends_with("/kubeletstats"));
+            let (Some(_), Some(verb @ ("check" | "once"))) = (words.next(), words.next()) else {
+                continue;
+            };
+            checked += 1;
+            assert!(source.contains(&format!("\"{verb}\"")), "{verb}");
+            for word in words.take_while(|word| !["|", "#", ">", "&&"].contains(word)) {
+                let Some(flag) = word.strip_prefix("--") else {
+                    continue;
+                };
+                let flag = flag.split('=').next().unwrap_or_default();
+                let option = OPTIONS
+                    .iter()
+                    .any(|option| option.name.replace('_', "-") == flag);
+                let known = option || source.contains(&format!("\"{flag}\""));
+                assert!(known, "{}: --{flag}", path.display());
+            }
+        }
+    }
+    assert!(checked > 0, "the command is on no page");
+}
+
+/// A promise that names a test names one that exists: a function of a suite, or a row of
+/// the fault table.
+#[test]
+fn tests_that_pages_name_exist() {
+    let source: String = files("tests", ".rs").iter().map(read).collect();
+    let mut checked = 0;
+    for path in pages() {
+        let page = read(&path);
+        let rows = page.lines().filter(|line| line.starts_with('|'));
+        for cell in rows.flat_map(|row| row.split('|')) {
+            let mut suite = None;
+            for text in cell.split('`').skip(1).step_by(2) {
+                if text == "make faults" || text.starts_with("tests/") {
+                    suite = Some(text);
+                }
+                let named = match (suite, text.strip_suffix('…')) {
+                    (None, _) => continue,
+                    _ if Some(text) == suite || text.contains('/') => continue,
+                    (Some("make faults"), Some(start)) => format!("\"{start}"),
+                    (Some("make faults"), None) => format!("\"{text}\""),
+                    _ => format!("fn {text}("),
+                };
+                checked += 1;
+                assert!(source.contains(&named), "{}: {text}", path.display());
+            }
+        }
+    }
+    assert!(checked >= 30, "only {checked} tests are named");
+}
