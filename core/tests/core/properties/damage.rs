@@ -85,7 +85,7 @@ fn replace_value(input: &mut Vec<u8>, near: usize, word: &str) {
 
 #[test]
 fn damaged_replies_break_nothing() {
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures");
     let (whole, small) = seeds::summaries(&fixtures).expect("the fixtures");
     for (name, input) in whole.iter().chain(&small) {
         let replies = input[1..].split(|byte| *byte == 0);
