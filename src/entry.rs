@@ -31,7 +31,7 @@ unsafe fn boundary(context: *mut c_void, place: &str, callback: impl FnOnce(&mut
     let Some(plugin) = (unsafe { context.cast::<Plugin>().as_mut() }) else {
         return FAILED;
     };
-    match panics::caught(place, || callback(plugin)) {
+    match panics::catch(place, || callback(plugin)) {
         Ok(()) => OK,
         Err(panic) => {
             plugin.report(Instant::now(), Duration::ZERO, &panic);
@@ -75,7 +75,7 @@ unsafe extern "C" fn cb_init(
     config: *mut HostConfig,
     _: *mut c_void,
 ) -> c_int {
-    panics::caught("init", || init(ins, config)).unwrap_or_else(|error| {
+    panics::catch("init", || init(ins, config)).unwrap_or_else(|error| {
         Host::get().print(
             Level::Error,
             &format!("[input:{}] {error}", registration::NAME),
@@ -123,7 +123,7 @@ unsafe extern "C" fn cb_exit(context: *mut c_void, _: *mut HostConfig) -> c_int 
     }
     // SAFETY: made by `init`, given back once, and used by no callback after.
     let plugin = unsafe { Box::from_raw(context.cast::<Plugin>()) };
-    match panics::caught("exit", || plugin.end()) {
+    match panics::catch("exit", || plugin.end()) {
         Ok(()) => OK,
         Err(error) => {
             Host::get().print(
@@ -139,7 +139,7 @@ unsafe extern "C" fn cb_exit(context: *mut c_void, _: *mut HostConfig) -> c_int 
 /// out for this host. Without that the host would copy what it cannot read.
 extern "C" fn lay_out() {
     panics::install_hook();
-    let laid_out = panics::caught("load", || {
+    let laid_out = panics::catch("load", || {
         let host = Host::get();
         if let Err(error) = host.check() {
             // The object is still laid out: a host that goes on to use the

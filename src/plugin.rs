@@ -172,7 +172,7 @@ impl Plugin {
                         let line = format!("{records} records, {bytes} bytes, in {took:.1?}");
                         self.instance.log(Level::Debug, &line);
                     }
-                    self.delivery.put(batch);
+                    self.delivery.enqueue(batch);
                     self.deliver();
                 }
                 Err(error) => self.report(now, outcome.took, &error),
@@ -208,34 +208,34 @@ impl Plugin {
     /// Hands the host what it has still to take; `true` once that is nothing. Asked while
     /// it has us paused it would refuse with a line of its own.
     fn deliver(&mut self) -> bool {
-        if self.paused.get() || self.delivery.is_done() {
-            return self.delivery.is_done();
+        if self.paused.get() || self.delivery.is_empty() {
+            return self.delivery.is_empty();
         }
         let now = Instant::now();
         let (instance, paused) = (&self.instance, Rc::clone(&self.paused));
         let append = |part: &[u8]| instance.append(part);
-        let offered = self.delivery.offer(now, || paused.get(), append);
-        self.counters.appended(offered.records, offered.bytes);
-        if offered.split {
+        let appended = self.delivery.try_append(now, || paused.get(), append);
+        self.counters.appended(appended.records, appended.bytes);
+        if appended.split {
             let line = self.health.split(now);
             self.say(Level::Warn, line);
         }
-        if offered.refused {
-            let kept = self.delivery.records().max(offered.lost);
+        if appended.refused {
+            let kept = self.delivery.records().max(appended.given_up);
             let line = self.health.refused(now, kept);
             self.say(Level::Warn, line);
-        } else if offered.records > 0 {
+        } else if appended.records > 0 {
             let line = self.health.taken(now);
             self.say(Level::Info, line);
         }
-        if offered.lost > 0 {
-            let line = self.health.given_up(now, offered.lost);
+        if appended.given_up > 0 {
+            let line = self.health.given_up(now, appended.given_up);
             self.say(Level::Warn, line);
         }
-        if let Some(memory) = offered.memory {
-            self.worker.recycle(memory);
+        if let Some(buffer) = appended.buffer {
+            self.worker.recycle(buffer);
         }
-        self.delivery.is_done()
+        self.delivery.is_empty()
     }
 
     pub fn pause(&mut self) {

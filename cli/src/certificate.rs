@@ -50,7 +50,7 @@ impl Certificate {
 /// Whether the certificate may be used under this name.
 pub fn is_valid_for(cert: &CertificateDer<'_>, name: &str) -> bool {
     let carried = trust::names_of(cert);
-    Name::parse(name).is_some_and(|name| carried.iter().any(|one| name.is(one)))
+    Name::parse(name).is_some_and(|name| carried.iter().any(|one| name.matches(one)))
 }
 
 fn common_name(name: &X509Name<'_>) -> String {

@@ -102,8 +102,8 @@ fn walk(config: &Config, report: &mut Report) -> Option<String> {
 
 fn scrape(config: &Config) -> Result<Scrape, Error> {
     let (_stop, signal) = deadline::stop_pair().map_err(Error::thread)?;
-    let observer = Observer::on();
-    let mut client = Client::observed(config, signal, observer.clone())?;
+    let observer = Observer::enabled();
+    let mut client = Client::with_observer(config, signal, observer.clone())?;
     let began = Instant::now();
     let result = client.summary().map(<[u8]>::to_vec);
     Ok(Scrape {
@@ -134,7 +134,7 @@ fn steps<'s>(
     connection::connect(config, &scrape.notes, at(&[Phase::Connect]), report)?;
     if config.url.https {
         // A client certificate may be judged only after the handshake.
-        let error = at(&[Phase::Tls]).or_else(|| error.filter(|error| error.is_of_tls()));
+        let error = at(&[Phase::Tls]).or_else(|| error.filter(|error| error.is_tls()));
         connection::tls(config, credential, &scrape.notes, error, report)?;
     }
     match &scrape.result {
@@ -153,7 +153,7 @@ fn steps<'s>(
 /// How long was waited for what, in a few words.
 fn timed_out(config: &Config, phase: Phase) -> String {
     let doing = match phase {
-        Phase::Begin => "waiting for a turn",
+        Phase::Queued => "waiting for a turn",
         Phase::Token => "reading the token",
         Phase::Certificates => "reading the certificates",
         Phase::Resolve => "resolving the kubelet's name",

@@ -25,7 +25,7 @@ pub struct Limit {
 pub fn start(config: &Config) -> Option<Limit> {
     let (dropped, end) = mpsc::channel();
     let limit = config.timeout + SPARE;
-    let files = deadline::files(config).join(", ");
+    let files = deadline::credential_files(config).join(", ");
     let watch = move || {
         if end.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
             complain(&Error::timeout_reading(&files, limit).to_string());

@@ -24,7 +24,7 @@ use std::{
 
 use kubeletstats_core::{
     options::OPTIONS,
-    text::{printable, without_secrets},
+    text::{printable, redact_url},
 };
 use lexopt::{Arg, Parser, ValueExt};
 
@@ -121,7 +121,7 @@ fn read_arguments() -> Result<Request, String> {
                 let text = parser.value().and_then(|v| v.string()).map_err(plain)?;
                 let (name, value) = text.split_once('=').ok_or_else(|| {
                     // What was forgotten may be the option's name, before a URL.
-                    let text = printable(&without_secrets(&text), 80);
+                    let text = printable(&redact_url(&text), 80);
                     format!("-p {text}: expected OPTION=VALUE")
                 })?;
                 given.push((name.trim().to_owned(), value.to_owned()));

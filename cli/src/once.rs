@@ -85,8 +85,8 @@ fn verdict(batch: &Batch, came: Yield) -> Verdict {
 
 fn scrape(config: &Config) -> Result<(Batch, Yield, Vec<Value>), Error> {
     let (_stop, signal) = deadline::stop_pair().map_err(Error::thread)?;
-    let observer = Observer::on();
-    let mut client = Client::observed(config, signal, observer.clone())?;
+    let observer = Observer::enabled();
+    let mut client = Client::with_observer(config, signal, observer.clone())?;
     let body = client.summary()?;
     let failed = |error| Error::unparsable(&config.url.summary, body.len(), &error);
     let batch = Pipeline::new(config)

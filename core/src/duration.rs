@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// What a program that refuses a length of time says it accepts.
-pub const FORM: &str = "500ms, 10s, 1m or 1h";
+pub const EXPECTED: &str = "500ms, 10s, 1m or 1h";
 
 /// Decimal digits, at most one point, and a unit. `None` for anything else, and for what no
 /// [`Duration`] can hold.

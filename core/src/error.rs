@@ -8,7 +8,7 @@ use std::{fmt, io::ErrorKind, path::Path, time::Duration};
 
 use crate::{
     summary::Malformed,
-    text::{credential_path, of_resolver, of_system, printable, without_secrets},
+    text::{credential_path, os_error, printable, redact_url, resolver_error},
 };
 
 pub type Result<T> = std::result::Result<T, Error>;
@@ -81,7 +81,7 @@ impl Reason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     /// Asked for, and not begun.
-    Begin,
+    Queued,
     /// Reading the token's file.
     Token,
     /// Reading the files of CA, certificate and key.
@@ -96,7 +96,7 @@ pub enum Phase {
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Phase::Begin => "waiting for a turn to ask",
+            Phase::Queued => "waiting for a turn to ask",
             Phase::Token => "reading the token for",
             Phase::Certificates => "reading the certificates for",
             Phase::Resolve => "resolving the name of",
@@ -126,7 +126,7 @@ impl Error {
         self.reason == Reason::ClosedEarly
     }
 
-    pub fn is_of_tls(&self) -> bool {
+    pub fn is_tls(&self) -> bool {
         use Reason::{Tls, TlsExpired, TlsUnknownIssuer, TlsWrongName};
         matches!(
             self.reason,
@@ -159,14 +159,14 @@ impl Error {
     }
 
     /// Why, and behind it what to do about it.
-    fn remedied(reason: Reason, why: &str, remedy: &str) -> Self {
+    fn with_remedy(reason: Reason, why: &str, remedy: &str) -> Self {
         Self {
             remedy: Some(remedy.to_owned()),
             ..Self::new(reason, format!("{why}: {remedy}"))
         }
     }
 
-    fn because(mut self, source: impl Into<Source>) -> Self {
+    fn with_source(mut self, source: impl Into<Source>) -> Self {
         self.source = Some(source.into());
         self
     }
@@ -174,7 +174,7 @@ impl Error {
     /// An option's value that cannot be used; `accepted` completes "expected …".
     pub fn option(name: &str, value: &str, accepted: &str) -> Self {
         let value = match name == "kubelet_url" || value.contains("://") {
-            true => without_secrets(value),
+            true => redact_url(value),
             false => value.to_owned(),
         };
         let value = printable(&value, 200);
@@ -196,9 +196,9 @@ impl Error {
         let message = format!(
             "cannot read {option} {}: {}",
             credential_path(path),
-            of_system(&source)
+            os_error(&source)
         );
-        Self::new(Reason::File, message).because(source)
+        Self::new(Reason::File, message).with_source(source)
     }
 
     /// A file that was read but does not hold what it should. What it does hold may be
@@ -211,30 +211,30 @@ impl Error {
     pub fn resolve(host: &str, url: &str, source: std::io::Error) -> Self {
         let message = format!(
             "cannot resolve {host} for {url}: {}: check kubelet_url and the node's dns",
-            of_resolver(&source)
+            resolver_error(&source)
         );
-        Self::new(Reason::Resolve, message).because(source)
+        Self::new(Reason::Resolve, message).with_source(source)
     }
 
     /// The system's resolver needs a thread of its own, and there was none to be had.
     pub fn lookup_thread(host: &str, source: std::io::Error) -> Self {
         let message = format!(
             "cannot look up {host}: no thread for it: {}: raise the limit of processes, open files or memory",
-            of_system(&source)
+            os_error(&source)
         );
-        Self::new(Reason::Host, message).because(source)
+        Self::new(Reason::Host, message).with_source(source)
     }
 
     pub fn refused(address: impl fmt::Display, url: &str, source: std::io::Error) -> Self {
         let message = format!(
             "connection refused by {address} for {url}: check kubelet_url and that the kubelet is running"
         );
-        Self::new(Reason::Refused, message).because(source)
+        Self::new(Reason::Refused, message).with_source(source)
     }
 
     pub fn timeout(phase: Phase, after: Duration, url: &str) -> Self {
         let hint = match phase {
-            Phase::Begin => "the machine or the container is out of cpu time",
+            Phase::Queued => "the machine or the container is out of cpu time",
             Phase::Token | Phase::Certificates => "check the file system behind it",
             Phase::Resolve => "check the node's dns",
             Phase::Connect => "check kubelet_url and network policies",
@@ -259,8 +259,8 @@ impl Error {
     }
 
     pub fn connection(url: &str, source: std::io::Error) -> Self {
-        let message = format!("connection to {url} failed: {}", of_system(&source));
-        Self::new(Reason::Connection, message).because(source)
+        let message = format!("connection to {url} failed: {}", os_error(&source));
+        Self::new(Reason::Connection, message).with_source(source)
     }
 
     pub fn closed_early(url: &str) -> Self {
@@ -274,7 +274,7 @@ impl Error {
         let message = format!(
             "certificate of {url} is signed by an unknown issuer: set kube_ca_file to the CA that signed it"
         );
-        Self::new(Reason::TlsUnknownIssuer, message).because(source)
+        Self::new(Reason::TlsUnknownIssuer, message).with_source(source)
     }
 
     /// `names` are those the certificate carries.
@@ -292,40 +292,40 @@ impl Error {
         let message = format!(
             "certificate of {url} is not valid for {expected}, it names {carried}: set server_name to a name it carries"
         );
-        Self::new(Reason::TlsWrongName, message).because(source)
+        Self::new(Reason::TlsWrongName, message).with_source(source)
     }
 
     pub fn tls_expired(url: &str, when: &str, source: impl Into<Source>) -> Self {
         let message = format!(
             "certificate of {url} {when}: renew the kubelet's serving certificate, or check the node's clock"
         );
-        Self::new(Reason::TlsExpired, message).because(source)
+        Self::new(Reason::TlsExpired, message).with_source(source)
     }
 
     pub fn closed_in_handshake(url: &str, source: std::io::Error) -> Self {
         let message = format!(
             "connection closed by {url} in the TLS handshake: check that kubelet_url is a kubelet"
         );
-        Self::new(Reason::Tls, message).because(source)
+        Self::new(Reason::Tls, message).with_source(source)
     }
 
     /// The very certificate would be believed if it stood in the CA file.
-    pub fn tls_own_ca(url: &str, source: impl Into<Source>) -> Self {
+    pub fn tls_ca_as_server(url: &str, source: impl Into<Source>) -> Self {
         let message = format!(
             "certificate of {url} is a CA's own, and not the one that is trusted: set kube_ca_file to this very certificate"
         );
-        Self::new(Reason::TlsUnknownIssuer, message).because(source)
+        Self::new(Reason::TlsUnknownIssuer, message).with_source(source)
     }
 
     /// Something else about the kubelet's certificate.
     pub fn certificate(url: &str, why: &str, remedy: &'static str, source: rustls::Error) -> Self {
         let why = format!("certificate of {url} {why}");
-        Self::remedied(Reason::Tls, &why, remedy).because(source)
+        Self::with_remedy(Reason::Tls, &why, remedy).with_source(source)
     }
 
     pub fn tls(url: &str, why: &str, remedy: &'static str, source: rustls::Error) -> Self {
         let why = format!("tls with {url} failed: {why}");
-        Self::remedied(Reason::Tls, &why, remedy).because(source)
+        Self::with_remedy(Reason::Tls, &why, remedy).with_source(source)
     }
 
     /// `why` is the cause and what to do, as a [refusal](crate::kubelet::refusal) tells them.
@@ -485,8 +485,8 @@ impl Error {
     }
 
     pub fn thread(source: std::io::Error) -> Self {
-        let message = format!("cannot start the worker thread: {}", of_system(&source));
-        Self::new(Reason::Host, message).because(source)
+        let message = format!("cannot start the worker thread: {}", os_error(&source));
+        Self::new(Reason::Host, message).with_source(source)
     }
 
     /// A panic inside the plugin: `place` is where it was caught, `origin` where

@@ -12,12 +12,12 @@ use crate::{
 };
 
 /// A failure that lasts is repeated this often, with a count.
-const REPEAT: Duration = Duration::from_secs(60);
+const REPEAT_AFTER: Duration = Duration::from_secs(60);
 
-/// Changes of state are logged at once, but within any [`REPEAT`] there are no more
+/// Changes of state are logged at once, but within any [`REPEAT_AFTER`] there are no more
 /// lines than this, whatever they speak of: a kubelet that comes and goes with every
 /// scrape must not fill the log. What found no room is told later, if it still holds.
-const LINES: usize = 6;
+const MAX_LINES: usize = 6;
 
 /// No option is to blame for that. One that has just started lists none for some seconds;
 /// later its source of statistics does not see what runs.
@@ -25,31 +25,31 @@ pub const NO_PODS: &str = "the kubelet lists no pods: if it has not just started
      see its log: it may not reach its container runtime";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Chosen {
+enum Selection {
     /// The kubelet lists no pod at all.
-    FromNothing,
-    Nothing,
-    Some,
+    NoPodsOnNode,
+    NoneWanted,
+    SomeWanted,
 }
 
 #[derive(Debug, Default)]
 pub struct Health {
-    lines: Lines,
+    lines: LineBudget,
     /// The log says that pods cannot be read.
-    any_unreadable: bool,
-    scraping: Subject,
-    appending: Subject,
-    recording: Subject,
+    unreadable_logged: bool,
+    scraping: Condition,
+    appending: Condition,
+    recording: Condition,
     /// Since when no record came of pods that are wanted.
-    silent: Option<Instant>,
+    no_records_since: Option<Instant>,
     /// Records given up that no line has spoken of yet.
     given_up: u64,
     /// What the log says of the choice of pods.
-    chosen: Option<Chosen>,
+    selection: Option<Selection>,
 }
 
 /// The kubelet takes a sample every 10 to 20 s: three of them, at least.
-const SILENCE: Duration = Duration::from_secs(60);
+const NO_RECORDS_AFTER: Duration = Duration::from_secs(60);
 
 /// Why a scrape that succeeded gave no record of the pods that are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,21 +96,21 @@ impl Health {
         missing: Option<Missing>,
     ) -> Option<String> {
         let Some(missing) = missing else {
-            self.silent = None;
-            self.recording = Subject::default();
+            self.no_records_since = None;
+            self.recording = Condition::default();
             return None;
         };
-        let since = *self.silent.get_or_insert(now);
-        if now.duration_since(since) < SILENCE.max(3 * interval) {
+        let since = *self.no_records_since.get_or_insert(now);
+        if now.duration_since(since) < NO_RECORDS_AFTER.max(3 * interval) {
             return None;
         }
         // All are one state: what is missing may change from scrape to scrape.
         let reason = Reason::NotSummary;
-        let untold = self.recording.failed(since, now, reason, &mut self.lines)?;
+        let unlogged = self.recording.failed(since, now, reason, &mut self.lines)?;
         let seconds = now.duration_since(since).as_secs();
         let mut line = format!("no record for {seconds}s: {}", missing.line());
-        if untold > 0 {
-            let scrapes = count(untold, "scrape", "scrapes");
+        if unlogged > 0 {
+            let scrapes = count(unlogged, "scrape", "scrapes");
             line.push_str(&format!(" (and {scrapes} since the last such line)"));
         }
         Some(line)
@@ -118,7 +118,7 @@ impl Health {
 
     /// A scrape gave records; returns the line to log, if one is due.
     pub fn recorded(&mut self, now: Instant) -> Option<String> {
-        self.silent = None;
+        self.no_records_since = None;
         let outage = self.recording.worked(now, &mut self.lines)?;
         Some(format!(
             "records come again: there was none {}",
@@ -130,14 +130,14 @@ impl Health {
     /// Nothing worked from a scrape's beginning on, so that is when an outage begins.
     pub fn failed(&mut self, now: Instant, took: Duration, error: &Error) -> Option<String> {
         let since = now.checked_sub(took).unwrap_or(now);
-        self.silent = None;
+        self.no_records_since = None;
         let lines = &mut self.lines;
-        let untold = self.scraping.failed(since, now, error.reason(), lines)?;
-        Some(match untold {
+        let unlogged = self.scraping.failed(since, now, error.reason(), lines)?;
+        Some(match unlogged {
             0 => error.to_string(),
             _ => format!(
                 "{error} (and {} since the last such line)",
-                count(untold, "failure", "failures")
+                count(unlogged, "failure", "failures")
             ),
         })
     }
@@ -155,13 +155,13 @@ impl Health {
     /// The host did not take so many records; returns the line to log, if one is due.
     pub fn refused(&mut self, now: Instant, records: usize) -> Option<String> {
         let lines = &mut self.lines;
-        let untold = self.appending.failed(now, now, Reason::Host, lines)?;
+        let unlogged = self.appending.failed(now, now, Reason::Host, lines)?;
         let kept = count(records as u64, "record is", "records are");
         let mut line = format!(
             "fluent bit takes no records now: {kept} kept, and scraping waits: see its own lines about storage"
         );
-        if untold > 0 {
-            let tries = count(untold, "try", "tries");
+        if unlogged > 0 {
+            let tries = count(unlogged, "try", "tries");
             line.push_str(&format!(" (and {tries} since the last such line)"));
         }
         Some(line)
@@ -202,7 +202,7 @@ impl Health {
     /// says they are. Once in a life, and so not counted.
     pub fn lost(&self, records: usize) -> Option<String> {
         let outage = self.appending.outage.as_ref()?;
-        outage.told?;
+        outage.logged?;
         let lost = count(records as u64, "record", "records");
         Some(format!(
             "lost with this input: {lost} that fluent bit did not take"
@@ -212,21 +212,23 @@ impl Health {
     /// So many of the node's pods are wanted; returns the line to log, if one is due.
     /// A choice that matches nothing looks like a plugin that does nothing.
     pub fn wanted(&mut self, now: Instant, wanted: usize, all: usize) -> Option<String> {
-        let chosen = match (wanted, all) {
-            (0, 0) => Chosen::FromNothing,
-            (0, _) => Chosen::Nothing,
-            _ => Chosen::Some,
+        let selection = match (wanted, all) {
+            (0, 0) => Selection::NoPodsOnNode,
+            (0, _) => Selection::NoneWanted,
+            _ => Selection::SomeWanted,
         };
-        if self.chosen == Some(chosen) || !self.lines.add(now, chosen != Chosen::Some) {
+        if self.selection == Some(selection)
+            || !self.lines.add(now, selection != Selection::SomeWanted)
+        {
             return None;
         }
-        self.chosen = Some(chosen);
-        Some(match chosen {
-            Chosen::FromNothing => NO_PODS.to_owned(),
-            Chosen::Nothing => {
+        self.selection = Some(selection);
+        Some(match selection {
+            Selection::NoPodsOnNode => NO_PODS.to_owned(),
+            Selection::NoneWanted => {
                 format!("none of the node's {all} pods is wanted: check namespace and pod_prefix")
             }
-            Chosen::Some => format!("{wanted} of the node's {all} pods are wanted"),
+            Selection::SomeWanted => format!("{wanted} of the node's {all} pods are wanted"),
         })
     }
 }
@@ -236,12 +238,12 @@ impl Health {
     /// is due. That they can be again shows in their records.
     pub fn unreadable(&mut self, now: Instant, unreadable: usize, all: usize) -> Option<String> {
         let any = unreadable > 0;
-        if !any || self.any_unreadable {
-            self.any_unreadable &= any;
+        if !any || self.unreadable_logged {
+            self.unreadable_logged &= any;
             return None;
         }
-        self.any_unreadable = self.lines.add(now, false);
-        self.any_unreadable.then(|| {
+        self.unreadable_logged = self.lines.add(now, false);
+        self.unreadable_logged.then(|| {
             format!(
                 "{unreadable} of the node's {all} pods cannot be read and are left out: the kubelet writes of them what no kubelet should"
             )
@@ -249,19 +251,19 @@ impl Health {
     }
 }
 
-/// When lines were logged, no longer ago than [`REPEAT`].
+/// When lines were logged, no longer ago than [`REPEAT_AFTER`].
 #[derive(Debug, Default)]
-struct Lines(VecDeque<Instant>);
+struct LineBudget(VecDeque<Instant>);
 
-impl Lines {
-    /// Counts one more line in, if there is room for it. Where `opens` says that another
+impl LineBudget {
+    /// Counts one more line in, if there is room for it. Where `needs_end` says that another
     /// has to end what it begins, for both: what is over should not look as if it lasted.
-    fn add(&mut self, now: Instant, opens: bool) -> bool {
-        let old = |logged: &Instant| now.duration_since(*logged) >= REPEAT;
+    fn add(&mut self, now: Instant, needs_end: bool) -> bool {
+        let old = |logged: &Instant| now.duration_since(*logged) >= REPEAT_AFTER;
         while self.0.front().is_some_and(old) {
             self.0.pop_front();
         }
-        let room = self.0.len() + usize::from(opens) < LINES;
+        let room = self.0.len() + usize::from(needs_end) < MAX_LINES;
         if room {
             self.0.push_back(now);
         }
@@ -271,25 +273,25 @@ impl Lines {
 
 /// Something that can fail.
 #[derive(Debug, Default)]
-struct Subject {
+struct Condition {
     outage: Option<Outage>,
     /// Failures that no line has spoken of yet.
-    untold: u64,
+    unlogged: u64,
 }
 
 #[derive(Debug)]
 struct Outage {
     since: Instant,
     /// When it worked again, as long as the log does not say so.
-    over: Option<Instant>,
+    recovered: Option<Instant>,
     /// It worked at times, and the log did not say so.
-    on_and_off: bool,
+    flapping: bool,
     failures: u64,
     /// When it was last logged, and for what reason.
-    told: Option<(Instant, Reason)>,
+    logged: Option<(Instant, Reason)>,
 }
 
-impl Subject {
+impl Condition {
     /// How many failures no line has spoken of, if one is due now. An outage that
     /// begins with this one began at `since`.
     fn failed(
@@ -297,37 +299,37 @@ impl Subject {
         since: Instant,
         now: Instant,
         reason: Reason,
-        lines: &mut Lines,
+        lines: &mut LineBudget,
     ) -> Option<u64> {
         let outage = self.outage.get_or_insert(Outage {
             since,
-            over: None,
-            on_and_off: false,
+            recovered: None,
+            flapping: false,
             failures: 0,
-            told: None,
+            logged: None,
         });
-        outage.on_and_off |= outage.over.take().is_some();
+        outage.flapping |= outage.recovered.take().is_some();
         outage.failures += 1;
         let due = outage
-            .told
-            .is_none_or(|(at, told)| told != reason || now.duration_since(at) >= REPEAT);
+            .logged
+            .is_none_or(|(at, logged)| logged != reason || now.duration_since(at) >= REPEAT_AFTER);
         if !due || !lines.add(now, true) {
-            self.untold += 1;
+            self.unlogged += 1;
             return None;
         }
-        outage.told = Some((now, reason));
-        Some(std::mem::take(&mut self.untold))
+        outage.logged = Some((now, reason));
+        Some(std::mem::take(&mut self.unlogged))
     }
 
     /// What is over, if a line about its end is due now.
-    fn worked(&mut self, now: Instant, lines: &mut Lines) -> Option<Outage> {
+    fn worked(&mut self, now: Instant, lines: &mut LineBudget) -> Option<Outage> {
         let outage = self.outage.as_mut()?;
-        outage.over.get_or_insert(now);
-        if outage.told.is_none() {
+        outage.recovered.get_or_insert(now);
+        if outage.logged.is_none() {
             // Nobody has heard of it, and nobody need hear of its end.
             self.outage = None;
         } else if lines.add(now, false) {
-            self.untold = 0;
+            self.unlogged = 0;
             return self.outage.take();
         }
         None
@@ -336,9 +338,9 @@ impl Subject {
 
 impl Outage {
     fn length(&self) -> String {
-        let over = self.over.unwrap_or(self.since);
-        let seconds = over.duration_since(self.since).as_secs_f64();
-        let how = if self.on_and_off { "on and off " } else { "" };
+        let recovered = self.recovered.unwrap_or(self.since);
+        let seconds = recovered.duration_since(self.since).as_secs_f64();
+        let how = if self.flapping { "on and off " } else { "" };
         format!("{how}for {seconds:.1}s")
     }
 }
@@ -437,7 +439,7 @@ mod tests {
             };
             lines += usize::from(line.is_some());
         }
-        assert_eq!(lines, LINES, "in one minute");
+        assert_eq!(lines, MAX_LINES, "in one minute");
         let later = start + Duration::from_secs(90);
         let line = health
             .failed(later, Duration::ZERO, &forbidden())

@@ -101,13 +101,13 @@ pub const OPTIONS: &[OptionSpec] = options! {
         |config, value| config.allow_insecure_tls = value.boolean()?;
     "service": Text,
         "The record's 'service'; the container's name when not set.",
-        |config, value| config.service = value.line()?;
+        |config, value| config.service = value.single_line()?;
     "region": Text,
         "The record's 'metadata.region'; left out when not set.",
-        |config, value| config.region = value.line()?;
+        |config, value| config.region = value.single_line()?;
     "node_name": Text,
         "The record's 'nodeName'; the kubelet's own when not set.",
-        |config, value| config.node_name = value.line()?;
+        |config, value| config.node_name = value.single_line()?;
     "repeat_samples": Bool = "false",
         "A record per scrape even where the kubelet has no new sample.",
         |config, value| config.repeat_samples = value.boolean()?;
@@ -116,7 +116,7 @@ pub const OPTIONS: &[OptionSpec] = options! {
         |config, value| config.cpu_source = value.one_of(CPU_SOURCES)?;
     "stats_tag": Text,
         "Tag for a record per scrape about the plugin itself; none when not set.",
-        |config, value| config.stats_tag = value.line()?;
+        |config, value| config.stats_tag = value.single_line()?;
 };
 
 /// Where a record's CPU value comes from.
@@ -253,12 +253,12 @@ impl Value<'_> {
         given.or(self.option.default).unwrap_or_default()
     }
 
-    fn refused(&self, form: &str) -> Error {
-        Error::option(self.option.name, self.text(), form)
+    fn bad_value(&self, expected: &str) -> Error {
+        Error::option(self.option.name, self.text(), expected)
     }
 
     fn url(&self) -> Result<KubeletUrl> {
-        url::parse(self.text()).ok_or_else(|| self.refused(url::FORM))
+        url::parse(self.text()).ok_or_else(|| self.bad_value(url::EXPECTED))
     }
 
     /// A unit without a number is what `${VARIABLE}ms` becomes when the variable is not
@@ -268,19 +268,19 @@ impl Value<'_> {
             "ms" | "s" | "m" | "h" => self.option.default.unwrap_or_default(),
             text => text,
         };
-        let duration = duration::parse(text).filter(|time| TIMES.contains(time));
+        let duration = duration::parse(text).filter(|time| DURATION_RANGE.contains(time));
         duration.ok_or_else(|| {
-            let form = duration::FORM;
-            self.refused(&format!("a time from 1ms to 7 days such as {form}"))
+            let expected = duration::EXPECTED;
+            self.bad_value(&format!("a time from 1ms to 7 days such as {expected}"))
         })
     }
 
     fn namespaces(&self) -> Result<Vec<String>> {
-        names::namespaces(self.text()).map_err(|form| self.refused(&form))
+        names::namespaces(self.text()).map_err(|expected| self.bad_value(&expected))
     }
 
     fn pod_prefixes(&self) -> Result<Vec<String>> {
-        names::pod_prefixes(self.text()).map_err(|form| self.refused(&form))
+        names::pod_prefixes(self.text()).map_err(|expected| self.bad_value(&expected))
     }
 
     fn file(&self) -> FilePath {
@@ -301,14 +301,14 @@ impl Value<'_> {
             .is_none_or(|name| Name::parse(name).is_some())
         {
             true => Ok(self.given.clone()),
-            false => Err(self.refused("a host name or an IP address")),
+            false => Err(self.bad_value("a host name or an IP address")),
         }
     }
 
     /// What stands in every record, or is a tag: one line of text.
-    fn line(&self) -> Result<Option<String>> {
+    fn single_line(&self) -> Result<Option<String>> {
         match self.text().contains(char::is_control) {
-            true => Err(self.refused("text without line breaks and other control characters")),
+            true => Err(self.bad_value("text without line breaks and other control characters")),
             false => Ok(self.given.clone()),
         }
     }
@@ -317,7 +317,7 @@ impl Value<'_> {
         match self.text().to_ascii_lowercase().as_str() {
             "true" | "on" | "yes" | "1" => Ok(true),
             "false" | "off" | "no" | "0" => Ok(false),
-            _ => Err(self.refused("true or false")),
+            _ => Err(self.bad_value("true or false")),
         }
     }
 
@@ -327,18 +327,18 @@ impl Value<'_> {
         chosen.map(|(_, value)| *value).ok_or_else(|| {
             let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
             let (last, others) = names.split_last().expect("a choice");
-            self.refused(&format!("{} or {last}", others.join(", ")))
+            self.bad_value(&format!("{} or {last}", others.join(", ")))
         })
     }
 }
 
-const TIMES: std::ops::RangeInclusive<Duration> =
+const DURATION_RANGE: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(1)..=Duration::from_secs(7 * 24 * 3600);
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::text::without_secrets;
+    use crate::text::redact_url;
 
     fn read(given: &[(&str, &str)]) -> Result<Config> {
         Config::read(|name| {
@@ -482,10 +482,10 @@ mod tests {
     #[test]
     fn what_stands_in_a_record_is_one_line() {
         for name in ["service", "region", "node_name", "stats_tag"] {
-            let form = "text without line breaks and other control characters";
+            let expected = "text without line breaks and other control characters";
             assert_eq!(
                 message(&[(name, "one\ntwo")]),
-                format!("option {name}: bad value 'one?two': expected {form}")
+                format!("option {name}: bad value 'one?two': expected {expected}")
             );
             assert!(read(&[(name, "one two ü")]).is_ok(), "{name}");
         }
@@ -551,8 +551,8 @@ mod tests {
                 message(&[("kubelet_url", text)]),
                 format!(
                     "option kubelet_url: bad value '{}': expected {}",
-                    without_secrets(text),
-                    url::FORM
+                    redact_url(text),
+                    url::EXPECTED
                 )
             );
         }

@@ -26,19 +26,19 @@ pub fn install_hook() {
 ///
 /// What `work` has changed may be half done then: the caller decides what of it
 /// can be used again.
-pub fn caught<T>(place: &str, work: impl FnOnce() -> T) -> Result<T> {
+pub fn catch<T>(place: &str, work: impl FnOnce() -> T) -> Result<T> {
     let work = || {
         inject(place);
         work()
     };
     panic::catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
-        let said = payload
+        let message = payload
             .downcast_ref::<&str>()
             .copied()
             .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
             .unwrap_or("no message");
         let origin = ORIGIN.take().unwrap_or_default();
-        Error::panic(place, said, &origin)
+        Error::panic(place, message, &origin)
     })
 }
 
@@ -62,13 +62,13 @@ mod tests {
 
     #[test]
     fn a_panic_becomes_one_line() {
-        let error = caught("the worker", || panic!("half\nway")).expect_err("a panic");
+        let error = catch("the worker", || panic!("half\nway")).expect_err("a panic");
         let text = error.to_string();
         assert!(
             text.starts_with("internal error in the worker: half?way"),
             "{text}"
         );
         assert!(text.ends_with(": please report it"), "{text}");
-        assert_eq!(caught("the worker", || 7).expect("no panic"), 7);
+        assert_eq!(catch("the worker", || 7).expect("no panic"), 7);
     }
 }

@@ -32,7 +32,7 @@ pub struct Metric {
 impl Metric {
     /// Reads a record; the error says which field is at fault and what stands there.
     pub fn from_json(json: &str) -> Result<Self, String> {
-        let record: Unique =
+        let record: NoDuplicateKeys =
             serde_json::from_str(json).map_err(|error| format!("not a record: {error}"))?;
         let Value::Object(record) = record.0 else {
             return Err("not a record: expected a JSON object".to_owned());
@@ -41,20 +41,20 @@ impl Metric {
             service: text(&record, "service")?,
             pod: text(&record, "podName")?,
             cpu: number(&record, "cpu")?,
-            memory: if_there(&record, "memory", number)?,
+            memory: optional(&record, "memory", number)?,
             timestamp: integer(&record, "timestamp")?,
-            namespace: if_there(&record, "namespace", text)?,
-            node_name: if_there(&record, "nodeName", text)?,
-            container: if_there(&record, "containerName", text)?,
-            network_in: if_there(&record, "network_in", integer)?,
-            network_out: if_there(&record, "network_out", integer)?,
+            namespace: optional(&record, "namespace", text)?,
+            node_name: optional(&record, "nodeName", text)?,
+            container: optional(&record, "containerName", text)?,
+            network_in: optional(&record, "network_in", integer)?,
+            network_out: optional(&record, "network_out", integer)?,
         })
     }
 }
 
 impl fmt::Display for Metric {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = |text| printable(text, NAME);
+        let name = |text| printable(text, MAX_NAME_CHARS);
         let (service, pod, cpu) = (name(&self.service), name(&self.pod), self.cpu);
         write!(out, "[METRIC] service={service} pod={pod} CPU={cpu:.2}% ")?;
         match self.memory {
@@ -66,10 +66,10 @@ impl fmt::Display for Metric {
 }
 
 /// The longest name that Kubernetes allows, in characters.
-const NAME: usize = 253;
+const MAX_NAME_CHARS: usize = 253;
 
 /// The most that a reason quotes of a record, in characters.
-const QUOTED: usize = 200;
+const MAX_QUOTED_CHARS: usize = 200;
 
 /// The line for a JSON record.
 pub fn metric_line(json: &str) -> Result<String, String> {
@@ -79,13 +79,13 @@ pub fn metric_line(json: &str) -> Result<String, String> {
 type Record = Map<String, Value>;
 
 /// A field that may be missing; a value of the wrong type is refused all the same.
-fn if_there<T>(
+fn optional<T>(
     record: &Record,
     key: &str,
     read: impl FnOnce(&Record, &str) -> Result<T, String>,
 ) -> Result<Option<T>, String> {
-    let there = record.contains_key(key);
-    there.then(|| read(record, key)).transpose()
+    let is_present = record.contains_key(key);
+    is_present.then(|| read(record, key)).transpose()
 }
 
 fn field<'a, T>(
@@ -96,7 +96,7 @@ fn field<'a, T>(
 ) -> Result<T, String> {
     let value = record.get(key).ok_or_else(|| format!("{key} is missing"))?;
     read(value).ok_or_else(|| {
-        let value = printable(&value.to_string(), QUOTED);
+        let value = printable(&value.to_string(), MAX_QUOTED_CHARS);
         format!("{key} is {value}: expected {expected}")
     })
 }
@@ -115,17 +115,19 @@ fn integer(record: &Record, key: &str) -> Result<i64, String> {
 
 /// A JSON value in which no object, at any depth, carries a key twice. `serde_json::Value`
 /// keeps the last of them silently, and so would hide what a stricter consumer rejects.
-struct Unique(Value);
+struct NoDuplicateKeys(Value);
 
-impl<'de> Deserialize<'de> for Unique {
+impl<'de> Deserialize<'de> for NoDuplicateKeys {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(UniqueVisitor).map(Unique)
+        deserializer
+            .deserialize_any(NoDuplicateKeysVisitor)
+            .map(NoDuplicateKeys)
     }
 }
 
-struct UniqueVisitor;
+struct NoDuplicateKeysVisitor;
 
-impl<'de> Visitor<'de> for UniqueVisitor {
+impl<'de> Visitor<'de> for NoDuplicateKeysVisitor {
     type Value = Value;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -160,7 +162,7 @@ impl<'de> Visitor<'de> for UniqueVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut array = Vec::new();
-        while let Some(Unique(item)) = items.next_element()? {
+        while let Some(NoDuplicateKeys(item)) = items.next_element()? {
             array.push(item);
         }
         Ok(Value::Array(array))
@@ -168,9 +170,11 @@ impl<'de> Visitor<'de> for UniqueVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut object = Map::new();
-        while let Some((key, Unique(value))) = entries.next_entry::<String, Unique>()? {
+        while let Some((key, NoDuplicateKeys(value))) =
+            entries.next_entry::<String, NoDuplicateKeys>()?
+        {
             if object.contains_key(&key) {
-                let key = printable(&key, QUOTED);
+                let key = printable(&key, MAX_QUOTED_CHARS);
                 return Err(de::Error::custom(format!("key {key} stands twice")));
             }
             object.insert(key, value);

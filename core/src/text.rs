@@ -6,15 +6,15 @@ use std::path::Path;
 
 /// An operating system error in its own words, without Rust's "(os error 2)"; of
 /// another one only its kind, since its text is a library's.
-pub fn of_system(error: &std::io::Error) -> String {
+pub fn os_error(error: &std::io::Error) -> String {
     let text = match error.raw_os_error() {
         Some(_) => error.to_string(),
         None => error.kind().to_string(),
     };
-    uncapitalised(text.split(" (os error").next().unwrap_or_default())
+    lower_first(text.split(" (os error").next().unwrap_or_default())
 }
 
-fn uncapitalised(text: &str) -> String {
+fn lower_first(text: &str) -> String {
     let mut chars = text.chars();
     chars
         .next()
@@ -23,13 +23,13 @@ fn uncapitalised(text: &str) -> String {
 }
 
 /// The system's resolver has words of its own, which are no errors of the system's.
-pub fn of_resolver(error: &std::io::Error) -> String {
+pub fn resolver_error(error: &std::io::Error) -> String {
     let text = match error.raw_os_error() {
-        Some(_) => of_system(error),
+        Some(_) => os_error(error),
         None => error.to_string(),
     };
     let text = text.trim_start_matches("failed to lookup address information: ");
-    printable(&uncapitalised(text), 100)
+    printable(&lower_first(text), 100)
 }
 
 /// The path of a credential file, unless somebody wrote the secret itself where its
@@ -44,7 +44,7 @@ pub fn credential_path(path: &Path) -> String {
 
 /// What is meant for a URL, without what may be a password or a key in it: all before its
 /// last `@`, and its query. Where such text ends in a malformed one is anybody's guess.
-pub fn without_secrets(url: &str) -> String {
+pub fn redact_url(url: &str) -> String {
     let (scheme, rest) = match url.find("://") {
         Some(at) => url.split_at(at + "://".len()),
         None => ("", url),
@@ -64,7 +64,7 @@ pub fn printable(text: &str, max_chars: usize) -> String {
     let mut out: String = text
         .chars()
         .take(max_chars)
-        .map(|c| if deceives(c) { '?' } else { c })
+        .map(|c| if is_misleading(c) { '?' } else { c })
         .collect();
     if text.chars().nth(max_chars).is_some() {
         out.push('…');
@@ -75,7 +75,7 @@ pub fn printable(text: &str, max_chars: usize) -> String {
 /// Control characters drive a terminal or begin a line. The others do it where the
 /// log is read: they break lines, turn the direction of what follows, so that it reads
 /// as something else, or cannot be seen, so that two different texts look the same.
-fn deceives(c: char) -> bool {
+fn is_misleading(c: char) -> bool {
     let breaks = matches!(c, '\u{2028}' | '\u{2029}');
     let turns = matches!(
         c,
@@ -106,7 +106,7 @@ mod tests {
             ("https://node/?token=a@pass", "https://***"),
             ("10.0.0.7:10250", "10.0.0.7:10250"),
         ] {
-            assert_eq!(without_secrets(url), shown);
+            assert_eq!(redact_url(url), shown);
         }
     }
 
@@ -133,6 +133,6 @@ mod tests {
     #[test]
     fn operating_system_errors_are_plain() {
         let error = std::io::Error::from_raw_os_error(libc::ENOENT);
-        assert_eq!(of_system(&error), "no such file or directory");
+        assert_eq!(os_error(&error), "no such file or directory");
     }
 }

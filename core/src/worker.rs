@@ -41,10 +41,10 @@ const STOP_GRACE: Duration = Duration::from_millis(250);
 
 /// Workers that are known to be in such a thing share one grace, when they are to stop
 /// no further apart than this: many inputs may read the same dead file system.
-const STOPS: Duration = Duration::from_secs(5);
+const SHARED_GRACE_WINDOW: Duration = Duration::from_secs(5);
 
 /// A batch larger than this is not kept as spare memory for the next one.
-const SPARE_BATCH: usize = 4 << 20;
+const MAX_SPARE_BATCH: usize = 4 << 20;
 
 /// What became of one scrape.
 #[derive(Debug)]
@@ -72,8 +72,8 @@ pub struct Worker {
     /// When the scrape was asked for that is on its way.
     in_flight: Option<Instant>,
     /// That one was said to have failed already.
-    given_up: bool,
-    spare: Vec<u8>,
+    reported_overdue: bool,
+    spare_buffer: Vec<u8>,
 }
 
 impl Worker {
@@ -83,22 +83,22 @@ impl Worker {
         let (wake, waker) = UnixStream::pair().map_err(Error::thread)?;
         wake.set_nonblocking(true).map_err(Error::thread)?;
         let waker = Arc::new(waker);
-        let (requests, asked) = mpsc::channel();
-        let (answer, outcomes) = mpsc::channel();
-        let (ready, readiness) = mpsc::channel();
+        let (requests, request_receiver) = mpsc::channel();
+        let (outcome_sender, outcomes) = mpsc::channel();
+        let (start_sender, start_receiver) = mpsc::channel();
         let (alive, ended) = mpsc::channel();
         let deadline = Arc::new(Deadline::new(config, signal));
-        let thread = Thread {
+        let thread = WorkerThread {
             config: config.clone(),
             deadline: Arc::clone(&deadline),
             scraper: None,
             waker: Arc::downgrade(&waker),
-            answer,
+            outcome_sender,
             _alive: alive,
         };
         let thread = thread::Builder::new()
             .name("kubeletstats".to_owned())
-            .spawn(move || thread.run(asked, ready))
+            .spawn(move || thread.run(request_receiver, start_sender))
             .map_err(Error::thread)?;
         let worker = Self {
             requests: Some(requests),
@@ -110,10 +110,10 @@ impl Worker {
             ended,
             thread: Some(thread),
             in_flight: None,
-            given_up: false,
-            spare: Vec::new(),
+            reported_overdue: false,
+            spare_buffer: Vec::new(),
         };
-        match readiness.recv_timeout(START_GRACE) {
+        match start_receiver.recv_timeout(START_GRACE) {
             Ok(Err(error)) => Err(error),
             Ok(Ok(())) | Err(_) => Ok(worker),
         }
@@ -129,18 +129,19 @@ impl Worker {
         let Some(requests) = self.requests.as_ref().filter(|_| self.in_flight.is_none()) else {
             return false;
         };
-        let memory = std::mem::take(&mut self.spare);
-        let asked = requests.send(memory).is_ok();
-        self.in_flight = asked.then(Instant::now);
-        asked
+        let buffer = std::mem::take(&mut self.spare_buffer);
+        let sent = requests.send(buffer).is_ok();
+        self.in_flight = sent.then(Instant::now);
+        sent
     }
 
     /// What is to be said of a scrape that should have come to an end, whatever it hangs
     /// in, and how long it has been on its way.
     pub fn overdue(&mut self, now: Instant) -> Option<(Error, Duration)> {
         let took = now.duration_since(self.in_flight?);
-        self.given_up = took > self.deadline.timeout() + WATCH_GRACE;
-        self.given_up.then(|| (self.deadline.timed_out(), took))
+        self.reported_overdue = took > self.deadline.timeout() + WATCH_GRACE;
+        self.reported_overdue
+            .then(|| (self.deadline.timeout_error(), took))
     }
 
     /// Picks up what became of the scrape, if it is done.
@@ -149,9 +150,9 @@ impl Worker {
         let _ = self.wake.read(&mut [0; 8]);
         let outcome = self.outcomes.try_recv().ok()?;
         self.in_flight = None;
-        let told = std::mem::take(&mut self.given_up)
+        let already_reported = std::mem::take(&mut self.reported_overdue)
             && matches!(&outcome.result, Err(error) if error.reason() == Reason::Timeout);
-        (!told).then_some(outcome)
+        (!already_reported).then_some(outcome)
     }
 
     /// Ends the worker; the error is what it is in if it had to be left behind.
@@ -174,21 +175,21 @@ impl Worker {
 
     fn grace(&self) -> Duration {
         static SHARED: Mutex<Option<Instant>> = Mutex::new(None);
-        let reads = matches!(self.deadline.phase(), Phase::Token | Phase::Certificates);
-        if !self.given_up && !reads {
+        let is_reading_files = matches!(self.deadline.phase(), Phase::Token | Phase::Certificates);
+        if !self.reported_overdue && !is_reading_files {
             return STOP_GRACE;
         }
         let now = Instant::now();
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-        let begun = shared.filter(|begun| now.duration_since(*begun) < STOPS);
+        let begun = shared.filter(|begun| now.duration_since(*begun) < SHARED_GRACE_WINDOW);
         let begun = *shared.insert(begun.unwrap_or(now));
         STOP_GRACE.saturating_sub(now.duration_since(begun))
     }
 
     /// Gives the memory of a batch back for the next one.
-    pub fn recycle(&mut self, memory: Vec<u8>) {
-        if memory.capacity() <= SPARE_BATCH {
-            self.spare = memory;
+    pub fn recycle(&mut self, buffer: Vec<u8>) {
+        if buffer.capacity() <= MAX_SPARE_BATCH {
+            self.spare_buffer = buffer;
         }
     }
 }
@@ -201,42 +202,46 @@ impl Drop for Worker {
 }
 
 /// What the worker thread owns.
-struct Thread {
+struct WorkerThread {
     config: Config,
     deadline: Arc<Deadline>,
     /// `None` while files cannot be used, and after a panic: half-changed state is not
     /// used again.
     scraper: Option<Scraper>,
     waker: Weak<UnixStream>,
-    answer: mpsc::Sender<Outcome>,
+    outcome_sender: mpsc::Sender<Outcome>,
     /// Dropped last, which tells the host thread that this one has ended.
     _alive: mpsc::Sender<()>,
 }
 
-impl Thread {
-    fn run(mut self, asked: mpsc::Receiver<Vec<u8>>, ready: mpsc::Sender<Result<()>>) {
-        let prepared = panics::caught("the start", || self.scraper().map(drop));
+impl WorkerThread {
+    fn run(
+        mut self,
+        request_receiver: mpsc::Receiver<Vec<u8>>,
+        start_sender: mpsc::Sender<Result<()>>,
+    ) {
+        let started = panics::catch("the start", || self.scraper().map(drop));
         // Nobody may listen any more: the first scrape says it then.
-        let _ = ready.send(prepared.and_then(|prepared| prepared));
-        self.deadline.enter(Phase::Begin);
-        while let Ok(memory) = asked.recv() {
+        let _ = start_sender.send(started.and_then(|started| started));
+        self.deadline.enter(Phase::Queued);
+        while let Ok(buffer) = request_receiver.recv() {
             let began = Instant::now();
-            let result = panics::caught("the worker", || self.scrape(memory));
+            let result = panics::catch("the worker", || self.scrape(buffer));
             let result = result.unwrap_or_else(|panic| {
                 self.scraper = None;
                 Err(panic)
             });
             let took = began.elapsed();
             // What it does next is to wait until it is asked.
-            self.deadline.enter(Phase::Begin);
-            if self.answer.send(Outcome { result, took }).is_err() || !self.wake() {
+            self.deadline.enter(Phase::Queued);
+            if self.outcome_sender.send(Outcome { result, took }).is_err() || !self.wake() {
                 return;
             }
         }
     }
 
-    fn scrape(&mut self, memory: Vec<u8>) -> Result<Batch> {
-        self.scraper()?.scrape(memory)
+    fn scrape(&mut self, buffer: Vec<u8>) -> Result<Batch> {
+        self.scraper()?.scrape(buffer)
     }
 
     fn scraper(&mut self) -> Result<&mut Scraper> {
@@ -269,12 +274,12 @@ impl Scraper {
         })
     }
 
-    fn scrape(&mut self, memory: Vec<u8>) -> Result<Batch> {
+    fn scrape(&mut self, buffer: Vec<u8>) -> Result<Batch> {
         let batch = self.client.summary().and_then(|body| {
-            let batch = self.pipeline.run(body, memory);
+            let batch = self.pipeline.run(body, buffer);
             batch.map_err(|error| Error::unparsable(&self.url, body.len(), &error))
         });
-        self.client.let_go();
+        self.client.release_large_body();
         batch
     }
 }

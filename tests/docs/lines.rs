@@ -11,7 +11,7 @@ use kubeletstats_core::{
     error::{Error, Phase, Reason},
     health::{Health, Missing},
     kubelet::{
-        refusal::{Asked, Cause, Refusal, Sent},
+        refusal::{Cause, Refusal, RequestInfo, SentCredentials},
         tls,
     },
     summary::Malformed,
@@ -63,7 +63,7 @@ fn errors() -> Vec<(&'static str, Error)> {
         ("resolve", Error::resolve("HOST", "URL", io())),
         ("lookup_thread", Error::lookup_thread("HOST", io())),
         ("refused", Error::refused("ADDRESS", "URL", io())),
-        timeout(Phase::Begin),
+        timeout(Phase::Queued),
         (
             "timeout_reading",
             Error::timeout_reading("OPTION FILE", after),
@@ -89,7 +89,7 @@ fn errors() -> Vec<(&'static str, Error)> {
             "closed_in_handshake",
             Error::closed_in_handshake("URL", io()),
         ),
-        ("tls_own_ca", Error::tls_own_ca("URL", "")),
+        ("tls_ca_as_server", Error::tls_ca_as_server("URL", "")),
         (
             "certificate",
             Error::certificate("URL", "WHY", "REMEDY", rustls::Error::DecryptError),
@@ -142,21 +142,21 @@ fn is_listed(cause: Cause) -> bool {
     match cause {
         Cause::Credentials
         | Cause::Anonymous
-        | Cause::ServersCredentials
-        | Cause::ServersRight
-        | Cause::Right
+        | Cause::ApiServerCredentials
+        | Cause::ApiServerPermission
+        | Cause::MissingPermission
         | Cause::ApiServer
         | Cause::NoSuchNode
         | Cause::NodeUnreachable
         | Cause::NodeTls
-        | Cause::ServerAway
-        | Cause::Runtime
-        | Cause::SpeaksTls
-        | Cause::NotThere
-        | Cause::Busy
+        | Cause::ApiServerUnavailable
+        | Cause::ContainerRuntime
+        | Cause::PlainHttpToTls
+        | Cause::NotFound
+        | Cause::TooManyRequests
         | Cause::Gateway
-        | Cause::Failed
-        | Cause::Stranger => true,
+        | Cause::InternalError
+        | Cause::NotAKubelet => true,
     }
 }
 
@@ -197,20 +197,20 @@ fn refusals() -> Vec<(&'static str, Error)> {
         (503, status("error trying to reach service: x509: TEXT")),
     ];
     let sent = [
-        Sent::Token("FILE".into()),
-        Sent::ClientCertificate,
-        Sent::Nothing,
+        SentCredentials::Token("FILE".into()),
+        SentCredentials::ClientCertificate,
+        SentCredentials::Nothing,
     ];
     let mut found = Vec::new();
     let mut causes = BTreeSet::new();
     for (code, body) in &bodies {
         for sent in &sent {
             for (node_proxy, https) in [(false, true), (true, true), (false, false)] {
-                let asked = Asked {
+                let asked = RequestInfo {
                     // Nothing else travels over http.
-                    https: https || *sent != Sent::Nothing,
+                    https: https || *sent != SentCredentials::Nothing,
                     node_proxy,
-                    sent: sent.clone(),
+                    credentials: sent.clone(),
                 };
                 let refusal = Refusal::read(*code, body.as_bytes(), asked);
                 assert!(is_listed(refusal.cause));
@@ -269,7 +269,7 @@ fn every_error_is_explained() {
     assert!(missing.is_empty(), "not on the page: {missing:#?}");
 
     // The list above is whole: what makes an error in the source stands in it.
-    let source = read("src/error.rs");
+    let source = read("core/src/error.rs");
     let body = source.split("impl Error {").nth(1).expect("the type");
     let body = body.split("\nimpl ").next().unwrap_or_default();
     let made: BTreeSet<_> = body
@@ -286,7 +286,7 @@ fn every_error_is_explained() {
 #[test]
 fn what_the_host_lacks_is_explained() {
     let page = read("docs/troubleshooting.md");
-    let source = read("src/host.rs");
+    let source = read("src/host/symbols.rs") + &read("src/host/instance.rs");
     let calls: Vec<_> = source.split("Error::host(format!(").skip(1).collect();
     assert!(!calls.is_empty());
     for call in calls {
@@ -302,7 +302,7 @@ fn what_the_host_lacks_is_explained() {
 fn every_word_of_files_and_handshakes_is_explained() {
     let page = read("docs/troubleshooting.md") + &read("docs/options.md");
     for (file, least) in [("pem", 20), ("token", 7), ("tls", 4), ("handshake", 30)] {
-        let source = read(format!("src/kubelet/{file}.rs"));
+        let source = read(format!("core/src/kubelet/{file}.rs"));
         let source = source.split("#[cfg(test)]").next().unwrap_or_default();
         // From there on, parts of a sentence.
         let source = source.split("fn algorithm(").next().unwrap_or_default();

@@ -287,7 +287,7 @@ fn advise(
 }
 
 fn which_ca(config: &Config, cert: &Certificate) -> String {
-    let trusted = tls::trusted(&config.ca_file).map(|trusted| trusted.certificates);
+    let trusted = tls::trusted_certificates(&config.ca_file).map(|trusted| trusted.certificates);
     let same_name = trusted
         .unwrap_or_default()
         .iter()

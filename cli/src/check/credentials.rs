@@ -195,7 +195,7 @@ fn renewal(claims: &Claims) -> String {
 }
 
 fn cas(config: &Config, report: &mut Report) -> bool {
-    let trusted = match tls::trusted(&config.ca_file) {
+    let trusted = match tls::trusted_certificates(&config.ca_file) {
         Ok(trusted) => trusted,
         Err(error) => {
             report.fail("ca", &error.to_string(), "the CA file cannot be used");

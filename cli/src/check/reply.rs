@@ -117,8 +117,8 @@ fn by(
 ) {
     // These lines do not hold the other side's own words.
     let quoted = match (refusal.code, refusal.cause) {
-        (401, _) | (_, Cause::Stranger) => text.to_owned(),
-        (403, _) if !refusal.said.is_empty() => format!("{text}\nit said: {}", refusal.said),
+        (401, _) | (_, Cause::NotAKubelet) => text.to_owned(),
+        (403, _) if !refusal.message.is_empty() => format!("{text}\nit said: {}", refusal.message),
         _ => text.to_owned(),
     };
     let mut fail = |cause: &str| report.fail("reply", &quoted, cause);
@@ -128,12 +128,12 @@ fn by(
             fail("the request counts as system:anonymous, whom no role should allow this");
             anonymous(refusal, config, credential, report);
         }
-        Cause::Right => {
-            let resource = refusal.resource();
+        Cause::MissingPermission => {
+            let resource = refusal.missing_resource();
             fail(&format!("the right to get {resource} is missing"));
             rights::advise(refusal, credential, report);
         }
-        Cause::ServersCredentials => {
+        Cause::ApiServerCredentials => {
             fail("the kubelet does not accept the API server");
             report.advise(
                 "check --kubelet-client-certificate of the API server, and that the CA in the kubelet's \
@@ -141,7 +141,7 @@ fn by(
             );
             rights::dial_the_node(report);
         }
-        Cause::ServersRight => {
+        Cause::ApiServerPermission => {
             fail("the kubelet refuses the API server, not you: no right of yours changes that");
             report.advise(format!(
                 "bind the API server's user, {}, to the cluster role system:kubelet-api-admin; an API \
@@ -174,23 +174,23 @@ fn by(
             );
             report.command("kubectl get csr");
         }
-        Cause::ServerAway => {
+        Cause::ApiServerUnavailable => {
             fail("the kubelet gets no answer of the API server about the user");
             report.advise(
                 "it may be temporary: scraping goes on when the API server answers the node again",
             );
         }
-        Cause::Runtime => {
+        Cause::ContainerRuntime => {
             fail("the kubelet gets no answer of its container runtime");
             report.advise("look at the runtime on the node, which may have another name there:");
             report.command("systemctl status containerd");
         }
-        Cause::SpeaksTls => {
+        Cause::PlainHttpToTls => {
             fail("kubelet_url says http, but that port speaks TLS");
             let url = super::base_url(config, "https");
             report.advise(format!("set kubelet_url={url}"));
         }
-        Cause::Busy => {
+        Cause::TooManyRequests => {
             fail("the other side limits requests");
             report.advise("raise interval, or see who else asks");
         }
@@ -198,16 +198,16 @@ fn by(
             fail("a proxy answers, and has no kubelet behind it");
             rights::dial_the_node(report);
         }
-        Cause::Failed if refusal.by_server => {
+        Cause::InternalError if refusal.from_api_server => {
             fail("the API server answers with an error of its own");
             report.advise("it may be temporary; else see the API server's log");
         }
-        Cause::Failed => {
+        Cause::InternalError => {
             fail("the kubelet answers with an error of its own");
             report.advise("look for the reason on the node:");
             report.command(LOG);
         }
-        Cause::NotThere | Cause::Stranger => {
+        Cause::NotFound | Cause::NotAKubelet => {
             fail("what answers is not a kubelet's summary");
             where_a_kubelet_is(report);
         }
@@ -237,7 +237,7 @@ fn unauthorized(
     if expired(credential, &any, text, report) {
         return;
     }
-    let who = match refusal.by_server {
+    let who = match refusal.from_api_server {
         true => "the API server",
         false => "the kubelet",
     };
@@ -246,7 +246,7 @@ fn unauthorized(
         text,
         &format!("{who} does not accept the credentials"),
     );
-    match (credential.token, refusal.by_server) {
+    match (credential.token, refusal.from_api_server) {
         (true, true) => {
             report.advise(
                 "check that the token is of this cluster, and that its audience is the API server's",
@@ -267,7 +267,9 @@ fn unauthorized(
 
 /// What went with the request, if anything, did not count as anybody's.
 fn anonymous(refusal: &Refusal, config: &Config, credential: &Credential, report: &mut Report) {
-    if refusal.code == 403 && refusal.by_server && (credential.token || credential.client.is_some())
+    if refusal.code == 403
+        && refusal.from_api_server
+        && (credential.token || credential.client.is_some())
     {
         report.advise(
             "something between here and the API server drops the credentials: dial that itself",

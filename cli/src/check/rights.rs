@@ -8,7 +8,7 @@ use crate::{screen::Report, token};
 
 /// Of a right that is missing.
 pub fn advise(refusal: &Refusal, credential: &Credential, report: &mut Report) {
-    let resource = refusal.resource();
+    let resource = refusal.missing_resource();
     let through_server = resource == "nodes/proxy";
     if through_server {
         dial_the_node(report);

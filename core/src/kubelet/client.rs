@@ -1,7 +1,7 @@
 //! One `GET /stats/summary` over HTTP and TLS: options in, bytes out.
 //!
 //! Knows no record and no host. Every wait inside ends at the scrape's deadline
-//! and at once when the plugin stops; see [`wait`].
+//! and at once when the plugin stops; see [`deadline`](super::deadline).
 
 use std::{
     io::Read,
@@ -18,10 +18,10 @@ use ureq::{
 use super::{
     deadline::{Deadline, StopSignal},
     observer::{Observer, Reply},
-    refusal::{Asked, Refusal, Sent},
+    refusal::{Refusal, RequestInfo, SentCredentials},
     tls::Tls,
     token::Token,
-    transport::{self, Connect, Lookup},
+    transport::{self, KubeletConnector, SystemResolver},
 };
 use crate::{
     error::{Error, Phase, Result},
@@ -33,7 +33,7 @@ pub const MAX_BODY: usize = 64 << 20;
 
 /// A body larger than this is not kept as spare memory for the next one. That of a node
 /// of a thousand pods is smaller.
-const SPARE_BODY: usize = 4 << 20;
+const MAX_SPARE_BODY: usize = 4 << 20;
 
 /// Longer than any interval between scrapes.
 const MAX_IDLE: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -56,11 +56,11 @@ pub struct Client {
 impl Client {
     /// Reads the files the options name; the kubelet is not contacted yet.
     pub fn new(config: &Config, stop: StopSignal) -> Result<Self> {
-        Self::observed(config, stop, Observer::default())
+        Self::with_observer(config, stop, Observer::default())
     }
 
     /// The same, with notes of what a scrape meets.
-    pub fn observed(config: &Config, stop: StopSignal, observer: Observer) -> Result<Self> {
+    pub fn with_observer(config: &Config, stop: StopSignal, observer: Observer) -> Result<Self> {
         Self::with_deadline(config, Arc::new(Deadline::new(config, stop)), observer)
     }
 
@@ -72,7 +72,9 @@ impl Client {
     ) -> Result<Self> {
         let url = config.url.summary.clone();
         let tls = match config.url.https {
-            true => Some(deadline.reading(Phase::Certificates, || Tls::new(config, &observer))?),
+            true => {
+                Some(deadline.while_reading(Phase::Certificates, || Tls::new(config, &observer))?)
+            }
             false => None,
         };
         let agent = Agent::with_parts(
@@ -90,8 +92,8 @@ impl Client {
                 .accept("application/json")
                 .accept_encoding("")
                 .build(),
-            Connect::new(Arc::clone(&deadline), tls, observer.clone()),
-            Lookup::new(Arc::clone(&deadline), &config.url, observer.clone()),
+            KubeletConnector::new(Arc::clone(&deadline), tls, observer.clone()),
+            SystemResolver::new(Arc::clone(&deadline), &config.url, observer.clone()),
         );
         Ok(Self {
             url,
@@ -113,7 +115,7 @@ impl Client {
 
     /// Fetches the summary, within the scrape's timeout.
     pub fn summary(&mut self) -> Result<&[u8]> {
-        self.deadline.begin();
+        self.deadline.restart();
         let mut response = self.request()?;
         if response.status() == 401 {
             // The token may have been replaced since it was read.
@@ -124,13 +126,13 @@ impl Client {
         if code == 200 {
             return self.receive(response);
         }
-        let said = Self::drain(response);
+        let text = Self::drain(response);
         match code {
             301..=303 | 307 | 308 => return Err(Error::redirect(code, &self.url)),
             304 => return Err(Error::not_modified(&self.url)),
             _ => {}
         }
-        let refusal = Refusal::read(code, &said, self.asked());
+        let refusal = Refusal::read(code, &text, self.request_info());
         let error = refusal.error(&self.url);
         self.observer.note(|notes| {
             if let Some(reply) = &mut notes.reply {
@@ -207,8 +209,8 @@ impl Client {
     }
 
     /// Gives the memory of an unusually large reply back. Call when it is done with.
-    pub fn let_go(&mut self) {
-        if self.body.capacity() > SPARE_BODY {
+    pub fn release_large_body(&mut self) {
+        if self.body.capacity() > MAX_SPARE_BODY {
             self.body = Vec::new();
         }
     }
@@ -226,14 +228,14 @@ impl Client {
     }
 
     /// How the last request went out.
-    fn asked(&self) -> Asked {
-        Asked {
+    fn request_info(&self) -> RequestInfo {
+        RequestInfo {
             https: self.https,
             node_proxy: self.node_proxy,
-            sent: match self.token.path_in_use() {
-                Some(path) => Sent::Token(path.to_owned()),
-                None if self.has_client_cert => Sent::ClientCertificate,
-                None => Sent::Nothing,
+            credentials: match self.token.sent_from() {
+                Some(path) => SentCredentials::Token(path.to_owned()),
+                None if self.has_client_cert => SentCredentials::ClientCertificate,
+                None => SentCredentials::Nothing,
             },
         }
     }

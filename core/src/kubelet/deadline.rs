@@ -26,44 +26,44 @@ use crate::{
 /// Ends every wait of the paired [`StopSignal`] when it is dropped.
 #[derive(Debug)]
 pub struct Stop {
-    _open: UnixStream,
+    _other_end: UnixStream,
     /// Held here, so that nothing stays open for who is left behind.
-    _ends: Arc<UnixStream>,
-    said: Arc<AtomicBool>,
+    _socket: Arc<UnixStream>,
+    stopped: Arc<AtomicBool>,
 }
 
 impl Drop for Stop {
     fn drop(&mut self) {
-        self.said.store(true, Ordering::Relaxed);
+        self.stopped.store(true, Ordering::Relaxed);
     }
 }
 
 /// Readable, for good, once its [`Stop`] is gone.
 #[derive(Debug, Clone)]
 pub struct StopSignal {
-    ends: Weak<UnixStream>,
+    socket: Weak<UnixStream>,
     /// The same for who does not wait, without a system call.
-    said: Arc<AtomicBool>,
+    stopped: Arc<AtomicBool>,
 }
 
 pub fn stop_pair() -> io::Result<(Stop, StopSignal)> {
-    let (open, ends) = UnixStream::pair()?;
-    let said = Arc::new(AtomicBool::new(false));
-    let ends = Arc::new(ends);
+    let (other_end, socket) = UnixStream::pair()?;
+    let stopped = Arc::new(AtomicBool::new(false));
+    let socket = Arc::new(socket);
     let signal = StopSignal {
-        ends: Arc::downgrade(&ends),
-        said: Arc::clone(&said),
+        socket: Arc::downgrade(&socket),
+        stopped: Arc::clone(&stopped),
     };
     let stop = Stop {
-        _open: open,
-        _ends: ends,
-        said,
+        _other_end: other_end,
+        _socket: socket,
+        stopped,
     };
     Ok((stop, signal))
 }
 
 /// The files that are read, each with its option: the token's, and those of certificates.
-pub fn files(config: &Config) -> [String; 2] {
+pub fn credential_files(config: &Config) -> [String; 2] {
     let name = |option: &str, path: &Path| format!("{option} {}", path.display());
     let token = name("kube_token_file", config.token_file.path());
     let mut certificates = name("kube_ca_file", config.ca_file.path());
@@ -96,12 +96,12 @@ struct Scrape {
 
 impl Deadline {
     pub fn new(config: &Config, stop: StopSignal) -> Self {
-        let mut deadline = Self::of(config.url.summary.clone(), config.timeout, stop);
-        [deadline.token, deadline.certificates] = files(config);
+        let mut deadline = Self::with_timeout(config.url.summary.clone(), config.timeout, stop);
+        [deadline.token, deadline.certificates] = credential_files(config);
         deadline
     }
 
-    fn of(url: String, timeout: Duration, stop: StopSignal) -> Self {
+    fn with_timeout(url: String, timeout: Duration, stop: StopSignal) -> Self {
         Self {
             url,
             token: String::new(),
@@ -110,7 +110,7 @@ impl Deadline {
             stop,
             scrape: Mutex::new(Scrape {
                 deadline: Instant::now() + timeout,
-                phase: Phase::Begin,
+                phase: Phase::Queued,
             }),
             connections: AtomicU64::new(0),
         }
@@ -121,7 +121,7 @@ impl Deadline {
     }
 
     /// A scrape starts now.
-    pub fn begin(&self) {
+    pub fn restart(&self) {
         self.update(|scrape| scrape.deadline = Instant::now() + self.timeout);
     }
 
@@ -147,7 +147,7 @@ impl Deadline {
     }
 
     /// Does `work`, which reads files, and says so meanwhile: no deadline reaches that.
-    pub fn reading<T>(&self, phase: Phase, work: impl FnOnce() -> T) -> T {
+    pub fn while_reading<T>(&self, phase: Phase, work: impl FnOnce() -> T) -> T {
         let before = self.phase();
         self.enter(phase);
         let done = work();
@@ -160,7 +160,7 @@ impl Deadline {
     }
 
     /// With what the scrape is doing now.
-    pub fn timed_out(&self) -> Error {
+    pub fn timeout_error(&self) -> Error {
         match self.phase() {
             Phase::Token => Error::timeout_reading(&self.token, self.timeout),
             Phase::Certificates => Error::timeout_reading(&self.certificates, self.timeout),
@@ -170,32 +170,32 @@ impl Deadline {
 
     /// Whether there is time left, asked at every step that needs no waiting.
     pub fn check(&self) -> Result<()> {
-        if self.stop.said.load(Ordering::Relaxed) {
+        if self.stop.stopped.load(Ordering::Relaxed) {
             return Err(Error::stopped());
         }
         match Instant::now() < self.ends_at() {
             true => Ok(()),
-            false => Err(self.timed_out()),
+            false => Err(self.timeout_error()),
         }
     }
 
     /// Waits until `fd` is ready, or the scrape's time is up.
-    pub fn ready(&self, fd: BorrowedFd, events: PollFlags) -> Result<()> {
-        match self.ready_until(fd, events, self.ends_at())? {
+    pub fn wait(&self, fd: BorrowedFd, events: PollFlags) -> Result<()> {
+        match self.wait_until(fd, events, self.ends_at())? {
             true => Ok(()),
-            false => Err(self.timed_out()),
+            false => Err(self.timeout_error()),
         }
     }
 
     /// Waits until `fd` is ready (`true`) or `until` has passed (`false`).
-    pub fn ready_until(&self, fd: BorrowedFd, events: PollFlags, until: Instant) -> Result<bool> {
+    pub fn wait_until(&self, fd: BorrowedFd, events: PollFlags, until: Instant) -> Result<bool> {
         // Its end of the pair is ours for as long as we wait.
-        let Some(ends) = self.stop.ends.upgrade() else {
+        let Some(socket) = self.stop.socket.upgrade() else {
             return Err(Error::stopped());
         };
         loop {
             let mut fds = [
-                PollFd::from_borrowed_fd(ends.as_fd(), PollFlags::IN),
+                PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN),
                 PollFd::from_borrowed_fd(fd, events),
             ];
             let left = until.saturating_duration_since(Instant::now());
@@ -231,7 +231,7 @@ mod tests {
         let (stop, signal) = stop_pair().expect("a socket pair");
         (
             stop,
-            Deadline::of("https://kubelet".to_owned(), timeout, signal),
+            Deadline::with_timeout("https://kubelet".to_owned(), timeout, signal),
         )
     }
 
@@ -241,7 +241,7 @@ mod tests {
         let (silent, _other) = UnixStream::pair().expect("a socket pair");
         deadline.enter(Phase::Body);
         let error = deadline
-            .ready(silent.as_fd(), PollFlags::IN)
+            .wait(silent.as_fd(), PollFlags::IN)
             .expect_err("nothing to read");
         assert_eq!(
             error.to_string(),
@@ -253,14 +253,14 @@ mod tests {
     #[test]
     fn who_need_not_wait_ends_as_well() {
         let (stop, deadline) = deadline(Duration::from_millis(20));
-        deadline.begin();
+        deadline.restart();
         assert!(deadline.check().is_ok());
         while Instant::now() < deadline.ends_at() {
             std::thread::yield_now();
         }
         let late = deadline.check().expect_err("its time is up");
         assert_eq!(late.reason(), Reason::Timeout);
-        deadline.begin();
+        deadline.restart();
         drop(stop);
         assert!(deadline.check().is_err_and(|error| error.is_stopped()));
     }
@@ -271,7 +271,7 @@ mod tests {
         let (silent, _other) = UnixStream::pair().expect("a socket pair");
         let began = Instant::now();
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| deadline.ready(silent.as_fd(), PollFlags::IN));
+            let waiting = scope.spawn(|| deadline.wait(silent.as_fd(), PollFlags::IN));
             drop(stop);
             let error = waiting.join().expect("no panic").expect_err("stopped");
             assert_eq!(error.reason(), Reason::Stopped);

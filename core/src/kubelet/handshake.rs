@@ -6,17 +6,17 @@ use rustls::{
     PeerIncompatible,
 };
 
-use super::trust::Doubt;
+use super::trust::Distrust;
 use crate::error::Error;
 
-const IS_A_KUBELET: &str = "check that kubelet_url is a kubelet";
-const IN_BETWEEN: &str =
+const CHECK_URL: &str = "check that kubelet_url is a kubelet";
+const CHECK_PATH: &str =
     "check that kubelet_url is a kubelet, and that nothing in between alters TLS";
-const CLIENT: &str = "cert_file and key_file have to name a certificate that the kubelet's \
+const CHECK_CLIENT_CERT: &str = "cert_file and key_file have to name a certificate that the kubelet's \
                       clientCAFile signed";
-const KINDS: &str = "the kubelet's key has to be RSA, ECDSA P-256 or P-384, or Ed25519, and its \
+const CHECK_ALGORITHMS: &str = "the kubelet's key has to be RSA, ECDSA P-256 or P-384, or Ed25519, and its \
                      tlsCipherSuites and tlsMinVersion have to leave TLS 1.2 or 1.3";
-const SIGNED: &str = "have it signed with SHA-256 or SHA-384, or set kube_ca_file to this very \
+const SIGN_ANEW: &str = "have it signed with SHA-256 or SHA-384, or set kube_ca_file to this very \
                       certificate";
 const RENEW: &str = "renew the kubelet's serving certificate";
 
@@ -26,8 +26,8 @@ pub fn explain(error: &rustls::Error, url: &str) -> Error {
     let (why, remedy) = match error {
         Tls::InvalidCertificate(problem) => return certificate(problem, error, url),
         Tls::AlertReceived(alert) => {
-            let (why, remedy) = ended(*alert);
-            let why = format!("{why} (alert {})", name(*alert));
+            let (why, remedy) = alert_reason(*alert);
+            let why = format!("{why} (alert {})", alert_name(*alert));
             return Error::tls(url, &why, remedy, error.clone());
         }
         Tls::InvalidMessage(_) if speaks_no_tls(error) => (
@@ -40,17 +40,17 @@ pub fn explain(error: &rustls::Error, url: &str) -> Error {
         ),
         Tls::PeerIncompatible(_) => (
             "the kubelet has no protocol, cipher or signature in common with this side",
-            KINDS,
+            CHECK_ALGORITHMS,
         ),
         Tls::NoCertificatesPresented => ("the kubelet shows no certificate", RENEW),
         Tls::InvalidMessage(_)
         | Tls::InappropriateMessage { .. }
         | Tls::InappropriateHandshakeMessage { .. }
-        | Tls::PeerMisbehaved(_) => ("what came is not what TLS has at this point", IN_BETWEEN),
+        | Tls::PeerMisbehaved(_) => ("what came is not what TLS has at this point", CHECK_PATH),
         Tls::DecryptError | Tls::PeerSentOversizedRecord => {
-            ("what came was altered on the way", IN_BETWEEN)
+            ("what came was altered on the way", CHECK_PATH)
         }
-        Tls::NoApplicationProtocol => ("the other side speaks no HTTP/1.1", IS_A_KUBELET),
+        Tls::NoApplicationProtocol => ("the other side speaks no HTTP/1.1", CHECK_URL),
         Tls::FailedToGetCurrentTime | Tls::FailedToGetRandomBytes => (
             "this machine gives no time or no random numbers",
             "look at its clock and its /dev/urandom",
@@ -93,7 +93,7 @@ fn certificate(problem: &Certificate, error: &rustls::Error, url: &str) -> Error
         } => {
             let with = algorithm(id);
             let why = format!("is signed with {with}, which cannot be checked here");
-            return Error::certificate(url, &why, SIGNED, source);
+            return Error::certificate(url, &why, SIGN_ANEW, source);
         }
         Certificate::UnsupportedSignatureAlgorithmForPublicKeyContext {
             signature_algorithm_id: id,
@@ -101,7 +101,7 @@ fn certificate(problem: &Certificate, error: &rustls::Error, url: &str) -> Error
         } => {
             let (with, of) = (algorithm(id), key_kind(key));
             let why = format!("is signed with {with} by {of}, which cannot be checked here");
-            return Error::certificate(url, &why, SIGNED, source);
+            return Error::certificate(url, &why, SIGN_ANEW, source);
         }
         Certificate::InvalidPurpose | Certificate::InvalidPurposeContext { .. } => (
             "is not one for servers",
@@ -109,11 +109,13 @@ fn certificate(problem: &Certificate, error: &rustls::Error, url: &str) -> Error
         ),
         Certificate::BadEncoding => ("cannot be decoded", RENEW),
         Certificate::Other(OtherError(inner)) => {
-            if let Some(doubt) = inner.downcast_ref() {
-                return doubted(doubt, source, url);
+            if let Some(distrust) = inner.downcast_ref() {
+                return distrusted(distrust, source, url);
             }
             match inner.downcast_ref() {
-                Some(webpki::Error::CaUsedAsEndEntity) => return Error::tls_own_ca(url, source),
+                Some(webpki::Error::CaUsedAsEndEntity) => {
+                    return Error::tls_ca_as_server(url, source);
+                }
                 Some(webpki::Error::UnsupportedCertVersion) => (
                     "is of X.509 version 1, which has no names",
                     "issue it as version 3, with subjectAltName",
@@ -138,13 +140,16 @@ fn certificate(problem: &Certificate, error: &rustls::Error, url: &str) -> Error
     Error::certificate(url, why, remedy, source)
 }
 
-fn doubted(doubt: &Doubt, source: rustls::Error, url: &str) -> Error {
-    match doubt {
-        Doubt::WrongName { expected, carried } => {
-            let names: Vec<_> = carried.iter().map(ToString::to_string).collect();
+fn distrusted(distrust: &Distrust, source: rustls::Error, url: &str) -> Error {
+    match distrust {
+        Distrust::WrongName {
+            expected,
+            presented,
+        } => {
+            let names: Vec<_> = presented.iter().map(ToString::to_string).collect();
             Error::tls_wrong_name(url, &expected.to_string(), &names, source)
         }
-        Doubt::NoProof => Error::certificate(
+        Distrust::KeyNotProven => Error::certificate(
             url,
             "does not fit the key that the kubelet signs with, or has an RSA key below 2048 bits",
             RENEW,
@@ -154,7 +159,7 @@ fn doubted(doubt: &Doubt, source: rustls::Error, url: &str) -> Error {
 }
 
 /// What stands behind an alert with which the kubelet ended it.
-fn ended(alert: Alert) -> (&'static str, &'static str) {
+fn alert_reason(alert: Alert) -> (&'static str, &'static str) {
     match alert {
         Alert::InternalError => (
             "the kubelet has no serving certificate to show, as while its request waits",
@@ -162,7 +167,7 @@ fn ended(alert: Alert) -> (&'static str, &'static str) {
         ),
         Alert::HandshakeFailure | Alert::InsufficientSecurity => (
             "the kubelet has no protocol, cipher or signature in common with this side",
-            KINDS,
+            CHECK_ALGORITHMS,
         ),
         Alert::ProtocolVersion | Alert::InappropriateFallback => (
             "the kubelet speaks neither TLS 1.2 nor 1.3",
@@ -170,7 +175,7 @@ fn ended(alert: Alert) -> (&'static str, &'static str) {
         ),
         Alert::CertificateRequired | Alert::NoCertificate => (
             "the kubelet wants a client certificate, and none was shown",
-            CLIENT,
+            CHECK_CLIENT_CERT,
         ),
         Alert::BadCertificate
         | Alert::UnsupportedCertificate
@@ -182,7 +187,7 @@ fn ended(alert: Alert) -> (&'static str, &'static str) {
         | Alert::BadCertificateHashValue
         | Alert::BadCertificateStatusResponse => (
             "the kubelet does not accept the client certificate, or wants one",
-            CLIENT,
+            CHECK_CLIENT_CERT,
         ),
         Alert::CertificateExpired | Alert::CertificateRevoked => (
             "the kubelet takes the client certificate for expired or revoked",
@@ -192,16 +197,16 @@ fn ended(alert: Alert) -> (&'static str, &'static str) {
             "the other side has no certificate for the name it was asked for",
             "set server_name to a name it has",
         ),
-        Alert::NoApplicationProtocol => ("the other side speaks no HTTP/1.1", IS_A_KUBELET),
+        Alert::NoApplicationProtocol => ("the other side speaks no HTTP/1.1", CHECK_URL),
         Alert::CloseNotify | Alert::UserCanceled | Alert::NoRenegotiation => {
-            ("the other side ended it and said no reason", IS_A_KUBELET)
+            ("the other side ended it and said no reason", CHECK_URL)
         }
-        _ => ("the other side could not read what it was sent", IN_BETWEEN),
+        _ => ("the other side could not read what it was sent", CHECK_PATH),
     }
 }
 
 /// As the standards write it, and with that the kubelet's log.
-fn name(alert: Alert) -> String {
+fn alert_name(alert: Alert) -> String {
     match alert {
         Alert::CloseNotify => "close_notify",
         Alert::UnexpectedMessage => "unexpected_message",
@@ -340,7 +345,7 @@ mod tests {
             ),
             (Certificate::Expired.into(), "has expired"),
             (Certificate::NotValidYet.into(), "is not valid yet"),
-            (Doubt::NoProof.into(), "does not fit the key"),
+            (Distrust::KeyNotProven.into(), "does not fit the key"),
             (webpki(webpki::Error::CaUsedAsEndEntity), "is a CA's own"),
             (
                 webpki(webpki::Error::UnsupportedCertVersion),
@@ -380,9 +385,9 @@ mod tests {
                 "for a reason that was not foreseen",
             ),
         ];
-        for (error, words) in cases {
+        for (error, expected) in cases {
             let line = explain(&error, "URL").to_string();
-            assert!(line.contains(words), "{words}: {line}");
+            assert!(line.contains(expected), "{expected}: {line}");
             let foreign = ["[", "{", "Error", "Context", "library's", "06"];
             assert!(!foreign.iter().any(|text| line.contains(text)), "{line}");
         }

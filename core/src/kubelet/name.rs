@@ -26,7 +26,7 @@ impl Name {
 
     /// What the handshake announces. An address is never announced, and so stands in
     /// for a name that DNS does not know either.
-    pub fn announced(&self) -> ServerName<'static> {
+    pub fn sni(&self) -> ServerName<'static> {
         match self {
             Self::Host(host) => {
                 ServerName::try_from(host.clone()).unwrap_or_else(|_| IpAddr::from([0; 4]).into())
@@ -37,13 +37,13 @@ impl Name {
 
     /// Whether this alternative name of a certificate is the one. An address is only
     /// ever compared with addresses, a host only with host names.
-    pub fn is(&self, carried: &Self) -> bool {
-        match (self, carried) {
-            (Self::Address(expected), Self::Address(carried)) => expected == carried,
-            (Self::Host(expected), Self::Host(carried)) => {
+    pub fn matches(&self, presented: &Self) -> bool {
+        match (self, presented) {
+            (Self::Address(expected), Self::Address(presented)) => expected == presented,
+            (Self::Host(expected), Self::Host(presented)) => {
                 // Only what is looked for may end with the dot of the root.
                 let expected = expected.strip_suffix('.').unwrap_or(expected);
-                expected.eq_ignore_ascii_case(carried) || is_covered(expected, carried)
+                expected.eq_ignore_ascii_case(presented) || matches_wildcard(expected, presented)
             }
             _ => false,
         }
@@ -61,7 +61,7 @@ impl fmt::Display for Name {
 
 /// `*.a.b` covers one more label and nothing else: no other place or part of a name
 /// is a wildcard, and at least two labels have to stand behind it.
-fn is_covered(host: &str, pattern: &str) -> bool {
+fn matches_wildcard(host: &str, pattern: &str) -> bool {
     let (Some(domain), Some((label, rest))) = (pattern.strip_prefix("*."), host.split_once('.'))
     else {
         return false;
@@ -89,12 +89,12 @@ fn is_host(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn is(expected: &str, carried: &str) -> bool {
-        let carried = match carried.parse() {
+    fn is_match(expected: &str, presented: &str) -> bool {
+        let presented = match presented.parse() {
             Ok(address) => Name::Address(address),
-            Err(_) => Name::Host(carried.to_owned()),
+            Err(_) => Name::Host(presented.to_owned()),
         };
-        Name::parse(expected).expect(expected).is(&carried)
+        Name::parse(expected).expect(expected).matches(&presented)
     }
 
     #[test]
@@ -108,7 +108,7 @@ mod tests {
             "::1",
         ] {
             assert!(Name::parse(name).is_some(), "{name}");
-            assert!(is(name, name.trim_end_matches('.')), "{name}");
+            assert!(is_match(name, name.trim_end_matches('.')), "{name}");
         }
         for text in [
             "", ".", "a..b", "-a", "a-", "a b", "a\0", "*.a.b", "ä", "a/b", "[::1]",
@@ -121,13 +121,10 @@ mod tests {
 
     #[test]
     fn only_what_dns_can_hold_is_announced() {
-        let announced = |name: &str| Name::parse(name).expect(name).announced();
-        assert_eq!(announced("vm.local").to_str(), "vm.local");
+        let sni = |name: &str| Name::parse(name).expect(name).sni();
+        assert_eq!(sni("vm.local").to_str(), "vm.local");
         for name in ["12345", "worker.01", "10.0.0.7"] {
-            assert!(
-                matches!(announced(name), ServerName::IpAddress(_)),
-                "{name}"
-            );
+            assert!(matches!(sni(name), ServerName::IpAddress(_)), "{name}");
         }
     }
 
@@ -135,16 +132,16 @@ mod tests {
     /// what is not taken here, one of them does not take either.
     #[test]
     fn which_names_match() {
-        for (expected, carried) in [
+        for (expected, presented) in [
             ("VM", "vm"),
             ("vm.", "vm"),
             ("worker.01", "Worker.01"),
             ("a.b.c", "*.b.c"),
             ("10.0.0.7", "10.0.0.7"),
         ] {
-            assert!(is(expected, carried), "{expected} {carried}");
+            assert!(is_match(expected, presented), "{expected} {presented}");
         }
-        for (expected, carried) in [
+        for (expected, presented) in [
             ("vm", "vm2"),
             ("vm", "vm."),
             ("vm", "*"),
@@ -158,9 +155,9 @@ mod tests {
             ("1.0.0.7", "*.0.0.7"),
             ("vm", "vm\0.example"),
         ] {
-            assert!(!is(expected, carried), "{expected} {carried}");
+            assert!(!is_match(expected, presented), "{expected} {presented}");
         }
         let text = Name::Host("10.0.0.7".to_owned());
-        assert!(!Name::parse("10.0.0.7").expect("an address").is(&text));
+        assert!(!Name::parse("10.0.0.7").expect("an address").matches(&text));
     }
 }

@@ -55,7 +55,7 @@ pub struct Reply {
 }
 
 impl Observer {
-    pub fn on() -> Self {
+    pub fn enabled() -> Self {
         Self(Some(Arc::default()))
     }
 

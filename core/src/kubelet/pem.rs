@@ -29,7 +29,7 @@ pub fn read(option: &str, path: &Path) -> Result<Zeroizing<Vec<u8>>> {
     let file = options.read(true).custom_flags(flags).open(path);
     let file = file.map_err(unreadable)?;
     let meta = file.metadata().map_err(unreadable)?;
-    if let Some(why) = no_file(meta.file_type()) {
+    if let Some(why) = unsupported_kind(meta.file_type()) {
         return Err(Error::unusable(option, path, why));
     }
     // All at once, so that no part stays behind where a buffer grew.
@@ -47,7 +47,7 @@ pub fn read(option: &str, path: &Path) -> Result<Zeroizing<Vec<u8>>> {
 }
 
 /// What this is instead of a file; a folder says so itself when it is read.
-fn no_file(kind: FileType) -> Option<&'static str> {
+fn unsupported_kind(kind: FileType) -> Option<&'static str> {
     if kind.is_fifo() {
         Some("it is a named pipe: name a regular file, since nobody waits for a writer here")
     } else if kind.is_char_device() || kind.is_block_device() {
@@ -60,14 +60,14 @@ fn no_file(kind: FileType) -> Option<&'static str> {
 /// Every certificate of the file, the first one first.
 pub fn certificates(option: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let content = read(option, path)?;
-    let text = text(&content);
+    let text = without_bom(&content);
     let unusable = |why| Error::unusable(option, path, why);
     let labels = labels(text).map_err(unusable)?;
     let found: std::result::Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
     match found {
         Ok(found) if found.is_empty() => Err(unusable(match labels.as_slice() {
-            [] => without_pem(text),
-            labels => instead_of_certificate(labels, option),
+            [] => what_it_is_instead(text),
+            labels => no_certificate(labels, option),
         })),
         Ok(found) => Ok(found),
         Err(_) => Err(unusable(DAMAGED)),
@@ -77,14 +77,14 @@ pub fn certificates(option: &str, path: &Path) -> Result<Vec<CertificateDer<'sta
 /// The first private key of the file.
 pub fn key(option: &str, path: &Path) -> Result<PrivateKeyDer<'static>> {
     let content = read(option, path)?;
-    let text = text(&content);
+    let text = without_bom(&content);
     let unusable = |why| Error::unusable(option, path, why);
     let labels = labels(text).map_err(unusable)?;
     if labels.is_empty() {
-        return Err(unusable(without_pem(text)));
+        return Err(unusable(what_it_is_instead(text)));
     }
     if !labels.iter().any(|label| KEYS.contains(label)) {
-        return Err(unusable(instead_of_key(&labels)));
+        return Err(unusable(no_key(&labels)));
     }
     PrivateKeyDer::from_pem_slice(text).map_err(|_| unusable(DAMAGED))
 }
@@ -104,7 +104,7 @@ const ENCRYPTED: &str = "the key is encrypted, and nobody is here to be asked fo
                          write it without one, with openssl pkey";
 
 /// Without the mark that some editors put in front.
-fn text(content: &[u8]) -> &[u8] {
+fn without_bom(content: &[u8]) -> &[u8] {
     content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content)
 }
 
@@ -114,10 +114,14 @@ fn labels(text: &[u8]) -> std::result::Result<Vec<&[u8]>, &'static str> {
     let mut open = None;
     for line in text.split(|byte| matches!(byte, b'\n' | b'\r')) {
         let inside = line.trim_ascii();
-        match (marked(line, BEGIN)?, marked(line, END)?, open) {
+        match (
+            boundary_label(line, BEGIN)?,
+            boundary_label(line, END)?,
+            open,
+        ) {
             (Some(label), _, None) => open = Some(label),
             (Some(_), _, Some(_)) => return Err(CUT_SHORT),
-            (None, Some(label), Some(begun)) if label == begun => {
+            (None, Some(label), Some(opened)) if label == opened => {
                 labels.push(label);
                 open = None;
             }
@@ -137,7 +141,10 @@ fn labels(text: &[u8]) -> std::result::Result<Vec<&[u8]>, &'static str> {
 }
 
 /// The label of a line that begins or ends a block, which has the line to itself.
-fn marked<'t>(line: &'t [u8], mark: &[u8]) -> std::result::Result<Option<&'t [u8]>, &'static str> {
+fn boundary_label<'t>(
+    line: &'t [u8],
+    mark: &[u8],
+) -> std::result::Result<Option<&'t [u8]>, &'static str> {
     let Some(at) = find(line, mark) else {
         return Ok(None);
     };
@@ -159,7 +166,7 @@ fn find(text: &[u8], part: &[u8]) -> Option<usize> {
     text.windows(part.len()).position(|window| window == part)
 }
 
-fn instead_of_certificate(labels: &[&[u8]], option: &str) -> &'static str {
+fn no_certificate(labels: &[&[u8]], option: &str) -> &'static str {
     let has = |label: &[u8]| labels.contains(&label);
     if labels.iter().any(|label| label.ends_with(b"PRIVATE KEY")) {
         return match option {
@@ -183,7 +190,7 @@ fn instead_of_certificate(labels: &[&[u8]], option: &str) -> &'static str {
     }
 }
 
-fn instead_of_key(labels: &[&[u8]]) -> &'static str {
+fn no_key(labels: &[&[u8]]) -> &'static str {
     let has = |label: &[u8]| labels.contains(&label);
     match () {
         () if has(b"ENCRYPTED PRIVATE KEY") => ENCRYPTED,
@@ -198,7 +205,7 @@ fn instead_of_key(labels: &[&[u8]]) -> &'static str {
 }
 
 /// What a file seems to be that holds no PEM block.
-fn without_pem(text: &[u8]) -> &'static str {
+fn what_it_is_instead(text: &[u8]) -> &'static str {
     let start = text.trim_ascii_start();
     match start {
         [] => "it is empty",

@@ -10,21 +10,21 @@ use crate::{error::Error, text::printable};
 /// Who a request without accepted credentials comes from.
 pub const ANONYMOUS: &str = "system:anonymous";
 
-const SAID: usize = 300;
+const MAX_MESSAGE: usize = 300;
 
-const DROPPED: &str = "check that nothing in between drops it";
+const HEADER_DROPPED: &str = "check that nothing in between drops it";
 
 /// Where the request went, and what went with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
+pub struct RequestInfo {
     pub https: bool,
     /// Through the API server's path of the node.
     pub node_proxy: bool,
-    pub sent: Sent,
+    pub credentials: SentCredentials,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Sent {
+pub enum SentCredentials {
     /// The token of this file.
     Token(PathBuf),
     ClientCertificate,
@@ -39,11 +39,11 @@ pub enum Cause {
     /// What was sent did not count, and nobody in particular was refused.
     Anonymous,
     /// Behind the proxy: the kubelet did not accept the API server.
-    ServersCredentials,
+    ApiServerCredentials,
     /// Behind the proxy: the kubelet knows the API server, which lacks the right.
-    ServersRight,
+    ApiServerPermission,
     /// The user lacks the right.
-    Right,
+    MissingPermission,
     /// An API server answers where a kubelet was expected.
     ApiServer,
     /// The API server knows no such node.
@@ -53,21 +53,21 @@ pub enum Cause {
     /// The API server does not get through the TLS handshake with the kubelet.
     NodeTls,
     /// The kubelet got no answer of the API server about the user.
-    ServerAway,
+    ApiServerUnavailable,
     /// The kubelet got no answer of its container runtime.
-    Runtime,
+    ContainerRuntime,
     /// HTTP was sent to a port for HTTPS.
-    SpeaksTls,
+    PlainHttpToTls,
     /// No summary at this address.
-    NotThere,
+    NotFound,
     /// Too many requests.
-    Busy,
+    TooManyRequests,
     /// Something in between answers.
     Gateway,
     /// An error of the other side's own.
-    Failed,
+    InternalError,
     /// What no kubelet says.
-    Stranger,
+    NotAKubelet,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,10 +77,10 @@ pub struct Refusal {
     /// Who was refused, if the reply says so.
     pub user: Option<String>,
     /// The other side's words, fit for one line.
-    pub said: String,
+    pub message: String,
     /// It is the API server that answered.
-    pub by_server: bool,
-    asked: Asked,
+    pub from_api_server: bool,
+    request: RequestInfo,
 }
 
 /// How the API server refuses.
@@ -92,21 +92,21 @@ struct Status {
 }
 
 impl Refusal {
-    pub fn read(code: u16, body: &[u8], asked: Asked) -> Self {
+    pub fn read(code: u16, body: &[u8], request: RequestInfo) -> Self {
         let text = String::from_utf8_lossy(body);
         let status = serde_json::from_str(&text).ok();
         let status = status.filter(|status: &Status| status.kind == "Status");
-        let by_server = status.is_some();
+        let from_api_server = status.is_some();
         let text = status.map_or_else(|| text.into_owned(), |status| status.message);
         let text = text.trim();
         let user = user(text);
         Self {
             code,
-            cause: cause(code, text, user, by_server, &asked),
+            cause: cause(code, text, user, from_api_server, &request),
             user: user.map(|user| printable(user, 253)),
-            said: printable(&without_token(text), SAID),
-            by_server,
-            asked,
+            message: printable(&redact_bearer(text), MAX_MESSAGE),
+            from_api_server,
+            request,
         }
     }
 
@@ -116,24 +116,24 @@ impl Refusal {
         match self.code {
             401 => Error::unauthorized(url, &why),
             403 => Error::forbidden(url, &why),
-            code => Error::status(code, url, &self.said, &why),
+            code => Error::status(code, url, &self.message, &why),
         }
     }
 
     fn why(&self) -> String {
-        let who = match self.by_server {
+        let responder = match self.from_api_server {
             true => "the api server",
             false => "the kubelet",
         };
         let user = self.user.as_deref().unwrap_or_default();
         let plain = match self.cause {
-            Cause::Credentials => return self.not_accepted(who),
-            Cause::Anonymous => return self.did_not_count(who),
-            Cause::Right => return self.lacks_right(),
-            Cause::ServersCredentials => {
+            Cause::Credentials => return self.credentials_rejected(responder),
+            Cause::Anonymous => return self.counted_as_anonymous(responder),
+            Cause::MissingPermission => return self.missing_permission(),
+            Cause::ApiServerCredentials => {
                 "the kubelet does not accept the api server: check the api server's kubelet-client-certificate"
             }
-            Cause::ServersRight => {
+            Cause::ApiServerPermission => {
                 return format!(
                     "the kubelet refuses the api server, its user {user}: bind that to clusterrole system:kubelet-api-admin"
                 );
@@ -148,74 +148,74 @@ impl Refusal {
             Cause::NodeTls => {
                 "the api server does not accept the kubelet's certificate, or there is none yet: see kubectl get csr"
             }
-            Cause::ServerAway => {
+            Cause::ApiServerUnavailable => {
                 "the kubelet cannot ask the api server about the user: wait until that is back"
             }
-            Cause::Runtime => "check the container runtime on the node",
-            Cause::SpeaksTls => "that port speaks tls: set kubelet_url to https",
-            Cause::NotThere => "no summary is there: set kubelet_url to https://NODE_IP:10250",
-            Cause::Busy => "it limits requests: raise interval",
+            Cause::ContainerRuntime => "check the container runtime on the node",
+            Cause::PlainHttpToTls => "that port speaks tls: set kubelet_url to https",
+            Cause::NotFound => "no summary is there: set kubelet_url to https://NODE_IP:10250",
+            Cause::TooManyRequests => "it limits requests: raise interval",
             Cause::Gateway => {
                 "a proxy answers, not the kubelet: set kubelet_url to https://NODE_IP:10250"
             }
-            Cause::Failed => return format!("see the log of {who}"),
-            Cause::Stranger if matches!(self.code, 401 | 403) => {
+            Cause::InternalError => return format!("see the log of {responder}"),
+            Cause::NotAKubelet if matches!(self.code, 401 | 403) => {
                 return format!(
                     "it said '{}', as no kubelet does: check that kubelet_url is a kubelet",
-                    self.said
+                    self.message
                 );
             }
-            Cause::Stranger => "check that kubelet_url is a kubelet",
+            Cause::NotAKubelet => "check that kubelet_url is a kubelet",
         };
         plain.to_owned()
     }
 
-    fn not_accepted(&self, who: &str) -> String {
-        let it = match who {
+    fn credentials_rejected(&self, responder: &str) -> String {
+        let it = match responder {
             "the kubelet" => "it",
             server => server,
         };
-        match &self.asked.sent {
-            Sent::Token(path) if self.by_server => format!(
+        match &self.request.credentials {
+            SentCredentials::Token(path) if self.from_api_server => format!(
                 "{it} did not accept the token in {}: check that it is of this cluster and has not expired",
                 path.display()
             ),
-            Sent::Token(path) => format!(
+            SentCredentials::Token(path) => format!(
                 "{it} did not accept the token in {}: check the token and the kubelet's authentication.webhook, \
                  or wait: a kubelet that cannot reach the api server says the same",
                 path.display()
             ),
-            Sent::ClientCertificate => format!(
-                "{it} did not accept the client certificate: check that {who}'s client CA signed it and that it has not expired"
+            SentCredentials::ClientCertificate => format!(
+                "{it} did not accept the client certificate: check that {responder}'s client CA signed it and that it has not expired"
             ),
-            Sent::Nothing => format!("{it} did not accept {}", self.nothing_sent()),
+            SentCredentials::Nothing => format!("{it} did not accept {}", self.no_credentials()),
         }
     }
 
-    fn did_not_count(&self, who: &str) -> String {
-        let took = format!("{who} took the request for {ANONYMOUS}");
-        match &self.asked.sent {
-            Sent::Token(path) => format!(
+    fn counted_as_anonymous(&self, responder: &str) -> String {
+        let took = format!("{responder} took the request for {ANONYMOUS}");
+        match &self.request.credentials {
+            SentCredentials::Token(path) => format!(
                 "{took}, so the token in {} did not count: {}",
                 path.display(),
-                match self.by_server {
-                    true => DROPPED,
+                match self.from_api_server {
+                    true => HEADER_DROPPED,
                     false => "set authentication.webhook.enabled in the kubelet's configuration",
                 }
             ),
-            Sent::ClientCertificate => format!(
+            SentCredentials::ClientCertificate => format!(
                 "{took}, so the client certificate did not count: {}",
-                match self.by_server {
-                    true => DROPPED,
+                match self.from_api_server {
+                    true => HEADER_DROPPED,
                     false => "set authentication.x509.clientCAFile in the kubelet's configuration",
                 }
             ),
-            Sent::Nothing => format!("{took}, as it was {}", self.nothing_sent()),
+            SentCredentials::Nothing => format!("{took}, as it was {}", self.no_credentials()),
         }
     }
 
-    fn nothing_sent(&self) -> &'static str {
-        match self.asked.https {
+    fn no_credentials(&self) -> &'static str {
+        match self.request.https {
             true => "a request without credentials: set kube_token_file",
             false => {
                 "a request without credentials, which never travel over http: set kubelet_url to https"
@@ -224,21 +224,23 @@ impl Refusal {
     }
 
     /// The right that is missing, where it is one.
-    pub fn resource(&self) -> &'static str {
-        match self.asked.node_proxy {
+    pub fn missing_resource(&self) -> &'static str {
+        match self.request.node_proxy {
             true => "nodes/proxy",
             false => "nodes/stats",
         }
     }
 
-    fn lacks_right(&self) -> String {
-        let user = match (&self.user, &self.asked.sent) {
+    fn missing_permission(&self) -> String {
+        let user = match (&self.user, &self.request.credentials) {
             (Some(user), _) => user,
-            (None, Sent::Token(_)) => "the service account",
-            (None, Sent::ClientCertificate) => "the user of the client certificate",
-            (None, Sent::Nothing) => return format!("it did not allow {}", self.nothing_sent()),
+            (None, SentCredentials::Token(_)) => "the service account",
+            (None, SentCredentials::ClientCertificate) => "the user of the client certificate",
+            (None, SentCredentials::Nothing) => {
+                return format!("it did not allow {}", self.no_credentials());
+            }
         };
-        match self.resource() {
+        match self.missing_resource() {
             // That right can do much more than this needs.
             "nodes/proxy" => format!(
                 "{user} needs verb get on nodes/proxy: better set kubelet_url to https://NODE_IP:10250, where nodes/stats is enough"
@@ -248,34 +250,47 @@ impl Refusal {
     }
 }
 
-fn cause(code: u16, text: &str, user: Option<&str>, by_server: bool, asked: &Asked) -> Cause {
-    let says = |part: &str| text.contains(part);
+fn cause(
+    code: u16,
+    text: &str,
+    user: Option<&str>,
+    from_api_server: bool,
+    request: &RequestInfo,
+) -> Cause {
+    let contains = |part: &str| text.contains(part);
     match code {
         // Behind its proxy too the API server itself speaks in objects.
-        _ if by_server && !asked.node_proxy => Cause::ApiServer,
-        401 if asked.node_proxy && !by_server => Cause::ServersCredentials,
+        _ if from_api_server && !request.node_proxy => Cause::ApiServer,
+        401 if request.node_proxy && !from_api_server => Cause::ApiServerCredentials,
         401 => Cause::Credentials,
         403 => match user {
-            Some(ANONYMOUS) if asked.node_proxy && !by_server => Cause::ServersCredentials,
-            Some(_) if asked.node_proxy && !by_server => Cause::ServersRight,
+            Some(ANONYMOUS) if request.node_proxy && !from_api_server => {
+                Cause::ApiServerCredentials
+            }
+            Some(_) if request.node_proxy && !from_api_server => Cause::ApiServerPermission,
             Some(ANONYMOUS) => Cause::Anonymous,
-            Some(_) => Cause::Right,
-            None if by_server || text.is_empty() || text == "Forbidden" => Cause::Right,
-            None => Cause::Stranger,
+            Some(_) => Cause::MissingPermission,
+            None if from_api_server || text.is_empty() || text == "Forbidden" => {
+                Cause::MissingPermission
+            }
+            None => Cause::NotAKubelet,
         },
-        400 if !asked.https && says("HTTPS server") => Cause::SpeaksTls,
-        404 if by_server => Cause::NoSuchNode,
-        404 => Cause::NotThere,
-        429 => Cause::Busy,
-        500.. if asked.node_proxy && (says("x509:") || says("tls:")) => Cause::NodeTls,
-        500.. if asked.node_proxy && (says("trying to reach service") || says("dial tcp")) => {
+        400 if !request.https && contains("HTTPS server") => Cause::PlainHttpToTls,
+        404 if from_api_server => Cause::NoSuchNode,
+        404 => Cause::NotFound,
+        429 => Cause::TooManyRequests,
+        500.. if request.node_proxy && (contains("x509:") || contains("tls:")) => Cause::NodeTls,
+        500..
+            if request.node_proxy
+                && (contains("trying to reach service") || contains("dial tcp")) =>
+        {
             Cause::NodeUnreachable
         }
-        500 if says("Authorization error") => Cause::ServerAway,
-        500 if says("rpc error:") => Cause::Runtime,
+        500 if contains("Authorization error") => Cause::ApiServerUnavailable,
+        500 if contains("rpc error:") => Cause::ContainerRuntime,
         502 | 504 => Cause::Gateway,
-        500.. => Cause::Failed,
-        _ => Cause::Stranger,
+        500.. => Cause::InternalError,
+        _ => Cause::NotAKubelet,
     }
 }
 
@@ -291,7 +306,7 @@ fn user(text: &str) -> Option<&str> {
 }
 
 /// A server that repeats the request in its reply does not bring the token into the log.
-fn without_token(text: &str) -> String {
+fn redact_bearer(text: &str) -> String {
     let mut out = String::new();
     let mut rest = text;
     while let Some(at) = rest.to_ascii_lowercase().find("bearer ") {
@@ -311,11 +326,11 @@ mod tests {
 
     const URL: &str = "URL";
 
-    fn asked(node_proxy: bool) -> Asked {
-        Asked {
+    fn request(node_proxy: bool) -> RequestInfo {
+        RequestInfo {
             https: true,
             node_proxy,
-            sent: Sent::Token("FILE".into()),
+            credentials: SentCredentials::Token("FILE".into()),
         }
     }
 
@@ -345,15 +360,15 @@ mod tests {
         let mut seen = 0;
         for file in [rbac, anonymous, away, x509, runtime] {
             for (code, body) in captured(file) {
-                let refusal = Refusal::read(code, body.as_bytes(), asked(false));
+                let refusal = Refusal::read(code, body.as_bytes(), request(false));
                 let user = refusal.user.as_deref();
                 let right = match (refusal.cause, code) {
                     (Cause::Credentials, 401) => user.is_none(),
-                    (Cause::Right, 403) => user.is_some() && user != Some(ANONYMOUS),
+                    (Cause::MissingPermission, 403) => user.is_some() && user != Some(ANONYMOUS),
                     (Cause::Anonymous, 403) => user == Some(ANONYMOUS),
-                    (Cause::ServerAway, 500) => user.is_some(),
-                    (Cause::Runtime, 500) => user.is_none(),
-                    (Cause::NotThere, 404) => user.is_none(),
+                    (Cause::ApiServerUnavailable, 500) => user.is_some(),
+                    (Cause::ContainerRuntime, 500) => user.is_none(),
+                    (Cause::NotFound, 404) => user.is_none(),
                     _ => false,
                 };
                 assert!(right, "{code} {body}: {refusal:?}");
@@ -363,7 +378,7 @@ mod tests {
         assert!(seen >= 25, "only {seen}");
         let (_, body) = captured(rbac)[5];
         assert_eq!(
-            Refusal::read(403, body.as_bytes(), asked(false))
+            Refusal::read(403, body.as_bytes(), request(false))
                 .user
                 .as_deref(),
             powerless
@@ -373,7 +388,7 @@ mod tests {
     #[test]
     fn a_token_in_a_reply_is_left_out() {
         let echo = "GET /\nAuthorization: Bearer ey.Jh.x\n\"bearer abc\"";
-        let refusal = Refusal::read(404, echo.as_bytes(), asked(false));
+        let refusal = Refusal::read(404, echo.as_bytes(), request(false));
         assert_eq!(
             refusal.error(URL).to_string(),
             "unexpected status 404 from URL: it said 'GET /?Authorization: Bearer ***?\"bearer ***\"': \

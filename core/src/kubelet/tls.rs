@@ -26,7 +26,7 @@ use super::{
     name::Name,
     observer::Observer,
     pem,
-    trust::{Trusted, Verifier},
+    trust::{TrustStore, Verifier},
 };
 use crate::{
     error::{Error, Result},
@@ -43,15 +43,15 @@ pub struct Tls {
     name: Name,
     insecure: bool,
     observer: Observer,
-    loaded: Loaded,
+    loaded: LoadedConfig,
 }
 
 /// What the files said, and what has come of it.
 #[derive(Debug, Clone)]
-pub struct Loaded {
+pub struct LoadedConfig {
     pub client: Arc<ClientConfig>,
     files: Arc<Files>,
-    stamps: Vec<Stamp>,
+    stamps: Vec<FileStamp>,
     /// A connection that was made with it has carried a reply.
     proven: Arc<AtomicBool>,
 }
@@ -63,7 +63,7 @@ struct Files {
 }
 
 /// Changes when a file is replaced or rewritten; `None` while it is not there.
-type Stamp = Option<(u64, u64, u64, i64, i64)>;
+type FileStamp = Option<(u64, u64, u64, i64, i64)>;
 
 impl Tls {
     pub fn new(config: &Config, observer: &Observer) -> Result<Self> {
@@ -87,12 +87,12 @@ impl Tls {
     }
 
     /// The name to announce.
-    pub fn announced(&self) -> ServerName<'static> {
-        self.name.announced()
+    pub fn sni(&self) -> ServerName<'static> {
+        self.name.sni()
     }
 
     /// For a new connection: what the files say now.
-    pub fn load(&mut self) -> Result<Loaded> {
+    pub fn load(&mut self) -> Result<LoadedConfig> {
         // Until this connection proves the opposite.
         let proven = self.loaded.proven.swap(false, Ordering::Relaxed);
         if !proven || self.loaded.stamps != self.files.stamps() {
@@ -102,7 +102,7 @@ impl Tls {
     }
 }
 
-impl Loaded {
+impl LoadedConfig {
     /// Whether a file is another one now. While one is not there, nobody has said yet
     /// what is to be instead, and a connection that was made before goes on.
     pub fn is_outdated(&self) -> bool {
@@ -111,13 +111,13 @@ impl Loaded {
     }
 
     /// The other side has accepted it all: it has replied.
-    pub fn has_proven_itself(&self) {
+    pub fn mark_proven(&self) {
         self.proven.store(true, Ordering::Relaxed);
     }
 }
 
 impl Files {
-    fn stamps(&self) -> Vec<Stamp> {
+    fn stamps(&self) -> Vec<FileStamp> {
         let client_cert = self.client_cert.iter().flat_map(|(cert, key)| [cert, key]);
         [self.ca.path()]
             .into_iter()
@@ -131,15 +131,20 @@ impl Files {
     }
 }
 
-fn load(files: &Arc<Files>, name: &Name, insecure: bool, observer: &Observer) -> Result<Loaded> {
+fn load(
+    files: &Arc<Files>,
+    name: &Name,
+    insecure: bool,
+    observer: &Observer,
+) -> Result<LoadedConfig> {
     // Before the files: one that changes meanwhile is read once more.
     let stamps = files.stamps();
-    let found = trusted(&files.ca)?;
+    let found = trusted_certificates(&files.ca)?;
     let file = found.file;
-    let trusted = match (Trusted::new(found.certificates), file) {
+    let trusted = match (TrustStore::new(found.certificates), file) {
         (None, Some(file)) => {
             let why = "what it holds as a certificate cannot be decoded";
-            return Err(Error::unusable(CA, file, why));
+            return Err(Error::unusable(CA_OPTION, file, why));
         }
         (trusted, _) => trusted.unwrap_or_default(),
     };
@@ -161,11 +166,11 @@ fn load(files: &Arc<Files>, name: &Name, insecure: bool, observer: &Observer) ->
             let key = pem::key("key_file", key_file)?;
             builder
                 .with_client_auth_cert(chain, key)
-                .map_err(|error| unfit(&error, cert_file, key_file))?
+                .map_err(|error| client_cert_error(&error, cert_file, key_file))?
         }
     };
     client.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Loaded {
+    Ok(LoadedConfig {
         client: Arc::new(client),
         files: Arc::clone(files),
         stamps,
@@ -174,7 +179,7 @@ fn load(files: &Arc<Files>, name: &Name, insecure: bool, observer: &Observer) ->
 }
 
 /// A certificate and a key that were read, and cannot be used together.
-fn unfit(error: &rustls::Error, cert_file: &Path, key_file: &Path) -> Error {
+fn client_cert_error(error: &rustls::Error, cert_file: &Path, key_file: &Path) -> Error {
     match error {
         rustls::Error::InconsistentKeys(_) => Error::unusable(
             "key_file",
@@ -195,26 +200,26 @@ fn unfit(error: &rustls::Error, cert_file: &Path, key_file: &Path) -> Error {
     }
 }
 
-const CA: &str = "kube_ca_file";
+const CA_OPTION: &str = "kube_ca_file";
 
 /// The certificates that are trusted, and those that may have signed the kubelet's.
 #[derive(Debug)]
-pub struct Source<'a> {
+pub struct TrustSource<'a> {
     /// `None`: they are the platform's.
     pub file: Option<&'a Path>,
     pub certificates: Vec<CertificateDer<'static>>,
 }
 
 /// Those of the given file, else of the service account, else the platform's.
-pub fn trusted(ca: &FilePath) -> Result<Source<'_>> {
+pub fn trusted_certificates(ca: &FilePath) -> Result<TrustSource<'_>> {
     let path = ca.path();
     let file = matches!(ca, FilePath::Given(_)) || path.exists();
     Ok(match file {
-        true => Source {
+        true => TrustSource {
             file: Some(path),
-            certificates: pem::certificates(CA, path)?,
+            certificates: pem::certificates(CA_OPTION, path)?,
         },
-        false => Source {
+        false => TrustSource {
             file: None,
             certificates: rustls_native_certs::load_native_certs().certs,
         },

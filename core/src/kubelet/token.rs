@@ -21,7 +21,7 @@ pub struct Token {
     /// A token never travels over plain HTTP.
     https: bool,
     /// The last request carried one.
-    in_use: bool,
+    sent: bool,
 }
 
 impl Token {
@@ -29,7 +29,7 @@ impl Token {
         Self {
             file: config.token_file.clone(),
             https: config.url.https,
-            in_use: false,
+            sent: false,
         }
     }
 
@@ -39,13 +39,13 @@ impl Token {
             true => self.header()?,
             false => None,
         };
-        self.in_use = header.is_some();
+        self.sent = header.is_some();
         Ok(header)
     }
 
     /// Where the token came from that the last request carried.
-    pub fn path_in_use(&self) -> Option<&Path> {
-        self.in_use.then(|| self.file.path())
+    pub fn sent_from(&self) -> Option<&Path> {
+        self.sent.then(|| self.file.path())
     }
 
     fn header(&self) -> Result<Option<HeaderValue>> {
@@ -56,7 +56,7 @@ impl Token {
             (Err(error), _) => return Err(error),
         };
         let token = text.trim_ascii();
-        match unlike_a_token(token) {
+        match invalid_reason(token) {
             Some(why) => Err(Error::unusable(OPTION, path, why)),
             None => match bearer(token) {
                 Some(header) => Ok(Some(header)),
@@ -70,7 +70,7 @@ impl Token {
 pub const MAX_TOKEN: usize = 16 << 10;
 
 /// Why this cannot be sent as a token. What it holds is not to be told.
-fn unlike_a_token(text: &[u8]) -> Option<&'static str> {
+fn invalid_reason(text: &[u8]) -> Option<&'static str> {
     let holds = |wanted: fn(&u8) -> bool| text.iter().any(wanted);
     let begins = |start: &[u8]| text.starts_with(start);
     Some(match () {

@@ -28,7 +28,7 @@ use zeroize::Zeroize;
 use super::{
     deadline::Deadline,
     observer::{Attempt, Handshake, Observer},
-    tls::{self, Loaded, Tls},
+    tls::{self, LoadedConfig, Tls},
     token::MAX_TOKEN,
 };
 use crate::{
@@ -37,28 +37,28 @@ use crate::{
 };
 
 /// A header that does not fit here is none of a kubelet's.
-const INPUT: usize = 32 << 10;
+const INPUT_BUFFER: usize = 32 << 10;
 /// A request, with the longest token and all else.
-const OUTPUT: usize = MAX_TOKEN + (4 << 10);
+const OUTPUT_BUFFER: usize = MAX_TOKEN + (4 << 10);
 
 /// Fields of a header, ureq's own limit.
-const HEADERS: usize = 128;
+const MAX_HEADERS: usize = 128;
 
 /// Replies of the kind 1xx before the reply itself. A kubelet sends none, a proxy one or two.
-const INTERIM_REPLIES: u32 = 16;
+const MAX_INTERIM_REPLIES: u32 = 16;
 
 /// What a body may take on its way: in chunks of a kubelet's size little more than its
 /// own bytes. Chunks of one byte, or trailers without end, are none of a kubelet's.
-const ON_THE_WIRE: usize = 2 * super::client::MAX_BODY;
+const MAX_WIRE_BYTES: usize = 2 * super::client::MAX_BODY;
 
 /// Of one name. Whoever has more of them is no node.
-const ADDRESSES: usize = 16;
+const MAX_ADDRESSES: usize = 16;
 
 /// What a kept connection may say between two requests: TLS session tickets, in so many reads.
-const IDLE_READS: usize = 16;
+const MAX_IDLE_READS: usize = 16;
 
 /// Our own errors travel through ureq unharmed, and come out in [`explain`].
-fn carry(error: Error) -> ureq::Error {
+fn wrap(error: Error) -> ureq::Error {
     ureq::Error::Other(Box::new(error))
 }
 
@@ -67,29 +67,29 @@ pub fn explain(error: ureq::Error, deadline: &Deadline, received: usize) -> Erro
     let url = deadline.url();
     match error {
         ureq::Error::Other(inner) => match inner.downcast::<Error>() {
-            Ok(own) => *own,
-            Err(_) => Error::http(url, NOT_FORESEEN),
+            Ok(ours) => *ours,
+            Err(_) => Error::http(url, UNFORESEEN),
         },
         // The type of these errors has a name only in a crate below ureq.
         ureq::Error::Protocol(inner) if format!("{inner:?}") == "HttpParseTooManyHeaders" => {
-            Error::many_headers(url, HEADERS)
+            Error::many_headers(url, MAX_HEADERS)
         }
-        ureq::Error::BodyStalled => Error::endless_line(url, INPUT),
+        ureq::Error::BodyStalled => Error::endless_line(url, INPUT_BUFFER),
         ureq::Error::Io(error) => match error.downcast::<Error>() {
-            Ok(own) => own,
+            Ok(ours) => ours,
             Err(error) => match error.downcast::<rustls::Error>() {
                 Ok(error) => tls::explain(&error, url),
-                Err(error) => lost(error, deadline, received),
+                Err(error) => connection_error(error, deadline, received),
             },
         },
-        error => Error::http(url, unlike_http(&error)),
+        error => Error::http(url, invalid_http(&error)),
     }
 }
 
-const NOT_FORESEEN: &str = "for a reason that was not foreseen";
+const UNFORESEEN: &str = "for a reason that was not foreseen";
 
 /// What is wrong with a reply, in our own words: the library's may quote it, or us.
-fn unlike_http(error: &ureq::Error) -> &'static str {
+fn invalid_http(error: &ureq::Error) -> &'static str {
     match error {
         ureq::Error::Protocol(_) => "it breaks the rules of HTTP/1.1",
         ureq::Error::Http(_) | ureq::Error::BadUri(_) => {
@@ -97,13 +97,13 @@ fn unlike_http(error: &ureq::Error) -> &'static str {
         }
         ureq::Error::LargeResponseHeader(..) => "its headers are too large",
         ureq::Error::RedirectFailed | ureq::Error::TooManyRedirects => "it leads elsewhere",
-        _ => NOT_FORESEEN,
+        _ => UNFORESEEN,
     }
 }
 
 /// The connection ended when it should not have.
-fn lost(error: io::Error, deadline: &Deadline, received: usize) -> Error {
-    let ended = is_end(error.kind());
+fn connection_error(error: io::Error, deadline: &Deadline, received: usize) -> Error {
+    let ended = is_disconnect(error.kind());
     match deadline.phase() {
         _ if error.kind() == ErrorKind::OutOfMemory => Error::no_memory(deadline.url(), received),
         Phase::Body if ended => Error::cut_short(deadline.url(), received),
@@ -113,7 +113,7 @@ fn lost(error: io::Error, deadline: &Deadline, received: usize) -> Error {
     }
 }
 
-fn is_end(kind: ErrorKind) -> bool {
+fn is_disconnect(kind: ErrorKind) -> bool {
     matches!(
         kind,
         ErrorKind::UnexpectedEof
@@ -126,7 +126,7 @@ fn is_end(kind: ErrorKind) -> bool {
 /// Looks the kubelet's name up. The system's resolver cannot be interrupted, so
 /// it has a thread of its own; while one hangs, no second one is started.
 #[derive(Debug)]
-pub struct Lookup {
+pub struct SystemResolver {
     deadline: Arc<Deadline>,
     host: String,
     port: u16,
@@ -141,7 +141,7 @@ struct PendingLookup {
     answer: mpsc::Receiver<io::Result<Vec<SocketAddr>>>,
 }
 
-impl Lookup {
+impl SystemResolver {
     pub fn new(deadline: Arc<Deadline>, url: &KubeletUrl, observer: Observer) -> Self {
         Self {
             deadline,
@@ -160,13 +160,13 @@ impl Lookup {
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         if pending.is_none() {
             // No name was asked for yet.
-            let started = self.start();
+            let started = self.spawn_lookup();
             *pending = Some(started.map_err(|error| Error::lookup_thread(&self.host, error))?);
         }
         let Some(lookup) = pending.as_ref() else {
             return Ok(Vec::new());
         };
-        self.deadline.ready(lookup.done.as_fd(), PollFlags::IN)?;
+        self.deadline.wait(lookup.done.as_fd(), PollFlags::IN)?;
         let answer = lookup.answer.recv();
         *pending = None;
         match answer {
@@ -178,7 +178,7 @@ impl Lookup {
         }
     }
 
-    fn start(&self) -> io::Result<PendingLookup> {
+    fn spawn_lookup(&self) -> io::Result<PendingLookup> {
         let (done, open) = UnixStream::pair()?;
         let (answer, receiver) = mpsc::sync_channel(1);
         let (host, port) = (self.host.clone(), self.port);
@@ -187,7 +187,7 @@ impl Lookup {
             .spawn(move || {
                 let found = (host.as_str(), port).to_socket_addrs();
                 // Nobody listens any more if the plugin has stopped.
-                let _ = answer.send(found.map(|all| all.take(ADDRESSES).collect()));
+                let _ = answer.send(found.map(|all| all.take(MAX_ADDRESSES).collect()));
                 drop(open);
             })?;
         Ok(PendingLookup {
@@ -197,7 +197,7 @@ impl Lookup {
     }
 }
 
-impl Resolver for Lookup {
+impl Resolver for SystemResolver {
     fn resolve(
         &self,
         _: &Uri,
@@ -206,14 +206,14 @@ impl Resolver for Lookup {
     ) -> std::result::Result<ResolvedSocketAddrs, ureq::Error> {
         self.deadline.enter(Phase::Resolve);
         let began = Instant::now();
-        let found = self.addresses().map_err(carry)?;
+        let found = self.addresses().map_err(wrap)?;
         self.observer.note(|notes| {
             notes.addresses.clone_from(&found);
             notes.resolved_in = began.elapsed();
         });
         self.deadline.enter(Phase::Headers);
         let mut addresses = self.empty();
-        for address in found.into_iter().take(ADDRESSES) {
+        for address in found.into_iter().take(MAX_ADDRESSES) {
             addresses.push(address);
         }
         Ok(addresses)
@@ -222,13 +222,13 @@ impl Resolver for Lookup {
 
 /// Opens connections: TCP, and TLS above it for `https`.
 #[derive(Debug)]
-pub struct Connect {
+pub struct KubeletConnector {
     deadline: Arc<Deadline>,
     tls: Option<Mutex<Tls>>,
     observer: Observer,
 }
 
-impl Connect {
+impl KubeletConnector {
     pub fn new(deadline: Arc<Deadline>, tls: Option<Tls>, observer: Observer) -> Self {
         Self {
             deadline,
@@ -237,9 +237,9 @@ impl Connect {
         }
     }
 
-    fn open(&self, addresses: &[SocketAddr]) -> Result<Connection> {
+    fn connect(&self, addresses: &[SocketAddr]) -> Result<Connection> {
         self.deadline.enter(Phase::Connect);
-        let stream = self.tcp(addresses)?;
+        let stream = self.connect_any(addresses)?;
         let mut socket = Socket {
             stream,
             deadline: Arc::clone(&self.deadline),
@@ -257,7 +257,7 @@ impl Connect {
             socket,
             session,
             buffers: CountingBuffers {
-                buffers: LazyBuffers::new(INPUT, OUTPUT),
+                buffers: LazyBuffers::new(INPUT_BUFFER, OUTPUT_BUFFER),
                 used: 0,
                 deadline: Arc::clone(&self.deadline),
             },
@@ -266,13 +266,13 @@ impl Connect {
     }
 
     /// Tries one address after the other, each with its share of what time is left.
-    fn tcp(&self, addresses: &[SocketAddr]) -> Result<TcpStream> {
+    fn connect_any(&self, addresses: &[SocketAddr]) -> Result<TcpStream> {
         let mut last = None;
         for (tried, address) in addresses.iter().enumerate() {
             let now = Instant::now();
             let left = self.deadline.ends_at().saturating_duration_since(now);
             let share = left / u32::try_from(addresses.len() - tried).unwrap_or(1);
-            let result = self.tcp_one(*address, now + share);
+            let result = self.connect_one(*address, now + share);
             self.observer.note(|notes| {
                 notes.attempts.push(Attempt {
                     address: *address,
@@ -286,10 +286,10 @@ impl Connect {
                 Err(error) => last = Some(error),
             }
         }
-        Err(last.unwrap_or_else(|| self.deadline.timed_out()))
+        Err(last.unwrap_or_else(|| self.deadline.timeout_error()))
     }
 
-    fn tcp_one(&self, address: SocketAddr, until: Instant) -> Result<TcpStream> {
+    fn connect_one(&self, address: SocketAddr, until: Instant) -> Result<TcpStream> {
         let failed = |error: Errno| match error {
             Errno::CONNREFUSED => Error::refused(address, self.deadline.url(), error.into()),
             _ => Error::connection(self.deadline.url(), error.into()),
@@ -305,9 +305,9 @@ impl Connect {
             Err(Errno::INPROGRESS) => {
                 if !self
                     .deadline
-                    .ready_until(socket.as_fd(), PollFlags::OUT, until)?
+                    .wait_until(socket.as_fd(), PollFlags::OUT, until)?
                 {
-                    return Err(self.deadline.timed_out());
+                    return Err(self.deadline.timeout_error());
                 }
                 sockopt::socket_error(&socket)
                     .and_then(|result| result)
@@ -326,11 +326,11 @@ impl Connect {
         self.deadline.enter(Phase::Tls);
         let began = Instant::now();
         let url = self.deadline.url();
-        let mut session = ClientConnection::new(Arc::clone(&loaded.client), tls.announced())
+        let mut session = ClientConnection::new(Arc::clone(&loaded.client), tls.sni())
             .map_err(|error| tls::explain(&error, url))?;
         while session.is_handshaking() {
             if let Err(error) = session.complete_io(socket) {
-                let error = last_words(&mut session, &socket.stream, error);
+                let error = read_pending_alert(&mut session, &socket.stream, error);
                 return Err(explain(error.into(), &self.deadline, 0));
             }
         }
@@ -347,7 +347,7 @@ impl Connect {
     }
 }
 
-impl Connector for Connect {
+impl Connector for KubeletConnector {
     type Out = Connection;
 
     fn connect(
@@ -355,18 +355,18 @@ impl Connector for Connect {
         details: &ConnectionDetails,
         _: Option<()>,
     ) -> std::result::Result<Option<Connection>, ureq::Error> {
-        self.open(&details.addrs).map(Some).map_err(carry)
+        self.connect(&details.addrs).map(Some).map_err(wrap)
     }
 }
 
 /// Whoever refuses says why in an alert and closes at once, which can end our write
 /// before the alert is read. It is there to be read all the same.
-fn last_words(
+fn read_pending_alert(
     session: &mut ClientConnection,
     mut stream: &TcpStream,
     error: io::Error,
 ) -> io::Error {
-    if !is_end(error.kind()) {
+    if !is_disconnect(error.kind()) {
         return error;
     }
     match session
@@ -397,7 +397,7 @@ impl Socket {
             match attempt(&self.stream) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self
                     .deadline
-                    .ready(self.stream.as_fd(), events)
+                    .wait(self.stream.as_fd(), events)
                     .map_err(io::Error::other)?,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 result => return result,
@@ -434,7 +434,7 @@ struct CountingBuffers {
 
 impl CountingBuffers {
     fn has_many_interim(&self) -> bool {
-        self.used > INTERIM_REPLIES && self.deadline.phase() == Phase::Headers
+        self.used > MAX_INTERIM_REPLIES && self.deadline.phase() == Phase::Headers
     }
 }
 
@@ -484,7 +484,7 @@ pub struct Connection {
 struct Session {
     tls: Box<ClientConnection>,
     /// What it was made with.
-    loaded: Loaded,
+    loaded: LoadedConfig,
 }
 
 impl Transport for Connection {
@@ -502,7 +502,9 @@ impl Transport for Connection {
             Some(session) => {
                 let mut stream = Stream::new(session.tls.as_mut(), &mut self.socket);
                 let sent = stream.write_all(output).and_then(|()| stream.flush());
-                sent.map_err(|error| last_words(&mut session.tls, &self.socket.stream, error))
+                sent.map_err(|error| {
+                    read_pending_alert(&mut session.tls, &self.socket.stream, error)
+                })
             }
             None => self.socket.write_all(output),
         };
@@ -515,17 +517,20 @@ impl Transport for Connection {
     fn await_input(&mut self, _: NextTimeout) -> std::result::Result<bool, ureq::Error> {
         let deadline = &self.socket.deadline;
         if self.buffers.has_many_interim() {
-            return Err(carry(Error::many_interim(deadline.url(), INTERIM_REPLIES)));
+            return Err(wrap(Error::many_interim(
+                deadline.url(),
+                MAX_INTERIM_REPLIES,
+            )));
         }
         let room = self.buffers.input_append_buf();
         if room.is_empty() && deadline.phase() == Phase::Headers {
-            return Err(carry(Error::large_header(deadline.url(), INPUT)));
+            return Err(wrap(Error::large_header(deadline.url(), INPUT_BUFFER)));
         }
         let amount = match &mut self.session {
             Some(session) => {
                 let amount = Stream::new(session.tls.as_mut(), &mut self.socket).read(room)?;
                 if amount > 0 {
-                    session.loaded.has_proven_itself();
+                    session.loaded.mark_proven();
                 }
                 amount
             }
@@ -533,8 +538,8 @@ impl Transport for Connection {
         };
         self.buffers.input_appended(amount);
         self.received += amount;
-        if self.received > ON_THE_WIRE {
-            return Err(carry(Error::too_large(
+        if self.received > MAX_WIRE_BYTES {
+            return Err(wrap(Error::too_large(
                 self.socket.deadline.url(),
                 super::client::MAX_BODY,
             )));
@@ -551,10 +556,10 @@ impl Transport for Connection {
             return would_block(stream.peek(&mut [0]));
         };
         let deadline = &self.socket.deadline;
-        if deadline.reading(Phase::Certificates, || session.loaded.is_outdated()) {
+        if deadline.while_reading(Phase::Certificates, || session.loaded.is_outdated()) {
             return false;
         }
-        for _ in 0..IDLE_READS {
+        for _ in 0..MAX_IDLE_READS {
             match session.tls.read_tls(&mut stream) {
                 Ok(0) => return false,
                 Ok(_) => match session.tls.process_new_packets() {

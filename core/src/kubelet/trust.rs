@@ -28,17 +28,17 @@ use x509_parser::{
 
 use super::{name::Name, observer::Observer};
 
-type Verdict = std::result::Result<(), rustls::Error>;
+type VerifyResult = std::result::Result<(), rustls::Error>;
 
 /// What the CA file says; by default nothing, and so nobody is trusted.
 #[derive(Debug)]
-pub struct Trusted {
+pub struct TrustStore {
     certificates: Vec<CertificateDer<'static>>,
     /// Those of them that may sign others.
     cas: RootCertStore,
 }
 
-impl Trusted {
+impl TrustStore {
     /// `None` if not one of them can be decoded.
     pub fn new(certificates: Vec<CertificateDer<'static>>) -> Option<Self> {
         let mut cas = RootCertStore::empty();
@@ -48,7 +48,7 @@ impl Trusted {
                 continue;
             };
             decoded += 1;
-            if may_sign(&cert) {
+            if is_ca(&cert) {
                 // What the library cannot make an anchor of signs nothing.
                 let _ = cas.add(der.clone());
             }
@@ -61,7 +61,7 @@ impl Trusted {
     }
 }
 
-impl Default for Trusted {
+impl Default for TrustStore {
     fn default() -> Self {
         Self {
             certificates: Vec::new(),
@@ -71,7 +71,7 @@ impl Default for Trusted {
 }
 
 /// Whether it is a CA's. Version 1 could not say so yet.
-fn may_sign(cert: &X509Certificate<'_>) -> bool {
+fn is_ca(cert: &X509Certificate<'_>) -> bool {
     let (Ok(constraints), Ok(usage)) = (cert.basic_constraints(), cert.key_usage()) else {
         return false;
     };
@@ -86,7 +86,7 @@ fn may_sign(cert: &X509Certificate<'_>) -> bool {
 #[derive(Debug)]
 pub struct Verifier {
     /// `None`: `allow_insecure_tls`.
-    trusted: Option<Trusted>,
+    trusted: Option<TrustStore>,
     expected: Name,
     algorithms: WebPkiSupportedAlgorithms,
     observer: Observer,
@@ -94,7 +94,7 @@ pub struct Verifier {
 
 impl Verifier {
     pub fn new(
-        trusted: Option<Trusted>,
+        trusted: Option<TrustStore>,
         expected: Name,
         algorithms: WebPkiSupportedAlgorithms,
         observer: Observer,
@@ -107,31 +107,31 @@ impl Verifier {
         }
     }
 
-    fn judge(
+    fn verify(
         &self,
-        trusted: &Trusted,
-        shown: &CertificateDer<'_>,
-        others: &[CertificateDer<'_>],
+        trusted: &TrustStore,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
         now: UnixTime,
-    ) -> Verdict {
-        let parsed = ParsedCertificate::try_from(shown)?;
+    ) -> VerifyResult {
+        let parsed = ParsedCertificate::try_from(end_entity)?;
         let (_, cert) =
-            X509Certificate::from_der(shown).map_err(|_| CertificateError::BadEncoding)?;
-        match trusted.contains(shown) {
-            true => as_it_stands(&cert, now)?,
+            X509Certificate::from_der(end_entity).map_err(|_| CertificateError::BadEncoding)?;
+        match trusted.contains(end_entity) {
+            true => check_pinned(&cert, now)?,
             false => verify_server_cert_signed_by_trust_anchor(
                 &parsed,
                 &trusted.cas,
-                others,
+                intermediates,
                 now,
                 self.algorithms.all,
             )?,
         }
-        match names(&cert).iter().any(|name| self.expected.is(name)) {
+        match names(&cert).iter().any(|name| self.expected.matches(name)) {
             true => Ok(()),
-            false => Err(Doubt::WrongName {
+            false => Err(Distrust::WrongName {
                 expected: self.expected.clone(),
-                carried: names(&cert),
+                presented: names(&cert),
             }
             .into()),
         }
@@ -140,7 +140,7 @@ impl Verifier {
 
 /// Of a certificate that is trusted itself, so that its signature says nothing more:
 /// the rest of what the library looks at in one of a server.
-fn as_it_stands(cert: &X509Certificate<'_>, now: UnixTime) -> Verdict {
+fn check_pinned(cert: &X509Certificate<'_>, now: UnixTime) -> VerifyResult {
     let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
     if now < cert.validity().not_before.timestamp() {
         return Err(CertificateError::NotValidYet.into());
@@ -162,7 +162,7 @@ fn names(cert: &X509Certificate<'_>) -> Vec<Name> {
     let Ok(Some(extension)) = cert.subject_alternative_name() else {
         return Vec::new();
     };
-    let plain = |name: &GeneralName<'_>| match name {
+    let to_name = |name: &GeneralName<'_>| match name {
         GeneralName::DNSName(host) => Some(Name::Host((*host).to_owned())),
         GeneralName::IPAddress(bytes) => {
             let four = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
@@ -175,7 +175,7 @@ fn names(cert: &X509Certificate<'_>) -> Vec<Name> {
         .value
         .general_names
         .iter()
-        .filter_map(plain)
+        .filter_map(to_name)
         .collect()
 }
 
@@ -186,36 +186,41 @@ pub fn names_of(der: &[u8]) -> Vec<Name> {
 
 /// What the library has no error for.
 #[derive(Debug)]
-pub enum Doubt {
+pub enum Distrust {
     /// All is well with it but its name.
-    WrongName { expected: Name, carried: Vec<Name> },
+    WrongName {
+        expected: Name,
+        presented: Vec<Name>,
+    },
     /// The other side does not prove that it holds the certificate's key.
-    NoProof,
+    KeyNotProven,
 }
 
-impl fmt::Display for Doubt {
+impl fmt::Display for Distrust {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
             Self::WrongName { .. } => "wrong name",
-            Self::NoProof => "no proof of the key",
+            Self::KeyNotProven => "no proof of the key",
         })
     }
 }
 
-impl std::error::Error for Doubt {}
+impl std::error::Error for Distrust {}
 
-impl From<Doubt> for rustls::Error {
-    fn from(doubt: Doubt) -> Self {
-        CertificateError::Other(OtherError(Arc::new(doubt))).into()
+impl From<Distrust> for rustls::Error {
+    fn from(distrust: Distrust) -> Self {
+        CertificateError::Other(OtherError(Arc::new(distrust))).into()
     }
 }
 
 /// A signature that is wrong is another matter here than in a certificate.
-fn proof(
+fn as_distrust(
     result: std::result::Result<HandshakeSignatureValid, rustls::Error>,
 ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
     result.map_err(|error| match error {
-        rustls::Error::InvalidCertificate(CertificateError::BadSignature) => Doubt::NoProof.into(),
+        rustls::Error::InvalidCertificate(CertificateError::BadSignature) => {
+            Distrust::KeyNotProven.into()
+        }
         other => other,
     })
 }
@@ -224,18 +229,18 @@ impl ServerCertVerifier for Verifier {
     /// The name given here is the one that was announced; the one that counts is ours.
     fn verify_server_cert(
         &self,
-        shown: &CertificateDer<'_>,
-        others: &[CertificateDer<'_>],
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
         _: &ServerName<'_>,
         _: &[u8],
         now: UnixTime,
     ) -> std::result::Result<ServerCertVerified, rustls::Error> {
         self.observer.note(|notes| {
-            let chain = [shown].into_iter().chain(others);
+            let chain = [end_entity].into_iter().chain(intermediates);
             notes.certificates = chain.map(|cert| cert.clone().into_owned()).collect();
         });
         if let Some(trusted) = &self.trusted {
-            self.judge(trusted, shown, others, now)?;
+            self.verify(trusted, end_entity, intermediates, now)?;
         }
         Ok(ServerCertVerified::assertion())
     }
@@ -247,7 +252,7 @@ impl ServerCertVerifier for Verifier {
         signature: &DigitallySignedStruct,
     ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
         let algorithms = &self.algorithms;
-        proof(rustls::crypto::verify_tls12_signature(
+        as_distrust(rustls::crypto::verify_tls12_signature(
             message, cert, signature, algorithms,
         ))
     }
@@ -259,7 +264,7 @@ impl ServerCertVerifier for Verifier {
         signature: &DigitallySignedStruct,
     ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
         let algorithms = &self.algorithms;
-        proof(rustls::crypto::verify_tls13_signature(
+        as_distrust(rustls::crypto::verify_tls13_signature(
             message, cert, signature, algorithms,
         ))
     }
@@ -289,21 +294,21 @@ mod tests {
     /// 2030-01-01 and, for what is made here by default, 2025 to 2035.
     const NOW: u64 = 1_893_456_000;
 
-    struct Made {
+    struct Issued {
         der: CertificateDer<'static>,
         issuer: Issuer<'static, KeyPair>,
     }
 
     /// A certificate for `vm`, changed as wanted; signed by itself where nobody else does.
-    fn made(change: impl FnOnce(&mut CertificateParams), by: Option<&Made>) -> Made {
+    fn issue(change: impl FnOnce(&mut CertificateParams), by: Option<&Issued>) -> Issued {
         with_key(KeyPair::generate().expect("a key"), change, by)
     }
 
     fn with_key(
         key: KeyPair,
         change: impl FnOnce(&mut CertificateParams),
-        by: Option<&Made>,
-    ) -> Made {
+        by: Option<&Issued>,
+    ) -> Issued {
         let mut params = CertificateParams::new(["vm".to_owned()]).expect("a name");
         params.not_before = date_time_ymd(2025, 1, 1);
         params.not_after = date_time_ymd(2035, 1, 1);
@@ -312,7 +317,7 @@ mod tests {
             Some(by) => params.signed_by(&key, &by.issuer),
             None => params.self_signed(&key),
         };
-        Made {
+        Issued {
             der: cert.expect("a certificate").der().clone(),
             issuer: Issuer::new(params, key),
         }
@@ -334,19 +339,19 @@ mod tests {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     }
 
-    /// What is said of `shown`, with the rest of what was sent, by one who trusts these.
-    fn verdict(trusted: &[&Made], shown: &[&Made], name: &str, now: u64) -> String {
-        let ders = |made: &[&Made]| made.iter().map(|one| one.der.clone()).collect::<Vec<_>>();
+    /// What is said of `end_entity`, with the rest of what was sent, by one who trusts these.
+    fn verdict(trusted: &[&Issued], end_entity: &[&Issued], name: &str, now: u64) -> String {
+        let ders = |certs: &[&Issued]| certs.iter().map(|one| one.der.clone()).collect::<Vec<_>>();
         let verifier = Verifier::new(
-            Some(Trusted::new(ders(trusted)).expect("certificates")),
+            Some(TrustStore::new(ders(trusted)).expect("certificates")),
             Name::parse(name).expect("a name"),
             rustls::crypto::ring::default_provider().signature_verification_algorithms,
             Observer::default(),
         );
-        let shown = ders(shown);
+        let end_entity = ders(end_entity);
         let now = UnixTime::since_unix_epoch(Duration::from_secs(now));
         let announced = ServerName::from(IpAddr::from([0; 4]));
-        match verifier.verify_server_cert(&shown[0], &shown[1..], &announced, &[], now) {
+        match verifier.verify_server_cert(&end_entity[0], &end_entity[1..], &announced, &[], now) {
             Ok(_) => "trusted".to_owned(),
             Err(error) => super::super::handshake::explain(&error, "URL").to_string(),
         }
@@ -354,50 +359,54 @@ mod tests {
 
     const UNKNOWN: &str = "certificate of URL is signed by an unknown issuer";
 
-    fn assert_verdict(expected: &str, trusted: &[&Made], shown: &[&Made]) {
-        let said = verdict(trusted, shown, "vm", NOW);
+    fn assert_verdict(expected: &str, trusted: &[&Issued], end_entity: &[&Issued]) {
+        let said = verdict(trusted, end_entity, "vm", NOW);
         assert!(said.starts_with(expected), "{expected}: {said}");
     }
 
     #[test]
     fn a_chain_to_a_ca() {
-        let ca = made(a_ca, None);
-        let middle = made(
+        let ca = issue(a_ca, None);
+        let middle = issue(
             |params| {
                 a_ca(params);
                 named(params, "middle");
             },
             Some(&ca),
         );
-        let leaf = made(|_| {}, Some(&ca));
-        let lower = made(|_| {}, Some(&middle));
+        let leaf = issue(|_| {}, Some(&ca));
+        let lower = issue(|_| {}, Some(&middle));
         assert_verdict("trusted", &[&ca], &[&leaf]);
         assert_verdict("trusted", &[&ca], &[&lower, &middle]);
         assert_verdict("trusted", &[&middle], &[&lower]);
         assert_verdict(UNKNOWN, &[&ca], &[&lower]);
-        assert_verdict(UNKNOWN, &[&made(a_ca, None)], &[&leaf]);
+        assert_verdict(UNKNOWN, &[&issue(a_ca, None)], &[&leaf]);
     }
 
     #[test]
     fn the_very_certificate() {
-        let ca = made(a_ca, None);
-        for shown in [
-            made(own_ca, None),
-            made(|_| {}, None),
-            made(|_| {}, Some(&ca)),
+        let ca = issue(a_ca, None);
+        for end_entity in [
+            issue(own_ca, None),
+            issue(|_| {}, None),
+            issue(|_| {}, Some(&ca)),
         ] {
-            assert_verdict("trusted", &[&shown], &[&shown]);
-            assert_verdict("trusted", &[&made(a_ca, None), &shown], &[&shown]);
+            assert_verdict("trusted", &[&end_entity], &[&end_entity]);
+            assert_verdict(
+                "trusted",
+                &[&issue(a_ca, None), &end_entity],
+                &[&end_entity],
+            );
         }
     }
 
     #[test]
     fn name_time_and_purpose_count_in_both_ways() {
-        let ca = made(a_ca, None);
+        let ca = issue(a_ca, None);
         for by in [None, Some(&ca)] {
-            let shown = made(|_| {}, by);
-            let trusted = [by.unwrap_or(&shown)];
-            let said = |name: &str, now| verdict(&trusted, &[&shown], name, now);
+            let end_entity = issue(|_| {}, by);
+            let trusted = [by.unwrap_or(&end_entity)];
+            let said = |name: &str, now| verdict(&trusted, &[&end_entity], name, now);
             assert!(said("node-7", NOW).contains("is not valid for node-7, it names vm"));
             assert!(said("10.0.0.7", NOW).contains("is not valid for 10.0.0.7, it names vm"));
             assert!(said("vm", NOW - 6 * 31_536_000).contains("is not valid yet"));
@@ -410,14 +419,14 @@ mod tests {
             let client = |params: &mut CertificateParams| {
                 params.extended_key_usages = vec![Purpose::ClientAuth];
             };
-            let shown = made(client, by);
-            let trusted = [by.unwrap_or(&shown)];
+            let end_entity = issue(client, by);
+            let trusted = [by.unwrap_or(&end_entity)];
             assert_verdict(
                 "certificate of URL is not one for servers",
                 &trusted,
-                &[&shown],
+                &[&end_entity],
             );
-            let nameless = made(|params| params.subject_alt_names.clear(), by);
+            let nameless = issue(|params| params.subject_alt_names.clear(), by);
             let trusted = [by.unwrap_or(&nameless)];
             assert!(verdict(&trusted, &[&nameless], "vm", NOW).contains("it names no name at all"));
         }
@@ -426,17 +435,20 @@ mod tests {
     /// The library does not take these for names.
     #[test]
     fn names_that_kubernetes_gives() {
-        let ca = made(a_ca, None);
+        let ca = issue(a_ca, None);
         for name in ["12345", "worker.01", "my_node", "WORKER.01."] {
-            let carried = name.trim_end_matches('.').to_lowercase();
-            let san = rcgen::SanType::DnsName(carried.as_str().try_into().expect("ascii"));
+            let presented = name.trim_end_matches('.').to_lowercase();
+            let san = rcgen::SanType::DnsName(presented.as_str().try_into().expect("ascii"));
             let with_name = |params: &mut CertificateParams| params.subject_alt_names = vec![san];
-            let shown = made(with_name, Some(&ca));
-            assert_eq!(verdict(&[&ca], &[&shown], name, NOW), "trusted");
-            assert_eq!(verdict(&[&shown], &[&shown], name, NOW), "trusted");
-            let other = verdict(&[&ca], &[&shown], "12346", NOW);
+            let end_entity = issue(with_name, Some(&ca));
+            assert_eq!(verdict(&[&ca], &[&end_entity], name, NOW), "trusted");
+            assert_eq!(
+                verdict(&[&end_entity], &[&end_entity], name, NOW),
+                "trusted"
+            );
+            let other = verdict(&[&ca], &[&end_entity], "12346", NOW);
             assert!(
-                other.contains(&format!("is not valid for 12346, it names {carried}")),
+                other.contains(&format!("is not valid for 12346, it names {presented}")),
                 "{other}"
             );
         }
@@ -450,30 +462,30 @@ mod tests {
         let later = |params: &mut CertificateParams| params.not_after = date_time_ymd(2036, 1, 1);
         assert_verdict(UNKNOWN, &[&trusted], &[&with_key(again, later, None)]);
         let own = "certificate of URL is a CA's own, and not the one that is trusted";
-        assert_verdict(own, &[&made(own_ca, None)], &[&made(own_ca, None)]);
+        assert_verdict(own, &[&issue(own_ca, None)], &[&issue(own_ca, None)]);
         // Not even if a trusted one has signed it.
-        let ca = made(a_ca, None);
-        assert_verdict(own, &[&ca], &[&made(own_ca, Some(&ca))]);
+        let ca = issue(a_ca, None);
+        assert_verdict(own, &[&ca], &[&issue(own_ca, Some(&ca))]);
     }
 
     #[test]
     fn only_a_ca_signs() {
-        let leaf = made(|params| named(params, "a leaf"), None);
-        let under = made(|_| {}, Some(&leaf));
+        let leaf = issue(|params| named(params, "a leaf"), None);
+        let under = issue(|_| {}, Some(&leaf));
         assert_verdict("trusted", &[&leaf], &[&leaf]);
         assert_verdict(UNKNOWN, &[&leaf], &[&under]);
         let may_not = "certificate of URL is signed by one that may not sign it";
         assert_verdict(may_not, &[&leaf], &[&under, &leaf]);
         // Nor one that is none by its own word, or whose key is for something else.
-        let no_ca = made(
+        let no_ca = issue(
             |params| {
                 named(params, "no ca");
                 params.is_ca = IsCa::ExplicitNoCa;
             },
             None,
         );
-        assert_verdict(UNKNOWN, &[&no_ca], &[&made(|_| {}, Some(&no_ca))]);
-        let signs_lists = made(
+        assert_verdict(UNKNOWN, &[&no_ca], &[&issue(|_| {}, Some(&no_ca))]);
+        let signs_lists = issue(
             |params| {
                 a_ca(params);
                 params.key_usages = vec![KeyUsagePurpose::CrlSign];
@@ -483,19 +495,19 @@ mod tests {
         assert_verdict(
             UNKNOWN,
             &[&signs_lists],
-            &[&made(|_| {}, Some(&signs_lists))],
+            &[&issue(|_| {}, Some(&signs_lists))],
         );
         // A leaf that a real CA signed makes no CA of itself.
-        let ca = made(a_ca, None);
-        let leaf = made(|params| named(params, "a leaf"), Some(&ca));
-        assert_verdict(may_not, &[&ca], &[&made(|_| {}, Some(&leaf)), &leaf]);
+        let ca = issue(a_ca, None);
+        let leaf = issue(|params| named(params, "a leaf"), Some(&ca));
+        assert_verdict(may_not, &[&ca], &[&issue(|_| {}, Some(&leaf)), &leaf]);
     }
 
     /// Shows this certificate, and signs with this key.
     #[derive(Debug)]
-    struct Shows(Arc<CertifiedKey>);
+    struct FixedResolver(Arc<CertifiedKey>);
 
-    impl ResolvesServerCert for Shows {
+    impl ResolvesServerCert for FixedResolver {
         fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
             Some(Arc::clone(&self.0))
         }
@@ -506,7 +518,7 @@ mod tests {
     fn whoever_shows_the_certificate_has_to_hold_its_key() {
         let [key, other] = [(); 2].map(|()| KeyPair::generate().expect("a key"));
         let keys = [&key, &other].map(|key| PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let shown = with_key(
+        let end_entity = with_key(
             key,
             |params| {
                 params.not_before = date_time_ymd(2000, 1, 1);
@@ -520,15 +532,15 @@ mod tests {
                 let key = provider
                     .key_provider
                     .load_private_key(key.clone_key().into());
-                let chain = vec![shown.der.clone()];
+                let chain = vec![end_entity.der.clone()];
                 let shows = CertifiedKey::new(chain, key.expect("a key"));
                 let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
                     .with_protocol_versions(&[version])
                     .expect("a version")
                     .with_no_client_auth()
-                    .with_cert_resolver(Arc::new(Shows(Arc::new(shows))));
+                    .with_cert_resolver(Arc::new(FixedResolver(Arc::new(shows))));
                 let verifier = Verifier::new(
-                    Trusted::new(vec![shown.der.clone()]),
+                    TrustStore::new(vec![end_entity.der.clone()]),
                     Name::parse("vm").expect("a name"),
                     provider.signature_verification_algorithms,
                     Observer::default(),
@@ -540,7 +552,7 @@ mod tests {
                     .with_custom_certificate_verifier(Arc::new(verifier))
                     .with_no_client_auth();
                 let name = ServerName::from(IpAddr::from([0; 4]));
-                shake(
+                handshake_result(
                     ClientConnection::new(Arc::new(client), name).expect("a client"),
                     ServerConnection::new(Arc::new(server)).expect("a server"),
                 )
@@ -556,7 +568,10 @@ mod tests {
     }
 
     /// What the client makes of it.
-    fn shake(mut client: ClientConnection, mut server: ServerConnection) -> Verdict {
+    fn handshake_result(
+        mut client: ClientConnection,
+        mut server: ServerConnection,
+    ) -> VerifyResult {
         let mut wire = Vec::new();
         while client.is_handshaking() {
             client.write_tls(&mut wire).expect("memory");
@@ -574,7 +589,7 @@ mod tests {
 
     #[test]
     fn whoever_trusts_nobody_accepts_nothing() {
-        let shown = made(own_ca, None);
+        let end_entity = issue(own_ca, None);
         let verifier = |trusted| {
             Verifier::new(
                 trusted,
@@ -585,12 +600,12 @@ mod tests {
         };
         let name = ServerName::from(IpAddr::from([0; 4]));
         let now = UnixTime::since_unix_epoch(Duration::from_secs(NOW));
-        let judged = |by: Verifier| {
-            by.verify_server_cert(&shown.der, &[], &name, &[], now)
+        let accepted = |by: Verifier| {
+            by.verify_server_cert(&end_entity.der, &[], &name, &[], now)
                 .is_ok()
         };
-        assert!(!judged(verifier(Some(Trusted::default()))));
-        assert!(judged(verifier(None)), "allow_insecure_tls");
-        assert!(Trusted::new(vec![CertificateDer::from(vec![0x30, 0])]).is_none());
+        assert!(!accepted(verifier(Some(TrustStore::default()))));
+        assert!(accepted(verifier(None)), "allow_insecure_tls");
+        assert!(TrustStore::new(vec![CertificateDer::from(vec![0x30, 0])]).is_none());
     }
 }

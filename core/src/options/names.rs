@@ -4,29 +4,29 @@
 use crate::text::printable;
 
 /// A DNS-1123 label, which every namespace is.
-const LONGEST_NAMESPACE: usize = 63;
+const MAX_NAMESPACE: usize = 63;
 /// A DNS-1123 subdomain, which every pod's name is.
-const LONGEST_POD: usize = 253;
+const MAX_POD_NAME: usize = 253;
 
-const NAMESPACES: &str = "names of a-z, 0-9 and '-' with commas between them";
-const PREFIXES: &str =
+const EXPECTED_NAMESPACES: &str = "names of a-z, 0-9 and '-' with commas between them";
+const EXPECTED_PREFIXES: &str =
     "beginnings of pod names, of a-z, 0-9, '-' and '.', with commas between them";
 
 /// The names in the list; else what is accepted, and what is wrong with the one that is not.
 pub fn namespaces(list: &str) -> Result<Vec<String>, String> {
-    read(list, NAMESPACES, LONGEST_NAMESPACE, is_label)
+    read(list, EXPECTED_NAMESPACES, MAX_NAMESPACE, is_namespace)
 }
 
 /// The same of the beginnings of pod names.
 pub fn pod_prefixes(list: &str) -> Result<Vec<String>, String> {
-    read(list, PREFIXES, LONGEST_POD, begins_pod_name)
+    read(list, EXPECTED_PREFIXES, MAX_POD_NAME, is_pod_name_prefix)
 }
 
 /// An empty item is what an unset variable leaves of `${ONE},${OTHER}`: not set either.
 fn read(
     list: &str,
-    form: &str,
-    longest: usize,
+    expected: &str,
+    max_length: usize,
     can_match: fn(&str) -> bool,
 ) -> Result<Vec<String>, String> {
     let items = list.split(',').map(str::trim);
@@ -35,15 +35,15 @@ fn read(
         .map(|item| match can_match(item) {
             true => Ok(item.to_owned()),
             false => {
-                let (shown, why) = (printable(item, 80), remedy(item, longest, can_match));
-                Err(format!("{form}: '{shown}' can match nothing: {why}"))
+                let (shown, why) = (printable(item, 80), remedy(item, max_length, can_match));
+                Err(format!("{expected}: '{shown}' can match nothing: {why}"))
             }
         })
         .collect()
 }
 
 /// What was probably meant, and how that is written.
-fn remedy(item: &str, longest: usize, can_match: fn(&str) -> bool) -> String {
+fn remedy(item: &str, max_length: usize, can_match: fn(&str) -> bool) -> String {
     let without_stars = item.trim_end_matches('*');
     let lower = item.to_lowercase();
     if item.contains('#') {
@@ -52,7 +52,7 @@ fn remedy(item: &str, longest: usize, can_match: fn(&str) -> bool) -> String {
         "leave the brackets out".to_owned()
     } else if item.contains(['\'', '"', '`', '‘', '’', '“', '”']) {
         "leave the quotes out".to_owned()
-    } else if longest == LONGEST_POD && item.ends_with('*') && can_match(without_stars) {
+    } else if max_length == MAX_POD_NAME && item.ends_with('*') && can_match(without_stars) {
         let shown = printable(without_stars, 80);
         format!("a prefix is taken as it stands, write {shown}")
     } else if item.contains(['*', '?', '|', '^', '$']) {
@@ -61,33 +61,33 @@ fn remedy(item: &str, longest: usize, can_match: fn(&str) -> bool) -> String {
         "separate with commas".to_owned()
     } else if can_match(&lower) {
         format!("names are in lower case, write {}", printable(&lower, 80))
-    } else if item.len() > longest {
-        format!("no such name is longer than {longest}")
+    } else if item.len() > max_length {
+        format!("no such name is longer than {max_length}")
     } else {
         "names hold nothing else, and begin and end with a letter or a digit".to_owned()
     }
 }
 
-fn is_label(name: &str) -> bool {
-    is_start(name) && name.ends_with(is_alphanumeric) && name.len() <= LONGEST_NAMESPACE
+fn is_namespace(name: &str) -> bool {
+    is_label_prefix(name) && name.ends_with(is_alphanumeric) && name.len() <= MAX_NAMESPACE
 }
 
 /// Whether something can follow, or nothing, so that the whole is a subdomain: labels
 /// with points between them. Only the last may be unfinished.
-fn begins_pod_name(prefix: &str) -> bool {
-    let (before, last) = match prefix.rsplit_once('.') {
-        Some((before, last)) => (Some(before), last),
+fn is_pod_name_prefix(prefix: &str) -> bool {
+    let (finished, unfinished) = match prefix.rsplit_once('.') {
+        Some((finished, unfinished)) => (Some(finished), unfinished),
         None => (None, prefix),
     };
-    let is_whole = |label: &str| is_start(label) && label.ends_with(is_alphanumeric);
-    let begins = before.is_none_or(|labels| labels.split('.').all(is_whole))
-        && (is_start(last) || (last.is_empty() && before.is_some()));
-    let finished = prefix.ends_with(is_alphanumeric);
-    begins && prefix.len() + usize::from(!finished) <= LONGEST_POD
+    let is_whole = |label: &str| is_label_prefix(label) && label.ends_with(is_alphanumeric);
+    let fits = finished.is_none_or(|labels| labels.split('.').all(is_whole))
+        && (is_label_prefix(unfinished) || (unfinished.is_empty() && finished.is_some()));
+    let is_whole_name = prefix.ends_with(is_alphanumeric);
+    fits && prefix.len() + usize::from(!is_whole_name) <= MAX_POD_NAME
 }
 
 /// Whether a label can begin like this.
-fn is_start(label: &str) -> bool {
+fn is_label_prefix(label: &str) -> bool {
     label.starts_with(is_alphanumeric) && label.chars().all(|c| is_alphanumeric(c) || c == '-')
 }
 

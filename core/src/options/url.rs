@@ -18,7 +18,7 @@ pub struct KubeletUrl {
 }
 
 /// What is accepted.
-pub const FORM: &str = "http://HOST[:PORT][/PATH] or https://HOST[:PORT][/PATH]";
+pub const EXPECTED: &str = "http://HOST[:PORT][/PATH] or https://HOST[:PORT][/PATH]";
 
 /// `None` for all that is not of that form.
 pub fn parse(value: &str) -> Option<KubeletUrl> {

@@ -4,7 +4,7 @@
 
 use kubeletstats_core::{
     error::Error,
-    kubelet::refusal::{Asked, Refusal, Sent},
+    kubelet::refusal::{Refusal, RequestInfo, SentCredentials},
     text,
 };
 use proptest::prelude::*;
@@ -31,10 +31,10 @@ fn cases(number: u32) -> ProptestConfig {
 }
 
 fn refusal(code: u16, body: &[u8], url: &str) -> Error {
-    let asked = Asked {
+    let asked = RequestInfo {
         https: true,
         node_proxy: code.is_multiple_of(2),
-        sent: Sent::Token("/token".into()),
+        credentials: SentCredentials::Token("/token".into()),
     };
     Refusal::read(code, body, asked).error(url)
 }
