@@ -7,9 +7,9 @@ pub mod registration;
 mod signals;
 mod symbols;
 
-pub use instance::{Collect, Collector, Instance};
-pub use log::{Level, let_the_logger_print};
-pub use signals::without_signals;
-pub use symbols::{Generation, Host, Row, Shape};
+pub use instance::{CollectFn, Collector, Instance};
+pub use log::{Level, wait_for_logger};
+pub use signals::with_signals_blocked;
+pub use symbols::{Generation, Host, Layout, OptionRow};
 
 pub use crate::ffi::{flb_config as HostConfig, flb_input_instance as HostInstance};

@@ -1,5 +1,10 @@
-//! What one input of the configuration does in the host's callbacks. Knows no HTTP, JSON
-//! or msgpack.
+//! What one input of the configuration does in the host's callbacks.
+//!
+//! All of it runs on the host's thread, which other inputs may share, so nothing here
+//! waits but for the worker's start and end (see [`kubeletstats_core::worker`]). The timer
+//! asks the worker for a scrape and returns; when the worker has an outcome, its wake
+//! descriptor becomes readable and the second collector appends the batch. What the host
+//! does not accept is kept in [`Delivery`], and no scrape starts before it is gone.
 
 use std::{
     cell::Cell,
@@ -15,27 +20,29 @@ use kubeletstats_core::{
     error::{Error, Phase, Result},
     health::{Health, Missing},
     options::{Config, OPTIONS},
+    scrape::Batch,
     timestamp::Timestamp,
     worker::Worker,
 };
 
-use crate::host::{Collect, Collector, Instance, Level, let_the_logger_print, without_signals};
+use crate::host::{CollectFn, Collector, Instance, Level, wait_for_logger, with_signals_blocked};
 
-/// What the host calls for an input between init and exit.
-pub struct Collects {
+/// The two collectors of an input, for the host to call between init and exit.
+pub struct CollectorCallbacks {
     /// At every interval.
-    pub timer: Collect,
-    /// When the worker has something.
-    pub outcome: Collect,
+    pub timer: CollectFn,
+    /// When the worker has an outcome.
+    pub outcome: CollectFn,
 }
 
-/// The input that was started last with none of its options set, if it still runs. Where
-/// the plugin is loaded twice, the host makes such a one before each input that is meant.
-static WITHOUT_OPTIONS: Mutex<Option<String>> = Mutex::new(None);
+/// The name of the last input that was started with none of its options set. A host that
+/// has loaded the plugin twice (`-e` and `plugins_file`) starts such an input before each
+/// one of the configuration.
+static LAST_WITHOUT_OPTIONS: Mutex<Option<String>> = Mutex::new(None);
 
-/// Whom to warn of: the input without options before this one, which has some.
+/// The input without options that was started before this one, if this one has some.
 fn started_without_options(name: &str, has_options: bool) -> Option<String> {
-    let mut last = WITHOUT_OPTIONS
+    let mut last = LAST_WITHOUT_OPTIONS
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
     match has_options {
@@ -69,13 +76,13 @@ impl Plugin {
     /// Options, worker, collectors, and the first scrape on its way.
     pub fn start(
         instance: Instance,
-        collects: Collects,
+        callbacks: CollectorCallbacks,
     ) -> std::result::Result<Box<Self>, Box<(Instance, Error)>> {
         let config = match Config::read(|name| instance.property(name)) {
             Ok(config) => config,
             Err(error) => return Err(Box::new((instance, error))),
         };
-        let worker = match without_signals(|| Worker::start(&config)) {
+        let worker = match with_signals_blocked(|| Worker::start(&config)) {
             Ok(worker) => worker,
             Err(error) => return Err(Box::new((instance, error))),
         };
@@ -94,18 +101,18 @@ impl Plugin {
             paused: Rc::default(),
             delivery: Delivery::default(),
         });
-        match plugin.watch(&config, collects) {
+        match plugin.start_collectors(&config, callbacks) {
             Ok(()) => Ok(plugin),
             Err(error) => Err(Box::new((plugin.instance, error))),
         }
     }
 
-    fn watch(&mut self, config: &Config, collects: Collects) -> Result<()> {
+    fn start_collectors(&mut self, config: &Config, callbacks: CollectorCallbacks) -> Result<()> {
         let fd = self.worker.wake_fd();
         self.collectors = vec![
             self.instance
-                .collect_every(config.interval, collects.timer)?,
-            self.instance.collect_when_readable(fd, collects.outcome)?,
+                .collect_every(config.interval, callbacks.timer)?,
+            self.instance.collect_when_readable(fd, callbacks.outcome)?,
         ];
         self.instance.log(Level::Info, &config.announcement());
         for warning in config.warnings() {
@@ -125,8 +132,9 @@ impl Plugin {
         Ok(())
     }
 
-    /// The timer: time for a scrape, unless the last one hangs.
-    pub fn tick(&mut self) {
+    /// The timer: reports a scrape that hangs, else offers the host what it has not taken
+    /// yet, else asks the worker for the next scrape.
+    pub fn on_timer(&mut self) {
         let now = Instant::now();
         if let Some((error, took)) = self.worker.overdue(now) {
             self.counters.scraped(took);
@@ -139,39 +147,14 @@ impl Plugin {
         }
     }
 
-    /// The worker has something.
-    pub fn pick_up(&mut self) {
+    /// The worker's wake descriptor is readable: logs, counts and delivers what it did.
+    pub fn on_outcome(&mut self) {
         while let Some(outcome) = self.worker.outcome() {
             let now = Instant::now();
             self.counters.scraped(outcome.took);
             match outcome.result {
                 Ok(batch) => {
-                    let line = self.health.succeeded(now);
-                    self.say(Level::Info, line);
-                    let (wanted, all) = (batch.pods_wanted, batch.pods_on_node);
-                    // What cannot be read is not known to be unwanted.
-                    if wanted > 0 || batch.pods_unreadable == 0 {
-                        let line = self.health.wanted(now, wanted, all);
-                        let level = if wanted > 0 { Level::Info } else { Level::Warn };
-                        self.say(level, line);
-                    }
-                    let line = self.health.unreadable(now, batch.pods_unreadable, all);
-                    self.say(Level::Warn, line);
-                    if batch.records > 0 {
-                        let line = self.health.recorded(now);
-                        self.say(Level::Info, line);
-                    } else {
-                        let missing = Some(&batch).filter(|_| wanted > 0);
-                        let missing = missing.and_then(Missing::of);
-                        let line = self.health.silence(now, self.interval, missing);
-                        self.say(Level::Warn, line);
-                    }
-                    if self.instance.logs(Level::Debug) {
-                        let (records, bytes) = (batch.records, batch.bytes.len());
-                        let took = outcome.took;
-                        let line = format!("{records} records, {bytes} bytes, in {took:.1?}");
-                        self.instance.log(Level::Debug, &line);
-                    }
+                    self.log_batch(now, outcome.took, &batch);
                     self.delivery.enqueue(batch);
                     self.deliver();
                 }
@@ -181,13 +164,42 @@ impl Plugin {
         }
     }
 
-    /// What [`Health`] finds worth a line.
-    fn say(&self, level: Level, line: Option<String>) {
+    /// Logs what a scrape that succeeded says about the state of kubelet and options.
+    fn log_batch(&mut self, now: Instant, took: Duration, batch: &Batch) {
+        let line = self.health.succeeded(now);
+        self.log_line(Level::Info, line);
+        let (wanted, all) = (batch.pods_wanted, batch.pods_on_node);
+        // A pod that cannot be read may be a wanted one.
+        if wanted > 0 || batch.pods_unreadable == 0 {
+            let line = self.health.wanted(now, wanted, all);
+            let level = if wanted > 0 { Level::Info } else { Level::Warn };
+            self.log_line(level, line);
+        }
+        let line = self.health.unreadable(now, batch.pods_unreadable, all);
+        self.log_line(Level::Warn, line);
+        if batch.records > 0 {
+            let line = self.health.recorded(now);
+            self.log_line(Level::Info, line);
+        } else {
+            let missing = Some(batch).filter(|_| wanted > 0).and_then(Missing::of);
+            let line = self.health.silence(now, self.interval, missing);
+            self.log_line(Level::Warn, line);
+        }
+        if self.instance.is_level_enabled(Level::Debug) {
+            let (records, bytes) = (batch.records, batch.bytes.len());
+            let line = format!("{records} records, {bytes} bytes, in {took:.1?}");
+            self.instance.log(Level::Debug, &line);
+        }
+    }
+
+    /// Logs a line that [`Health`] says is due.
+    fn log_line(&self, level: Level, line: Option<String>) {
         if let Some(line) = line {
             self.instance.log(level, &line);
         }
     }
 
+    /// Appends the record about the plugin itself, where `stats_tag` is set.
     fn append_stats(&self) {
         let Some(tag) = &self.stats_tag else { return };
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -198,15 +210,15 @@ impl Plugin {
         }
     }
 
-    /// What failed, and how long it took to.
+    /// Counts a failed scrape and logs it, if a line is due; `took` is how long it ran.
     pub fn report(&mut self, now: Instant, took: Duration, error: &Error) {
         self.counters.failed(error.reason());
         let line = self.health.failed(now, took, error);
-        self.say(Level::Error, line);
+        self.log_line(Level::Error, line);
     }
 
-    /// Hands the host what it has still to take; `true` once that is nothing. Asked while
-    /// it has us paused it would refuse with a line of its own.
+    /// Offers the host what it has not taken yet; `true` once nothing is left. A paused
+    /// input offers nothing: the host would refuse, and log an error for each attempt.
     fn deliver(&mut self) -> bool {
         if self.paused.get() || self.delivery.is_empty() {
             return self.delivery.is_empty();
@@ -218,19 +230,19 @@ impl Plugin {
         self.counters.appended(appended.records, appended.bytes);
         if appended.split {
             let line = self.health.split(now);
-            self.say(Level::Warn, line);
+            self.log_line(Level::Warn, line);
         }
         if appended.refused {
             let kept = self.delivery.records().max(appended.given_up);
             let line = self.health.refused(now, kept);
-            self.say(Level::Warn, line);
+            self.log_line(Level::Warn, line);
         } else if appended.records > 0 {
             let line = self.health.taken(now);
-            self.say(Level::Info, line);
+            self.log_line(Level::Info, line);
         }
         if appended.given_up > 0 {
             let line = self.health.given_up(now, appended.given_up);
-            self.say(Level::Warn, line);
+            self.log_line(Level::Warn, line);
         }
         if let Some(buffer) = appended.buffer {
             self.worker.recycle(buffer);
@@ -238,6 +250,7 @@ impl Plugin {
         self.delivery.is_empty()
     }
 
+    /// The host wants no records, as above `mem_buf_limit`. May run inside an append.
     pub fn pause(&mut self) {
         self.paused.set(true);
         for collector in &self.collectors {
@@ -245,6 +258,7 @@ impl Plugin {
         }
     }
 
+    /// The host wants records again.
     pub fn resume(&mut self) {
         self.paused.set(false);
         for collector in &self.collectors {
@@ -253,24 +267,24 @@ impl Plugin {
         self.deliver();
     }
 
-    /// The last words on a batch that is kept.
-    pub fn end(mut self: Box<Self>) {
+    /// Stops the worker, and logs what is lost with the input.
+    pub fn shut_down(mut self: Box<Self>) {
         let kept = self.delivery.records();
         let lost = Some(kept).filter(|records| *records > 0);
         if let Some(line) = lost.and_then(|records| self.health.lost(records)) {
             self.instance.log(Level::Warn, &line);
-            let_the_logger_print();
+            wait_for_logger();
         }
         if let Err(phase) = self.worker.stop() {
             let line = match phase {
-                Phase::Token | Phase::Certificates => LEFT_READING,
-                _ => LEFT,
+                Phase::Token | Phase::Certificates => LEFT_BEHIND_READING,
+                _ => LEFT_BEHIND,
             };
             self.instance.log(Level::Warn, line);
         }
     }
 }
 
-const LEFT_READING: &str =
+const LEFT_BEHIND_READING: &str =
     "the worker thread is left behind: it waits for a file, and ends when that answers";
-const LEFT: &str = "the worker thread is left behind: it ends by itself as soon as it can";
+const LEFT_BEHIND: &str = "the worker thread is left behind: it ends by itself as soon as it can";

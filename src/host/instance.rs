@@ -17,7 +17,8 @@ use crate::ffi::{self, flb_config as HostConfig, flb_input_instance as HostInsta
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Collector(c_int);
 
-pub type Collect = unsafe extern "C" fn(*mut HostInstance, *mut HostConfig, *mut c_void) -> c_int;
+/// A collector's callback, as `flb_input_set_collector_*` takes it.
+pub type CollectFn = unsafe extern "C" fn(*mut HostInstance, *mut HostConfig, *mut c_void) -> c_int;
 
 /// One input of the configuration, as the host knows it. Used on the host's
 /// thread of that input only: the pointers keep it from being `Send`.
@@ -48,7 +49,7 @@ impl Instance {
         // SAFETY: the host's function on the host's instance.
         let name = host.name.map(|name| unsafe { name(ins) });
         // SAFETY: the host returns NULL or a C string that it keeps.
-        let name = name.and_then(|name| unsafe { text(name) });
+        let name = name.and_then(|name| unsafe { owned_text(name) });
         let name = name.unwrap_or_default();
         Self {
             host,
@@ -70,10 +71,10 @@ impl Instance {
         // SAFETY: the host reads the key during the call only.
         let value = unsafe { self.host.get_property?(name.as_ptr(), self.ins) };
         // SAFETY: the host returns NULL or a C string that it keeps.
-        unsafe { text(value) }
+        unsafe { owned_text(value) }
     }
 
-    /// What the host passes to every later callback.
+    /// Sets what the host passes to every later callback.
     ///
     /// # Safety
     /// `context` is what those callbacks expect, until `cb_exit`.
@@ -84,7 +85,8 @@ impl Instance {
         }
     }
 
-    pub fn collect_every(&self, interval: Duration, collect: Collect) -> Result<Collector> {
+    /// Has `collect` called at this interval. The first call comes after one interval.
+    pub fn collect_every(&self, interval: Duration, collect: CollectFn) -> Result<Collector> {
         let seconds = c_long::try_from(interval.as_secs()).unwrap_or(c_long::MAX);
         let nanos = c_long::from(interval.subsec_nanos());
         // SAFETY: `collect` has the type of a collector's callback.
@@ -95,7 +97,9 @@ impl Instance {
         collector(id, "timer")
     }
 
-    pub fn collect_when_readable(&self, fd: RawFd, collect: Collect) -> Result<Collector> {
+    /// Has `collect` called whenever `fd` is readable. The caller keeps it open until
+    /// `cb_exit`.
+    pub fn collect_when_readable(&self, fd: RawFd, collect: CollectFn) -> Result<Collector> {
         // SAFETY: as above; the caller keeps `fd` open until `cb_exit`.
         let id = self
             .host
@@ -104,15 +108,17 @@ impl Instance {
         collector(id, "event")
     }
 
+    /// Stops calling a collector's callback, as `cb_pause` has to.
     pub fn pause(&self, collector: Collector) {
-        self.switch(self.host.collector_pause, collector);
+        self.switch_collector(self.host.collector_pause, collector);
     }
 
+    /// Undoes [`Instance::pause`].
     pub fn resume(&self, collector: Collector) {
-        self.switch(self.host.collector_resume, collector);
+        self.switch_collector(self.host.collector_resume, collector);
     }
 
-    fn switch(&self, switch: ffi::flb_input_collector_pause, collector: Collector) {
+    fn switch_collector(&self, switch: ffi::flb_input_collector_pause, collector: Collector) {
         if let Some(switch) = switch {
             // SAFETY: the number came from the host for this instance.
             unsafe { switch(collector.0, self.ins) };
@@ -148,17 +154,19 @@ impl Instance {
         result >= 0
     }
 
-    /// Would a line at this level be seen?
-    pub fn logs(&self, level: Level) -> bool {
+    /// Whether a line at this level would be printed, by the input's own `log_level` or
+    /// the service's.
+    pub fn is_level_enabled(&self, level: Level) -> bool {
         match self.host.log_check {
             // SAFETY: the host's function on the host's instance.
             Some(check) => unsafe { check(self.ins, level as c_int) != 0 },
-            None => self.host.worker_logs(level),
+            None => self.host.is_worker_level_enabled(level),
         }
     }
 
+    /// Logs one line as the host's own plugins do, if the level is enabled.
     pub fn log(&self, level: Level, text: &str) {
-        if self.logs(level) {
+        if self.is_level_enabled(level) {
             self.host.print(level, &format!("{} {text}", self.prefix));
         }
     }
@@ -175,7 +183,7 @@ fn collector(id: Option<c_int>, kind: &str) -> Result<Collector> {
 
 /// # Safety
 /// `text` is NULL or a C string.
-unsafe fn text(text: *const c_char) -> Option<String> {
+unsafe fn owned_text(text: *const c_char) -> Option<String> {
     if text.is_null() {
         return None;
     }

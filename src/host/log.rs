@@ -38,8 +38,9 @@ impl Host {
         }
     }
 
-    /// Does a worker of the host log at this level? Old hosts know no more.
-    pub(super) fn worker_logs(&self, level: Level) -> bool {
+    /// Whether the calling thread of the host logs at this level. Hosts without
+    /// `flb_input_log_check` know no level of an input's own.
+    pub(super) fn is_worker_level_enabled(&self, level: Level) -> bool {
         let (Some(worker), Some(worker_level)) = (self.worker_get, self.worker_log_level) else {
             return true;
         };
@@ -52,9 +53,9 @@ impl Host {
     }
 }
 
-/// For the last line before an end, why init failed or what is lost: the host may
-/// go before its logger thread has printed it. Nothing else runs then that could be
-/// held up.
-pub fn let_the_logger_print() {
+/// Gives the host's logger thread time to print. For the last line before an end, such
+/// as why init failed: the host may exit before that thread has got to it. Nothing else
+/// runs at that point that the sleep could hold up.
+pub fn wait_for_logger() {
     thread::sleep(Duration::from_millis(50));
 }

@@ -1,5 +1,19 @@
-//! The object the host copies when it loads the plugin, laid out for the host
-//! at hand, and the option table it points to.
+//! The registration object, which the host copies when it loads the plugin, and the
+//! option table it points to.
+//!
+//! Fluent Bit finds a plugin by the name of an object, `in_kubeletstats_plugin`, and
+//! copies as many bytes of it as its own `struct flb_input_plugin` has. That struct has
+//! changed between releases, and one file has to load into all of them. So the object
+//! has no type of ours: [`object`] makes its bytes for the [`Layout`] that
+//! [`symbols`](super::symbols) detected, from one of the structs in `include/flb_abi.h`.
+//! `layout.c` asserts the offsets of these structs when the plugin is built.
+//!
+//! The rows of the option table changed their size as well. Both come from the same
+//! table, [`OPTIONS`], so `-h` of the host and the plugin never disagree.
+//!
+//! Who owns what: the host keeps pointers into all of this until the process ends, and
+//! the plugin is linked with `-z nodelete`, so it is never unmapped. Names, texts and
+//! rows are therefore leaked on purpose, once a process.
 
 use std::{
     ffi::{CString, c_char, c_int, c_void},
@@ -8,7 +22,7 @@ use std::{
 
 use kubeletstats_core::options::{Kind, OPTIONS, OptionSpec};
 
-use super::{Generation, HostConfig, HostInstance, Row, Shape};
+use super::{Generation, HostConfig, HostInstance, Layout, OptionRow};
 use crate::ffi;
 
 /// As `-i kubeletstats` names it.
@@ -18,7 +32,8 @@ const DESCRIPTION: &str = "Container metrics from the node's kubelet";
 /// What the host copies is at most 232 bytes today; the rest is room to grow.
 pub const SIZE: usize = 512;
 
-/// The callbacks that this plugin has.
+/// The callbacks of `struct flb_input_plugin` that this plugin sets. All run on the host
+/// thread of the input, one at a time.
 #[derive(Clone, Copy)]
 pub struct Callbacks {
     pub init: unsafe extern "C" fn(*mut HostInstance, *mut HostConfig, *mut c_void) -> c_int,
@@ -28,14 +43,12 @@ pub struct Callbacks {
     pub exit: unsafe extern "C" fn(*mut c_void, *mut HostConfig) -> c_int,
 }
 
-/// The bytes of the registration object for a host of this shape.
-///
-/// The names and the option table it points to live for the rest of the
-/// process: the host keeps the pointers, and the object is never unmapped.
-pub fn object(shape: Shape, callbacks: Callbacks) -> [u8; SIZE] {
-    let name = leak(NAME);
-    let description = leak(DESCRIPTION);
-    let config_map = option_table(shape.row);
+/// The bytes of the registration object for a host with this layout. Call it once: what
+/// it points to is leaked.
+pub fn object(layout: Layout, callbacks: Callbacks) -> [u8; SIZE] {
+    let name = leak_c_string(NAME);
+    let description = leak_c_string(DESCRIPTION);
+    let config_map = option_table(layout.row);
     let mut object = [0; SIZE];
 
     // All else in the object stays zero, which every host reads as "not there".
@@ -58,7 +71,7 @@ pub fn object(shape: Shape, callbacks: Callbacks) -> [u8; SIZE] {
             unsafe { ptr::write_unaligned(object.as_mut_ptr().cast(), plugin) };
         }};
     }
-    match shape.generation {
+    match layout.generation {
         Generation::G1 => fill!(ffi::flb_input_plugin_g1),
         Generation::G2 => fill!(ffi::flb_input_plugin_g2),
         Generation::G3 => fill!(ffi::flb_input_plugin_g3),
@@ -67,16 +80,16 @@ pub fn object(shape: Shape, callbacks: Callbacks) -> [u8; SIZE] {
     object
 }
 
-fn option_table(row: Row) -> *const c_void {
+fn option_table(row: OptionRow) -> *const c_void {
     macro_rules! table {
         ($row:ty) => {{
             let rows = OPTIONS.iter().map(|option| {
                 // SAFETY: integers and pointers, for which zero is a value.
                 let mut row: $row = unsafe { std::mem::zeroed() };
-                row.type_ = kind(option);
-                row.name = leak(option.name);
-                row.def_value = option.default.map_or(ptr::null(), leak);
-                row.desc = leak(option.help);
+                row.type_ = host_type(option);
+                row.name = leak_c_string(option.name);
+                row.def_value = option.default.map_or(ptr::null(), leak_c_string);
+                row.desc = leak_c_string(option.help);
                 row
             });
             // SAFETY: as above; a row without a name ends the table.
@@ -86,12 +99,12 @@ fn option_table(row: Row) -> *const c_void {
         }};
     }
     match row {
-        Row::Bytes96 => table!(ffi::flb_config_map_96),
-        Row::Bytes104 => table!(ffi::flb_config_map_104),
+        OptionRow::Bytes96 => table!(ffi::flb_config_map_96),
+        OptionRow::Bytes104 => table!(ffi::flb_config_map_104),
     }
 }
 
-fn kind(option: &OptionSpec) -> c_int {
+fn host_type(option: &OptionSpec) -> c_int {
     let kind = match option.kind {
         Kind::Text => ffi::FLB_CONFIG_MAP_STR,
         Kind::Bool => ffi::FLB_CONFIG_MAP_BOOL,
@@ -100,7 +113,7 @@ fn kind(option: &OptionSpec) -> c_int {
     kind as c_int
 }
 
-fn leak(text: &str) -> *const c_char {
+fn leak_c_string(text: &str) -> *const c_char {
     CString::new(text)
         .expect("the option table holds no NUL")
         .into_raw()
@@ -148,8 +161,8 @@ mod tests {
             of!(G3, ffi::flb_input_plugin_g3),
             of!(G4, ffi::flb_input_plugin_g4),
         ] {
-            let row = Row::Bytes96;
-            let object = object(Shape { generation, row }, CALLBACKS);
+            let row = OptionRow::Bytes96;
+            let object = object(Layout { generation, row }, CALLBACKS);
             let pointer =
                 |at: usize| usize::from_ne_bytes(object[at..at + 8].try_into().expect("8 bytes"));
             // SAFETY: the object holds a pointer to a C string there.
@@ -163,9 +176,9 @@ mod tests {
 
     #[test]
     fn option_table_has_every_option_and_an_end() {
-        for (row, size) in [(Row::Bytes96, 96), (Row::Bytes104, 104)] {
+        for (row, size) in [(OptionRow::Bytes96, 96), (OptionRow::Bytes104, 104)] {
             let generation = Generation::G4;
-            let object = object(Shape { generation, row }, CALLBACKS);
+            let object = object(Layout { generation, row }, CALLBACKS);
             let table = usize::from_ne_bytes(object[40..48].try_into().expect("8 bytes"));
             let text = |row: usize, at: usize| {
                 // SAFETY: the table has a row for each option and one more, of

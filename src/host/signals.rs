@@ -1,10 +1,10 @@
-//! Signals belong to the host.
+//! Signals belong to the host: none of its handlers may run on a thread of ours.
 
 use std::ptr;
 
-/// Runs `f` so that threads it starts take no signals: those are the host's,
-/// and its handlers expect its own threads.
-pub fn without_signals<T>(f: impl FnOnce() -> T) -> T {
+/// Runs `f` with all signals blocked on this thread. Threads that `f` starts inherit the
+/// mask and keep it, as do those that they start, such as the DNS lookup's.
+pub fn with_signals_blocked<T>(f: impl FnOnce() -> T) -> T {
     // SAFETY: both sets are initialised by the calls that fill them, and the
     // mask that was in force is put back on the same thread.
     unsafe {

@@ -1,7 +1,23 @@
-//! Which Fluent Bit this object finds itself in, and the functions that it exports.
+//! Which Fluent Bit loaded the plugin, and the functions that it exports.
 //!
-//! Every function is looked up by name once, so the object loads into a host that lacks
-//! some of them and can say what is missing.
+//! The plugin links to no symbol of the host. Rust links with `-z now`, so a single
+//! `flb_*` that an old host lacks would make `dlopen` fail, and Fluent Bit would say no
+//! more than that the plugin cannot be loaded. Instead every function is looked up with
+//! `dlsym`, once a process ([`Host::get`]), and is an `Option` from there on.
+//! [`Host::check_symbols`] names what is missing, and the load goes on to a failed init.
+//!
+//! The convention, for whoever needs another function of the host:
+//!
+//! - Declare its type in `include/flb_abi.h`, as the releases from 1.9 on have it, and
+//!   add a row to the table below. The [`Requirement`] says which releases have to have
+//!   it. Where a name was given other arguments later, two rows split the releases.
+//! - Call it in `host/instance.rs` or `host/log.rs`, behind a safe method. No pointer of
+//!   the host's leaves this module but the two in [`Instance`](super::Instance).
+//! - What an older host lacks is not an error, if the plugin can do without.
+//!
+//! The host does not tell its version to plugins. [`Layout::detect`] infers what matters
+//! of it, how the registration object and the option table are laid out, from symbols
+//! that came with the releases that changed them.
 
 use std::ffi::{CStr, c_void};
 
@@ -10,10 +26,10 @@ use once_cell::sync::OnceCell;
 
 use crate::ffi;
 
-/// What the README promises.
+/// The releases that the README promises, for the line that refuses another host.
 pub const SUPPORTED: &str = "Fluent Bit 1.9 to 5.1";
 
-/// The shape of the registration object, which changed with these releases.
+/// Which `struct flb_input_plugin` the host has; it changed with these releases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Generation {
     /// 1.8.0 to 1.9.x
@@ -28,20 +44,20 @@ pub enum Generation {
 
 /// The size of a row of the option table, which changed with 5.0.3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Row {
+pub enum OptionRow {
     Bytes96,
     Bytes104,
 }
 
-/// How the host at hand wants its objects laid out.
+/// How the host that loaded the plugin lays out what it reads from it.
 #[derive(Debug, Clone, Copy)]
-pub struct Shape {
+pub struct Layout {
     pub generation: Generation,
-    pub row: Row,
+    pub row: OptionRow,
 }
 
-impl Shape {
-    /// Told by symbols that came with the releases which changed something.
+impl Layout {
+    /// Infers the layout from marker symbols, newest release first.
     fn detect(has: impl Fn(&CStr) -> bool) -> Self {
         let generation = if has(c"flb_input_plugin_pause") {
             Generation::G4
@@ -53,27 +69,30 @@ impl Shape {
             Generation::G1
         };
         let row = match has(c"flb_config_map_get_raw") {
-            true => Row::Bytes104,
-            false => Row::Bytes96,
+            true => OptionRow::Bytes104,
+            false => OptionRow::Bytes96,
         };
         Self { generation, row }
     }
 }
 
-/// Which hosts have to have a function.
+/// Which hosts have to export a function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Need {
-    Always,
+enum Requirement {
+    /// Every supported release.
+    Required,
+    /// From this generation on; earlier hosts are not asked for it.
     Since(Generation),
     /// Later hosts have the name too, with other arguments: there it is not looked for.
     Until(Generation),
-    IfThere,
+    /// None: the plugin can do without.
+    Optional,
 }
 
-impl Need {
-    fn is_looked_for(self, generation: Generation) -> bool {
+impl Requirement {
+    fn applies_to(self, generation: Generation) -> bool {
         match self {
-            Self::Always | Self::IfThere => true,
+            Self::Required | Self::Optional => true,
             Self::Since(first) => generation >= first,
             Self::Until(last) => generation <= last,
         }
@@ -83,37 +102,37 @@ impl Need {
 /// One row a function: the field, the name that the host exports and flb_abi.h declares,
 /// and which hosts have to have it.
 macro_rules! functions {
-    ($($field:ident: $symbol:ident, $need:expr;)*) => {
+    ($($field:ident: $symbol:ident, $requirement:expr;)*) => {
         /// The host's functions, as they were found.
         #[derive(Debug)]
         pub struct Host {
-            pub shape: Shape,
+            pub layout: Layout,
             missing: Vec<&'static str>,
             $(pub(super) $field: ffi::$symbol,)*
         }
 
         impl Host {
             fn find(symbol: impl Fn(&CStr) -> *mut c_void) -> Self {
-                let shape = Shape::detect(|name| !symbol(name).is_null());
+                let layout = Layout::detect(|name| !symbol(name).is_null());
                 let mut missing = Vec::new();
-                let mut find = |name: &'static str, with_end: &str, need: Need| {
-                    if !need.is_looked_for(shape.generation) {
+                let mut find = |name: &'static str, with_nul: &str, requirement: Requirement| {
+                    if !requirement.applies_to(layout.generation) {
                         return std::ptr::null_mut();
                     }
-                    let name_of_it = CStr::from_bytes_with_nul(with_end.as_bytes());
-                    let found = symbol(name_of_it.unwrap_or_default());
-                    if found.is_null() && need != Need::IfThere {
+                    let c_name = CStr::from_bytes_with_nul(with_nul.as_bytes());
+                    let found = symbol(c_name.unwrap_or_default());
+                    if found.is_null() && requirement != Requirement::Optional {
                         missing.push(name);
                     }
                     found
                 };
                 $(
-                    let found = find(stringify!($symbol), concat!(stringify!($symbol), "\0"), $need);
+                    let found = find(stringify!($symbol), concat!(stringify!($symbol), "\0"), $requirement);
                     // SAFETY: the name is that of a function, whose type in flb_abi.h is the
                     // one that the host's releases of this shape give it.
-                    let $field = unsafe { function(found) };
+                    let $field = unsafe { as_function(found) };
                 )*
-                Self { shape, missing, $($field),* }
+                Self { layout, missing, $($field),* }
             }
         }
     };
@@ -121,19 +140,19 @@ macro_rules! functions {
 
 functions! {
     // The append that this host has, and never the other.
-    chunk_append_raw: flb_input_chunk_append_raw, Need::Until(Generation::G1);
-    log_append: flb_input_log_append, Need::Since(Generation::G2);
-    get_property: flb_input_get_property, Need::Always;
-    set_context: flb_input_set_context, Need::Always;
-    set_collector_time: flb_input_set_collector_time, Need::Always;
-    set_collector_event: flb_input_set_collector_event, Need::Always;
-    collector_pause: flb_input_collector_pause, Need::Always;
-    collector_resume: flb_input_collector_resume, Need::Always;
-    name: flb_input_name, Need::Always;
-    log_print: flb_log_print, Need::Always;
-    log_check: flb_input_log_check, Need::IfThere;
-    worker_get: flb_worker_get, Need::IfThere;
-    worker_log_level: flb_worker_log_level, Need::IfThere;
+    chunk_append_raw: flb_input_chunk_append_raw, Requirement::Until(Generation::G1);
+    log_append: flb_input_log_append, Requirement::Since(Generation::G2);
+    get_property: flb_input_get_property, Requirement::Required;
+    set_context: flb_input_set_context, Requirement::Required;
+    set_collector_time: flb_input_set_collector_time, Requirement::Required;
+    set_collector_event: flb_input_set_collector_event, Requirement::Required;
+    collector_pause: flb_input_collector_pause, Requirement::Required;
+    collector_resume: flb_input_collector_resume, Requirement::Required;
+    name: flb_input_name, Requirement::Required;
+    log_print: flb_log_print, Requirement::Required;
+    log_check: flb_input_log_check, Requirement::Optional;
+    worker_get: flb_worker_get, Requirement::Optional;
+    worker_log_level: flb_worker_log_level, Requirement::Optional;
 }
 
 static HOST: OnceCell<Host> = OnceCell::new();
@@ -144,8 +163,8 @@ impl Host {
         HOST.get_or_init(|| Self::find(symbol_of_process))
     }
 
-    /// An error unless the host has all that the plugin needs.
-    pub fn check(&self) -> Result<()> {
+    /// An error that names the required functions which the host does not export.
+    pub fn check_symbols(&self) -> Result<()> {
         if self.missing.is_empty() {
             return Ok(());
         }
@@ -166,7 +185,7 @@ fn symbol_of_process(name: &CStr) -> *mut c_void {
 ///
 /// # Safety
 /// `found` is NULL or a function of that type.
-unsafe fn function<F>(found: *mut c_void) -> F {
+unsafe fn as_function<F>(found: *mut c_void) -> F {
     const { assert!(size_of::<F>() == size_of::<*mut c_void>()) }
     // SAFETY: of equal size; NULL is `None`, the rest is the caller's promise.
     unsafe { std::mem::transmute_copy(&found) }
@@ -203,17 +222,21 @@ mod tests {
 
     #[test]
     fn symbols_tell_the_releases_apart() {
-        let cases: [(&[&CStr], Generation, Row); 5] = [
+        let cases: [(&[&CStr], Generation, OptionRow); 5] = [
             (
                 &[c"flb_input_chunk_append_raw"],
                 Generation::G1,
-                Row::Bytes96,
+                OptionRow::Bytes96,
             ),
-            (&[c"flb_input_log_append"], Generation::G2, Row::Bytes96),
+            (
+                &[c"flb_input_log_append"],
+                Generation::G2,
+                OptionRow::Bytes96,
+            ),
             (
                 &[c"flb_input_log_append", c"flb_notification_enqueue"],
                 Generation::G3,
-                Row::Bytes96,
+                OptionRow::Bytes96,
             ),
             (
                 &[
@@ -222,7 +245,7 @@ mod tests {
                     c"flb_config_map_get_raw",
                 ],
                 Generation::G3,
-                Row::Bytes104,
+                OptionRow::Bytes104,
             ),
             (
                 &[
@@ -232,13 +255,13 @@ mod tests {
                     c"flb_input_plugin_pause",
                 ],
                 Generation::G4,
-                Row::Bytes104,
+                OptionRow::Bytes104,
             ),
         ];
         for (markers, generation, row) in cases {
             let host = host(&with(markers));
-            assert_eq!((host.shape.generation, host.shape.row), (generation, row));
-            host.check().expect("nothing is missing");
+            assert_eq!((host.layout.generation, host.layout.row), (generation, row));
+            host.check_symbols().expect("nothing is missing");
         }
     }
 
@@ -255,7 +278,7 @@ mod tests {
     fn what_is_missing_is_named() {
         let host = host(&REQUIRED[1..]);
         assert_eq!(
-            host.check().expect_err("incomplete").to_string(),
+            host.check_symbols().expect_err("incomplete").to_string(),
             "this host cannot run the plugin: it lacks flb_input_chunk_append_raw, \
              flb_input_get_property: supported is Fluent Bit 1.9 to 5.1"
         );
