@@ -11,6 +11,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::{error::Reason, sink::msgpack::Writer, timestamp::Timestamp};
 
+/// All since the input was started. A reload starts them from zero.
 #[derive(Debug, Default)]
 pub struct Counters {
     scrapes: u64,
@@ -22,26 +23,30 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// A scrape has ended, well or not, or is counted as failed while it hangs.
     pub fn scraped(&mut self, took: Duration) {
         self.scrapes += 1;
         self.last_duration = took;
     }
 
+    /// That scrape, or a callback, failed for this reason.
     pub fn failed(&mut self, reason: Reason) {
         *self.failures.entry(reason.name()).or_default() += 1;
     }
 
+    /// An interval passed without a scrape of its own, since the last one was still
+    /// running.
     pub fn overran(&mut self) {
         self.overruns += 1;
     }
 
-    /// Fluent Bit has taken a batch.
+    /// Fluent Bit has accepted so many records, which is a batch or a part of one.
     pub fn appended(&mut self, records: usize, bytes: usize) {
         self.records += records as u64;
         self.bytes += bytes as u64;
     }
 
-    /// One event for the pipeline.
+    /// The record as one msgpack event, to be appended under `stats_tag`.
     pub fn event(&self, instance: &str, now: Timestamp) -> Vec<u8> {
         let mut out = Writer::default();
         out.event(now, 9);

@@ -1,6 +1,7 @@
-//! What the host has still to take: one batch, kept as long as it is refused, offered in
-//! parts where it is refused for its size, and given up in the end. Pure: the host is a
-//! function, and time comes in as an argument.
+//! What the host has not accepted yet: one batch at most. It is kept as long as the host
+//! refuses it, appended in parts where it is refused for its size, and given up after
+//! `MAX_REFUSALS` and `MIN_RETRY_TIME`. Pure: the host is a function, and time comes in
+//! as an argument.
 
 use std::{
     ops::Range,
@@ -14,12 +15,13 @@ use crate::{scrape::Batch, sink::msgpack};
 const MAX_REFUSALS: u32 = 10;
 const MIN_RETRY_TIME: Duration = Duration::from_secs(60);
 
+/// The batch in delivery, and what was learnt of how much the host accepts at once.
 #[derive(Debug, Default)]
 pub struct Delivery {
     pending: Option<Pending>,
-    /// The host has refused more bytes than this in the moment in which it took these.
+    /// The largest part, in bytes, that the host accepted when it refused a larger one.
     max_part: Option<usize>,
-    /// It has once refused a batch, then taken it but for a record less.
+    /// The host has once accepted the rest of a batch right after it refused the whole.
     recovered_once: bool,
 }
 
@@ -32,23 +34,25 @@ struct Pending {
     refusals: u32,
 }
 
-/// What came of an offer.
+/// What came of one [`Delivery::try_append`].
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Appended {
+    /// Records that the host accepted.
     pub records: usize,
+    /// Their size in msgpack.
     pub bytes: usize,
     /// The host did not take the rest.
     pub refused: bool,
-    /// From now on what comes is offered in parts.
+    /// From now on batches are appended in parts; set once in the life of an input.
     pub split: bool,
     /// Records that were given up.
     pub given_up: usize,
-    /// Of a batch that is done with, for the next one.
+    /// The memory of a batch that is done with, for the next one.
     pub buffer: Option<Vec<u8>>,
 }
 
 impl Delivery {
-    /// Takes a batch on; there is none waiting.
+    /// Takes over a batch. Only when [`Delivery::is_empty`]: another one would be lost.
     pub fn enqueue(&mut self, batch: Batch) {
         self.pending = Some(Pending {
             batch,
@@ -58,18 +62,19 @@ impl Delivery {
         });
     }
 
-    /// Records that wait.
+    /// How many records the host has not accepted yet.
     pub fn records(&self) -> usize {
         let pending = self.pending.as_ref();
         pending.map_or(0, |pending| pending.batch.records)
     }
 
+    /// Nothing is pending: the next scrape may start.
     pub fn is_empty(&self) -> bool {
         self.pending.is_none()
     }
 
-    /// Offers what waits, as far as the host takes it and until it has us paused, which it
-    /// can do within an append. What it then does not take, it has not refused.
+    /// Appends what is pending, as far as the host accepts it. Stops without a refusal once
+    /// `is_paused`, which the host can bring about within an `append`.
     pub fn try_append(
         &mut self,
         now: Instant,
@@ -150,7 +155,8 @@ impl Pending {
         self.batch.bytes.len() - self.taken
     }
 
-    /// The host has taken one record and not this part: halves it until it is taken.
+    /// The host accepts one record but not this part: halves it until it is accepted.
+    /// Returns the bytes of the part that was.
     fn largest_taken(
         &mut self,
         refused: (usize, Range<usize>),
@@ -169,7 +175,7 @@ impl Pending {
         None
     }
 
-    /// Counts a refusal; `false` when it was the last one.
+    /// Counts a refusal; `false` when the batch is to be given up.
     fn keep_after_refusal(&mut self, now: Instant) -> bool {
         let since = *self.refused.get_or_insert(now);
         self.refusals += 1;

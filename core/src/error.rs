@@ -11,6 +11,8 @@ use crate::{
     text::{credential_path, os_error, printable, redact_url, resolver_error},
 };
 
+/// What every fallible function of this crate returns, but those whose error has no
+/// message of its own.
 pub type Result<T> = std::result::Result<T, Error>;
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
@@ -21,24 +23,38 @@ pub enum Reason {
     Option,
     /// A file named by an option or found at its default path.
     File,
+    /// The name of the kubelet's host has no address.
     Resolve,
+    /// The connection was refused: nothing listens there.
     Refused,
+    /// `timeout` has passed, in whatever [`Phase`].
     Timeout,
-    /// The peer closed the connection before it said anything.
+    /// The peer closed the connection before its reply began.
     ClosedEarly,
     /// The connection failed in another way.
     Connection,
+    /// The certificate is not in `kube_ca_file`, and no CA in there signed it.
     TlsUnknownIssuer,
+    /// The certificate has no alternative name that is expected.
     TlsWrongName,
+    /// The certificate has expired, or is not valid yet.
     TlsExpired,
+    /// Anything else about certificates or the handshake.
     Tls,
+    /// A 401.
     Unauthorized,
+    /// A 403.
     Forbidden,
+    /// Any other status but 200.
     Status,
     /// The reply is not HTTP that can be followed.
     Http,
+    /// A 200 whose body is empty, no JSON, or JSON without pods.
     NotSummary,
+    /// A header, a body or a number of pods above a limit, or more than there is memory
+    /// for.
     TooLarge,
+    /// The connection ended within the body.
     CutShort,
     /// The plugin is stopping.
     Stopped,
@@ -49,7 +65,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// As the plugin's own record writes it.
+    /// Its key in `failures_by_reason` of the record that `stats_tag` asks for.
     pub fn name(self) -> &'static str {
         match self {
             Reason::Option => "option",
@@ -77,19 +93,25 @@ impl Reason {
     }
 }
 
-/// What a scrape was doing when its time ran out.
+/// What a scrape is doing, and so what it was doing when its time ran out. `Display` goes
+/// before the URL: "connecting to https://…".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Asked for, and not begun.
+    /// Asked for, and not begun: the worker has not run yet.
     Queued,
     /// Reading the token's file.
     Token,
     /// Reading the files of CA, certificate and key.
     Certificates,
+    /// Waiting for the system's resolver.
     Resolve,
+    /// Waiting for TCP, one address after the other.
     Connect,
+    /// In the handshake.
     Tls,
+    /// From the request to the end of the reply's header.
     Headers,
+    /// From there on.
     Body,
 }
 
@@ -108,6 +130,8 @@ impl fmt::Display for Phase {
     }
 }
 
+/// A failure, with the line that is logged of it. `Display` is that whole line, for the
+/// plugin and the command alike.
 #[derive(Debug)]
 pub struct Error {
     reason: Reason,
@@ -117,6 +141,7 @@ pub struct Error {
 }
 
 impl Error {
+    /// What it is counted under.
     pub fn reason(&self) -> Reason {
         self.reason
     }
@@ -126,6 +151,8 @@ impl Error {
         self.reason == Reason::ClosedEarly
     }
 
+    /// About the certificate or the handshake, also when a TLS 1.3 server says so only
+    /// after it.
     pub fn is_tls(&self) -> bool {
         use Reason::{Tls, TlsExpired, TlsUnknownIssuer, TlsWrongName};
         matches!(
@@ -134,6 +161,7 @@ impl Error {
         )
     }
 
+    /// The scrape was ended because the input stops: not to be logged.
     pub fn is_stopped(&self) -> bool {
         self.reason == Reason::Stopped
     }
@@ -144,7 +172,7 @@ impl Error {
         source.is_some_and(|error: &std::io::Error| error.kind() == ErrorKind::NotFound)
     }
 
-    /// What is to be done, where the line says just that at its end.
+    /// The end of the line that says what to do, where it stands there by itself.
     pub fn remedy(&self) -> Option<&str> {
         self.remedy.as_deref()
     }
@@ -158,7 +186,7 @@ impl Error {
         }
     }
 
-    /// Why, and behind it what to do about it.
+    /// `why`, a colon, and `remedy`, which [`Error::remedy`] returns as well.
     fn with_remedy(reason: Reason, why: &str, remedy: &str) -> Self {
         Self {
             remedy: Some(remedy.to_owned()),
@@ -192,6 +220,7 @@ impl Error {
         )
     }
 
+    /// The operating system does not give the content of an option's file.
     pub fn unreadable(option: &str, path: &Path, source: std::io::Error) -> Self {
         let message = format!(
             "cannot read {option} {}: {}",
@@ -208,6 +237,7 @@ impl Error {
         Self::new(Reason::File, message)
     }
 
+    /// The resolver's own error, or no address at all.
     pub fn resolve(host: &str, url: &str, source: std::io::Error) -> Self {
         let message = format!(
             "cannot resolve {host} for {url}: {}: check kubelet_url and the node's dns",
@@ -225,6 +255,7 @@ impl Error {
         Self::new(Reason::Host, message).with_source(source)
     }
 
+    /// `address` is one of the host's, with the port.
     pub fn refused(address: impl fmt::Display, url: &str, source: std::io::Error) -> Self {
         let message = format!(
             "connection refused by {address} for {url}: check kubelet_url and that the kubelet is running"
@@ -232,6 +263,7 @@ impl Error {
         Self::new(Reason::Refused, message).with_source(source)
     }
 
+    /// After `timeout`, in a phase that reads no file: see [`Error::timeout_reading`].
     pub fn timeout(phase: Phase, after: Duration, url: &str) -> Self {
         let hint = match phase {
             Phase::Queued => "the machine or the container is out of cpu time",
@@ -258,11 +290,14 @@ impl Error {
         )
     }
 
+    /// An error of the socket that is none of the others here.
     pub fn connection(url: &str, source: std::io::Error) -> Self {
         let message = format!("connection to {url} failed: {}", os_error(&source));
         Self::new(Reason::Connection, message).with_source(source)
     }
 
+    /// An end before the first byte of the reply, as of a kept connection that the
+    /// kubelet has closed meanwhile.
     pub fn closed_early(url: &str) -> Self {
         Self::new(
             Reason::ClosedEarly,
@@ -270,6 +305,8 @@ impl Error {
         )
     }
 
+    /// No chain to a CA that is trusted, or one with a signature that does not fit: a
+    /// CA that was made anew under its old name.
     pub fn tls_unknown_issuer(url: &str, source: impl Into<Source>) -> Self {
         let message = format!(
             "certificate of {url} is signed by an unknown issuer: set kube_ca_file to the CA that signed it"
@@ -295,6 +332,7 @@ impl Error {
         Self::new(Reason::TlsWrongName, message).with_source(source)
     }
 
+    /// `when` is `has expired` or `is not valid yet`.
     pub fn tls_expired(url: &str, when: &str, source: impl Into<Source>) -> Self {
         let message = format!(
             "certificate of {url} {when}: renew the kubelet's serving certificate, or check the node's clock"
@@ -302,6 +340,7 @@ impl Error {
         Self::new(Reason::TlsExpired, message).with_source(source)
     }
 
+    /// An end without an alert, as of a server that speaks another protocol.
     pub fn closed_in_handshake(url: &str, source: std::io::Error) -> Self {
         let message = format!(
             "connection closed by {url} in the TLS handshake: check that kubelet_url is a kubelet"
@@ -323,6 +362,8 @@ impl Error {
         Self::with_remedy(Reason::Tls, &why, remedy).with_source(source)
     }
 
+    /// Something about the handshake, mapped in
+    /// [`tls::explain`](crate::kubelet::tls::explain).
     pub fn tls(url: &str, why: &str, remedy: &'static str, source: rustls::Error) -> Self {
         let why = format!("tls with {url} failed: {why}");
         Self::with_remedy(Reason::Tls, &why, remedy).with_source(source)
@@ -334,6 +375,7 @@ impl Error {
         Self::new(Reason::Unauthorized, message)
     }
 
+    /// `why` as of [`Error::unauthorized`].
     pub fn forbidden(url: &str, why: &str) -> Self {
         let message = format!("403 forbidden by {url}: {why}");
         Self::new(Reason::Forbidden, message)
@@ -351,6 +393,7 @@ impl Error {
         )
     }
 
+    /// 301 to 303, 307 and 308. Not followed: the token would go to wherever it leads.
     pub fn redirect(code: u16, url: &str) -> Self {
         Self::new(
             Reason::Status,
@@ -360,6 +403,7 @@ impl Error {
         )
     }
 
+    /// A 304, which nobody asked for.
     pub fn not_modified(url: &str) -> Self {
         Self::new(
             Reason::Status,
@@ -369,6 +413,7 @@ impl Error {
         )
     }
 
+    /// More than `limit` replies 1xx.
     pub fn many_interim(url: &str, limit: u32) -> Self {
         Self::new(
             Reason::Http,
@@ -378,6 +423,7 @@ impl Error {
         )
     }
 
+    /// The header does not fit into `limit` bytes.
     pub fn large_header(url: &str, limit: usize) -> Self {
         let kib = limit >> 10;
         Self::new(
@@ -388,6 +434,7 @@ impl Error {
         )
     }
 
+    /// The header has more than `limit` fields.
     pub fn many_headers(url: &str, limit: usize) -> Self {
         Self::new(
             Reason::TooLarge,
@@ -408,6 +455,7 @@ impl Error {
         )
     }
 
+    /// `why` is one of our own sentences: the HTTP library's would quote the reply.
     pub fn http(url: &str, why: &'static str) -> Self {
         Self::new(
             Reason::Http,
@@ -415,6 +463,7 @@ impl Error {
         )
     }
 
+    /// A `Content-Encoding`, though the request accepts none.
     pub fn encoded(url: &str, encoding: &str) -> Self {
         let encoding = printable(encoding, 40);
         Self::new(
@@ -425,10 +474,12 @@ impl Error {
         )
     }
 
+    /// A 200 without a body.
     pub fn empty(url: &str) -> Self {
         Self::new(Reason::NotSummary, format!("reply of {url} is empty"))
     }
 
+    /// A body that is JSON of something else, or no JSON; `why` may quote it.
     pub fn not_summary(url: &str, why: impl fmt::Display) -> Self {
         let why = printable(&why.to_string(), 200);
         Self::new(
@@ -439,6 +490,7 @@ impl Error {
         )
     }
 
+    /// The body, or what it takes on the wire, is above `limit` bytes.
     pub fn too_large(url: &str, limit: usize) -> Self {
         let mib = limit >> 20;
         Self::new(
@@ -457,6 +509,7 @@ impl Error {
         )
     }
 
+    /// The body ended after `received` bytes, by the connection or by its JSON.
     pub fn cut_short(url: &str, received: usize) -> Self {
         Self::new(
             Reason::CutShort,
@@ -476,14 +529,17 @@ impl Error {
         }
     }
 
+    /// For whoever waits while the input stops; see [`Error::is_stopped`].
     pub fn stopped() -> Self {
         Self::new(Reason::Stopped, "the plugin is stopping")
     }
 
+    /// A whole line about what the host lacks or does not accept.
     pub fn host(message: impl Into<String>) -> Self {
         Self::new(Reason::Host, message)
     }
 
+    /// The worker, its sockets or its thread could not be made.
     pub fn thread(source: std::io::Error) -> Self {
         let message = format!("cannot start the worker thread: {}", os_error(&source));
         Self::new(Reason::Host, message).with_source(source)

@@ -1,5 +1,9 @@
 //! What the log says of states that come and go (scraping fails, the host takes
 //! no records, no pod is wanted), and how often. Pure: time comes in as an argument.
+//!
+//! A state is logged once when it begins, once a `REPEAT_AFTER` while it lasts, with the
+//! number of events in between, and once when it ends, with how long it lasted. All lines
+//! of an input together keep to `MAX_LINES`.
 
 use std::{
     collections::VecDeque,
@@ -19,8 +23,9 @@ const REPEAT_AFTER: Duration = Duration::from_secs(60);
 /// scrape must not fill the log. What found no room is told later, if it still holds.
 const MAX_LINES: usize = 6;
 
-/// No option is to blame for that. One that has just started lists none for some seconds;
-/// later its source of statistics does not see what runs.
+/// Logged where the reply has no pod at all, so that no option can be to blame. A kubelet
+/// that has just started lists none for some seconds; later its source of statistics does
+/// not see what runs. The command says the same.
 pub const NO_PODS: &str = "the kubelet lists no pods: if it has not just started, \
      see its log: it may not reach its container runtime";
 
@@ -32,6 +37,8 @@ enum Selection {
     SomeWanted,
 }
 
+/// Which states the log has been told of, and how many lines that took lately. Each
+/// method takes one event, and returns the line to log if one is due.
 #[derive(Debug, Default)]
 pub struct Health {
     lines: LineBudget,
@@ -54,9 +61,18 @@ const NO_RECORDS_AFTER: Duration = Duration::from_secs(60);
 /// Why a scrape that succeeded gave no record of the pods that are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Missing {
+    /// The wanted pods have no containers.
     Containers,
-    Cpu { containers: usize },
-    Samples { containers: usize },
+    /// Their containers have no CPU value above 0, neither rate nor counter.
+    Cpu {
+        /// Of all wanted pods, without those that have ended.
+        containers: usize,
+    },
+    /// Their containers have one, but every sample was recorded before.
+    Samples {
+        /// As of [`Missing::Cpu`].
+        containers: usize,
+    },
 }
 
 impl Missing {
@@ -231,9 +247,7 @@ impl Health {
             Selection::SomeWanted => format!("{wanted} of the node's {all} pods are wanted"),
         })
     }
-}
 
-impl Health {
     /// So many of the node's pods could not be decoded; returns the line to log, if one
     /// is due. That they can be again shows in their records.
     pub fn unreadable(&mut self, now: Instant, unreadable: usize, all: usize) -> Option<String> {
@@ -271,7 +285,7 @@ impl LineBudget {
     }
 }
 
-/// Something that can fail.
+/// Something that works or fails.
 #[derive(Debug, Default)]
 struct Condition {
     outage: Option<Outage>,

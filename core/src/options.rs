@@ -42,7 +42,7 @@ pub struct OptionSpec {
     pub default: Option<&'static str>,
     /// One sentence.
     pub help: &'static str,
-    /// Puts the value, or its absence, where it belongs.
+    /// Reads the value and sets its field.
     set: fn(&mut Config, &Value) -> Result<()>,
 }
 
@@ -140,14 +140,14 @@ const CPU_SOURCES: &[(&str, CpuSource)] = &[
 /// A file the user named must be there; one at a default path need not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FilePath {
-    /// At a path of the table.
+    /// The default of [`OPTIONS`].
     Default(PathBuf),
-    /// By the user.
+    /// Named by the user.
     Given(PathBuf),
 }
 
 impl FilePath {
-    /// Wherever it comes from.
+    /// Whichever of the two it is.
     pub fn path(&self) -> &Path {
         match self {
             FilePath::Default(path) | FilePath::Given(path) => path,
@@ -161,27 +161,39 @@ impl Default for FilePath {
     }
 }
 
-/// What the plugin runs on: every value checked, every default applied.
+/// The options of one input: every value checked, every default applied.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Config {
+    /// `kubelet_url`
     pub url: KubeletUrl,
+    /// 1 ms to 7 days, as `timeout`.
     pub interval: Duration,
+    /// For one whole scrape. May be longer than `interval`.
     pub timeout: Duration,
-    /// Empty: all.
+    /// Empty: pods of all namespaces.
     pub namespaces: Vec<String>,
-    /// Empty: all.
+    /// Empty: pods of any name.
     pub pod_prefixes: Vec<String>,
+    /// `kube_token_file`
     pub token_file: FilePath,
+    /// `kube_ca_file`
     pub ca_file: FilePath,
+    /// The name that the certificate has to have, instead of the host of `url`.
     pub server_name: Option<String>,
     /// Both of these or none; see [`Config::client_cert`].
     cert_file: Option<PathBuf>,
     key_file: Option<PathBuf>,
+    /// Any certificate will do, for any name.
     pub allow_insecure_tls: bool,
+    /// The record's `service`, instead of the container's name.
     pub service: Option<String>,
+    /// The record's `metadata.region`, which is left out without it.
     pub region: Option<String>,
+    /// The record's `nodeName`, instead of the one in the summary.
     pub node_name: Option<String>,
+    /// A record for each scrape, also of a sample that was recorded before.
     pub repeat_samples: bool,
+    /// Which of the kubelet's two values `cpu` is made of.
     pub cpu_source: CpuSource,
     /// Not set: no record about the plugin itself.
     pub stats_tag: Option<String>,
@@ -210,7 +222,7 @@ impl Config {
         self.cert_file.as_deref().zip(self.key_file.as_deref())
     }
 
-    /// What is in force, for the log at start.
+    /// The line at start that says what is in force.
     pub fn announcement(&self) -> String {
         let chosen = |list: &[String]| match list {
             [] => "all".to_owned(),
@@ -226,7 +238,7 @@ impl Config {
         )
     }
 
-    /// What an operator should not do without knowing.
+    /// The lines at start about options that are unsafe or have no effect.
     pub fn warnings(&self) -> Vec<&'static str> {
         let mut warnings = Vec::new();
         if self.url.https && self.allow_insecure_tls {

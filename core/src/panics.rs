@@ -14,8 +14,9 @@ thread_local! {
     static ORIGIN: Cell<Option<String>> = const { Cell::new(None) };
 }
 
-/// Keeps panics off stderr, which is the host's log. The hook is that of this
-/// object's own copy of the standard library: no one else's panics pass here.
+/// Keeps panics off stderr, which is the host's log, and notes where they begin. The hook is
+/// that of the plugin's own copy of the standard library: no panic of another plugin's or
+/// of the host's calls it.
 pub fn install_hook() {
     panic::set_hook(Box::new(|info| {
         ORIGIN.set(info.location().map(ToString::to_string));

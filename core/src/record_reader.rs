@@ -10,10 +10,13 @@ use serde_json::{Map, Number, Value};
 
 use crate::text::printable;
 
-/// What is used of a record. What the kubelet did not know is missing in the record, and here.
+/// The fields of a record that its readers use. What the kubelet did not know is not in the
+/// record, and `None` here.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Metric {
+    /// The container's name, unless the option `service` is set.
     pub service: String,
+    /// Without its namespace.
     pub pod: String,
     /// Percent of one core.
     pub cpu: f64,
@@ -21,11 +24,15 @@ pub struct Metric {
     pub memory: Option<f64>,
     /// Milliseconds since the epoch.
     pub timestamp: i64,
+    /// The pod's.
     pub namespace: Option<String>,
+    /// As the kubelet or the option `node_name` says.
     pub node_name: Option<String>,
+    /// Unlike `service`, always the container's own name.
     pub container: Option<String>,
     /// Bytes since the pod started.
     pub network_in: Option<i64>,
+    /// As of `network_in`.
     pub network_out: Option<i64>,
 }
 

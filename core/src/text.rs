@@ -22,7 +22,7 @@ fn lower_first(text: &str) -> String {
         .unwrap_or_default()
 }
 
-/// The system's resolver has words of its own, which are no errors of the system's.
+/// An error of `getaddrinfo`, which has a text of its own but no number of the system's.
 pub fn resolver_error(error: &std::io::Error) -> String {
     let text = match error.raw_os_error() {
         Some(_) => os_error(error),
@@ -42,8 +42,8 @@ pub fn credential_path(path: &Path) -> String {
     }
 }
 
-/// What is meant for a URL, without what may be a password or a key in it: all before its
-/// last `@`, and its query. Where such text ends in a malformed one is anybody's guess.
+/// Masks what may be a password or a key in text that is meant to be a URL: all before its
+/// last `@`, and its query. In a malformed one more is masked rather than less.
 pub fn redact_url(url: &str) -> String {
     let (scheme, rest) = match url.find("://") {
         Some(at) => url.split_at(at + "://".len()),
@@ -59,7 +59,7 @@ pub fn redact_url(url: &str) -> String {
 }
 
 /// Foreign text made fit for one log line: every character can be seen, stands
-/// where it was written, and there are no more of them than this.
+/// where it was written, and there are `max_chars` of them at most. The rest is `…`.
 pub fn printable(text: &str, max_chars: usize) -> String {
     let mut out: String = text
         .chars()
@@ -72,9 +72,9 @@ pub fn printable(text: &str, max_chars: usize) -> String {
     out
 }
 
-/// Control characters drive a terminal or begin a line. The others do it where the
-/// log is read: they break lines, turn the direction of what follows, so that it reads
-/// as something else, or cannot be seen, so that two different texts look the same.
+/// Control characters drive a terminal or begin a line. The others mislead whoever reads
+/// the log elsewhere: they break lines, turn the direction of what follows, so that it
+/// reads as something else, or cannot be seen, so that two different texts look the same.
 fn is_misleading(c: char) -> bool {
     let breaks = matches!(c, '\u{2028}' | '\u{2029}');
     let turns = matches!(

@@ -1,5 +1,48 @@
 //! The worker thread: one scrape at a time, asked for and picked up by the
 //! host's thread, which never waits for it.
+//!
+//! # Threads
+//!
+//! Each input has one worker thread, `kubeletstats`. All that takes time happens there:
+//! reading files, DNS, TCP, TLS, HTTP, parsing and encoding. The system's resolver gets a
+//! thread of its own (`kubeletstats-dns`), since it cannot be interrupted. The host's thread
+//! only sends requests and receives outcomes. It waits twice in the life of an input: at
+//! start for the files, `START_GRACE` at most, and at the end for the worker,
+//! `STOP_GRACE` at most.
+//!
+//! # Messages
+//!
+//! | from, to | by | what |
+//! |---|---|---|
+//! | host, worker | channel `requests` | scrape, into this buffer; closed: end |
+//! | worker, host | channel `outcomes` | what became of the scrape |
+//! | worker, host | socket `wake` | one byte for each outcome |
+//! | host, worker | [`Stop`] | end whatever is waited for |
+//! | worker, host | channel `ended` | closed: the thread has returned |
+//!
+//! The order of two of these is what everything rests on. The worker sends the outcome
+//! first and writes the byte second; the host reads the byte first and looks for the
+//! outcome second. So a byte always means that an outcome is there, and an outcome that
+//! the host has not seen always has a byte left that will wake it.
+//!
+//! One scrape is in flight at most (`in_flight`), so there is one outcome at most, and
+//! neither the channel nor the socket can fill up.
+//!
+//! # Who owns what
+//!
+//! [`Worker`] belongs to the host's thread, `WorkerThread` with the connection and all
+//! state of the samples to the worker's. They share one value, the `Deadline`: what the
+//! scrape is doing, behind a mutex that nobody holds while waiting. All descriptors are
+//! the host side's; the worker has `Weak` references to them. So a worker that hangs in
+//! something that cannot be interrupted, such as a file on a dead NFS mount, can be left
+//! behind ([`Worker::stop`]): it keeps open nothing of these, only a kept connection, and
+//! ends by itself once its call returns.
+//!
+//! The memory of a batch goes round: host to worker with the request, back as the batch,
+//! and from [`Worker::recycle`] into the next request.
+//!
+//! A panic on the worker is an outcome like any other error. Its client and pipeline are
+//! dropped then, as they may be half changed, and made anew for the next scrape.
 
 use std::{
     io::{Read, Write},
@@ -27,20 +70,19 @@ use crate::{
     scrape::{Batch, Pipeline},
 };
 
-/// How long the start waits to hear that the files are good. Who has not heard by then
-/// goes on, and hears it with the first scrape.
+/// How long [`Worker::start`] waits for the files to be read. If that takes longer, an
+/// error about them is the first scrape's.
 const START_GRACE: Duration = Duration::from_secs(1);
 
-/// What a scrape may take beyond its timeout: it ends by itself at that, and then the host's
-/// thread has to be told.
+/// How long a scrape may be in flight beyond its timeout before it is overdue. One that can
+/// end does so at the timeout; this is for its outcome to reach the host's thread.
 const WATCH_GRACE: Duration = Duration::from_secs(1);
 
-/// A worker that has not ended by then after "stop" is left to itself: what it
-/// can still be in cannot be interrupted, such as a read from a dead file system.
+/// A worker that has not ended by then after it was stopped is left behind.
 const STOP_GRACE: Duration = Duration::from_millis(250);
 
-/// Workers that are known to be in such a thing share one grace, when they are to stop
-/// no further apart than this: many inputs may read the same dead file system.
+/// Workers that are known to hang share one [`STOP_GRACE`] if they are stopped within
+/// this time: many inputs may read the same dead file system.
 const SHARED_GRACE_WINDOW: Duration = Duration::from_secs(5);
 
 /// A batch larger than this is not kept as spare memory for the next one.
@@ -49,35 +91,38 @@ const MAX_SPARE_BATCH: usize = 4 << 20;
 /// What became of one scrape.
 #[derive(Debug)]
 pub struct Outcome {
+    /// What to append, or why there is nothing.
     pub result: Result<Batch>,
+    /// From the worker's start on the request to the encoded batch or the error.
     pub took: Duration,
 }
 
 /// The worker, as the host's thread sees it.
 #[derive(Debug)]
 pub struct Worker {
-    /// "Scrape", with memory to encode into. Closed to say "stop".
+    /// Each a request for a scrape, with a buffer to encode into. `None` once stopped.
     requests: Option<mpsc::Sender<Vec<u8>>>,
     outcomes: mpsc::Receiver<Outcome>,
     /// Readable while an outcome waits.
     wake: UnixStream,
-    /// The other end, held here so that nothing stays open for who is left behind.
+    /// Its other end, to which the worker has a `Weak`.
     _waker: Arc<UnixStream>,
-    /// Ends what the worker waits for.
+    /// Dropped to end what the worker waits for.
     stop: Option<Stop>,
-    /// What the worker is doing.
+    /// Shared: what the worker is doing.
     deadline: Arc<Deadline>,
     ended: mpsc::Receiver<()>,
     thread: Option<JoinHandle<()>>,
-    /// When the scrape was asked for that is on its way.
+    /// When the current scrape was asked for.
     in_flight: Option<Instant>,
-    /// That one was said to have failed already.
+    /// [`Worker::overdue`] has reported that one.
     reported_overdue: bool,
     spare_buffer: Vec<u8>,
 }
 
 impl Worker {
-    /// Starts the worker, which reads the files the options name.
+    /// Starts the worker, which reads the files the options name. An error is one that
+    /// should stop the host: they cannot be used, or there is no thread.
     pub fn start(config: &Config) -> Result<Self> {
         let (stop, signal) = deadline::stop_pair().map_err(Error::thread)?;
         let (wake, waker) = UnixStream::pair().map_err(Error::thread)?;
@@ -119,12 +164,12 @@ impl Worker {
         }
     }
 
-    /// To be watched by the host: readable while an outcome waits.
+    /// The descriptor that is readable while an outcome waits, valid as long as `self`.
     pub fn wake_fd(&self) -> RawFd {
         self.wake.as_raw_fd()
     }
 
-    /// Asks for a scrape; `false` while the last one is still on its way.
+    /// Asks for a scrape and returns at once; `false` while the last one is in flight.
     pub fn scrape(&mut self) -> bool {
         let Some(requests) = self.requests.as_ref().filter(|_| self.in_flight.is_none()) else {
             return false;
@@ -135,8 +180,8 @@ impl Worker {
         sent
     }
 
-    /// What is to be said of a scrape that should have come to an end, whatever it hangs
-    /// in, and how long it has been on its way.
+    /// If the current scrape should have ended long ago: the error to report, by what it
+    /// hangs in, and how long it has been in flight. Called at every interval.
     pub fn overdue(&mut self, now: Instant) -> Option<(Error, Duration)> {
         let took = now.duration_since(self.in_flight?);
         self.reported_overdue = took > self.deadline.timeout() + WATCH_GRACE;
@@ -144,9 +189,10 @@ impl Worker {
             .then(|| (self.deadline.timeout_error(), took))
     }
 
-    /// Picks up what became of the scrape, if it is done.
+    /// The outcome of the scrape, if there is one. Left out is the timeout of a scrape that
+    /// [`Worker::overdue`] has reported.
     pub fn outcome(&mut self) -> Option<Outcome> {
-        // One byte an outcome, and never more than one of them.
+        // The byte before the outcome; see the module.
         let _ = self.wake.read(&mut [0; 8]);
         let outcome = self.outcomes.try_recv().ok()?;
         self.in_flight = None;
@@ -155,7 +201,7 @@ impl Worker {
         (!already_reported).then_some(outcome)
     }
 
-    /// Ends the worker; the error is what it is in if it had to be left behind.
+    /// Ends the worker; an error is what it hangs in if it had to be left behind.
     pub fn stop(&mut self) -> std::result::Result<(), Phase> {
         self.requests = None;
         self.stop = None;
@@ -196,12 +242,12 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        // Whoever wants to say that it was left behind has stopped it before.
+        // Whoever wants to log that it was left behind has stopped it before.
         let _ = self.stop();
     }
 }
 
-/// What the worker thread owns.
+/// What the worker thread owns. Fields are dropped in this order.
 struct WorkerThread {
     config: Config,
     deadline: Arc<Deadline>,
@@ -210,7 +256,7 @@ struct WorkerThread {
     scraper: Option<Scraper>,
     waker: Weak<UnixStream>,
     outcome_sender: mpsc::Sender<Outcome>,
-    /// Dropped last, which tells the host thread that this one has ended.
+    /// Closes `ended`, so it stays the last field.
     _alive: mpsc::Sender<()>,
 }
 
@@ -221,7 +267,7 @@ impl WorkerThread {
         start_sender: mpsc::Sender<Result<()>>,
     ) {
         let started = panics::catch("the start", || self.scraper().map(drop));
-        // Nobody may listen any more: the first scrape says it then.
+        // The start may have stopped waiting: the first scrape reports the error then.
         let _ = start_sender.send(started.and_then(|started| started));
         self.deadline.enter(Phase::Queued);
         while let Ok(buffer) = request_receiver.recv() {
@@ -232,7 +278,6 @@ impl WorkerThread {
                 Err(panic)
             });
             let took = began.elapsed();
-            // What it does next is to wait until it is asked.
             self.deadline.enter(Phase::Queued);
             if self.outcome_sender.send(Outcome { result, took }).is_err() || !self.wake() {
                 return;
@@ -251,7 +296,7 @@ impl WorkerThread {
         })
     }
 
-    /// `false` once there is nobody to be woken.
+    /// `false` once the worker's owner is gone.
     fn wake(&self) -> bool {
         let waker = self.waker.upgrade();
         waker.is_some_and(|waker| (&*waker).write_all(&[1]).is_ok())

@@ -1,7 +1,6 @@
 //! One `GET /stats/summary` over HTTP and TLS: options in, bytes out.
 //!
-//! Knows no record and no host. Every wait inside ends at the scrape's deadline
-//! and at once when the plugin stops; see [`deadline`](super::deadline).
+//! Knows no record and no host. How it waits is in [`deadline`](super::deadline).
 
 use std::{
     io::Read,
@@ -28,7 +27,7 @@ use crate::{
     options::Config,
 };
 
-/// More than the largest node's summary, and little enough to hold.
+/// In bytes: more than the largest node's summary, and little enough to hold.
 pub const MAX_BODY: usize = 64 << 20;
 
 /// A body larger than this is not kept as spare memory for the next one. That of a node
@@ -59,13 +58,13 @@ impl Client {
         Self::with_observer(config, stop, Observer::default())
     }
 
-    /// The same, with notes of what a scrape meets.
+    /// The same, with an observer of what happens during a scrape.
     pub fn with_observer(config: &Config, stop: StopSignal, observer: Observer) -> Result<Self> {
         Self::with_deadline(config, Arc::new(Deadline::new(config, stop)), observer)
     }
 
-    /// The same for who watches what it does.
-    pub fn with_deadline(
+    /// The same with a deadline that another thread can look at.
+    pub(crate) fn with_deadline(
         config: &Config,
         deadline: Arc<Deadline>,
         observer: Observer,
@@ -108,7 +107,7 @@ impl Client {
         })
     }
 
-    /// What the last scrape was doing when it ended.
+    /// What the last scrape was doing when it ended, which is what its error is about.
     pub fn phase(&self) -> Phase {
         self.deadline.phase()
     }
@@ -180,7 +179,8 @@ impl Client {
         Ok(response)
     }
 
-    /// In its own phase, also when it took so long that there is no time left.
+    /// Reads the token. Checks the deadline before the phase changes, so that a slow file is
+    /// what the timeout names.
     fn read_token(&mut self) -> Result<Option<HeaderValue>> {
         self.deadline.enter(Phase::Token);
         let bearer = self.token.read()?;
@@ -208,14 +208,14 @@ impl Client {
         }
     }
 
-    /// Gives the memory of an unusually large reply back. Call when it is done with.
+    /// Frees the memory of an unusually large body. Call it when the body is done with.
     pub fn release_large_body(&mut self) {
         if self.body.capacity() > MAX_SPARE_BODY {
             self.body = Vec::new();
         }
     }
 
-    /// What an error says, read to its end so that the connection can be kept.
+    /// The body of an error, read to its end so that the connection can be kept.
     fn drain(response: Response<Body>) -> Vec<u8> {
         let mut text = Vec::new();
         // What cannot be read is not worth a second error.
@@ -227,7 +227,7 @@ impl Client {
         text
     }
 
-    /// How the last request went out.
+    /// How the last request was sent.
     fn request_info(&self) -> RequestInfo {
         RequestInfo {
             https: self.https,

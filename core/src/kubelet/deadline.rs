@@ -1,6 +1,23 @@
-//! The only place that waits. Whatever is waited for, the wait ends at the
-//! scrape's deadline and at once when the plugin stops; and who never has to wait,
-//! because bytes are always ready, is asked the same by [`Deadline::check`].
+//! The only place that waits for the network.
+//!
+//! A scrape has one deadline, `timeout` after it began, for all of it: DNS, TCP, TLS,
+//! header and body. ureq has timeouts of its own, which are not used. Its resolver and
+//! connector are replaced (see `transport.rs`), sockets are non-blocking, and where one
+//! would block there is exactly one way to wait:
+//!
+//! - `Deadline::wait` polls the socket together with the [`StopSignal`]. It ends when the
+//!   socket is ready, at the deadline, or at once when the input stops.
+//! - `Deadline::check` asks the same without waiting. Every read and write calls it
+//!   first: bytes that are always ready, one after the other, must not outlast a scrape.
+//!
+//! What reads files cannot be interrupted. It runs in a phase of its own, and the deadline
+//! is checked after it. If the file system never answers, nobody is left to check: the
+//! host's thread sees the phase, which is shared, and reports the scrape as timed out; see
+//! [`worker`](crate::worker).
+//!
+//! Who owns what: whoever may stop the scrapes holds the [`Stop`], both sockets of its
+//! pair included. The waiting side has only a `Weak` of its own and upgrades it for as
+//! long as it waits, so a thread that is left behind keeps no file open.
 
 use std::{
     io,
@@ -23,11 +40,11 @@ use crate::{
     options::Config,
 };
 
-/// Ends every wait of the paired [`StopSignal`] when it is dropped.
+/// Drop it to end every wait of the paired [`StopSignal`].
 #[derive(Debug)]
 pub struct Stop {
     _other_end: UnixStream,
-    /// Held here, so that nothing stays open for who is left behind.
+    /// The signal's end; it has a `Weak` of it.
     _socket: Arc<UnixStream>,
     stopped: Arc<AtomicBool>,
 }
@@ -42,10 +59,11 @@ impl Drop for Stop {
 #[derive(Debug, Clone)]
 pub struct StopSignal {
     socket: Weak<UnixStream>,
-    /// The same for who does not wait, without a system call.
+    /// The same for [`Deadline::check`], without a system call.
     stopped: Arc<AtomicBool>,
 }
 
+/// A stop and its signal. Clones of the signal end with the same stop.
 pub fn stop_pair() -> io::Result<(Stop, StopSignal)> {
     let (other_end, socket) = UnixStream::pair()?;
     let stopped = Arc::new(AtomicBool::new(false));
@@ -62,7 +80,8 @@ pub fn stop_pair() -> io::Result<(Stop, StopSignal)> {
     Ok((stop, signal))
 }
 
-/// The files that are read, each with its option: the token's, and those of certificates.
+/// The files of the two phases that read files, for a line about a file system that hangs:
+/// `kube_token_file PATH`, and `kube_ca_file PATH` with the client certificate's.
 pub fn credential_files(config: &Config) -> [String; 2] {
     let name = |option: &str, path: &Path| format!("{option} {}", path.display());
     let token = name("kube_token_file", config.token_file.path());
@@ -74,10 +93,10 @@ pub fn credential_files(config: &Config) -> [String; 2] {
     [token, certificates]
 }
 
-/// How long the scrape in hand may take, and what it is doing. Who watches the scrape
-/// from another thread sees the same.
+/// When the current scrape has to end, and what it is doing. Shared by the worker's thread
+/// and the host's, which watches it.
 #[derive(Debug)]
-pub struct Deadline {
+pub(crate) struct Deadline {
     url: String,
     /// What is read in the phases that read files.
     token: String,
@@ -95,6 +114,8 @@ struct Scrape {
 }
 
 impl Deadline {
+    /// For the URL, the timeout and the files of these options. The first scrape's time
+    /// runs from here until [`Deadline::restart`].
     pub fn new(config: &Config, stop: StopSignal) -> Self {
         let mut deadline = Self::with_timeout(config.url.summary.clone(), config.timeout, stop);
         [deadline.token, deadline.certificates] = credential_files(config);
@@ -116,6 +137,7 @@ impl Deadline {
         }
     }
 
+    /// The summary's URL, for errors.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -125,28 +147,32 @@ impl Deadline {
         self.update(|scrape| scrape.deadline = Instant::now() + self.timeout);
     }
 
+    /// Notes what the scrape does next.
     pub fn enter(&self, phase: Phase) {
         self.update(|scrape| scrape.phase = phase);
     }
 
+    /// What the scrape does now, or did last.
     pub fn phase(&self) -> Phase {
         self.scrape().phase
     }
 
+    /// When the scrape's time is up.
     pub fn ends_at(&self) -> Instant {
         self.scrape().deadline
     }
 
-    /// Connections made so far.
+    /// Connections made so far, by which a request sees whether it went over a kept one.
     pub fn connections(&self) -> u64 {
         self.connections.load(Ordering::Relaxed)
     }
 
+    /// A connection was made, TLS included.
     pub fn count_connection(&self) {
         self.connections.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Does `work`, which reads files, and says so meanwhile: no deadline reaches that.
+    /// Does `work`, which reads files, in this phase, and goes back to the one before.
     pub fn while_reading<T>(&self, phase: Phase, work: impl FnOnce() -> T) -> T {
         let before = self.phase();
         self.enter(phase);
@@ -155,11 +181,12 @@ impl Deadline {
         done
     }
 
+    /// The option, as it was given.
     pub fn timeout(&self) -> Duration {
         self.timeout
     }
 
-    /// With what the scrape is doing now.
+    /// The error of a scrape whose time is up, by what it is doing now.
     pub fn timeout_error(&self) -> Error {
         match self.phase() {
             Phase::Token => Error::timeout_reading(&self.token, self.timeout),
@@ -168,7 +195,7 @@ impl Deadline {
         }
     }
 
-    /// Whether there is time left, asked at every step that needs no waiting.
+    /// An error once the scrape's time is up or the input stops.
     pub fn check(&self) -> Result<()> {
         if self.stop.stopped.load(Ordering::Relaxed) {
             return Err(Error::stopped());
@@ -179,7 +206,7 @@ impl Deadline {
         }
     }
 
-    /// Waits until `fd` is ready, or the scrape's time is up.
+    /// Waits until `fd` is ready; an error when the scrape's time is up or the input stops.
     pub fn wait(&self, fd: BorrowedFd, events: PollFlags) -> Result<()> {
         match self.wait_until(fd, events, self.ends_at())? {
             true => Ok(()),
@@ -187,9 +214,9 @@ impl Deadline {
         }
     }
 
-    /// Waits until `fd` is ready (`true`) or `until` has passed (`false`).
+    /// Waits until `fd` is ready (`true`) or `until` has passed (`false`), as for one of
+    /// several addresses; an error when the input stops.
     pub fn wait_until(&self, fd: BorrowedFd, events: PollFlags, until: Instant) -> Result<bool> {
-        // Its end of the pair is ours for as long as we wait.
         let Some(socket) = self.stop.socket.upgrade() else {
             return Err(Error::stopped());
         };

@@ -1,5 +1,5 @@
-//! Why a handshake failed, in words: what the library or the kubelet found, and what
-//! is to be done about it. The library's own text goes nowhere.
+//! Why a handshake failed: what rustls or the kubelet found wrong, and what to do about
+//! it. rustls' own text is never shown.
 
 use rustls::{
     AlertDescription as Alert, CertificateError as Certificate, InvalidMessage, OtherError,
@@ -20,7 +20,7 @@ const SIGN_ANEW: &str = "have it signed with SHA-256 or SHA-384, or set kube_ca_
                       certificate";
 const RENEW: &str = "renew the kubelet's serving certificate";
 
-/// By what the operator has to change.
+/// The error to log, by what the operator has to change.
 pub fn explain(error: &rustls::Error, url: &str) -> Error {
     use rustls::Error as Tls;
     let (why, remedy) = match error {
@@ -60,7 +60,7 @@ pub fn explain(error: &rustls::Error, url: &str) -> Error {
     Error::tls(url, why, remedy, error.clone())
 }
 
-/// It answered in another protocol. A message that TLS does have can be wrong too.
+/// Whether the server answered in another protocol, rather than in TLS with a mistake.
 pub fn speaks_no_tls(error: &rustls::Error) -> bool {
     use InvalidMessage as Message;
     matches!(
@@ -158,7 +158,7 @@ fn distrusted(distrust: &Distrust, source: rustls::Error, url: &str) -> Error {
     }
 }
 
-/// What stands behind an alert with which the kubelet ended it.
+/// Why a kubelet ends the handshake with this alert, and what to do.
 fn alert_reason(alert: Alert) -> (&'static str, &'static str) {
     match alert {
         Alert::InternalError => (

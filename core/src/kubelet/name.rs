@@ -12,11 +12,14 @@ use rustls::pki_types::ServerName;
 /// A host name or an address, as it was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Name {
+    /// As it was written, in any case, with or without the dot of the root.
     Host(String),
+    /// IPv6 without brackets.
     Address(IpAddr),
 }
 
 impl Name {
+    /// `None` for text that is neither, such as a pattern or a URL.
     pub fn parse(text: &str) -> Option<Self> {
         match text.parse() {
             Ok(address) => Some(Self::Address(address)),
@@ -24,8 +27,8 @@ impl Name {
         }
     }
 
-    /// What the handshake announces. An address is never announced, and so stands in
-    /// for a name that DNS does not know either.
+    /// What to give rustls as the server's name, which it sends as SNI. It sends none for an
+    /// address, and takes no name that DNS could not hold: `0.0.0.0` stands in for those.
     pub fn sni(&self) -> ServerName<'static> {
         match self {
             Self::Host(host) => {
@@ -35,8 +38,8 @@ impl Name {
         }
     }
 
-    /// Whether this alternative name of a certificate is the one. An address is only
-    /// ever compared with addresses, a host only with host names.
+    /// Whether an alternative name of a certificate (`presented`) is this one, or a wildcard
+    /// for it. An address only matches an address, a host only a host name.
     pub fn matches(&self, presented: &Self) -> bool {
         match (self, presented) {
             (Self::Address(expected), Self::Address(presented)) => expected == presented,

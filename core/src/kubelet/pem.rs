@@ -1,8 +1,8 @@
-//! Files with certificates and keys: what they hold, or what is wrong with them, in
-//! words of our own. No byte of such a file gets into an error: it may be a key's.
+//! Files with certificates and keys: what they hold, or what is wrong with them. No byte
+//! of such a file gets into an error: it may be a key's.
 //!
-//! The library decodes. What it would say of a damaged file quotes the file, and of
-//! one that is merely odd it says nothing; so the lines are looked at here first.
+//! rustls decodes them. Its errors quote a damaged file, and it passes over one that is
+//! merely odd; so the lines are checked here first.
 
 use std::{
     fs::{File, FileType},
@@ -46,7 +46,7 @@ pub fn read(option: &str, path: &Path) -> Result<Zeroizing<Vec<u8>>> {
     }
 }
 
-/// What this is instead of a file; a folder says so itself when it is read.
+/// Why a file of this kind is not read. Reading a folder fails by itself.
 fn unsupported_kind(kind: FileType) -> Option<&'static str> {
     if kind.is_fifo() {
         Some("it is a named pipe: name a regular file, since nobody waits for a writer here")
@@ -103,12 +103,12 @@ const DAMAGED: &str = "what is inside a PEM block is damaged: copy the file anew
 const ENCRYPTED: &str = "the key is encrypted, and nobody is here to be asked for its password: \
                          write it without one, with openssl pkey";
 
-/// Without the mark that some editors put in front.
+/// Without the byte order mark that some editors write.
 fn without_bom(content: &[u8]) -> &[u8] {
     content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content)
 }
 
-/// What the blocks of a file are labelled, or what is wrong with their lines.
+/// The labels of a file's PEM blocks, or what is wrong with its lines.
 fn labels(text: &[u8]) -> std::result::Result<Vec<&[u8]>, &'static str> {
     let mut labels = Vec::new();
     let mut open = None;

@@ -1,5 +1,5 @@
-//! A reply that is no 200 and no redirect: who refused whom, and why. What the other
-//! side says it saw outranks what was sent. Pure: knows no socket and no file.
+//! A reply that is no 200 and no redirect: who refused whom, and why. What the body says
+//! about the user outranks what was sent. Pure: knows no socket and no file.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::{error::Error, text::printable};
 
-/// Who a request without accepted credentials comes from.
+/// The user of a request whose credentials the kubelet or the API server did not use.
 pub const ANONYMOUS: &str = "system:anonymous";
 
 const MAX_MESSAGE: usize = 300;
@@ -17,26 +17,31 @@ const HEADER_DROPPED: &str = "check that nothing in between drops it";
 /// Where the request went, and what went with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestInfo {
+    /// Plain HTTP carries no credentials.
     pub https: bool,
     /// Through the API server's path of the node.
     pub node_proxy: bool,
+    /// What the last attempt carried.
     pub credentials: SentCredentials,
 }
 
+/// The credentials of a request; a token, where there is a client certificate as well.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SentCredentials {
     /// The token of this file.
     Token(PathBuf),
+    /// No token, and a client certificate in the handshake.
     ClientCertificate,
+    /// Neither; the request is anonymous.
     Nothing,
 }
 
-/// What a person has to know to mend it.
+/// Why, by what has to be changed. Each has a line of the log and advice of the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
     /// What was sent was not accepted, by the kubelet or by the API server.
     Credentials,
-    /// What was sent did not count, and nobody in particular was refused.
+    /// The user is [`ANONYMOUS`], whatever was sent.
     Anonymous,
     /// Behind the proxy: the kubelet did not accept the API server.
     ApiServerCredentials,
@@ -66,17 +71,20 @@ pub enum Cause {
     Gateway,
     /// An error of the other side's own.
     InternalError,
-    /// What no kubelet says.
+    /// A reply that no kubelet gives.
     NotAKubelet,
 }
 
+/// A reply with a status other than 200, understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
+    /// The HTTP status.
     pub code: u16,
+    /// What both the log line and the command's advice follow from.
     pub cause: Cause,
     /// Who was refused, if the reply says so.
     pub user: Option<String>,
-    /// The other side's words, fit for one line.
+    /// The body, or the message of the API server's `Status`, fit for one line.
     pub message: String,
     /// It is the API server that answered.
     pub from_api_server: bool,
@@ -92,6 +100,7 @@ struct Status {
 }
 
 impl Refusal {
+    /// `body` may be cut: the first few KiB say it all. `request` is what was sent.
     pub fn read(code: u16, body: &[u8], request: RequestInfo) -> Self {
         let text = String::from_utf8_lossy(body);
         let status = serde_json::from_str(&text).ok();
@@ -110,7 +119,7 @@ impl Refusal {
         }
     }
 
-    /// For the log: cause, context, what to do.
+    /// The line for the log: status, why, and what to do.
     pub fn error(&self, url: &str) -> Error {
         let why = self.why();
         match self.code {
@@ -223,7 +232,8 @@ impl Refusal {
         }
     }
 
-    /// The right that is missing, where it is one.
+    /// The resource that the user needs verb `get` on, if the cause is
+    /// [`Cause::MissingPermission`].
     pub fn missing_resource(&self) -> &'static str {
         match self.request.node_proxy {
             true => "nodes/proxy",
@@ -294,7 +304,7 @@ fn cause(
     }
 }
 
-/// As the kubelet names whom it refused, or the API server.
+/// The user that the kubelet or the API server names in a refusal.
 fn user(text: &str) -> Option<&str> {
     let between = |start: &str, end: &str| {
         let (_, rest) = text.split_once(start)?;
@@ -305,7 +315,7 @@ fn user(text: &str) -> Option<&str> {
         .filter(|user| !user.is_empty())
 }
 
-/// A server that repeats the request in its reply does not bring the token into the log.
+/// Masks bearer tokens: a server may repeat the request in its reply.
 fn redact_bearer(text: &str) -> String {
     let mut out = String::new();
     let mut rest = text;

@@ -1,8 +1,8 @@
-//! Whom to trust, which name to expect, and which certificate to show: the files
+//! Whom to trust, which name to expect, and which client certificate to send: the files
 //! behind each, and when they are read again.
 //!
-//! That is before every connection when one has changed, or when the last connection
-//! came to nothing. One that is kept is given up when a file has changed.
+//! They are read before a new connection, if one of them has changed or if the last
+//! connection carried no reply. A kept connection is closed when a file has changed.
 
 use std::{
     fs,
@@ -33,10 +33,11 @@ use crate::{
     options::{Config, FilePath},
 };
 
-/// Stateless and the same for every instance.
+/// One for all inputs of the process: it has no state.
 static PROVIDER: Lazy<Arc<CryptoProvider>> =
     Lazy::new(|| Arc::new(rustls::crypto::ring::default_provider()));
 
+/// The TLS client's configuration, kept up to date with its files.
 #[derive(Debug)]
 pub struct Tls {
     files: Arc<Files>,
@@ -46,9 +47,10 @@ pub struct Tls {
     loaded: LoadedConfig,
 }
 
-/// What the files said, and what has come of it.
+/// The configuration as of one reading of the files.
 #[derive(Debug, Clone)]
-pub struct LoadedConfig {
+pub(crate) struct LoadedConfig {
+    /// For a new `ClientConnection`.
     pub client: Arc<ClientConfig>,
     files: Arc<Files>,
     stamps: Vec<FileStamp>,
@@ -66,6 +68,7 @@ struct Files {
 type FileStamp = Option<(u64, u64, u64, i64, i64)>;
 
 impl Tls {
+    /// Reads all files; the error is the one that stops Fluent Bit at start.
     pub fn new(config: &Config, observer: &Observer) -> Result<Self> {
         let name = config.server_name.as_ref().unwrap_or(&config.url.host);
         let name = Name::parse(name)
@@ -86,13 +89,13 @@ impl Tls {
         })
     }
 
-    /// The name to announce.
-    pub fn sni(&self) -> ServerName<'static> {
+    /// The server's name for the handshake; see [`Name::sni`].
+    pub(crate) fn sni(&self) -> ServerName<'static> {
         self.name.sni()
     }
 
-    /// For a new connection: what the files say now.
-    pub fn load(&mut self) -> Result<LoadedConfig> {
+    /// The configuration for a new connection, read again if it has to be.
+    pub(crate) fn load(&mut self) -> Result<LoadedConfig> {
         // Until this connection proves the opposite.
         let proven = self.loaded.proven.swap(false, Ordering::Relaxed);
         if !proven || self.loaded.stamps != self.files.stamps() {
@@ -103,14 +106,14 @@ impl Tls {
 }
 
 impl LoadedConfig {
-    /// Whether a file is another one now. While one is not there, nobody has said yet
-    /// what is to be instead, and a connection that was made before goes on.
+    /// Whether a file has changed. One that is gone counts as unchanged: it is being
+    /// replaced, and until then the connection may go on.
     pub fn is_outdated(&self) -> bool {
         let now = self.files.stamps();
         std::iter::zip(&now, &self.stamps).any(|(now, then)| now.is_some() && now != then)
     }
 
-    /// The other side has accepted it all: it has replied.
+    /// The kubelet has replied on a connection made with it, and so has accepted it.
     pub fn mark_proven(&self) {
         self.proven.store(true, Ordering::Relaxed);
     }
@@ -178,7 +181,7 @@ fn load(
     })
 }
 
-/// A certificate and a key that were read, and cannot be used together.
+/// Why a client certificate and a key that could be read cannot be used together.
 fn client_cert_error(error: &rustls::Error, cert_file: &Path, key_file: &Path) -> Error {
     match error {
         rustls::Error::InconsistentKeys(_) => Error::unusable(
@@ -202,11 +205,12 @@ fn client_cert_error(error: &rustls::Error, cert_file: &Path, key_file: &Path) -
 
 const CA_OPTION: &str = "kube_ca_file";
 
-/// The certificates that are trusted, and those that may have signed the kubelet's.
+/// The certificates to trust, and where they come from.
 #[derive(Debug)]
 pub struct TrustSource<'a> {
-    /// `None`: they are the platform's.
+    /// `None` for those of the platform.
     pub file: Option<&'a Path>,
+    /// All that the file or the platform holds; not all of them need be CAs.
     pub certificates: Vec<CertificateDer<'static>>,
 }
 

@@ -15,6 +15,7 @@ use crate::{
 const OPTION: &str = "kube_token_file";
 const SCHEME: &[u8] = b"Bearer ";
 
+/// `kube_token_file`, and whether the last request carried what it holds.
 #[derive(Debug)]
 pub struct Token {
     file: FilePath,
@@ -25,6 +26,7 @@ pub struct Token {
 }
 
 impl Token {
+    /// Reads nothing yet.
     pub fn new(config: &Config) -> Self {
         Self {
             file: config.token_file.clone(),
@@ -43,7 +45,7 @@ impl Token {
         Ok(header)
     }
 
-    /// Where the token came from that the last request carried.
+    /// The file whose token the last request carried; `None` where it carried none.
     pub fn sent_from(&self) -> Option<&Path> {
         self.sent.then(|| self.file.path())
     }
@@ -66,10 +68,11 @@ impl Token {
     }
 }
 
-/// Longer than any token. One has to fit into what is sent at once.
+/// In bytes, more than any token has. The request goes out in one piece, so this sizes the
+/// output buffer.
 pub const MAX_TOKEN: usize = 16 << 10;
 
-/// Why this cannot be sent as a token. What it holds is not to be told.
+/// Why this is no token. None of these quotes it: it may be another secret.
 fn invalid_reason(text: &[u8]) -> Option<&'static str> {
     let holds = |wanted: fn(&u8) -> bool| text.iter().any(wanted);
     let begins = |start: &[u8]| text.starts_with(start);

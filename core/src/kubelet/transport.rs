@@ -1,5 +1,5 @@
-//! What carries ureq's HTTP: name lookup, TCP and TLS, each of which waits only
-//! through [`Deadline`].
+//! The transport below ureq's HTTP: name lookup, TCP and TLS. All of it waits through
+//! [`Deadline`] only.
 
 use std::{
     io::{self, ErrorKind, Read, Write},
@@ -36,9 +36,9 @@ use crate::{
     options::KubeletUrl,
 };
 
-/// A header that does not fit here is none of a kubelet's.
+/// Bytes of the input buffer. A header that does not fit here is none of a kubelet's.
 const INPUT_BUFFER: usize = 32 << 10;
-/// A request, with the longest token and all else.
+/// Bytes of the output buffer: a request with the longest token.
 const OUTPUT_BUFFER: usize = MAX_TOKEN + (4 << 10);
 
 /// Fields of a header, ureq's own limit.
@@ -47,22 +47,23 @@ const MAX_HEADERS: usize = 128;
 /// Replies of the kind 1xx before the reply itself. A kubelet sends none, a proxy one or two.
 const MAX_INTERIM_REPLIES: u32 = 16;
 
-/// What a body may take on its way: in chunks of a kubelet's size little more than its
+/// Bytes that a body may take on the wire: in chunks of a kubelet's size little more than its
 /// own bytes. Chunks of one byte, or trailers without end, are none of a kubelet's.
 const MAX_WIRE_BYTES: usize = 2 * super::client::MAX_BODY;
 
-/// Of one name. Whoever has more of them is no node.
+/// Addresses of one name that are tried. No node has more.
 const MAX_ADDRESSES: usize = 16;
 
-/// What a kept connection may say between two requests: TLS session tickets, in so many reads.
+/// Reads from a kept connection between two requests, for TLS session tickets.
 const MAX_IDLE_READS: usize = 16;
 
-/// Our own errors travel through ureq unharmed, and come out in [`explain`].
+/// Our own error as one of ureq's, which returns it unchanged; [`explain`] unwraps it.
 fn wrap(error: Error) -> ureq::Error {
     ureq::Error::Other(Box::new(error))
 }
 
-/// What ureq returned, in our words. `received` is the length of the body so far.
+/// Maps what ureq returned to an error of ours, which may be the one that was given to
+/// [`wrap`]. `received` is the length of the body so far.
 pub fn explain(error: ureq::Error, deadline: &Deadline, received: usize) -> Error {
     let url = deadline.url();
     match error {
@@ -88,7 +89,7 @@ pub fn explain(error: ureq::Error, deadline: &Deadline, received: usize) -> Erro
 
 const UNFORESEEN: &str = "for a reason that was not foreseen";
 
-/// What is wrong with a reply, in our own words: the library's may quote it, or us.
+/// What is wrong with a reply. The library's own text may quote it, or the request.
 fn invalid_http(error: &ureq::Error) -> &'static str {
     match error {
         ureq::Error::Protocol(_) => "it breaks the rules of HTTP/1.1",
@@ -136,7 +137,7 @@ pub struct SystemResolver {
 
 #[derive(Debug)]
 struct PendingLookup {
-    /// Hung up by the thread when it is done.
+    /// Closed at its other end by the thread when it is done.
     done: UnixStream,
     answer: mpsc::Receiver<io::Result<Vec<SocketAddr>>>,
 }
@@ -359,8 +360,8 @@ impl Connector for KubeletConnector {
     }
 }
 
-/// Whoever refuses says why in an alert and closes at once, which can end our write
-/// before the alert is read. It is there to be read all the same.
+/// A server that ends the handshake sends an alert and closes, so a write of ours can fail
+/// before the alert is read. It can still be read, and says more than the write's error.
 fn read_pending_alert(
     session: &mut ClientConnection,
     mut stream: &TcpStream,
@@ -483,7 +484,7 @@ pub struct Connection {
 #[derive(Debug)]
 struct Session {
     tls: Box<ClientConnection>,
-    /// What it was made with.
+    /// What its handshake was made with.
     loaded: LoadedConfig,
 }
 
@@ -548,8 +549,8 @@ impl Transport for Connection {
     }
 
     /// A kept connection on which the peer said anything but a TLS ticket, or
-    /// which it closed, is not used again. Nor is one that was made with files that
-    /// are others now: whom to trust, and whom to be, is theirs to say.
+    /// which it closed, is not used again. Nor is one whose CA or client certificate
+    /// has been replaced since.
     fn is_open(&mut self) -> bool {
         let mut stream = &self.socket.stream;
         let Some(session) = &mut self.session else {

@@ -1,4 +1,4 @@
-//! Which certificate of a kubelet is believed.
+//! Which certificate of a kubelet is trusted.
 //!
 //! One is, if it is valid now, for the name that is expected, and either
 //!
@@ -30,9 +30,9 @@ use super::{name::Name, observer::Observer};
 
 type VerifyResult = std::result::Result<(), rustls::Error>;
 
-/// What the CA file says; by default nothing, and so nobody is trusted.
+/// The certificates of the CA file; by default none, and so no kubelet is trusted.
 #[derive(Debug)]
-pub struct TrustStore {
+pub(crate) struct TrustStore {
     certificates: Vec<CertificateDer<'static>>,
     /// Those of them that may sign others.
     cas: RootCertStore,
@@ -70,7 +70,7 @@ impl Default for TrustStore {
     }
 }
 
-/// Whether it is a CA's. Version 1 could not say so yet.
+/// Whether it may sign others. X.509 version 1 has no extension that says so.
 fn is_ca(cert: &X509Certificate<'_>) -> bool {
     let (Ok(constraints), Ok(usage)) = (cert.basic_constraints(), cert.key_usage()) else {
         return false;
@@ -82,9 +82,9 @@ fn is_ca(cert: &X509Certificate<'_>) -> bool {
     }
 }
 
-/// Checks what a kubelet shows, and notes it for whoever has to explain it.
+/// Checks the certificates that a kubelet sends.
 #[derive(Debug)]
-pub struct Verifier {
+pub(crate) struct Verifier {
     /// `None`: `allow_insecure_tls`.
     trusted: Option<TrustStore>,
     expected: Name,
@@ -93,6 +93,8 @@ pub struct Verifier {
 }
 
 impl Verifier {
+    /// `trusted` is `None` with `allow_insecure_tls`. The `observer` is given every
+    /// chain, accepted or not.
     pub fn new(
         trusted: Option<TrustStore>,
         expected: Name,
@@ -138,8 +140,8 @@ impl Verifier {
     }
 }
 
-/// Of a certificate that is trusted itself, so that its signature says nothing more:
-/// the rest of what the library looks at in one of a server.
+/// For a certificate that is itself in the CA file, whose signature does not matter: the
+/// rest of what webpki checks in a server's certificate.
 fn check_pinned(cert: &X509Certificate<'_>, now: UnixTime) -> VerifyResult {
     let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
     if now < cert.validity().not_before.timestamp() {
@@ -179,20 +181,22 @@ fn names(cert: &X509Certificate<'_>) -> Vec<Name> {
         .collect()
 }
 
-/// The names that a certificate carries.
+/// The alternative names of a certificate; none if it cannot be decoded.
 pub fn names_of(der: &[u8]) -> Vec<Name> {
     X509Certificate::from_der(der).map_or_else(|_| Vec::new(), |(_, cert)| names(&cert))
 }
 
-/// What the library has no error for.
+/// Why a certificate is not trusted, where rustls has no error for it.
 #[derive(Debug)]
-pub enum Distrust {
-    /// All is well with it but its name.
+pub(crate) enum Distrust {
+    /// Only the name is wrong.
     WrongName {
+        /// `server_name`, or the host of `kubelet_url`.
         expected: Name,
+        /// The alternative names of the certificate.
         presented: Vec<Name>,
     },
-    /// The other side does not prove that it holds the certificate's key.
+    /// The handshake is not signed with the certificate's key.
     KeyNotProven,
 }
 
@@ -213,7 +217,8 @@ impl From<Distrust> for rustls::Error {
     }
 }
 
-/// A signature that is wrong is another matter here than in a certificate.
+/// rustls says `BadSignature` of the handshake's signature as of a certificate's; the remedies
+/// differ.
 fn as_distrust(
     result: std::result::Result<HandshakeSignatureValid, rustls::Error>,
 ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
@@ -226,7 +231,7 @@ fn as_distrust(
 }
 
 impl ServerCertVerifier for Verifier {
-    /// The name given here is the one that was announced; the one that counts is ours.
+    /// The server name given here is that of SNI; [`Verifier::expected`] is what counts.
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,

@@ -7,17 +7,19 @@ use crate::kubelet::name::Name;
 /// A validated base URL.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct KubeletUrl {
+    /// Else plain HTTP, over which no credentials go.
     pub https: bool,
     /// Without the brackets of an IPv6 address.
     pub host: String,
+    /// As written, or 443 and 80.
     pub port: u16,
-    /// `base` and the path of the summary, ready to request and to print.
+    /// The whole URL of `/stats/summary`, to request and to print.
     pub summary: String,
     /// The URL leads through the API server's node proxy.
     pub node_proxy: bool,
 }
 
-/// What is accepted.
+/// What an error says is accepted.
 pub const EXPECTED: &str = "http://HOST[:PORT][/PATH] or https://HOST[:PORT][/PATH]";
 
 /// `None` for all that is not of that form.
