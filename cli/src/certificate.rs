@@ -1,10 +1,11 @@
-//! What a certificate says about itself. Whether it is believed is the library's.
+//! What a certificate says about itself. Whether it is trusted is decided in
+//! `kubelet/trust.rs` of core.
 
 use kubeletstats_core::kubelet::{name::Name, trust};
 use rustls::pki_types::CertificateDer;
 use x509_parser::{prelude::FromDer, x509::X509Name};
 
-use crate::words;
+use crate::humanize;
 
 #[derive(Debug)]
 pub struct Certificate {
@@ -31,9 +32,9 @@ impl Certificate {
         })
     }
 
-    /// Without a certificate of the cluster's, the kubelet makes a CA named
-    /// `NODE-ca@SECONDS`, and with it one named `NODE@SECONDS`.
-    pub fn is_signed_by_the_kubelet(&self) -> bool {
+    /// Whether the kubelet issued it itself. Without `serverTLSBootstrap` it makes a CA named
+    /// `NODE-ca@SECONDS`, and with that a certificate named `NODE@SECONDS`.
+    pub fn is_signed_by_kubelet_ca(&self) -> bool {
         let node = self.subject.split('@').next().unwrap_or_default();
         let own = self.issuer.split_once("-ca@");
         own.is_some_and(|(name, seconds)| {
@@ -42,15 +43,18 @@ impl Certificate {
     }
 
     pub fn validity(&self) -> String {
-        let (from, to) = (words::date(self.not_before), words::date(self.not_after));
+        let (from, to) = (
+            humanize::date(self.not_before),
+            humanize::date(self.not_after),
+        );
         format!("valid from {from} to {to}")
     }
 }
 
 /// Whether the certificate may be used under this name.
 pub fn is_valid_for(cert: &CertificateDer<'_>, name: &str) -> bool {
-    let carried = trust::names_of(cert);
-    Name::parse(name).is_some_and(|name| carried.iter().any(|one| name.matches(one)))
+    let names = trust::names_of(cert);
+    Name::parse(name).is_some_and(|name| names.iter().any(|one| name.matches(one)))
 }
 
 fn common_name(name: &X509Name<'_>) -> String {
@@ -79,7 +83,7 @@ mod tests {
         let cert = Certificate::read(&der).expect("a certificate");
         assert_eq!(cert.subject, "vm");
         assert_eq!(cert.names, ["vm", "localhost", "127.0.0.1"]);
-        assert!(cert.is_signed_by_the_kubelet(), "{}", cert.issuer);
+        assert!(cert.is_signed_by_kubelet_ca(), "{}", cert.issuer);
         assert!(is_valid_for(&der, "vm") && is_valid_for(&der, "127.0.0.1"));
         assert!(!is_valid_for(&der, "node-7") && !is_valid_for(&der, "a b"));
     }
@@ -93,7 +97,7 @@ mod tests {
                 let mut damaged = der.to_vec();
                 damaged[at] ^= 1 << bit;
                 if let Some(cert) = Certificate::read(&damaged) {
-                    let _ = (cert.validity(), cert.is_signed_by_the_kubelet());
+                    let _ = (cert.validity(), cert.is_signed_by_kubelet_ca());
                 }
                 let _ = is_valid_for(&CertificateDer::from(damaged), "vm");
             }

@@ -1,12 +1,12 @@
-//! `kubeletstats check`: walks the way of one scrape, with the plugin's own
-//! code, and says at each step what it met. The steps are in the files below.
+//! `kubeletstats check`: does one scrape, with the plugin's own code, and reports each step
+//! of it. The steps are in the modules below, in the order of [`report_steps`].
 
 pub mod clock;
 mod connection;
 mod credentials;
+mod permissions;
 mod pods;
 mod reply;
-mod rights;
 
 use std::time::{Duration, Instant};
 
@@ -22,11 +22,11 @@ use kubeletstats_core::{
 use self::credentials::Credential;
 use crate::{
     inputs::Input,
-    limit,
     screen::{Report, Screen},
+    watchdog,
 };
 
-/// What came of an input, from best to worst.
+/// What `check` or `once` found for an input, from best to worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
     Arrives,
@@ -35,7 +35,7 @@ pub enum Verdict {
     Refused,
 }
 
-/// What one scrape met; the kubelet's body when all went well.
+/// One scrape: what happened, and the kubelet's body or the error.
 struct Scrape {
     notes: Notes,
     took: Duration,
@@ -58,7 +58,7 @@ pub fn run(input: &Input, screen: &mut Screen) -> Verdict {
             return Verdict::Refused;
         }
     };
-    let _limit = limit::start(&config);
+    let _watchdog = watchdog::start(&config);
     let announcement = config.announcement();
     report.ok(
         "options",
@@ -70,22 +70,23 @@ pub fn run(input: &Input, screen: &mut Screen) -> Verdict {
     for warning in &input.warnings {
         report.warn("options", warning);
     }
-    let arrives = walk(&config, &mut report).unwrap_or_default();
+    let arrives = run_steps(&config, &mut report).unwrap_or_default();
     match report.conclude(&arrives) {
         true => Verdict::Arrives,
-        false if !starts(&config) => Verdict::Refused,
+        false if !plugin_would_start(&config) => Verdict::Refused,
         false => Verdict::Fails,
     }
 }
 
-/// The plugin reads certificates and keys at start, and the token with each scrape.
-pub fn starts(config: &Config) -> bool {
+/// Whether the files let the plugin start. It reads certificates and keys then, and the
+/// token with each scrape.
+pub fn plugin_would_start(config: &Config) -> bool {
     let signal = deadline::stop_pair().map(|(_, signal)| signal);
     signal.is_ok_and(|signal| Client::new(config, signal).is_ok())
 }
 
-/// From the token to the records, and the verdict if nothing failed.
-fn walk(config: &Config, report: &mut Report) -> Option<String> {
+/// Every step from the token to the records; returns the verdict if none failed.
+fn run_steps(config: &Config, report: &mut Report) -> Option<String> {
     let credential = credentials::check(config, report)?;
     let scrape = match scrape(config) {
         Ok(scrape) => scrape,
@@ -96,8 +97,8 @@ fn walk(config: &Config, report: &mut Report) -> Option<String> {
             return None;
         }
     };
-    let body = steps(config, &credential, &scrape, report)?;
-    pods::check(config, body, clock::there(&scrape.notes), report)
+    let body = report_steps(config, &credential, &scrape, report)?;
+    pods::check(config, body, clock::kubelet_now(&scrape.notes), report)
 }
 
 fn scrape(config: &Config) -> Result<Scrape, Error> {
@@ -114,8 +115,8 @@ fn scrape(config: &Config) -> Result<Scrape, Error> {
     })
 }
 
-/// One line for every step that was reached; the body if the last one was.
-fn steps<'s>(
+/// Reports every step that the scrape reached; returns the body if it got one.
+fn report_steps<'s>(
     config: &Config,
     credential: &Credential,
     scrape: &'s Scrape,
@@ -139,18 +140,18 @@ fn steps<'s>(
     }
     match &scrape.result {
         Ok(body) => {
-            reply::accepted(config, credential, scrape.took, body, report)?;
+            reply::check_summary(config, credential, scrape.took, body, report)?;
             clock::check(&scrape.notes, body, report);
             Some(body)
         }
         Err(error) => {
-            reply::refused(config, credential, scrape, error, report);
+            reply::report_failure(config, credential, scrape, error, report);
             None
         }
     }
 }
 
-/// How long was waited for what, in a few words.
+/// The verdict on a timeout in this phase.
 fn timed_out(config: &Config, phase: Phase) -> String {
     let doing = match phase {
         Phase::Queued => "waiting for a turn",
@@ -166,7 +167,7 @@ fn timed_out(config: &Config, phase: Phase) -> String {
 }
 
 /// `kubelet_url` with another scheme.
-fn base_url(config: &Config, scheme: &str) -> String {
+fn url_with_scheme(config: &Config, scheme: &str) -> String {
     let url = &config.url.summary;
     let rest = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
     let rest = rest.strip_suffix("/stats/summary").unwrap_or(rest);

@@ -10,7 +10,7 @@ use kubeletstats_core::{
 
 use crate::{
     conf::{Conf, Environment, Section},
-    properties::{self, Fate},
+    properties::{self, Handling},
 };
 
 /// Where the image has its configuration.
@@ -40,15 +40,15 @@ impl Input {
             refused: None,
         };
         for (name, value) in properties {
-            match properties::fate(&name, value.trim()) {
-                Fate::Plugins => input.options.push((name, value)),
-                Fate::Hosts => {}
-                Fate::NoEffect(instead) => {
+            match properties::handling(&name, value.trim()) {
+                Handling::Plugin => input.options.push((name, value)),
+                Handling::FluentBit => {}
+                Handling::NoEffect(instead) => {
                     let name = printable(&name, 80);
                     let line = format!("{name} has no effect on this input: {instead}");
                     input.warnings.push(line);
                 }
-                Fate::Refused(why) => {
+                Handling::Refused(why) => {
                     input.refused.get_or_insert(why);
                 }
             }

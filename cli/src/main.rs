@@ -1,20 +1,20 @@
 //! `kubeletstats`: says why no metrics arrive (`check`), and shows what would be
-//! sent (`once`). What it does, it does with the plugin's own code, so what it
-//! says is what the plugin would meet.
+//! sent (`once`). Both scrape with the plugin's own code, so they find what the plugin
+//! would find.
 
 mod certificate;
 mod check;
 mod conf;
+mod containers;
+mod humanize;
 mod inputs;
 mod json;
-mod limit;
 mod once;
 mod properties;
-mod reading;
 mod screen;
 mod table;
 mod token;
-mod words;
+mod watchdog;
 
 use std::{
     io::{self, Write},
@@ -49,7 +49,7 @@ Exit status: 0 metrics arrive, 1 they do not, 2 bad arguments or configuration.
 ";
 
 struct Arguments {
-    /// `None`: check.
+    /// The output of `once`; `None` for `check`.
     once: Option<Output>,
     inputs: Vec<Input>,
 }
@@ -68,7 +68,7 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Err(why) => {
-            complain(&why);
+            print_error(&why);
             return ExitCode::from(2);
         }
     };
@@ -95,8 +95,8 @@ fn check_all(inputs: &[Input], screen: &mut Screen) -> Verdict {
     worst
 }
 
-/// To standard error, which may be closed.
-fn complain(why: &str) {
+/// One line to standard error. That it may be closed is no error.
+fn print_error(why: &str) {
     let _ = writeln!(io::stderr(), "kubeletstats: {why}");
 }
 

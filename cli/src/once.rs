@@ -12,13 +12,13 @@ use rmpv::Value;
 
 use crate::{
     check::{self, Verdict, clock},
-    complain,
+    containers::{self, RecordStatus},
+    humanize,
     inputs::Input,
-    json, limit,
-    reading::{self, Yield},
+    json, print_error,
     screen::Screen,
     table::{self, Column},
-    words,
+    watchdog,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,29 +36,29 @@ pub fn run(inputs: &[Input], output: Output, screen: &mut Screen) -> Verdict {
             }
             screen.line(&format!("{}:", input.origin));
         }
-        worst = worst.max(one(input, output, screen));
+        worst = worst.max(run_input(input, output, screen));
     }
     worst
 }
 
-fn one(input: &Input, output: Output, screen: &mut Screen) -> Verdict {
+fn run_input(input: &Input, output: Output, screen: &mut Screen) -> Verdict {
     let config = match input.config() {
         Ok(config) => config,
         Err(why) => {
-            complain(&why);
+            print_error(&why);
             return Verdict::Refused;
         }
     };
-    let _limit = limit::start(&config);
+    let _watchdog = watchdog::start(&config);
     match scrape(&config) {
-        Ok((batch, came, records)) => {
+        Ok((batch, status, records)) => {
             show(&records, output, screen);
-            verdict(&batch, came)
+            verdict(&batch, status)
         }
         Err(error) => {
-            complain(&error.to_string());
+            print_error(&error.to_string());
             match error.reason() {
-                Reason::File if !check::starts(&config) => Verdict::Refused,
+                Reason::File if !check::plugin_would_start(&config) => Verdict::Refused,
                 _ => Verdict::Fails,
             }
         }
@@ -66,24 +66,24 @@ fn one(input: &Input, output: Output, screen: &mut Screen) -> Verdict {
 }
 
 /// Success is never made of nothing.
-fn verdict(batch: &Batch, came: Yield) -> Verdict {
+fn verdict(batch: &Batch, status: RecordStatus) -> Verdict {
     let why = match (batch.pods_wanted, batch.pods_on_node) {
         (0, 0) => Some(NO_PODS.to_owned()),
         (0, all) => Some(format!(
             "none of the node's {all} pods is wanted: check namespace and pod_prefix"
         )),
-        _ => came.failure(),
+        _ => status.failure(),
     };
     match why {
         Some(why) => {
-            complain(&why);
+            print_error(&why);
             Verdict::Fails
         }
         None => Verdict::Arrives,
     }
 }
 
-fn scrape(config: &Config) -> Result<(Batch, Yield, Vec<Value>), Error> {
+fn scrape(config: &Config) -> Result<(Batch, RecordStatus, Vec<Value>), Error> {
     let (_stop, signal) = deadline::stop_pair().map_err(Error::thread)?;
     let observer = Observer::enabled();
     let mut client = Client::with_observer(config, signal, observer.clone())?;
@@ -92,17 +92,17 @@ fn scrape(config: &Config) -> Result<(Batch, Yield, Vec<Value>), Error> {
     let batch = Pipeline::new(config)
         .run(body, Vec::new())
         .map_err(failed)?;
-    let wanted = reading::wanted(config, body).map_err(failed)?;
-    let came = Yield::of(config, &wanted, clock::there(&observer.notes()));
+    let wanted = containers::wanted_containers(config, body).map_err(failed)?;
+    let status = RecordStatus::of(config, &wanted, clock::kubelet_now(&observer.notes()));
     let missing = wanted.len().saturating_sub(batch.records);
-    if missing > 0 && came.failure().is_none() {
+    if missing > 0 && status.failure().is_none() {
         let all = wanted.len();
-        complain(&format!(
+        print_error(&format!(
             "{missing} of {all} wanted containers have no CPU value"
         ));
     }
     let records = decode(&batch.bytes);
-    Ok((batch, came, records))
+    Ok((batch, status, records))
 }
 
 /// The maps of a batch, by namespace, pod and container.
@@ -145,7 +145,7 @@ const COLUMNS: &[Column] = &[
 ];
 
 fn rows(records: &[Value]) -> Vec<Vec<String>> {
-    let now = words::now();
+    let now = humanize::unix_now();
     let number = |record: &Value, key: &str, unit: f64| match record[key].as_f64() {
         Some(value) => format!("{:.1}", value / unit),
         None => "-".to_owned(),

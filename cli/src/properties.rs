@@ -1,21 +1,22 @@
-//! What Fluent Bit itself makes of an input's properties, before the plugin sees any:
-//! as seen on 1.9 to 5.1. Knows no option of the plugin but those to set instead.
+//! Which properties of an `[INPUT]` Fluent Bit keeps for itself, before the plugin sees any:
+//! as observed on 1.9 to 5.1. Knows no option of the plugin but those to set instead.
 
-/// What becomes of a property.
+/// What Fluent Bit does with a property of an `[INPUT]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fate {
-    /// It is the plugin's, or nobody's.
-    Plugins,
-    /// The host acts on it.
-    Hosts,
-    /// The host takes it, for connections that it does not make here.
+pub enum Handling {
+    /// It hands it to the plugin, which refuses one that it does not know.
+    Plugin,
+    /// It acts on it.
+    FluentBit,
+    /// It accepts it, for connections of its own, which this input makes none of. With
+    /// what to set instead.
     NoEffect(&'static str),
     /// Fluent Bit does not start: of its own properties 4.2 and 5.1, while 2.2 and 3.2 log
     /// an error and go on without most of them.
     Refused(String),
 }
 
-const HOSTS: &[&str] = &[
+const HOST_PROPERTIES: &[&str] = &[
     "name",
     "tag",
     "alias",
@@ -23,14 +24,14 @@ const HOSTS: &[&str] = &[
     "routable",
     "rate_window",
 ];
-const HOSTS_PREFIXES: &[&str] = &["storage.", "thread.", "rate_gate"];
+const HOST_PREFIXES: &[&str] = &["storage.", "thread.", "rate_gate"];
 
 const LOG_LEVELS: &[&str] = &["off", "error", "warn", "warning", "info", "debug", "trace"];
 const STORAGE_TYPES: &[&str] = &["filesystem", "memory", "memrb"];
 const TRUE: &[&str] = &["true", "on", "yes"];
 const FALSE: &[&str] = &["false", "off", "no"];
 
-const INSTEAD: &[(&str, &str)] = &[
+const NO_EFFECT: &[(&str, &str)] = &[
     ("host", "set kubelet_url"),
     ("port", "set kubelet_url"),
     ("listen", "leave it out"),
@@ -62,33 +63,34 @@ const INSTEAD: &[(&str, &str)] = &[
     ("tls.verify_client_cert", "leave it out"),
 ];
 
-pub fn fate(name: &str, value: &str) -> Fate {
+/// `name` in any case; `value` with its variables in place.
+pub fn handling(name: &str, value: &str) -> Handling {
     let name = name.to_ascii_lowercase();
     let is_one_of = |list: &[&str]| list.iter().any(|one| one.eq_ignore_ascii_case(value));
     let refuse_unless = |fits: bool, form: &str| match fits || value.is_empty() {
-        true => Fate::Hosts,
-        false => Fate::Refused(format!("{name} is Fluent Bit's own, which expects {form}")),
+        true => Handling::FluentBit,
+        false => Handling::Refused(format!("{name} is Fluent Bit's own, which expects {form}")),
     };
     match name.as_str() {
         "log_level" => refuse_unless(is_one_of(LOG_LEVELS), &LOG_LEVELS.join(", ")),
         "storage.type" => refuse_unless(is_one_of(STORAGE_TYPES), &STORAGE_TYPES.join(", ")),
         "threaded" => refuse_unless(is_one_of(TRUE) || is_one_of(FALSE), "on or off"),
         "mem_buf_limit" => refuse_unless(is_size(value), "a size such as 5M"),
-        "tls" if is_one_of(FALSE) => Fate::NoEffect("leave it out: kubelet_url says https"),
-        "tls" => Fate::Refused(
+        "tls" if is_one_of(FALSE) => Handling::NoEffect("leave it out: kubelet_url says https"),
+        "tls" => Handling::Refused(
             "tls is for Fluent Bit's own connections, and no input may have it that makes none: \
              leave it out, kubelet_url says https"
                 .to_owned(),
         ),
-        net if net.starts_with("net.") => Fate::Refused(format!(
+        net if net.starts_with("net.") => Handling::Refused(format!(
             "{net} is for Fluent Bit's own connections, and it does not start with it on an input \
              that makes none (4.2 and 5.1 crash): leave it out, timeout bounds a scrape"
         )),
-        _ if HOSTS.contains(&&*name) => Fate::Hosts,
-        _ if HOSTS_PREFIXES.iter().any(|one| name.starts_with(one)) => Fate::Hosts,
-        _ => match INSTEAD.iter().find(|(other, _)| *other == name) {
-            Some((_, instead)) => Fate::NoEffect(instead),
-            None => Fate::Plugins,
+        _ if HOST_PROPERTIES.contains(&&*name) => Handling::FluentBit,
+        _ if HOST_PREFIXES.iter().any(|one| name.starts_with(one)) => Handling::FluentBit,
+        _ => match NO_EFFECT.iter().find(|(other, _)| *other == name) {
+            Some((_, instead)) => Handling::NoEffect(instead),
+            None => Handling::Plugin,
         },
     }
 }

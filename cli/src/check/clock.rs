@@ -5,28 +5,25 @@ use kubeletstats_core::{
 };
 use time::{OffsetDateTime, format_description::well_known::Rfc2822};
 
-use crate::{
-    reading::STALE,
-    screen::Report,
-    words::{self, span},
-};
+use crate::{containers::STALE_AFTER, humanize, screen::Report};
 
-/// The `Date` header counts whole seconds, and the reply takes a while.
-const TOLERATED: f64 = 5.0;
+/// Seconds between the clocks that may be no difference: the `Date` header counts whole
+/// seconds, and the reply takes a while.
+const MAX_SKEW: f64 = 5.0;
 
 pub fn check(notes: &Notes, body: &[u8], report: &mut Report) {
     let Some(reply) = &notes.reply else { return };
-    let here = words::seconds(reply.received);
-    let there = reply.date.as_deref().and_then(date);
-    let ahead = there.map(|there| there - here);
-    let mut text = match ahead {
+    let local = humanize::unix_seconds(reply.received);
+    let remote = reply.date.as_deref().and_then(date);
+    let skew = remote.map(|remote| remote - local);
+    let mut text = match skew {
         None => "the reply has no Date".to_owned(),
-        Some(ahead) if ahead.abs() <= TOLERATED => {
+        Some(skew) if skew.abs() <= MAX_SKEW => {
             "the kubelet's clock and this machine's agree".to_owned()
         }
-        Some(ahead) => {
-            let which = if ahead > 0.0 { "ahead of" } else { "behind" };
-            let by = span(ahead);
+        Some(skew) => {
+            let which = if skew > 0.0 { "ahead of" } else { "behind" };
+            let by = humanize::duration(skew);
             format!(
                 "the kubelet's clock is {by} {which} this machine's\n\
                  records carry the kubelet's time, and tokens and certificates are judged by \
@@ -34,29 +31,34 @@ pub fn check(notes: &Notes, body: &[u8], report: &mut Report) {
             )
         }
     };
-    let age = newest(body).map(|newest| there.unwrap_or(here) - newest);
+    let age = newest_sample(body).map(|newest_sample| remote.unwrap_or(local) - newest_sample);
     if let Some(age) = age {
         let age = match age.max(0.0).round() {
             seconds if seconds < 120.0 => format!("{seconds} s"),
-            seconds => span(seconds),
+            seconds => humanize::duration(seconds),
         };
         text.push_str(&format!("\nthe newest sample is {age} old"));
     }
-    let is_stale = age.is_some_and(|age| age > STALE);
+    let is_stale = age.is_some_and(|age| age > STALE_AFTER);
     if is_stale {
         text.push_str(": the kubelet takes no new ones, see its log on the node");
     }
-    match is_stale || ahead.is_some_and(|ahead| ahead.abs() > TOLERATED) {
+    match is_stale || skew.is_some_and(|skew| skew.abs() > MAX_SKEW) {
         true => report.warn("clock", &text),
         false => report.ok("clock", &text),
     }
 }
 
-/// By the kubelet's clock if its reply says, when it was sent.
-pub fn there(notes: &Notes) -> f64 {
+/// When the reply was sent, in seconds since the epoch: by its `Date` header, else when it
+/// was received by this machine's clock.
+pub fn kubelet_now(notes: &Notes) -> f64 {
     let reply = notes.reply.as_ref();
-    let there = reply.and_then(|reply| date(reply.date.as_deref()?));
-    there.unwrap_or_else(|| reply.map_or_else(words::now, |reply| words::seconds(reply.received)))
+    let remote = reply.and_then(|reply| date(reply.date.as_deref()?));
+    remote.unwrap_or_else(|| {
+        reply.map_or_else(humanize::unix_now, |reply| {
+            humanize::unix_seconds(reply.received)
+        })
+    })
 }
 
 /// The middle of the second that the header names.
@@ -65,14 +67,14 @@ fn date(text: &str) -> Option<f64> {
     Some(time.unix_timestamp() as f64 + 0.5)
 }
 
-/// Of all containers on the node.
-fn newest(body: &[u8]) -> Option<f64> {
+/// The time of the newest sample of any container on the node.
+fn newest_sample(body: &[u8]) -> Option<f64> {
     let summary = summary::parse(body, &Selector::default()).ok()?;
     let containers = summary.pods.iter().flat_map(|pod| &pod.containers);
-    let newest: Option<Timestamp> = containers
+    let newest_sample: Option<Timestamp> = containers
         .filter_map(|container| container.cpu.time.max(container.memory.time))
         .max();
-    newest.map(|newest| newest.as_nanos() as f64 / 1e9)
+    newest_sample.map(|newest_sample| newest_sample.as_nanos() as f64 / 1e9)
 }
 
 #[cfg(test)]

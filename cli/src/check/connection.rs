@@ -11,17 +11,17 @@ use kubeletstats_core::{
 use rustls::{AlertDescription, ProtocolVersion, pki_types::CertificateDer};
 
 use super::{
-    credentials::{self, Credential, Kind},
+    credentials::{self, Credential, CredentialKind},
     timed_out,
 };
 use crate::{
     certificate::{self, Certificate},
+    humanize,
     screen::Report,
-    words::{self, took},
 };
 
-/// The kubelet writes it when it has no certificate of the cluster's.
-const KUBELETS_OWN_CA: &str = "/var/lib/kubelet/pki/kubelet.crt";
+/// Written by a kubelet that signs its serving certificate itself.
+const KUBELET_OWN_CA: &str = "/var/lib/kubelet/pki/kubelet.crt";
 
 pub fn resolve(
     config: &Config,
@@ -49,7 +49,10 @@ pub fn resolve(
             .iter()
             .map(|one| one.ip().to_string())
             .collect();
-        let (list, time) = (words::list(&addresses, 8), took(notes.resolved_in));
+        let (list, time) = (
+            humanize::list(&addresses, 8),
+            humanize::elapsed(notes.resolved_in),
+        );
         report.ok("resolve", &format!("{host} is {list}, looked up in {time}"));
     }
     Some(())
@@ -93,7 +96,7 @@ pub fn connect(
         .iter()
         .find(|attempt| attempt.failure.is_none());
     let address = connected.map_or("?".to_owned(), |one| one.address.to_string());
-    let time = connected.map_or_else(String::new, |one| took(one.took));
+    let time = connected.map_or_else(String::new, |one| humanize::elapsed(one.took));
     let text = format!("{address} in {time}");
     match failed
         .map(|(_, failure)| failure.as_str())
@@ -119,8 +122,8 @@ pub fn tls(
     if let Some(error) = error {
         let text = format!("{error}{about}");
         // Before version 1.3 a server that wants another certificate says so here.
-        let client = credential.expired(&[Kind::ClientCertificate]);
-        if let Some((cause, remedies)) = client.filter(|_| is_of_client(error)) {
+        let client = credential.expired(&[CredentialKind::ClientCertificate]);
+        if let Some((cause, remedies)) = client.filter(|_| is_client_cert_alert(error)) {
             report.fail("tls", &text, &cause);
             remedies.iter().for_each(|remedy| report.advise(*remedy));
             return None;
@@ -135,8 +138,8 @@ pub fn tls(
         Some(ProtocolVersion::TLSv1_2) => "TLS 1.2",
         _ => "TLS",
     };
-    let time = handshake.map_or_else(String::new, |handshake| took(handshake.took));
-    let name = expected(config);
+    let time = handshake.map_or_else(String::new, |handshake| humanize::elapsed(handshake.took));
+    let name = expected_name(config);
     match config.allow_insecure_tls {
         false => {
             let text = format!("{version} in {time}, certificate verified as {name}{about}");
@@ -153,11 +156,11 @@ pub fn tls(
     Some(())
 }
 
-fn expected(config: &Config) -> &str {
+fn expected_name(config: &Config) -> &str {
     config.server_name.as_deref().unwrap_or(&config.url.host)
 }
 
-/// What became of the check that `allow_insecure_tls` leaves out.
+/// Whether the certificate would pass without `allow_insecure_tls`, by another scrape.
 fn would_verify(config: &Config) -> String {
     let mut strict = config.clone();
     strict.allow_insecure_tls = false;
@@ -179,7 +182,7 @@ fn describe(cert: &Certificate) -> String {
     let issuer = printable(&cert.issuer, 253);
     let names = match cert.names.as_slice() {
         [] => "none".to_owned(),
-        some => words::list(some, 10),
+        some => humanize::list(some, 10),
     };
     let validity = cert.validity();
     format!("\nsubject {subject}, issuer {issuer}\nnames {names}\n{validity}")
@@ -194,11 +197,11 @@ fn cause(config: &Config, error: &Error) -> String {
         Reason::TlsWrongName => {
             format!(
                 "the kubelet's certificate does not carry the name {}",
-                expected(config)
+                expected_name(config)
             )
         }
         Reason::TlsExpired => "the kubelet's certificate is not valid at this time".to_owned(),
-        _ => match of_rustls(error) {
+        _ => match rustls_error(error) {
             Some(error) if tls::speaks_no_tls(error) => {
                 "kubelet_url says https, but that port speaks no TLS"
             }
@@ -216,13 +219,13 @@ fn cause(config: &Config, error: &Error) -> String {
 }
 
 fn speaks_no_tls(error: &Error) -> bool {
-    of_rustls(error).is_some_and(tls::speaks_no_tls)
+    rustls_error(error).is_some_and(tls::speaks_no_tls)
 }
 
-/// The other side ended it, and over what was shown to it.
-fn is_of_client(error: &Error) -> bool {
+/// Whether the server ended the handshake over the client certificate.
+fn is_client_cert_alert(error: &Error) -> bool {
     use AlertDescription as Alert;
-    let Some(rustls::Error::AlertReceived(alert)) = of_rustls(error) else {
+    let Some(rustls::Error::AlertReceived(alert)) = rustls_error(error) else {
         return false;
     };
     matches!(
@@ -237,7 +240,7 @@ fn is_of_client(error: &Error) -> bool {
     )
 }
 
-fn of_rustls(error: &Error) -> Option<&rustls::Error> {
+fn rustls_error(error: &Error) -> Option<&rustls::Error> {
     error.source()?.downcast_ref()
 }
 
@@ -250,15 +253,15 @@ fn advise(
 ) {
     match (error.reason(), cert) {
         (Reason::TlsUnknownIssuer, Some(cert)) => {
-            report.advise(which_ca(config, cert));
-            if !der.is_some_and(|der| certificate::is_valid_for(der, expected(config))) {
-                report.advise(which_name(config, cert));
+            report.advise(ca_advice(config, cert));
+            if !der.is_some_and(|der| certificate::is_valid_for(der, expected_name(config))) {
+                report.advise(server_name_advice(config, cert));
             }
         }
-        (Reason::TlsWrongName, Some(cert)) => report.advise(which_name(config, cert)),
+        (Reason::TlsWrongName, Some(cert)) => report.advise(server_name_advice(config, cert)),
         (Reason::TlsExpired, Some(cert)) => {
-            let today = words::date(words::now() as i64);
-            let renew = match cert.is_signed_by_the_kubelet() {
+            let today = humanize::date(humanize::unix_now() as i64);
+            let renew = match cert.is_signed_by_kubelet_ca() {
                 true => {
                     "remove /var/lib/kubelet/pki/kubelet.crt and kubelet.key on the node and restart the kubelet"
                 }
@@ -273,7 +276,7 @@ fn advise(
              and see the kubelet's log on the node: journalctl -u kubelet",
         ),
         _ if speaks_no_tls(error) => {
-            let url = super::base_url(config, "http");
+            let url = super::url_with_scheme(config, "http");
             report.advise(format!(
                 "check the port, which is 10250 on a kubelet, or set kubelet_url={url}"
             ));
@@ -286,7 +289,7 @@ fn advise(
     }
 }
 
-fn which_ca(config: &Config, cert: &Certificate) -> String {
+fn ca_advice(config: &Config, cert: &Certificate) -> String {
     let trusted = tls::trusted_certificates(&config.ca_file).map(|trusted| trusted.certificates);
     let same_name = trusted
         .unwrap_or_default()
@@ -294,8 +297,8 @@ fn which_ca(config: &Config, cert: &Certificate) -> String {
         .any(|der| Certificate::read(der).is_some_and(|ca| ca.subject == cert.issuer));
     let issuer = printable(&cert.issuer, 253);
     let path = config.ca_file.path();
-    if credentials::is_replaced(path) {
-        return format!("{}: {}", path.display(), credentials::REPLACED);
+    if credentials::is_stale_mount(path) {
+        return format!("{}: {}", path.display(), credentials::STALE_MOUNT);
     }
     let path = path.display();
     if same_name {
@@ -303,10 +306,10 @@ fn which_ca(config: &Config, cert: &Certificate) -> String {
             "{path} has a CA named {issuer}, but with another key: it is an old one, replace the file"
         );
     }
-    if cert.is_signed_by_the_kubelet() {
+    if cert.is_signed_by_kubelet_ca() {
         return format!(
             "the kubelet signed its certificate itself: mount its folder /var/lib/kubelet/pki from the node and set \
-             kube_ca_file={KUBELETS_OWN_CA}"
+             kube_ca_file={KUBELET_OWN_CA}"
         );
     }
     let clusters = match credentials::is_default(&config.ca_file) {
@@ -316,7 +319,7 @@ fn which_ca(config: &Config, cert: &Certificate) -> String {
     format!("set kube_ca_file to a PEM file with the CA {issuer}{clusters}")
 }
 
-fn which_name(config: &Config, cert: &Certificate) -> String {
+fn server_name_advice(config: &Config, cert: &Certificate) -> String {
     let is_address = |name: &&String| name.parse::<IpAddr>().is_ok();
     let names = &cert.names;
     let name = names
@@ -330,7 +333,7 @@ fn which_name(config: &Config, cert: &Certificate) -> String {
         ),
         None => format!(
             "the certificate has no alternative name, so none can match {}: renew it with one",
-            expected(config)
+            expected_name(config)
         ),
     }
 }

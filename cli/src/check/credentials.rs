@@ -1,4 +1,4 @@
-//! What this side shows and trusts: the token, the CAs, the client certificate.
+//! The files of the credentials and of trust: token, CAs, client certificate.
 
 use std::{error::Error as _, fmt, fs, io, os::unix::fs::MetadataExt, path::Path};
 
@@ -14,14 +14,9 @@ use kubeletstats_core::{
     text::printable,
 };
 
-use crate::{
-    certificate::Certificate,
-    screen::Report,
-    token::Claims,
-    words::{self, span},
-};
+use crate::{certificate::Certificate, humanize, screen::Report, token::Claims};
 
-/// Who the kubelet will be asked as.
+/// The credentials of the request, as far as they say something about themselves.
 #[derive(Debug, Default)]
 pub struct Credential {
     /// A token goes with the request.
@@ -29,23 +24,23 @@ pub struct Credential {
     pub claims: Option<Claims>,
     /// The client certificate's common name, which is the user's.
     pub client: Option<String>,
-    /// By this machine's clock: whether that counts is the other side's to say.
+    /// Those that have expired by this machine's clock; the kubelet may see it otherwise.
     pub expired: Vec<Expired>,
 }
 
 #[derive(Debug)]
 pub struct Expired {
-    pub what: Kind,
+    pub what: CredentialKind,
     pub advice: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum CredentialKind {
     Token,
     ClientCertificate,
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for CredentialKind {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
             Self::Token => "the token",
@@ -56,7 +51,7 @@ impl fmt::Display for Kind {
 
 impl Credential {
     /// Why it was refused, if one of these has expired: the cause, and the remedies.
-    pub fn expired(&self, kinds: &[Kind]) -> Option<(String, Vec<&str>)> {
+    pub fn expired(&self, kinds: &[CredentialKind]) -> Option<(String, Vec<&str>)> {
         let expired = self.expired.iter();
         let expired: Vec<_> = expired.filter(|one| kinds.contains(&one.what)).collect();
         let cause = format!("{} has expired", expired.first()?.what);
@@ -71,26 +66,26 @@ impl Credential {
 pub fn check(config: &Config, report: &mut Report) -> Option<Credential> {
     let mut credential = Credential::default();
     let usable = [
-        token(config, &mut credential, report),
-        !config.url.https || cas(config, report),
-        !config.url.https || client_certificate(config, &mut credential, report),
+        check_token(config, &mut credential, report),
+        !config.url.https || check_ca(config, report),
+        !config.url.https || check_client_certificate(config, &mut credential, report),
     ];
     usable.iter().all(|usable| *usable).then_some(credential)
 }
 
-fn token(config: &Config, credential: &mut Credential, report: &mut Report) -> bool {
+fn check_token(config: &Config, credential: &mut Credential, report: &mut Report) -> bool {
     let path = config.token_file.path().display();
     let header = match Token::new(config).read() {
         Ok(Some(header)) => header,
         Ok(None) => {
-            without_token(config, report);
+            report_no_token(config, report);
             return true;
         }
         Err(error) => {
             let cause = "the token file cannot be used";
             report.fail("token", &error.to_string(), cause);
             report.advise(match is_forbidden(&error) {
-                true => NOT_OURS,
+                true => NOT_READABLE,
                 false => {
                     "in a pod the token is at the default path, unless \
                      automountServiceAccountToken is false: leave kube_token_file out, or name \
@@ -109,20 +104,23 @@ fn token(config: &Config, credential: &mut Credential, report: &mut Report) -> b
         );
         return true;
     };
-    let mut text = format!("{path}: {}", owner(claims));
+    let mut text = format!("{path}: {}", subject(claims));
     if !claims.audiences.is_empty() {
-        text.push_str(&format!("\naudience {}", words::list(&claims.audiences, 5)));
+        text.push_str(&format!(
+            "\naudience {}",
+            humanize::list(&claims.audiences, 5)
+        ));
     }
-    let now = words::now();
-    let times = times(claims, now);
-    let text = format!("{text}\n{times}");
+    let now = humanize::unix_now();
+    let validity = validity(claims, now);
+    let text = format!("{text}\n{validity}");
     if claims.expires.is_some_and(|at| at <= now) {
         report.warn("token", &text);
         credential.expired.push(Expired {
-            what: Kind::Token,
-            advice: renewal(claims),
+            what: CredentialKind::Token,
+            advice: renewal_advice(claims),
         });
-    } else if let Some(why) = oddity(claims, now) {
+    } else if let Some(why) = token_warning(claims, now) {
         report.warn("token", &format!("{text}\n{why}"));
     } else {
         report.ok("token", &text);
@@ -130,7 +128,7 @@ fn token(config: &Config, credential: &mut Credential, report: &mut Report) -> b
     true
 }
 
-fn without_token(config: &Config, report: &mut Report) {
+fn report_no_token(config: &Config, report: &mut Report) {
     if !config.url.https {
         report.ok(
             "token",
@@ -146,7 +144,7 @@ fn without_token(config: &Config, report: &mut Report) {
     }
 }
 
-fn owner(claims: &Claims) -> String {
+fn subject(claims: &Claims) -> String {
     match (claims.service_account(), &claims.subject) {
         (Some((namespace, name)), _) => format!("service account {namespace}/{name}"),
         (None, Some(subject)) => format!("subject {}", printable(subject, 253)),
@@ -154,22 +152,22 @@ fn owner(claims: &Claims) -> String {
     }
 }
 
-fn times(claims: &Claims, now: f64) -> String {
+fn validity(claims: &Claims, now: f64) -> String {
     let issued = match claims.issued {
-        Some(at) if at <= now => format!("issued {} ago, ", span(now - at)),
-        Some(at) => format!("issued {} from now, ", span(at - now)),
+        Some(at) if at <= now => format!("issued {} ago, ", humanize::duration(now - at)),
+        Some(at) => format!("issued {} from now, ", humanize::duration(at - now)),
         None => String::new(),
     };
     let expires = match claims.expires {
-        Some(at) if at <= now => format!("expired {} ago", span(now - at)),
-        Some(at) => format!("expires in {}", span(at - now)),
+        Some(at) if at <= now => format!("expired {} ago", humanize::duration(now - at)),
+        Some(at) => format!("expires in {}", humanize::duration(at - now)),
         None => "does not expire".to_owned(),
     };
     issued + &expires
 }
 
-/// What is not wrong, but should not be.
-fn oddity(claims: &Claims, now: f64) -> Option<&'static str> {
+/// Why a token that has not expired may still be the wrong one.
+fn token_warning(claims: &Claims, now: f64) -> Option<&'static str> {
     const SLACK: f64 = 5.0;
     let begins = claims.not_before.or(claims.issued)?;
     if begins > now + SLACK {
@@ -182,7 +180,7 @@ fn oddity(claims: &Claims, now: f64) -> Option<&'static str> {
     )
 }
 
-fn renewal(claims: &Claims) -> String {
+fn renewal_advice(claims: &Claims) -> String {
     let new = match claims.service_account() {
         Some((namespace, name)) => {
             format!(", or make one: kubectl create token -n {namespace} {name}")
@@ -194,13 +192,13 @@ fn renewal(claims: &Claims) -> String {
     )
 }
 
-fn cas(config: &Config, report: &mut Report) -> bool {
+fn check_ca(config: &Config, report: &mut Report) -> bool {
     let trusted = match tls::trusted_certificates(&config.ca_file) {
         Ok(trusted) => trusted,
         Err(error) => {
             report.fail("ca", &error.to_string(), "the CA file cannot be used");
             report.advise(match is_forbidden(&error) {
-                true => NOT_OURS,
+                true => NOT_READABLE,
                 false => {
                     "kube_ca_file is a PEM file: in a pod leave it out for the cluster's CA, or \
                      mount the kubelet's own from the node, /var/lib/kubelet/pki/kubelet.crt"
@@ -214,7 +212,7 @@ fn cas(config: &Config, report: &mut Report) -> bool {
         .iter()
         .filter_map(|der| Certificate::read(der))
         .collect();
-    let many = words::count(trusted.certificates.len(), "certificate");
+    let many = humanize::count(trusted.certificates.len(), "certificate");
     let Some(file) = trusted.file else {
         let path = config.ca_file.path().display();
         let text = format!(
@@ -229,49 +227,63 @@ fn cas(config: &Config, report: &mut Report) -> bool {
     };
     let described: Vec<_> = found
         .iter()
-        .map(|cert| format!("{} (until {})", cert.subject, words::date(cert.not_after)))
+        .map(|cert| {
+            format!(
+                "{} (until {})",
+                cert.subject,
+                humanize::date(cert.not_after)
+            )
+        })
         .collect();
-    let text = format!("{}: {many}: {}", file.display(), words::list(&described, 5));
-    let now = words::now();
+    let text = format!(
+        "{}: {many}: {}",
+        file.display(),
+        humanize::list(&described, 5)
+    );
+    let now = humanize::unix_now();
     let over = found
         .iter()
         .filter(|cert| (cert.not_after as f64) < now)
         .count();
-    let mut odd = Vec::new();
+    let mut warnings = Vec::new();
     if over > 0 {
-        odd.push(format!("{} expired", words::count(over, "certificate")));
+        warnings.push(format!("{} expired", humanize::count(over, "certificate")));
     }
-    if is_replaced(file) {
-        odd.push(REPLACED.to_owned());
+    if is_stale_mount(file) {
+        warnings.push(STALE_MOUNT.to_owned());
     }
-    match odd.is_empty() {
+    match warnings.is_empty() {
         true => report.ok("ca", &text),
-        false => report.warn("ca", &format!("{text}\n{}", odd.join("\n"))),
+        false => report.warn("ca", &format!("{text}\n{}", warnings.join("\n"))),
     }
     true
 }
 
-const NOT_OURS: &str = "the file is there, but not for this user: in a pod give the volume a \
+const NOT_READABLE: &str = "the file is there, but not for this user: in a pod give the volume a \
                         defaultMode and the pod a securityContext.fsGroup that let it be read";
 
-/// What a file of which [`is_replaced`] holds has to be called.
-pub const REPLACED: &str = "this file has been replaced or removed where it was mounted from, and \
+/// What to say of a file for which [`is_stale_mount`] is true.
+pub const STALE_MOUNT: &str = "this file has been replaced or removed where it was mounted from, and \
                             the mount goes on showing the old one: mount its directory instead";
 
-/// No folder has it any more, and yet it can be opened: a single file was mounted, and
-/// whoever owns it has put a new one in its place.
-pub fn is_replaced(file: &Path) -> bool {
+/// Whether the file has no directory entry any more, and yet can be opened: a single file
+/// was mounted, and has been replaced by another at its source.
+pub fn is_stale_mount(file: &Path) -> bool {
     fs::metadata(file).is_ok_and(|meta| meta.is_file() && meta.nlink() == 0)
 }
 
-/// It is there, but this user may not read it.
+/// Whether the file is there, but this user may not read it.
 fn is_forbidden(error: &Error) -> bool {
     let source = error.source().and_then(|source| source.downcast_ref());
     source.is_some_and(|error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
-/// Read and put together as the plugin does it: both files, and whether they fit.
-fn client_certificate(config: &Config, credential: &mut Credential, report: &mut Report) -> bool {
+/// Both files, read as the plugin reads them, and whether key and certificate match.
+fn check_client_certificate(
+    config: &Config,
+    credential: &mut Credential,
+    report: &mut Report,
+) -> bool {
     let Some((path, key)) = config.client_cert() else {
         return true;
     };
@@ -286,7 +298,7 @@ fn client_certificate(config: &Config, credential: &mut Credential, report: &mut
                 "the client certificate cannot be used",
             );
             report.advise(match is_forbidden(&error) {
-                true => NOT_OURS,
+                true => NOT_READABLE,
                 false => {
                     "cert_file and key_file are PEM files with one certificate and its key, or \
                      one file with both: or leave both options out and use a token"
@@ -296,8 +308,8 @@ fn client_certificate(config: &Config, credential: &mut Credential, report: &mut
         }
     };
     for file in [path, key] {
-        if is_replaced(file) {
-            report.warn("cert", &format!("{}: {REPLACED}", file.display()));
+        if is_stale_mount(file) {
+            report.warn("cert", &format!("{}: {STALE_MOUNT}", file.display()));
         }
     }
     match chain.first().and_then(|der| Certificate::read(der)) {
@@ -315,10 +327,10 @@ fn describe_client(
 ) {
     let subject = printable(&cert.subject, 253);
     let text = format!("{}: user {subject}, {}", path.display(), cert.validity());
-    if (cert.not_after as f64) < words::now() {
+    if (cert.not_after as f64) < humanize::unix_now() {
         report.warn("cert", &format!("{text}\nit has expired"));
         credential.expired.push(Expired {
-            what: Kind::ClientCertificate,
+            what: CredentialKind::ClientCertificate,
             advice:
                 "renew the client certificate, or leave cert_file and key_file out and use a token"
                     .to_owned(),
@@ -329,7 +341,7 @@ fn describe_client(
     credential.client = Some(cert.subject);
 }
 
-/// Whether the file is the one that the options leave to chance.
+/// Whether the option is not set.
 pub fn is_default(file: &FilePath) -> bool {
     matches!(file, FilePath::Default(_))
 }

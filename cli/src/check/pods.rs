@@ -9,13 +9,13 @@ use kubeletstats_core::{
 
 use super::reply;
 use crate::{
-    reading::{self, Yield},
+    containers::{self, RecordStatus},
+    humanize,
     screen::Report,
-    words,
 };
 
-/// More would not be read.
-const SHOWN: usize = 10;
+/// Names in one line: nobody reads more.
+const MAX_NAMES: usize = 10;
 
 /// The verdict, if nothing failed.
 pub fn check(config: &Config, body: &[u8], now: f64, report: &mut Report) -> Option<String> {
@@ -27,7 +27,7 @@ pub fn check(config: &Config, body: &[u8], now: f64, report: &mut Report) -> Opt
         .partition(|pod| selector.wants(&pod.namespace, &pod.name));
     let total = all.pods_on_node;
     if wanted.is_empty() {
-        nothing_wanted(config, &others, total, report);
+        report_none_wanted(config, &others, total, report);
         return None;
     }
     let mut text = format!(
@@ -39,12 +39,12 @@ pub fn check(config: &Config, body: &[u8], now: f64, report: &mut Report) -> Opt
         text.push_str(&format!("\nnot wanted: {}", full_names(&others)));
     }
     report.ok("pods", &text);
-    records(config, body, now, report)
+    check_records(config, body, now, report)
 }
 
 /// `now` is by the kubelet's clock.
-fn records(config: &Config, body: &[u8], now: f64, report: &mut Report) -> Option<String> {
-    let containers = reading::wanted(config, body).ok()?;
+fn check_records(config: &Config, body: &[u8], now: f64, report: &mut Report) -> Option<String> {
+    let containers = containers::wanted_containers(config, body).ok()?;
     let without: Vec<_> = containers
         .iter()
         .filter(|container| !container.has_cpu)
@@ -53,19 +53,19 @@ fn records(config: &Config, body: &[u8], now: f64, report: &mut Report) -> Optio
     // What the plugin's own first scrape makes of the same bytes.
     let batch = Pipeline::new(config).run(body, Vec::new()).ok()?;
     let (count, all) = (batch.records, containers.len());
-    let records = words::count(count, "record");
-    let mut text = format!("{records} from {}", words::count(all, "container"));
+    let records = humanize::count(count, "record");
+    let mut text = format!("{records} from {}", humanize::count(all, "container"));
     if !without.is_empty() {
-        let without = words::list(&without, SHOWN);
+        let without = humanize::list(&without, MAX_NAMES);
         text.push_str(&format!(", no CPU value: {without}"));
     }
-    let came = Yield::of(config, &containers, now);
-    if let Some(cause) = came.failure() {
+    let status = RecordStatus::of(config, &containers, now);
+    if let Some(cause) = status.failure() {
         report.fail("records", &text, &cause);
-        no_records(came, report);
+        advise_no_records(status, report);
         return None;
     }
-    if came == Yield::LaterRecords {
+    if status == RecordStatus::AfterSecondSample {
         let why = "cpu_source counter needs two samples";
         report.ok("records", &format!("{text}\n{why}"));
         return Some("metrics arrive: records from the second sample on".to_owned());
@@ -81,38 +81,38 @@ fn records(config: &Config, body: &[u8], now: f64, report: &mut Report) -> Optio
 }
 
 /// Pods are wanted, and nothing comes of them.
-fn no_records(came: Yield, report: &mut Report) {
-    match came {
-        Yield::NoContainers => {
+fn advise_no_records(status: RecordStatus, report: &mut Report) {
+    match status {
+        RecordStatus::NoContainers => {
             report.advise("a pod that has just started has none for some seconds: try again");
             report.advise(
                 "if it lasts, the pods run in a sandbox whose containers the kubelet does not see \
                  (gVisor, Kata): its runtime has to report them, and until then there is nothing to record",
             );
         }
-        Yield::NoCpu => {
+        RecordStatus::NoCpu => {
             report.advise(
                 "containers that have ended, or started this second, have none: see the pods",
             );
             report.advise(
                 "if they run, the kubelet cannot read their cgroups: look for the reason on the node:",
             );
-            report.command(reply::LOG);
+            report.command(reply::KUBELET_LOG);
         }
         _ => {
             report.advise("look on the node for why it takes no samples:");
-            report.command(reply::LOG);
+            report.command(reply::KUBELET_LOG);
         }
     }
 }
 
 fn full_names(pods: &[&Pod]) -> String {
-    let mut names: Vec<_> = pods.iter().map(|pod| reading::full_name(pod)).collect();
+    let mut names: Vec<_> = pods.iter().map(|pod| containers::full_name(pod)).collect();
     names.sort();
-    words::list(&names, SHOWN)
+    humanize::list(&names, MAX_NAMES)
 }
 
-fn nothing_wanted(config: &Config, pods: &[&Pod], total: usize, report: &mut Report) {
+fn report_none_wanted(config: &Config, pods: &[&Pod], total: usize, report: &mut Report) {
     if pods.is_empty() {
         report.fail(
             "pods",
@@ -125,12 +125,12 @@ fn nothing_wanted(config: &Config, pods: &[&Pod], total: usize, report: &mut Rep
              cannot read their cgroups (containerRuntimeEndpoint, cgroupDriver): look for the reason on \
              the node:",
         );
-        report.command(reply::LOG);
+        report.command(reply::KUBELET_LOG);
         return;
     }
     let mut text = format!(
         "none of the node's {} is wanted",
-        words::count(total, "pod")
+        humanize::count(total, "pod")
     );
     text.push_str(&format!("\nthey are: {}", full_names(pods)));
     report.fail(
@@ -144,7 +144,7 @@ fn nothing_wanted(config: &Config, pods: &[&Pod], total: usize, report: &mut Rep
     report.advise("if the pods run on another node, this is as it should be: check there");
 }
 
-/// What may have been meant.
+/// Which namespace or prefix may have been meant.
 fn hints(config: &Config, pods: &[&Pod]) -> Vec<String> {
     let (namespaces, prefixes) = (&config.namespaces, &config.pod_prefixes);
     let starts = |pod: &&&Pod| {
@@ -155,28 +155,31 @@ fn hints(config: &Config, pods: &[&Pod]) -> Vec<String> {
     };
     let mut hints = Vec::new();
     let by_prefix: Vec<_> = pods.iter().copied().filter(|pod| starts(&pod)).collect();
-    let there = unique(pods.iter().map(|pod| pod.namespace.as_ref()));
+    let present = unique(pods.iter().map(|pod| pod.namespace.as_ref()));
     if !prefixes.is_empty() && !by_prefix.is_empty() {
         let elsewhere = unique(by_prefix.iter().map(|pod| pod.namespace.as_ref()));
-        let elsewhere = words::list(&elsewhere, SHOWN);
+        let elsewhere = humanize::list(&elsewhere, MAX_NAMES);
         hints.push(format!(
             "pods of that prefix are in namespace {elsewhere}: set namespace to it"
         ));
     }
     for namespace in namespaces
         .iter()
-        .filter(|name| !there.contains(&name.as_str()))
+        .filter(|name| !present.contains(&name.as_str()))
     {
-        let like: Vec<_> = there.iter().filter(|one| is_like(one, namespace)).collect();
-        let shown = words::list(&[namespace], 1);
+        let like: Vec<_> = present
+            .iter()
+            .filter(|one| is_similar(one, namespace))
+            .collect();
+        let shown = humanize::list(&[namespace], 1);
         hints.push(match like.first() {
             Some(like) => format!(
                 "there is no namespace {shown} here, but {}",
-                words::list(&[like], 1)
+                humanize::list(&[like], 1)
             ),
             None => format!(
                 "there is no namespace {shown} here: there are {}",
-                words::list(&there, SHOWN)
+                humanize::list(&present, MAX_NAMES)
             ),
         });
     }
@@ -192,22 +195,22 @@ fn hints(config: &Config, pods: &[&Pod]) -> Vec<String> {
         hints.extend(
             prefixes
                 .iter()
-                .map(|prefix| about_prefix(prefix, &candidates)),
+                .map(|prefix| prefix_hint(prefix, &candidates)),
         );
     }
     hints
 }
 
-fn about_prefix(prefix: &str, pods: &[&Pod]) -> String {
-    let shown = words::list(&[prefix], 1);
+fn prefix_hint(prefix: &str, pods: &[&Pod]) -> String {
+    let shown = humanize::list(&[prefix], 1);
     let near = pods.iter().find(|pod| {
         let start: String = pod.name.chars().take(prefix.chars().count()).collect();
-        pod.name.contains(prefix) || is_like(&start, prefix)
+        pod.name.contains(prefix) || is_similar(&start, prefix)
     });
     match near {
         Some(pod) => format!(
             "no pod's name starts with {shown}, but there is {}",
-            words::list(&[reading::full_name(pod)], 1)
+            humanize::list(&[containers::full_name(pod)], 1)
         ),
         None => format!(
             "no pod's name starts with {shown}: prefixes are compared from the name's start"
@@ -222,8 +225,8 @@ fn unique<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     names
 }
 
-/// The same but for two letters, in a word long enough for that.
-fn is_like(a: &str, b: &str) -> bool {
+/// The same but for two letters, in names that are longer than four.
+fn is_similar(a: &str, b: &str) -> bool {
     a.len().min(b.len()) > 4 && distance(a, b) <= 2
 }
 
@@ -250,10 +253,10 @@ mod tests {
     #[test]
     fn near_misses() {
         for (a, b) in [("default", "defualt"), ("payments", "payment")] {
-            assert!(is_like(a, b), "{a} {b}");
+            assert!(is_similar(a, b), "{a} {b}");
         }
         for (a, b) in [("default", "other"), ("dev", "prd"), ("", "abc")] {
-            assert!(!is_like(a, b), "{a} {b}");
+            assert!(!is_similar(a, b), "{a} {b}");
         }
     }
 }

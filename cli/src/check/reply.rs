@@ -12,16 +12,13 @@ use kubeletstats_core::{
 
 use super::{
     Scrape,
-    credentials::{Credential, Kind},
-    rights, timed_out,
+    credentials::{Credential, CredentialKind},
+    permissions, timed_out,
 };
-use crate::{
-    screen::Report,
-    words::{self, took},
-};
+use crate::{humanize, screen::Report};
 
 /// A 200; `None` when it holds no summary.
-pub fn accepted(
+pub fn check_summary(
     config: &Config,
     credential: &Credential,
     time: Duration,
@@ -37,16 +34,16 @@ pub fn accepted(
                 &error.to_string(),
                 "what answers is not a kubelet's summary",
             );
-            where_a_kubelet_is(report);
+            advise_kubelet_url(report);
             return None;
         }
     };
     let node = match &summary.node_name {
-        Some(name) => format!("node {}", words::list(&[name], 1)),
+        Some(name) => format!("node {}", humanize::list(&[name], 1)),
         None => "a node without a name".to_owned(),
     };
-    let (bytes, pods) = (body.len(), words::count(summary.pods_on_node, "pod"));
-    let time = took(time);
+    let (bytes, pods) = (body.len(), humanize::count(summary.pods_on_node, "pod"));
+    let time = humanize::elapsed(time);
     let mut text = format!("200, {bytes} bytes after {time} in all: {node}, {pods}");
     for expired in &credential.expired {
         let what = expired.what;
@@ -57,7 +54,7 @@ pub fn accepted(
     match summary.pods_unreadable {
         0 => report.ok("reply", &text),
         unreadable => {
-            let unreadable = words::count(unreadable, "pod");
+            let unreadable = humanize::count(unreadable, "pod");
             text.push_str(&format!(
                 "\n{unreadable} cannot be read, and no record is made of them: the kubelet writes of \
                  them what no kubelet should"
@@ -69,7 +66,7 @@ pub fn accepted(
 }
 
 /// Everything else that can come back once there is a connection.
-pub fn refused(
+pub fn report_failure(
     config: &Config,
     credential: &Credential,
     scrape: &Scrape,
@@ -79,20 +76,25 @@ pub fn refused(
     let reply = scrape.notes.reply.as_ref();
     let text = error.to_string();
     if let Some(refusal) = reply.and_then(|reply| reply.refusal.as_ref()) {
-        return by(refusal, config, credential, &text, report);
+        return report_refusal(refusal, config, credential, &text, report);
     }
     match error.reason() {
         Reason::Timeout => {
             report.fail("reply", &text, &timed_out(config, scrape.phase));
             report.advise("raise timeout, or look for the reason on the node:");
-            report.command(LOG);
+            report.command(KUBELET_LOG);
         }
         Reason::Status | Reason::Http | Reason::NotSummary | Reason::TooLarge => {
             report.fail("reply", &text, "what answers is not a kubelet's summary");
-            where_a_kubelet_is(report);
+            advise_kubelet_url(report);
         }
         Reason::Tls => {
-            if expired(credential, &[Kind::ClientCertificate], &text, report) {
+            if report_expired(
+                credential,
+                &[CredentialKind::ClientCertificate],
+                &text,
+                report,
+            ) {
                 return;
             }
             report.fail("reply", &text, "the kubelet ends the encrypted connection");
@@ -104,34 +106,34 @@ pub fn refused(
     }
 }
 
-/// On the node.
-pub const LOG: &str = "journalctl -u kubelet";
+/// Shows the kubelet's log, on the node.
+pub const KUBELET_LOG: &str = "journalctl -u kubelet";
 
-/// What a refusal comes to: as the other side gives its reason, not by what was sent.
-fn by(
+/// A reply other than 200, by the cause that its text tells, not by what was sent.
+fn report_refusal(
     refusal: &Refusal,
     config: &Config,
     credential: &Credential,
     text: &str,
     report: &mut Report,
 ) {
-    // These lines do not hold the other side's own words.
-    let quoted = match (refusal.code, refusal.cause) {
+    // The line of a 403 does not quote the reply.
+    let full_text = match (refusal.code, refusal.cause) {
         (401, _) | (_, Cause::NotAKubelet) => text.to_owned(),
         (403, _) if !refusal.message.is_empty() => format!("{text}\nit said: {}", refusal.message),
         _ => text.to_owned(),
     };
-    let mut fail = |cause: &str| report.fail("reply", &quoted, cause);
+    let mut fail = |cause: &str| report.fail("reply", &full_text, cause);
     match refusal.cause {
-        Cause::Credentials => unauthorized(refusal, config, credential, &quoted, report),
+        Cause::Credentials => report_unauthorized(refusal, config, credential, &full_text, report),
         Cause::Anonymous => {
             fail("the request counts as system:anonymous, whom no role should allow this");
-            anonymous(refusal, config, credential, report);
+            advise_anonymous(refusal, config, credential, report);
         }
         Cause::MissingPermission => {
             let resource = refusal.missing_resource();
             fail(&format!("the right to get {resource} is missing"));
-            rights::advise(refusal, credential, report);
+            permissions::advise(refusal, credential, report);
         }
         Cause::ApiServerCredentials => {
             fail("the kubelet does not accept the API server");
@@ -139,7 +141,7 @@ fn by(
                 "check --kubelet-client-certificate of the API server, and that the CA in the kubelet's \
                  authentication.x509.clientCAFile signed that certificate",
             );
-            rights::dial_the_node(report);
+            permissions::advise_direct_url(report);
         }
         Cause::ApiServerPermission => {
             fail("the kubelet refuses the API server, not you: no right of yours changes that");
@@ -148,11 +150,11 @@ fn by(
                  server that has just started may pass by itself: its rules are still loading",
                 refusal.user.as_deref().unwrap_or("whom it does not name"),
             ));
-            rights::dial_the_node(report);
+            permissions::advise_direct_url(report);
         }
         Cause::ApiServer => {
             fail("kubelet_url leads to the API server, not to a kubelet");
-            where_a_kubelet_is(report);
+            advise_kubelet_url(report);
         }
         Cause::NoSuchNode => {
             fail("the API server knows no such node");
@@ -187,7 +189,7 @@ fn by(
         }
         Cause::PlainHttpToTls => {
             fail("kubelet_url says http, but that port speaks TLS");
-            let url = super::base_url(config, "https");
+            let url = super::url_with_scheme(config, "https");
             report.advise(format!("set kubelet_url={url}"));
         }
         Cause::TooManyRequests => {
@@ -196,7 +198,7 @@ fn by(
         }
         Cause::Gateway => {
             fail("a proxy answers, and has no kubelet behind it");
-            rights::dial_the_node(report);
+            permissions::advise_direct_url(report);
         }
         Cause::InternalError if refusal.from_api_server => {
             fail("the API server answers with an error of its own");
@@ -205,17 +207,22 @@ fn by(
         Cause::InternalError => {
             fail("the kubelet answers with an error of its own");
             report.advise("look for the reason on the node:");
-            report.command(LOG);
+            report.command(KUBELET_LOG);
         }
         Cause::NotFound | Cause::NotAKubelet => {
             fail("what answers is not a kubelet's summary");
-            where_a_kubelet_is(report);
+            advise_kubelet_url(report);
         }
     }
 }
 
 /// Whether the refusal is explained by credentials that have expired.
-fn expired(credential: &Credential, kinds: &[Kind], text: &str, report: &mut Report) -> bool {
+fn report_expired(
+    credential: &Credential,
+    kinds: &[CredentialKind],
+    text: &str,
+    report: &mut Report,
+) -> bool {
     let Some((cause, remedies)) = credential.expired(kinds) else {
         return false;
     };
@@ -226,15 +233,15 @@ fn expired(credential: &Credential, kinds: &[Kind], text: &str, report: &mut Rep
     true
 }
 
-fn unauthorized(
+fn report_unauthorized(
     refusal: &Refusal,
     config: &Config,
     credential: &Credential,
     text: &str,
     report: &mut Report,
 ) {
-    let any = [Kind::Token, Kind::ClientCertificate];
-    if expired(credential, &any, text, report) {
+    let any = [CredentialKind::Token, CredentialKind::ClientCertificate];
+    if report_expired(credential, &any, text, report) {
         return;
     }
     let who = match refusal.from_api_server {
@@ -261,12 +268,17 @@ fn unauthorized(
                 "it may be temporary: a kubelet that cannot reach the API server accepts no token at all",
             );
         }
-        (false, _) => anonymous(refusal, config, credential, report),
+        (false, _) => advise_anonymous(refusal, config, credential, report),
     }
 }
 
-/// What went with the request, if anything, did not count as anybody's.
-fn anonymous(refusal: &Refusal, config: &Config, credential: &Credential, report: &mut Report) {
+/// What to do where the request counted as anonymous, whatever it carried.
+fn advise_anonymous(
+    refusal: &Refusal,
+    config: &Config,
+    credential: &Credential,
+    report: &mut Report,
+) {
     if refusal.code == 403
         && refusal.from_api_server
         && (credential.token || credential.client.is_some())
@@ -286,14 +298,14 @@ fn anonymous(refusal: &Refusal, config: &Config, credential: &Credential, report
     } else if config.url.https {
         report.advise("no credentials were sent: set kube_token_file");
     } else {
-        let url = super::base_url(config, "https");
+        let url = super::url_with_scheme(config, "https");
         report.advise(format!(
             "no credentials were sent, as they never travel unencrypted: set kubelet_url={url}"
         ));
     }
 }
 
-fn where_a_kubelet_is(report: &mut Report) {
+fn advise_kubelet_url(report: &mut Report) {
     report.advise(
         "set kubelet_url to https://NODE_IP:10250; the way through the API server, \
          https://kubernetes.default.svc/api/v1/nodes/NODE/proxy, needs a right that can do much more",

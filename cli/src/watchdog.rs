@@ -1,5 +1,5 @@
-//! An end for what no deadline reaches: reading a file on a mount that has gone. All
-//! else ends by itself long before.
+//! Ends the process where no deadline reaches: in reading a file on a mount that has gone.
+//! All else ends by itself long before.
 
 use std::{
     process,
@@ -10,29 +10,29 @@ use std::{
 
 use kubeletstats_core::{error::Error, kubelet::deadline, options::Config};
 
-use crate::complain;
+use crate::print_error;
 
-/// For what is neither the one scrape nor files that hang.
+/// Beyond `timeout`, for all that is not the scrape itself.
 const SPARE: Duration = Duration::from_secs(5);
 
-/// Ends the process with 1 and a line, unless it is dropped before.
+/// Drop it in time, or it ends the process with status 1 and one line.
 #[derive(Debug)]
-pub struct Limit {
+pub struct Watchdog {
     _dropped: mpsc::Sender<()>,
 }
 
-/// From now on, for one input.
-pub fn start(config: &Config) -> Option<Limit> {
+/// Starts the clock for one input. `None` where no thread can be had: then nothing is
+/// watched.
+pub fn start(config: &Config) -> Option<Watchdog> {
     let (dropped, end) = mpsc::channel();
     let limit = config.timeout + SPARE;
     let files = deadline::credential_files(config).join(", ");
     let watch = move || {
         if end.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
-            complain(&Error::timeout_reading(&files, limit).to_string());
+            print_error(&Error::timeout_reading(&files, limit).to_string());
             process::exit(1);
         }
     };
-    // Without a thread to watch it goes on unwatched.
     let started = thread::Builder::new().spawn(watch);
-    started.ok().map(|_| Limit { _dropped: dropped })
+    started.ok().map(|_| Watchdog { _dropped: dropped })
 }

@@ -5,20 +5,21 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use kubeletstats_core::text::printable;
 use time::OffsetDateTime;
 
-/// Seconds since the epoch, by this machine's clock.
-pub fn seconds(time: SystemTime) -> f64 {
+/// Seconds since the epoch; negative before it.
+pub fn unix_seconds(time: SystemTime) -> f64 {
     match time.duration_since(UNIX_EPOCH) {
         Ok(since) => since.as_secs_f64(),
         Err(before) => -before.duration().as_secs_f64(),
     }
 }
 
-pub fn now() -> f64 {
-    seconds(SystemTime::now())
+/// The same, of now by this machine's clock.
+pub fn unix_now() -> f64 {
+    unix_seconds(SystemTime::now())
 }
 
-/// `0.3 ms`, `4.2 s`, `48 min`, `3 h`, `364 days`, of a length in seconds.
-pub fn span(seconds: f64) -> String {
+/// `0.3 ms`, `4.2 s`, `48 min`, `3 h`, `364 days`, of seconds, without their sign.
+pub fn duration(seconds: f64) -> String {
     const MINUTE: f64 = 60.0;
     const HOUR: f64 = 60.0 * MINUTE;
     const DAY: f64 = 24.0 * HOUR;
@@ -32,8 +33,9 @@ pub fn span(seconds: f64) -> String {
     }
 }
 
-pub fn took(time: Duration) -> String {
-    span(time.as_secs_f64())
+/// [`duration`] of what was measured.
+pub fn elapsed(time: Duration) -> String {
+    duration(time.as_secs_f64())
 }
 
 /// `2026-11-21`, of seconds since the epoch.
@@ -44,6 +46,7 @@ pub fn date(seconds: i64) -> String {
     }
 }
 
+/// `1 pod`, `2 pods`; the plural of `what` has to be with an `s`.
 pub fn count(number: usize, what: &str) -> String {
     match number {
         1 => format!("1 {what}"),
@@ -51,16 +54,16 @@ pub fn count(number: usize, what: &str) -> String {
     }
 }
 
-/// Foreign names behind one another, the first `most` of them.
-pub fn list<T: AsRef<str>>(names: &[T], most: usize) -> String {
+/// The first `max` names, fit for a line, with commas between them.
+pub fn list<T: AsRef<str>>(names: &[T], max: usize) -> String {
     let mut text = names
         .iter()
-        .take(most)
+        .take(max)
         .map(|name| printable(name.as_ref(), 253))
         .collect::<Vec<_>>()
         .join(", ");
-    if names.len() > most {
-        text.push_str(&format!(" and {} more", names.len() - most));
+    if names.len() > max {
+        text.push_str(&format!(" and {} more", names.len() - max));
     }
     text
 }
@@ -80,7 +83,7 @@ mod tests {
             (31_536_000.0, "365 days"),
         ];
         for (seconds, text) in cases {
-            assert_eq!(span(seconds), text);
+            assert_eq!(duration(seconds), text);
         }
         assert_eq!(date(1_795_267_347), "2026-11-21");
         assert_eq!(date(i64::MAX), "an impossible date");

@@ -1,4 +1,4 @@
-//! 403: who lacks which right, and the command that grants it.
+//! 403: which user lacks which permission, and the command that grants it.
 
 use kubeletstats_core::{kubelet::refusal::Refusal, text::printable};
 use serde_json::Value;
@@ -6,14 +6,14 @@ use serde_json::Value;
 use super::credentials::Credential;
 use crate::{screen::Report, token};
 
-/// Of a right that is missing.
+/// Says what to do about a missing permission.
 pub fn advise(refusal: &Refusal, credential: &Credential, report: &mut Report) {
     let resource = refusal.missing_resource();
     let through_server = resource == "nodes/proxy";
     if through_server {
-        dial_the_node(report);
+        advise_direct_url(report);
     }
-    let user = match refusal.user.clone().or_else(|| sent_as(credential)) {
+    let user = match refusal.user.clone().or_else(|| intended_user(credential)) {
         Some(user) => user,
         None => {
             return report.advise(format!(
@@ -39,22 +39,22 @@ pub fn advise(refusal: &Refusal, credential: &Credential, report: &mut Report) {
     report.advise(format!(
         "grant {resource} to {shown}, unless it has that already{careful}:"
     ));
-    report.command(grant(&user, resource));
+    report.command(grant_command(&user, resource));
     report.advise(
         "if the right was there, it may be temporary: an API server that has just started still loads \
          its rules, and the kubelet remembers a refusal for half a minute",
     );
 }
 
-/// First of what helps where the API server is in the way.
-pub fn dial_the_node(report: &mut Report) {
+/// The first thing to try where the request goes through the API server.
+pub fn advise_direct_url(report: &mut Report) {
     report.advise(
         "dial the node itself, where nodes/stats is enough: set kubelet_url=https://NODE_IP:10250",
     );
 }
 
-/// Whom the request was meant to come from, where the refusal does not say.
-fn sent_as(credential: &Credential) -> Option<String> {
+/// The user of the credentials that were sent, for a refusal that names none.
+fn intended_user(credential: &Credential) -> Option<String> {
     subject(credential)
         .map(str::to_owned)
         .or_else(|| credential.client.clone())
@@ -64,8 +64,9 @@ fn subject(credential: &Credential) -> Option<&str> {
     credential.claims.as_ref()?.subject.as_deref()
 }
 
-/// For a shell: a role with this one right, and its binding, unless the user has it.
-fn grant(user: &str, resource: &str) -> String {
+/// A shell command that makes a ClusterRole with this one permission, and its binding,
+/// unless the user has it.
+fn grant_command(user: &str, resource: &str) -> String {
     // JSON's quoting is YAML's, and makes text of a name such as 123 too.
     let quoted = |text: &str| Value::from(printable(text, 253)).to_string();
     let subject = match token::service_account(user) {
@@ -80,7 +81,7 @@ fn grant(user: &str, resource: &str) -> String {
     };
     let name = format!("kubeletstats-{}", resource.replace('/', "-"));
     let subresource = resource.trim_start_matches("nodes/");
-    let user = shell_word(&printable(user, 253));
+    let user = shell_quote(&printable(user, 253));
     format!(
         "\
 kubectl auth can-i get nodes --subresource={subresource} --as={user} || kubectl apply -f - <<'END'
@@ -107,8 +108,8 @@ END"
     )
 }
 
-/// One word for a shell, whatever is in it.
-fn shell_word(text: &str) -> String {
+/// Quoted as one word for a shell.
+fn shell_quote(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/@".contains(c);
     match !text.is_empty() && text.chars().all(plain) {
         true => text.to_owned(),
@@ -122,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_user_that_is_no_service_account_is_quoted() {
-        let text = grant("al'ice\": {}", "nodes/stats");
+        let text = grant_command("al'ice\": {}", "nodes/stats");
         assert!(text.contains("name: \"al'ice\\\": {}\""), "{text}");
         assert!(text.contains(r#"--as='al'\''ice": {}' ||"#), "{text}");
     }

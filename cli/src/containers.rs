@@ -1,4 +1,5 @@
-//! What both commands read out of a reply, with the plugin's own types.
+//! The wanted containers of a reply, and whether records will come of them. Both commands
+//! base their verdict on it; the reply is parsed by the plugin's own code.
 
 use kubeletstats_core::{
     options::{Config, CpuSource},
@@ -7,46 +8,54 @@ use kubeletstats_core::{
     summary::{self, Malformed, Pod},
 };
 
-use crate::words::span;
+use crate::humanize;
 
 /// A container that is wanted.
 #[derive(Debug)]
-pub struct Wanted {
+pub struct WantedContainer {
     /// `namespace/pod/container`
     pub name: String,
-    /// The first scrape gives a record of it.
+    /// The plugin's first scrape makes a record of it.
     pub has_cpu: bool,
-    /// Two samples give one, whatever the first does.
+    /// Its second sample makes one, even if the first does not.
     has_counter: bool,
     /// Of its sample, in seconds since the epoch.
-    time: Option<f64>,
+    sample_time: Option<f64>,
 }
 
-/// What the wanted pods of a reply come to.
+/// Whether the wanted pods of a reply give records.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Yield {
+pub enum RecordStatus {
+    /// They do, from the first scrape on.
     Records,
     /// `cpu_source counter` needs two samples, which will come.
-    LaterRecords,
+    AfterSecondSample,
+    /// They list no containers.
     NoContainers,
+    /// None of their containers has a CPU value that could be used.
     NoCpu,
-    /// Every sample is so many seconds old, or more: it is the last.
+    /// The newest sample is so many seconds old: the kubelet takes no new ones.
     Stale(f64),
 }
 
-/// The kubelet takes a sample each 10 to 20 s, and of file systems each minute.
-pub const STALE: f64 = 120.0;
+/// Seconds. The kubelet takes a sample each 10 to 20 s, and of file systems each minute.
+pub const STALE_AFTER: f64 = 120.0;
 
-impl Yield {
-    /// `now` by the kubelet's clock.
-    pub fn of(config: &Config, wanted: &[Wanted], now: f64) -> Self {
-        let by_counter = config.cpu_source == CpuSource::Counter;
-        let newest = wanted.iter().filter_map(|one| one.time).reduce(f64::max);
+impl RecordStatus {
+    /// `now` in seconds since the epoch, by the kubelet's clock.
+    pub fn of(config: &Config, wanted: &[WantedContainer], now: f64) -> Self {
+        let needs_two_samples = config.cpu_source == CpuSource::Counter;
+        let newest = wanted
+            .iter()
+            .filter_map(|one| one.sample_time)
+            .reduce(f64::max);
         match newest.map(|newest| now - newest) {
             _ if wanted.is_empty() => Self::NoContainers,
-            Some(age) if age > STALE => Self::Stale(age),
+            Some(age) if age > STALE_AFTER => Self::Stale(age),
             _ if wanted.iter().any(|one| one.has_cpu) => Self::Records,
-            _ if by_counter && wanted.iter().any(|one| one.has_counter) => Self::LaterRecords,
+            _ if needs_two_samples && wanted.iter().any(|one| one.has_counter) => {
+                Self::AfterSecondSample
+            }
             _ => Self::NoCpu,
         }
     }
@@ -54,21 +63,21 @@ impl Yield {
     /// Why no record comes, if none does.
     pub fn failure(self) -> Option<String> {
         match self {
-            Self::Records | Self::LaterRecords => None,
+            Self::Records | Self::AfterSecondSample => None,
             Self::NoContainers => {
                 Some("the kubelet lists no containers of the wanted pods".to_owned())
             }
             Self::NoCpu => Some("the kubelet has no CPU value of the wanted containers".to_owned()),
             Self::Stale(age) => Some(format!(
                 "the newest sample of the wanted containers is {} old: the kubelet takes no new ones",
-                span(age)
+                humanize::duration(age)
             )),
         }
     }
 }
 
 /// Every wanted container of a reply, as the plugin's first scrape sees it.
-pub fn wanted(config: &Config, body: &[u8]) -> Result<Vec<Wanted>, Malformed> {
+pub fn wanted_containers(config: &Config, body: &[u8]) -> Result<Vec<WantedContainer>, Malformed> {
     let mut summary = summary::parse(body, &Selector::new(config))?;
     select::newest_of_each_name(&mut summary.pods);
     let mut samples = Samples::new(config.cpu_source, config.repeat_samples);
@@ -76,21 +85,22 @@ pub fn wanted(config: &Config, body: &[u8]) -> Result<Vec<Wanted>, Malformed> {
     let mut wanted = Vec::new();
     for pod in &summary.pods {
         for container in &pod.containers {
-            wanted.push(Wanted {
+            wanted.push(WantedContainer {
                 name: format!("{}/{}", full_name(pod), container.name),
                 has_cpu: samples.observe(pod, container).is_some(),
                 has_counter: container.cpu.usage_core_nano_seconds.is_some(),
-                time: container
+                sample_time: container
                     .cpu
                     .time
                     .max(container.memory.time)
-                    .map(|time| time.as_nanos() as f64 / 1e9),
+                    .map(|sample_time| sample_time.as_nanos() as f64 / 1e9),
             });
         }
     }
     Ok(wanted)
 }
 
+/// `namespace/pod`
 pub fn full_name(pod: &Pod) -> String {
     format!("{}/{}", pod.namespace, pod.name)
 }
