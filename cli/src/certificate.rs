@@ -73,14 +73,17 @@ mod tests {
     use super::*;
 
     fn serving_certificate() -> CertificateDer<'static> {
-        let kubelet = SimKubelet::builder().start().expect("a kubelet");
-        CertificateDer::from_pem_file(kubelet.chain_file()).expect("its certificate")
+        let kubelet = SimKubelet::builder()
+            .start()
+            .expect("the simulated kubelet starts");
+        CertificateDer::from_pem_file(kubelet.chain_file())
+            .expect("its chain file holds a certificate")
     }
 
     #[test]
     fn a_kubelets_own_certificate() {
         let der = serving_certificate();
-        let cert = Certificate::read(&der).expect("a certificate");
+        let cert = Certificate::read(&der).expect("the certificate can be decoded");
         assert_eq!(cert.subject, "vm");
         assert_eq!(cert.names, ["vm", "localhost", "127.0.0.1"]);
         assert!(cert.is_signed_by_kubelet_ca(), "{}", cert.issuer);

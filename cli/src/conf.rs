@@ -212,7 +212,7 @@ mod tests {
     fn sections_and_their_properties() {
         let text = "# a comment\n[SERVICE]\n    Flush 1\n\n[INPUT]\n  # another\n    Name   kubeletstats  \n    \
                     Namespace a b\n    [a group]\n        Name other\n    Tag t\n";
-        let conf = read(text).expect("well-formed");
+        let conf = read(text).expect("the configuration is well-formed");
         assert_eq!(conf.sections.len(), 2);
         let input = &conf.sections[1];
         assert_eq!(input.name, "INPUT");
@@ -220,18 +220,18 @@ mod tests {
         assert_eq!(input.get("namespace"), Some("a b"));
         assert_eq!(input.properties.len(), 3);
         assert_eq!(
-            read("[INPUT]\n    Name\n").expect_err("refused"),
+            read("[INPUT]\n    Name\n").expect_err("the configuration is refused"),
             "test.conf:2: a property needs a value, after a blank"
         );
         assert_eq!(
-            read("[INPUT\n").expect_err("refused"),
+            read("[INPUT\n").expect_err("the configuration is refused"),
             "test.conf:1: a section's name ends with ]"
         );
     }
 
     #[test]
     fn variables() {
-        let conf = read("@SET  A = one two\n@set B=\n").expect("well-formed");
+        let conf = read("@SET  A = one two\n@set B=\n").expect("the configuration is well-formed");
         let expand = |text| conf.environment.expand(text);
         assert_eq!(expand("x ${A}-${NO_SUCH_VARIABLE_HERE}ms"), "x one two-ms");
         assert_eq!(

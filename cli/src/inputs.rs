@@ -160,7 +160,7 @@ mod tests {
             .iter()
             .map(|(name, value)| (name.to_string(), value.to_string()))
             .collect();
-        find(None, &options).expect("no file").remove(0)
+        find(None, &options).expect("no file is read").remove(0)
     }
 
     #[test]
@@ -171,9 +171,13 @@ mod tests {
             ("storage.type", "filesystem"),
             ("Rate_Gate.Max_Records", "1000"),
         ]);
-        let config = config.config().expect("valid");
+        let config = config.config().expect("the options are valid");
         assert_eq!(config.interval.as_secs(), 3);
-        let refused = |options| input(options).config().expect_err("refused");
+        let refused = |options| {
+            input(options)
+                .config()
+                .expect_err("the options are refused")
+        };
         assert_eq!(
             refused(&[("interva", "3s")]),
             "unknown configuration property 'interva': kubeletstats --help lists them"

@@ -77,7 +77,7 @@ mod tests {
         let payload = r#"{"aud":["https://kubernetes.default.svc"],"exp":1795270000,"iat":1795266400,
             "iss":"https://kubernetes.default.svc","nbf":1795266400,
             "sub":"system:serviceaccount:logging:fluent-bit"}"#;
-        let claims = Claims::of_header(&header(payload)).expect("a token");
+        let claims = Claims::of_header(&header(payload)).expect("the header holds a token");
         assert_eq!(claims.service_account(), Some(("logging", "fluent-bit")));
         assert_eq!(claims.audiences, ["https://kubernetes.default.svc"]);
         assert_eq!(claims.expires, Some(1_795_270_000.0));

@@ -215,7 +215,7 @@ mod tests {
         let mut out = Writer::default();
         for record in 0..records {
             let now = Timestamp::since_epoch(Duration::from_secs(record as u64));
-            out.event(now.expect("in 1970"), 3);
+            out.event(now.expect("the time fits an event"), 3);
             out.uint("number", record as u64);
             out.map("m", 1);
             out.text("text", &"x".repeat(40 * (record % 9)));

@@ -457,7 +457,7 @@ mod tests {
         let later = start + Duration::from_secs(90);
         let line = health
             .failed(later, Duration::ZERO, &forbidden())
-            .expect("a minute later");
+            .expect("a line is due after a minute");
         assert!(
             line.ends_with("(and 297 failures since the last such line)"),
             "{line}"

@@ -338,7 +338,7 @@ impl Value<'_> {
         let chosen = choices.iter().find(|(name, _)| *name == text);
         chosen.map(|(_, value)| *value).ok_or_else(|| {
             let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
-            let (last, others) = names.split_last().expect("a choice");
+            let (last, others) = names.split_last().expect("there is a choice");
             self.bad_value(&format!("{} or {last}", others.join(", ")))
         })
     }
@@ -362,7 +362,9 @@ mod tests {
     }
 
     fn message(given: &[(&str, &str)]) -> String {
-        read(given).expect_err("refused").to_string()
+        read(given)
+            .expect_err("the options are refused")
+            .to_string()
     }
 
     #[test]
@@ -430,14 +432,14 @@ mod tests {
             ("kubelet_url", ""),
             ("kube_ca_file", ""),
         ])
-        .expect("valid");
-        assert_eq!(config, read(&[]).expect("valid"));
+        .expect("the options are valid");
+        assert_eq!(config, read(&[]).expect("the options are valid"));
     }
 
     #[test]
     fn lists_are_split_at_commas() {
-        let config =
-            read(&[("namespace", "default, other,,"), ("pod_prefix", "log-")]).expect("ok");
+        let config = read(&[("namespace", "default, other,,"), ("pod_prefix", "log-")])
+            .expect("the options are valid");
         assert_eq!(config.namespaces, ["default", "other"]);
         assert_eq!(config.pod_prefixes, ["log-"]);
     }
@@ -537,7 +539,7 @@ mod tests {
         }
         assert_eq!(
             read(&[("kubelet_url", "https://[::1]:1")])
-                .expect("ok")
+                .expect("the options are valid")
                 .url
                 .host,
             "::1"

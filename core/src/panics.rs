@@ -63,13 +63,13 @@ mod tests {
 
     #[test]
     fn a_panic_becomes_one_line() {
-        let error = catch("the worker", || panic!("half\nway")).expect_err("a panic");
+        let error = catch("the worker", || panic!("half\nway")).expect_err("there is a panic");
         let text = error.to_string();
         assert!(
             text.starts_with("internal error in the worker: half?way"),
             "{text}"
         );
         assert!(text.ends_with(": please report it"), "{text}");
-        assert_eq!(catch("the worker", || 7).expect("no panic"), 7);
+        assert_eq!(catch("the worker", || 7).expect("there is no panic"), 7);
     }
 }

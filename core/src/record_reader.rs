@@ -200,13 +200,13 @@ mod tests {
 
     fn without(from: &str, to: &str) -> String {
         assert!(RECORD.contains(from));
-        metric_line(&RECORD.replace(from, to)).unwrap_err()
+        metric_line(&RECORD.replace(from, to)).expect_err("the record is refused")
     }
 
     #[test]
     fn a_record_becomes_its_line() {
         assert_eq!(
-            metric_line(RECORD).unwrap(),
+            metric_line(RECORD).expect("the record is valid"),
             "[METRIC] service=log-generator pod=log-generator-a CPU=78.50% Memory=512.30Mi \
              timestamp=1795253446000"
         );
@@ -215,7 +215,8 @@ mod tests {
     #[test]
     fn a_record_is_one_line_whatever_its_names() {
         let hostile = r"a\n[METRIC] service=\u001b[31m";
-        let line = metric_line(&RECORD.replace("log-generator-a", hostile)).unwrap();
+        let line =
+            metric_line(&RECORD.replace("log-generator-a", hostile)).expect("the record is valid");
         assert!(
             line.contains(" pod=a?[METRIC] service=?[31m CPU="),
             "{line}"
@@ -224,7 +225,8 @@ mod tests {
 
     #[test]
     fn whole_numbers_are_numbers_too() {
-        let line = metric_line(&RECORD.replace("78.5", "0").replace("512.3", "12")).unwrap();
+        let line = metric_line(&RECORD.replace("78.5", "0").replace("512.3", "12"))
+            .expect("the record is valid");
         assert!(line.contains("CPU=0.00% Memory=12.00Mi"), "{line}");
     }
 
@@ -257,7 +259,7 @@ mod tests {
     #[test]
     fn what_the_kubelet_does_not_know_may_be_missing() {
         let short = RECORD.replace("\"memory\"", "\"unknown\"");
-        let metric = Metric::from_json(&short).unwrap();
+        let metric = Metric::from_json(&short).expect("the record is valid");
         assert_eq!((metric.memory, metric.network_in), (None, None));
         assert_eq!(metric.namespace.as_deref(), Some("default"));
         let line = metric.to_string();
@@ -304,7 +306,7 @@ mod tests {
             "{\"cpu\":",
             "[2026/11/21 10:19:31] [ info] ready",
         ] {
-            let error = metric_line(text).unwrap_err();
+            let error = metric_line(text).expect_err("the record is refused");
             assert!(error.starts_with("not a record"), "{text}: {error}");
         }
     }

@@ -163,8 +163,13 @@ mod tests {
         ] {
             let row = OptionRow::Bytes96;
             let object = object(Layout { generation, row }, CALLBACKS);
-            let pointer =
-                |at: usize| usize::from_ne_bytes(object[at..at + 8].try_into().expect("8 bytes"));
+            let pointer = |at: usize| {
+                usize::from_ne_bytes(
+                    object[at..at + 8]
+                        .try_into()
+                        .expect("the slice has 8 bytes"),
+                )
+            };
             // SAFETY: the object holds a pointer to a C string there.
             let name = unsafe { CStr::from_ptr(pointer(name_at) as *const c_char) };
             assert_eq!(name, c"kubeletstats");
@@ -179,13 +184,15 @@ mod tests {
         for (row, size) in [(OptionRow::Bytes96, 96), (OptionRow::Bytes104, 104)] {
             let generation = Generation::G4;
             let object = object(Layout { generation, row }, CALLBACKS);
-            let table = usize::from_ne_bytes(object[40..48].try_into().expect("8 bytes"));
+            let table =
+                usize::from_ne_bytes(object[40..48].try_into().expect("the slice has 8 bytes"));
             let text = |row: usize, at: usize| {
                 // SAFETY: the table has a row for each option and one more, of
                 // this size, each with C strings or NULL at these offsets.
                 unsafe {
                     let text = *((table + row * size + at) as *const *const c_char);
-                    (!text.is_null()).then(|| CStr::from_ptr(text).to_str().expect("utf-8"))
+                    (!text.is_null())
+                        .then(|| CStr::from_ptr(text).to_str().expect("the text is utf-8"))
                 }
             };
             for (i, option) in OPTIONS.iter().enumerate() {

@@ -278,7 +278,9 @@ mod tests {
     fn what_is_missing_is_named() {
         let host = host(&REQUIRED[1..]);
         assert_eq!(
-            host.check_symbols().expect_err("incomplete").to_string(),
+            host.check_symbols()
+                .expect_err("a symbol is missing")
+                .to_string(),
             "this host cannot run the plugin: it lacks flb_input_chunk_append_raw, \
              flb_input_get_property: supported is Fluent Bit 1.9 to 5.1"
         );

@@ -255,7 +255,7 @@ mod tests {
     use crate::error::Reason;
 
     fn deadline(timeout: Duration) -> (Stop, Deadline) {
-        let (stop, signal) = stop_pair().expect("a socket pair");
+        let (stop, signal) = stop_pair().expect("a socket pair can be made");
         (
             stop,
             Deadline::with_timeout("https://kubelet".to_owned(), timeout, signal),
@@ -265,11 +265,11 @@ mod tests {
     #[test]
     fn a_wait_ends_at_the_deadline() {
         let (_stop, deadline) = deadline(Duration::from_millis(20));
-        let (silent, _other) = UnixStream::pair().expect("a socket pair");
+        let (silent, _other) = UnixStream::pair().expect("a socket pair can be made");
         deadline.enter(Phase::Body);
         let error = deadline
             .wait(silent.as_fd(), PollFlags::IN)
-            .expect_err("nothing to read");
+            .expect_err("there is nothing to read");
         assert_eq!(
             error.to_string(),
             "timed out after 20ms reading the reply of https://kubelet: \
@@ -295,12 +295,15 @@ mod tests {
     #[test]
     fn a_wait_ends_when_the_plugin_stops() {
         let (stop, deadline) = deadline(Duration::from_secs(60));
-        let (silent, _other) = UnixStream::pair().expect("a socket pair");
+        let (silent, _other) = UnixStream::pair().expect("a socket pair can be made");
         let began = Instant::now();
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| deadline.wait(silent.as_fd(), PollFlags::IN));
             drop(stop);
-            let error = waiting.join().expect("no panic").expect_err("stopped");
+            let error = waiting
+                .join()
+                .expect("the waiting thread does not panic")
+                .expect_err("the wait was stopped");
             assert_eq!(error.reason(), Reason::Stopped);
         });
         assert!(began.elapsed() < Duration::from_secs(30));

@@ -161,6 +161,10 @@ mod tests {
             assert!(!is_match(expected, presented), "{expected} {presented}");
         }
         let text = Name::Host("10.0.0.7".to_owned());
-        assert!(!Name::parse("10.0.0.7").expect("an address").matches(&text));
+        assert!(
+            !Name::parse("10.0.0.7")
+                .expect("the text is an address")
+                .matches(&text)
+        );
     }
 }

@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_token_does_not_show() {
-        let header = bearer(b"secret").expect("a header");
+        let header = bearer(b"secret").expect("the token fits a header");
         assert_eq!(header.as_bytes(), b"Bearer secret");
         assert!(!format!("{header:?}").contains("secret"));
     }

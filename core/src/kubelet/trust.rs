@@ -306,7 +306,7 @@ mod tests {
 
     /// A certificate for `vm`, changed as wanted; signed by itself where nobody else does.
     fn issue(change: impl FnOnce(&mut CertificateParams), by: Option<&Issued>) -> Issued {
-        with_key(KeyPair::generate().expect("a key"), change, by)
+        with_key(KeyPair::generate().expect("the key is usable"), change, by)
     }
 
     fn with_key(
@@ -314,7 +314,7 @@ mod tests {
         change: impl FnOnce(&mut CertificateParams),
         by: Option<&Issued>,
     ) -> Issued {
-        let mut params = CertificateParams::new(["vm".to_owned()]).expect("a name");
+        let mut params = CertificateParams::new(["vm".to_owned()]).expect("the name is valid");
         params.not_before = date_time_ymd(2025, 1, 1);
         params.not_after = date_time_ymd(2035, 1, 1);
         change(&mut params);
@@ -323,7 +323,7 @@ mod tests {
             None => params.self_signed(&key),
         };
         Issued {
-            der: cert.expect("a certificate").der().clone(),
+            der: cert.expect("the certificate can be signed").der().clone(),
             issuer: Issuer::new(params, key),
         }
     }
@@ -348,8 +348,8 @@ mod tests {
     fn verdict(trusted: &[&Issued], end_entity: &[&Issued], name: &str, now: u64) -> String {
         let ders = |certs: &[&Issued]| certs.iter().map(|one| one.der.clone()).collect::<Vec<_>>();
         let verifier = Verifier::new(
-            Some(TrustStore::new(ders(trusted)).expect("certificates")),
-            Name::parse(name).expect("a name"),
+            Some(TrustStore::new(ders(trusted)).expect("the certificates can be decoded")),
+            Name::parse(name).expect("the name is valid"),
             rustls::crypto::ring::default_provider().signature_verification_algorithms,
             Observer::default(),
         );
@@ -443,7 +443,8 @@ mod tests {
         let ca = issue(a_ca, None);
         for name in ["12345", "worker.01", "my_node", "WORKER.01."] {
             let presented = name.trim_end_matches('.').to_lowercase();
-            let san = rcgen::SanType::DnsName(presented.as_str().try_into().expect("ascii"));
+            let san =
+                rcgen::SanType::DnsName(presented.as_str().try_into().expect("the name is ascii"));
             let with_name = |params: &mut CertificateParams| params.subject_alt_names = vec![san];
             let end_entity = issue(with_name, Some(&ca));
             assert_eq!(verdict(&[&ca], &[&end_entity], name, NOW), "trusted");
@@ -461,8 +462,8 @@ mod tests {
 
     #[test]
     fn what_is_like_the_trusted_one_is_another() {
-        let key = KeyPair::generate().expect("a key");
-        let again = KeyPair::from_pem(&key.serialize_pem()).expect("the same");
+        let key = KeyPair::generate().expect("the key is usable");
+        let again = KeyPair::from_pem(&key.serialize_pem()).expect("the key reads back");
         let trusted = with_key(key, |_| {}, None);
         let later = |params: &mut CertificateParams| params.not_after = date_time_ymd(2036, 1, 1);
         assert_verdict(UNKNOWN, &[&trusted], &[&with_key(again, later, None)]);
@@ -521,7 +522,7 @@ mod tests {
     /// A certificate can be copied; the key cannot.
     #[test]
     fn whoever_shows_the_certificate_has_to_hold_its_key() {
-        let [key, other] = [(); 2].map(|()| KeyPair::generate().expect("a key"));
+        let [key, other] = [(); 2].map(|()| KeyPair::generate().expect("the key is usable"));
         let keys = [&key, &other].map(|key| PrivatePkcs8KeyDer::from(key.serialize_der()));
         let end_entity = with_key(
             key,
@@ -538,32 +539,32 @@ mod tests {
                     .key_provider
                     .load_private_key(key.clone_key().into());
                 let chain = vec![end_entity.der.clone()];
-                let shows = CertifiedKey::new(chain, key.expect("a key"));
+                let shows = CertifiedKey::new(chain, key.expect("the key is usable"));
                 let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
                     .with_protocol_versions(&[version])
-                    .expect("a version")
+                    .expect("the version is supported")
                     .with_no_client_auth()
                     .with_cert_resolver(Arc::new(FixedResolver(Arc::new(shows))));
                 let verifier = Verifier::new(
                     TrustStore::new(vec![end_entity.der.clone()]),
-                    Name::parse("vm").expect("a name"),
+                    Name::parse("vm").expect("the name is valid"),
                     provider.signature_verification_algorithms,
                     Observer::default(),
                 );
                 let client = ClientConfig::builder_with_provider(Arc::clone(&provider))
                     .with_protocol_versions(&[version])
-                    .expect("a version")
+                    .expect("the version is supported")
                     .dangerous()
                     .with_custom_certificate_verifier(Arc::new(verifier))
                     .with_no_client_auth();
                 let name = ServerName::from(IpAddr::from([0; 4]));
                 handshake_result(
-                    ClientConnection::new(Arc::new(client), name).expect("a client"),
-                    ServerConnection::new(Arc::new(server)).expect("a server"),
+                    ClientConnection::new(Arc::new(client), name).expect("the client can be made"),
+                    ServerConnection::new(Arc::new(server)).expect("the server can be made"),
                 )
             };
             assert_eq!(handshake(&keys[0]), Ok(()));
-            let error = handshake(&keys[1]).expect_err("another key");
+            let error = handshake(&keys[1]).expect_err("the key is another one");
             let said = super::super::handshake::explain(&error, "URL").to_string();
             assert!(
                 said.contains("does not fit the key that the kubelet signs with"),
@@ -579,13 +580,21 @@ mod tests {
     ) -> VerifyResult {
         let mut wire = Vec::new();
         while client.is_handshaking() {
-            client.write_tls(&mut wire).expect("memory");
-            server.read_tls(&mut wire.as_slice()).expect("memory");
+            client
+                .write_tls(&mut wire)
+                .expect("memory can be read and written");
+            server
+                .read_tls(&mut wire.as_slice())
+                .expect("memory can be read and written");
             // What it thinks of our alert is not the question.
             let _ = server.process_new_packets();
             wire.clear();
-            server.write_tls(&mut wire).expect("memory");
-            client.read_tls(&mut wire.as_slice()).expect("memory");
+            server
+                .write_tls(&mut wire)
+                .expect("memory can be read and written");
+            client
+                .read_tls(&mut wire.as_slice())
+                .expect("memory can be read and written");
             client.process_new_packets()?;
             wire.clear();
         }
@@ -598,7 +607,7 @@ mod tests {
         let verifier = |trusted| {
             Verifier::new(
                 trusted,
-                Name::parse("vm").expect("a name"),
+                Name::parse("vm").expect("the name is valid"),
                 rustls::crypto::ring::default_provider().signature_verification_algorithms,
                 Observer::default(),
             )
