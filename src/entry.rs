@@ -68,7 +68,7 @@ unsafe fn ffi_boundary(
 fn init(ins: *mut HostInstance, config: *mut HostConfig) -> c_int {
     let host = Host::get();
     if ins.is_null() || host.check_symbols().is_err() {
-        // What is missing was said when the object was loaded.
+        // What is missing was logged when the object was loaded.
         return FAILED;
     }
     // SAFETY: the host's own pointers in its own call; `exit` drops the value.

@@ -64,16 +64,17 @@ pub struct Plugin {
     interval: Duration,
     counters: Counters,
     stats_tag: Option<CString>,
-    /// Between `cb_pause` and `cb_resume`. An outcome can still come in: the
-    /// host may have had it in hand already. Shared, since the host can call `cb_pause`
-    /// within an append.
+    /// True between `cb_pause` and `cb_resume`. An outcome can still come in then: the host
+    /// may have seen the wake before. Shared with the append, within which the host can call
+    /// `cb_pause`.
     paused: Rc<Cell<bool>>,
-    /// What the host did not take yet.
+    /// What the host has not accepted yet.
     delivery: Delivery,
 }
 
 impl Plugin {
-    /// Options, worker, collectors, and the first scrape on its way.
+    /// Reads the options, starts the worker, registers the collectors, and requests the
+    /// first scrape. On an error the instance comes back, to log it with.
     pub fn start(
         instance: Instance,
         callbacks: CollectorCallbacks,
@@ -182,7 +183,7 @@ impl Plugin {
             self.log_line(Level::Info, line);
         } else {
             let missing = Some(batch).filter(|_| wanted > 0).and_then(Missing::of);
-            let line = self.health.silence(now, self.interval, missing);
+            let line = self.health.no_records(now, self.interval, missing);
             self.log_line(Level::Warn, line);
         }
         if self.instance.is_level_enabled(Level::Debug) {
@@ -204,7 +205,7 @@ impl Plugin {
         let Some(tag) = &self.stats_tag else { return };
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
         if let Some(now) = since_epoch.ok().and_then(Timestamp::since_epoch) {
-            // The next one says what this one would have said.
+            // Its refusal is not retried: the next record has the same counters.
             let event = self.counters.event(self.instance.name(), now);
             self.instance.append_tagged(tag, &event);
         }
@@ -237,7 +238,7 @@ impl Plugin {
             let line = self.health.refused(now, kept);
             self.log_line(Level::Warn, line);
         } else if appended.records > 0 {
-            let line = self.health.taken(now);
+            let line = self.health.accepted(now);
             self.log_line(Level::Info, line);
         }
         if appended.given_up > 0 {

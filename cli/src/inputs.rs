@@ -24,7 +24,7 @@ pub struct Input {
     /// Where its options come from.
     pub origin: String,
     options: Vec<(String, String)>,
-    /// What Fluent Bit takes and nobody acts on, or not every release, in a sentence each.
+    /// A sentence for each property that has no effect, or not with every release.
     pub warnings: Vec<String>,
     /// Why Fluent Bit itself does not start.
     refused: Option<String>,

@@ -11,7 +11,7 @@ use std::{
 use crate::{scrape::Batch, sink::msgpack};
 
 /// A batch that was refused so often, and for so long, is given up, so that scraping goes
-/// on: what the kubelet says now is worth more than what it said then.
+/// on: newer samples are worth more than older ones.
 const MAX_REFUSALS: u32 = 10;
 const MIN_RETRY_TIME: Duration = Duration::from_secs(60);
 
@@ -28,8 +28,8 @@ pub struct Delivery {
 #[derive(Debug)]
 struct Pending {
     batch: Batch,
-    /// What the host has taken of it, in bytes; the records are taken off.
-    taken: usize,
+    /// Bytes of it that the host has accepted. `batch.records` has only those that are left.
+    accepted: usize,
     refused: Option<Instant>,
     refusals: u32,
 }
@@ -56,7 +56,7 @@ impl Delivery {
     pub fn enqueue(&mut self, batch: Batch) {
         self.pending = Some(Pending {
             batch,
-            taken: 0,
+            accepted: 0,
             refused: None,
             refusals: 0,
         });
@@ -89,24 +89,26 @@ impl Delivery {
         let again = pending.refused.is_some();
         while pending.batch.records > 0 {
             let part = pending.part(usize::MAX, self.max_part);
-            if appended.take(pending, part.clone(), &mut append) {
+            if appended.append_part(pending, part.clone(), &mut append) {
                 continue;
             }
-            // Refused for its size, or is nothing taken now? Asked only when it is refused
-            // again, since the host has a line of its own for each refusal.
+            // Refused for its size, or because the host accepts nothing now? One record
+            // tells. It is tried only when the batch is refused again, since the host logs
+            // an error of its own for each refusal.
             let single = pending.part(1, None);
-            if !again || part == single || !appended.take(pending, single, &mut append) {
+            if !again || part == single || !appended.append_part(pending, single, &mut append) {
                 appended.refused = true;
                 break;
             }
-            // One is taken. If all others are as well, the host may just have come back
-            // between the two: that is believed once.
+            // One is accepted. If all others are as well, the host may have had room again
+            // between the two, or the one record makes the difference. The first time it is
+            // taken for the former.
             let rest = pending.part(usize::MAX, self.max_part);
             let bytes = rest.1.len();
-            let max_part = match appended.take(pending, rest.clone(), &mut append) {
+            let max_part = match appended.append_part(pending, rest.clone(), &mut append) {
                 true if !std::mem::replace(&mut self.recovered_once, true) => continue,
                 true => Some(bytes),
-                false => pending.largest_taken(rest, &mut appended, &mut append),
+                false => pending.find_largest_part(rest, &mut appended, &mut append),
             };
             let Some(max_part) = max_part else {
                 appended.refused = true;
@@ -131,33 +133,33 @@ impl Delivery {
 impl Pending {
     /// The next records, no more than so many and so many bytes, and one at least.
     fn part(&self, records: usize, max_part: Option<usize>) -> (usize, Range<usize>) {
-        let begin = self.taken;
+        let start = self.accepted;
         if records >= self.batch.records
             && max_part.is_none_or(|max_part| self.remaining_bytes() <= max_part)
         {
-            return (self.batch.records, begin..self.batch.bytes.len());
+            return (self.batch.records, start..self.batch.bytes.len());
         }
-        let (mut count, mut end) = (0, begin);
+        let (mut count, mut end) = (0, start);
         while count < records.min(self.batch.records) {
             let Some(length) = msgpack::length(&self.batch.bytes[end..]) else {
                 // Never of what we have written ourselves.
-                return (self.batch.records, begin..self.batch.bytes.len());
+                return (self.batch.records, start..self.batch.bytes.len());
             };
-            if count > 0 && max_part.is_some_and(|max_part| end + length - begin > max_part) {
+            if count > 0 && max_part.is_some_and(|max_part| end + length - start > max_part) {
                 break;
             }
             (count, end) = (count + 1, end + length);
         }
-        (count, begin..end)
+        (count, start..end)
     }
 
     fn remaining_bytes(&self) -> usize {
-        self.batch.bytes.len() - self.taken
+        self.batch.bytes.len() - self.accepted
     }
 
     /// The host accepts one record but not this part: halves it until it is accepted.
     /// Returns the bytes of the part that was.
-    fn largest_taken(
+    fn find_largest_part(
         &mut self,
         refused: (usize, Range<usize>),
         appended: &mut Appended,
@@ -167,7 +169,7 @@ impl Pending {
         while records > 0 && self.batch.records > 0 {
             let part = self.part(records, None);
             let bytes = part.1.len();
-            if appended.take(self, part, append) {
+            if appended.append_part(self, part, append) {
                 return Some(bytes);
             }
             records /= 2;
@@ -184,23 +186,23 @@ impl Pending {
 }
 
 impl Appended {
-    fn take(
+    fn append_part(
         &mut self,
         pending: &mut Pending,
         (records, bytes): (usize, Range<usize>),
         append: &mut impl FnMut(&[u8]) -> bool,
     ) -> bool {
         let length = bytes.len();
-        let taken = append(&pending.batch.bytes[bytes]);
-        if taken {
-            pending.taken += length;
+        let accepted = append(&pending.batch.bytes[bytes]);
+        if accepted {
+            pending.accepted += length;
             pending.batch.records -= records;
             self.records += records;
             self.bytes += length;
             // What comes after it is refused for the first time.
             (pending.refused, pending.refusals) = (None, 0);
         }
-        taken
+        accepted
     }
 }
 
@@ -231,7 +233,8 @@ mod tests {
     /// Offers batches of 50 records to a host that takes no more than `max_part` bytes at a
     /// time; what it took, and what came of each offer.
     fn appended(max_part: usize, batches: usize) -> (Vec<u8>, Vec<Appended>, usize) {
-        let (mut delivery, mut taken, mut results) = (Delivery::default(), Vec::new(), Vec::new());
+        let (mut delivery, mut accepted, mut results) =
+            (Delivery::default(), Vec::new(), Vec::new());
         let (mut refusals, mut now) = (0, Instant::now());
         for _ in 0..batches {
             delivery.enqueue(batch(50));
@@ -240,23 +243,23 @@ mod tests {
                 let result = delivery.try_append(now, running, |part| {
                     let fits = part.len() <= max_part;
                     refusals += usize::from(!fits);
-                    taken.extend_from_slice(if fits { part } else { &[] });
+                    accepted.extend_from_slice(if fits { part } else { &[] });
                     fits
                 });
                 results.push(result);
                 now += Duration::from_secs(10);
             }
         }
-        (taken, results, refusals)
+        (accepted, results, refusals)
     }
 
     #[test]
     fn a_batch_that_never_fits_is_split_once_and_for_all() {
         let whole = batch(50).bytes;
         for max_part in [whole.len() - 1, whole.len() / 3, 500] {
-            let (taken, results, refusals) = appended(max_part, 20);
+            let (accepted, results, refusals) = appended(max_part, 20);
             assert!(
-                taken == whole.repeat(20),
+                accepted == whole.repeat(20),
                 "{max_part}: not whole, or not in order"
             );
             // One offer more until it was learnt, or two where one record makes the difference.
@@ -270,8 +273,8 @@ mod tests {
 
     #[test]
     fn a_host_that_takes_nothing_is_asked_twice_and_in_the_end_no_more() {
-        let (taken, results, refusals) = appended(0, 2);
-        assert!(taken.is_empty());
+        let (accepted, results, refusals) = appended(0, 2);
+        assert!(accepted.is_empty());
         // Ten tries, and a minute, whichever is later.
         assert_eq!(results.len(), 2 * 10);
         assert_eq!(refusals, 2 * (1 + 9 * 2));
@@ -311,7 +314,7 @@ mod tests {
         let (mut delivery, mut now) = (Delivery::default(), Instant::now());
         delivery.max_part = Some(batch(50).bytes.len() / 4);
         delivery.enqueue(batch(50));
-        let mut taken = Vec::new();
+        let mut accepted = Vec::new();
         let mut offers = 0;
         while !delivery.is_empty() {
             let paused = Cell::new(false);
@@ -320,7 +323,7 @@ mod tests {
                 || paused.get(),
                 |part| {
                     assert!(!paused.replace(true), "offered in a pause");
-                    taken.extend_from_slice(part);
+                    accepted.extend_from_slice(part);
                     true
                 },
             );
@@ -328,7 +331,7 @@ mod tests {
             offers += 1;
             now += Duration::from_secs(3600);
         }
-        assert!(taken == batch(50).bytes && offers >= 4);
+        assert!(accepted == batch(50).bytes && offers >= 4);
     }
 
     #[test]
@@ -343,16 +346,16 @@ mod tests {
             );
         }
         assert_eq!(delivery.records(), 50);
-        let mut taken = Vec::new();
+        let mut accepted = Vec::new();
         let running = || false;
         let result = delivery.try_append(now, running, |part| {
-            taken.extend_from_slice(part);
+            accepted.extend_from_slice(part);
             true
         });
         assert_eq!(
             (result.records, result.refused, result.split),
             (50, false, false)
         );
-        assert!(taken == batch(50).bytes && result.buffer.is_some() && delivery.is_empty());
+        assert!(accepted == batch(50).bytes && result.buffer.is_some() && delivery.is_empty());
     }
 }

@@ -31,7 +31,7 @@ pub enum Reason {
     Timeout,
     /// The peer closed the connection before its reply began.
     ClosedEarly,
-    /// The connection failed in another way.
+    /// The connection failed in any other way.
     Connection,
     /// The certificate is not in `kube_ca_file`, and no CA in there signed it.
     TlsUnknownIssuer,
@@ -166,7 +166,7 @@ impl Error {
         self.reason == Reason::Stopped
     }
 
-    /// A file that is not there.
+    /// A file that does not exist, which is no error at a default path.
     pub fn is_not_found(&self) -> bool {
         let source = self.source.as_ref().and_then(|s| s.downcast_ref());
         source.is_some_and(|error: &std::io::Error| error.kind() == ErrorKind::NotFound)
@@ -280,7 +280,7 @@ impl Error {
         )
     }
 
-    /// `files` are those that were being read, each with its option.
+    /// After `timeout`, in a phase that reads files: `files`, each with its option.
     pub fn timeout_reading(files: &str, after: Duration) -> Self {
         Self::new(
             Reason::Timeout,
@@ -348,7 +348,7 @@ impl Error {
         Self::new(Reason::Tls, message).with_source(source)
     }
 
-    /// The very certificate would be believed if it stood in the CA file.
+    /// The certificate is a CA's own. It would be trusted if it were itself in the CA file.
     pub fn tls_ca_as_server(url: &str, source: impl Into<Source>) -> Self {
         let message = format!(
             "certificate of {url} is a CA's own, and not the one that is trusted: set kube_ca_file to this very certificate"
@@ -356,7 +356,7 @@ impl Error {
         Self::new(Reason::TlsUnknownIssuer, message).with_source(source)
     }
 
-    /// Something else about the kubelet's certificate.
+    /// Anything else about the kubelet's certificate.
     pub fn certificate(url: &str, why: &str, remedy: &'static str, source: rustls::Error) -> Self {
         let why = format!("certificate of {url} {why}");
         Self::with_remedy(Reason::Tls, &why, remedy).with_source(source)
@@ -381,15 +381,15 @@ impl Error {
         Self::new(Reason::Forbidden, message)
     }
 
-    /// `said` is the reply's text, fit for one line.
-    pub fn status(code: u16, url: &str, said: &str, why: &str) -> Self {
-        let said = match said {
+    /// `text` is the reply's, fit for one line; `why` as of [`Error::unauthorized`].
+    pub fn status(code: u16, url: &str, text: &str, why: &str) -> Self {
+        let text = match text {
             "" => String::new(),
-            said => format!(" it said '{said}':"),
+            text => format!(" it said '{text}':"),
         };
         Self::new(
             Reason::Status,
-            format!("unexpected status {code} from {url}:{said} {why}"),
+            format!("unexpected status {code} from {url}:{text} {why}"),
         )
     }
 
@@ -444,7 +444,7 @@ impl Error {
         )
     }
 
-    /// Between the chunks of a body.
+    /// A line between two chunks of the body has `limit` bytes or more.
     pub fn endless_line(url: &str, limit: usize) -> Self {
         let kib = limit >> 10;
         Self::new(
@@ -499,7 +499,7 @@ impl Error {
         )
     }
 
-    /// The operating system gives no more.
+    /// The operating system gives no more memory after `received` bytes of the body.
     pub fn no_memory(url: &str, received: usize) -> Self {
         Self::new(
             Reason::TooLarge,
@@ -517,7 +517,7 @@ impl Error {
         )
     }
 
-    /// A reply whose bytes are no summary.
+    /// The body cannot be parsed.
     pub fn unparsable(url: &str, received: usize, why: &Malformed) -> Self {
         match why {
             Malformed::Cut => Self::cut_short(url, received),
@@ -545,13 +545,13 @@ impl Error {
         Self::new(Reason::Host, message).with_source(source)
     }
 
-    /// A panic inside the plugin: `place` is where it was caught, `origin` where
-    /// it began.
-    pub fn panic(place: &str, said: &str, origin: &str) -> Self {
-        let said = printable(said, 300);
+    /// A panic inside the plugin: `place` is the callback or thread that caught it, `text` its
+    /// message, `origin` the line of source where it began.
+    pub fn panic(place: &str, text: &str, origin: &str) -> Self {
+        let text = printable(text, 300);
         Self::new(
             Reason::Panic,
-            format!("internal error in {place}: {said} ({origin}): please report it"),
+            format!("internal error in {place}: {text} ({origin}): please report it"),
         )
     }
 }

@@ -20,7 +20,7 @@ const REPEAT_AFTER: Duration = Duration::from_secs(60);
 
 /// Changes of state are logged at once, but within any [`REPEAT_AFTER`] there are no more
 /// lines than this, whatever they speak of: a kubelet that comes and goes with every
-/// scrape must not fill the log. What found no room is told later, if it still holds.
+/// scrape must not fill the log. What found no room is logged later, if it still holds.
 const MAX_LINES: usize = 6;
 
 /// Logged where the reply has no pod at all, so that no option can be to blame. A kubelet
@@ -37,25 +37,26 @@ enum Selection {
     SomeWanted,
 }
 
-/// Which states the log has been told of, and how many lines that took lately. Each
-/// method takes one event, and returns the line to log if one is due.
+/// Which states have been logged, and how many lines that took lately. Each method takes
+/// one event, and returns the line to log if one is due.
 #[derive(Debug, Default)]
 pub struct Health {
     lines: LineBudget,
-    /// The log says that pods cannot be read.
+    /// It was logged that pods cannot be read, and lasts.
     unreadable_logged: bool,
     scraping: Condition,
     appending: Condition,
     recording: Condition,
     /// Since when no record came of pods that are wanted.
     no_records_since: Option<Instant>,
-    /// Records given up that no line has spoken of yet.
+    /// Records given up that no line has counted yet.
     given_up: u64,
-    /// What the log says of the choice of pods.
+    /// What was last logged of the choice of pods.
     selection: Option<Selection>,
 }
 
-/// The kubelet takes a sample every 10 to 20 s: three of them, at least.
+/// Successful scrapes without a record are logged after this time, or three intervals. The
+/// kubelet takes a sample every 10 to 20 s, so it has missed three of them then.
 const NO_RECORDS_AFTER: Duration = Duration::from_secs(60);
 
 /// Why a scrape that succeeded gave no record of the pods that are wanted.
@@ -103,9 +104,9 @@ impl Missing {
 }
 
 impl Health {
-    /// A scrape at this interval succeeded, and gave records or not; returns the line to
-    /// log, if one is due.
-    pub fn silence(
+    /// A scrape succeeded without a record. `missing` says why, and is `None` where that is
+    /// nothing to report, as when no pod is wanted.
+    pub fn no_records(
         &mut self,
         now: Instant,
         interval: Duration,
@@ -132,7 +133,7 @@ impl Health {
         Some(line)
     }
 
-    /// A scrape gave records; returns the line to log, if one is due.
+    /// A scrape gave records.
     pub fn recorded(&mut self, now: Instant) -> Option<String> {
         self.no_records_since = None;
         let outage = self.recording.worked(now, &mut self.lines)?;
@@ -142,8 +143,8 @@ impl Health {
         ))
     }
 
-    /// A scrape failed, or something else at once; returns the line to log, if one is due.
-    /// Nothing worked from a scrape's beginning on, so that is when an outage begins.
+    /// A scrape failed, or a callback (`took` is zero then). The outage counts from the
+    /// beginning of the scrape: nothing has worked since.
     pub fn failed(&mut self, now: Instant, took: Duration, error: &Error) -> Option<String> {
         let since = now.checked_sub(took).unwrap_or(now);
         self.no_records_since = None;
@@ -158,7 +159,7 @@ impl Health {
         })
     }
 
-    /// A scrape succeeded; returns the line to log, if one is due.
+    /// A scrape succeeded, with records or without.
     pub fn succeeded(&mut self, now: Instant) -> Option<String> {
         let outage = self.scraping.worked(now, &mut self.lines)?;
         Some(format!(
@@ -168,7 +169,7 @@ impl Health {
         ))
     }
 
-    /// The host did not take so many records; returns the line to log, if one is due.
+    /// The host did not accept so many records.
     pub fn refused(&mut self, now: Instant, records: usize) -> Option<String> {
         let lines = &mut self.lines;
         let unlogged = self.appending.failed(now, now, Reason::Host, lines)?;
@@ -183,8 +184,8 @@ impl Health {
         Some(line)
     }
 
-    /// The host took what it was given; returns the line to log, if one is due.
-    pub fn taken(&mut self, now: Instant) -> Option<String> {
+    /// The host accepted records.
+    pub fn accepted(&mut self, now: Instant) -> Option<String> {
         let outage = self.appending.worked(now, &mut self.lines)?;
         Some(format!(
             "fluent bit takes records again: it took none {}, {}",
@@ -193,16 +194,15 @@ impl Health {
         ))
     }
 
-    /// The host takes less at a time than a scrape gives; returns the line to log, if
-    /// there is room for it. Once in a life.
+    /// The host accepts less at a time than a scrape gives. Called once in the life of an
+    /// input.
     pub fn split(&mut self, now: Instant) -> Option<String> {
         let line = "fluent bit does not take what one scrape gives at once, and gets it in parts: \
                     raise the output's storage.total_limit_size";
         self.lines.add(now, false).then(|| line.to_owned())
     }
 
-    /// So many records were given up; returns the line to log, if one is due. What finds
-    /// no room is counted into the next.
+    /// So many records were given up. Where no line is due they are counted into the next.
     pub fn given_up(&mut self, now: Instant, records: usize) -> Option<String> {
         self.given_up += records as u64;
         if !self.lines.add(now, false) {
@@ -214,8 +214,8 @@ impl Health {
         ))
     }
 
-    /// The input ends while so many records are kept; returns the line to log, if the log
-    /// says they are. Once in a life, and so not counted.
+    /// The input ends while so many records are kept. A line is due if it was logged that
+    /// they are; it counts for no limit, as it is the last one.
     pub fn lost(&self, records: usize) -> Option<String> {
         let outage = self.appending.outage.as_ref()?;
         outage.logged?;
@@ -225,8 +225,8 @@ impl Health {
         ))
     }
 
-    /// So many of the node's pods are wanted; returns the line to log, if one is due.
-    /// A choice that matches nothing looks like a plugin that does nothing.
+    /// So many of the node's pods are wanted. Logged when it changes between none and some:
+    /// options that match nothing look like a plugin that does nothing.
     pub fn wanted(&mut self, now: Instant, wanted: usize, all: usize) -> Option<String> {
         let selection = match (wanted, all) {
             (0, 0) => Selection::NoPodsOnNode,
@@ -248,8 +248,8 @@ impl Health {
         })
     }
 
-    /// So many of the node's pods could not be decoded; returns the line to log, if one
-    /// is due. That they can be again shows in their records.
+    /// So many of the node's pods could not be decoded. Its end has no line: their records
+    /// show it.
     pub fn unreadable(&mut self, now: Instant, unreadable: usize, all: usize) -> Option<String> {
         let any = unreadable > 0;
         if !any || self.unreadable_logged {
@@ -270,8 +270,8 @@ impl Health {
 struct LineBudget(VecDeque<Instant>);
 
 impl LineBudget {
-    /// Counts one more line in, if there is room for it. Where `needs_end` says that another
-    /// has to end what it begins, for both: what is over should not look as if it lasted.
+    /// Counts one more line in, if there is room for it. With `needs_end` there has to be
+    /// room for another, which says that the state is over: it should not look as if it lasted.
     fn add(&mut self, now: Instant, needs_end: bool) -> bool {
         let old = |logged: &Instant| now.duration_since(*logged) >= REPEAT_AFTER;
         while self.0.front().is_some_and(old) {
@@ -289,25 +289,25 @@ impl LineBudget {
 #[derive(Debug, Default)]
 struct Condition {
     outage: Option<Outage>,
-    /// Failures that no line has spoken of yet.
+    /// Failures that no line has counted yet.
     unlogged: u64,
 }
 
 #[derive(Debug)]
 struct Outage {
     since: Instant,
-    /// When it worked again, as long as the log does not say so.
+    /// When it worked again, until that is logged.
     recovered: Option<Instant>,
-    /// It worked at times, and the log did not say so.
+    /// It worked at times, which was not logged.
     flapping: bool,
     failures: u64,
-    /// When it was last logged, and for what reason.
+    /// When it was last logged, and for which reason.
     logged: Option<(Instant, Reason)>,
 }
 
 impl Condition {
-    /// How many failures no line has spoken of, if one is due now. An outage that
-    /// begins with this one began at `since`.
+    /// If a line is due, how many failures since the last one it has to count. An outage
+    /// that begins with this failure began at `since`.
     fn failed(
         &mut self,
         since: Instant,
@@ -335,12 +335,12 @@ impl Condition {
         Some(std::mem::take(&mut self.unlogged))
     }
 
-    /// What is over, if a line about its end is due now.
+    /// The outage that is over, if a line about its end is due.
     fn worked(&mut self, now: Instant, lines: &mut LineBudget) -> Option<Outage> {
         let outage = self.outage.as_mut()?;
         outage.recovered.get_or_insert(now);
         if outage.logged.is_none() {
-            // Nobody has heard of it, and nobody need hear of its end.
+            // Its beginning was never logged, so its end need not be.
             self.outage = None;
         } else if lines.add(now, false) {
             self.unlogged = 0;
@@ -487,7 +487,7 @@ mod tests {
         );
         assert!(health.refused(second(3), 1).is_some());
         assert!(health.wanted(second(4), 0, 9).is_some());
-        assert!(health.taken(second(5)).is_some());
+        assert!(health.accepted(second(5)).is_some());
         assert_eq!(health.succeeded(second(6)), None);
         assert!(
             health
@@ -512,7 +512,7 @@ mod tests {
         let missing = Some(Missing::Cpu { containers: 2 });
         let lines: Vec<_> = (0..=18)
             .map(|scrape| start + Duration::from_secs(10 * scrape))
-            .filter_map(|now| health.silence(now, Duration::from_secs(10), missing))
+            .filter_map(|now| health.no_records(now, Duration::from_secs(10), missing))
             .collect();
         let why = "the kubelet has no cpu value of the wanted pods' 2 containers: \
                    look at its own log, and at the node's cgroups";
@@ -541,15 +541,15 @@ mod tests {
         let mut health = Health::default();
         let hour = Duration::from_secs(3600);
         for hours in 0..3 {
-            assert_eq!(health.silence(second(3600 * hours), hour, missing), None);
+            assert_eq!(health.no_records(second(3600 * hours), hour, missing), None);
         }
-        assert!(health.silence(second(3 * 3600), hour, missing).is_some());
+        assert!(health.no_records(second(3 * 3600), hour, missing).is_some());
         let (interval, mut health) = (Duration::from_secs(10), Health::default());
         for at in (0..600).step_by(50) {
-            assert_eq!(health.silence(second(at), interval, missing), None);
+            assert_eq!(health.no_records(second(at), interval, missing), None);
             match at % 100 {
                 0 => drop(health.failed(second(at + 10), Duration::ZERO, &forbidden())),
-                _ => assert_eq!(health.silence(second(at + 10), interval, None), None),
+                _ => assert_eq!(health.no_records(second(at + 10), interval, None), None),
             }
         }
         let ended = Batch {
@@ -582,11 +582,11 @@ mod tests {
         );
         assert_eq!(
             health
-                .taken(start + Duration::from_millis(90_250))
+                .accepted(start + Duration::from_millis(90_250))
                 .as_deref(),
             Some("fluent bit takes records again: it took none for 90.2s, 9 tries")
         );
-        assert_eq!(health.taken(start + Duration::from_secs(100)), None);
+        assert_eq!(health.accepted(start + Duration::from_secs(100)), None);
         assert_eq!(health.lost(24), None);
     }
 }

@@ -1,5 +1,5 @@
-//! The worker thread: one scrape at a time, asked for and picked up by the
-//! host's thread, which never waits for it.
+//! The worker thread: one scrape at a time, requested by the host's thread, which takes
+//! its outcome later and never waits for it.
 //!
 //! # Threads
 //!
@@ -21,9 +21,10 @@
 //! | worker, host | channel `ended` | closed: the thread has returned |
 //!
 //! The order of two of these is what everything rests on. The worker sends the outcome
-//! first and writes the byte second; the host reads the byte first and looks for the
-//! outcome second. So a byte always means that an outcome is there, and an outcome that
-//! the host has not seen always has a byte left that will wake it.
+//! first and writes its byte second; the host reads bytes first and looks for the outcome
+//! second. So an outcome that the host has not seen always has a byte that is still unread
+//! or yet to come, and it cannot be missed. The other way round the host may be woken for
+//! an outcome that it has already taken, which does no harm.
 //!
 //! One scrape is in flight at most (`in_flight`), so there is one outcome at most, and
 //! neither the channel nor the socket can fill up.

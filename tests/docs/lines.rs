@@ -370,7 +370,7 @@ fn every_other_line_is_explained() {
     let mut health = Health::default();
     lines.extend(health.refused(now, 24));
     lines.extend(health.lost(24));
-    lines.extend(health.taken(later));
+    lines.extend(health.accepted(later));
     lines.extend(health.split(later));
     lines.extend(Health::default().given_up(later, 24));
     lines.extend(health.wanted(later, 0, 0));
@@ -383,10 +383,10 @@ fn every_other_line_is_explained() {
         Missing::Samples { containers: 2 },
     ] {
         let (mut health, interval) = (Health::default(), Duration::from_secs(10));
-        let begins = health.silence(now, interval, Some(missing));
+        let begins = health.no_records(now, interval, Some(missing));
         assert_eq!(begins, None, "it may be nothing yet");
         let at = now + Duration::from_secs(60);
-        let line = health.silence(at, interval, Some(missing));
+        let line = health.no_records(at, interval, Some(missing));
         // The page has what is to be done in words of its own.
         let line = line.expect("a minute of silence");
         lines.push(line[..line.rfind(':').expect("a remedy")].to_owned());

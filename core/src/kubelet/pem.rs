@@ -23,7 +23,7 @@ const MAX_FILE: usize = 4 << 20;
 /// files: no more than so much, and nothing that may have to be waited for.
 pub fn read(option: &str, path: &Path) -> Result<Zeroizing<Vec<u8>>> {
     let unreadable = |error| Error::unreadable(option, path, error);
-    // A named pipe is opened at once like this, instead of when somebody writes to it.
+    // With O_NONBLOCK the open of a named pipe does not wait for a writer.
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
     let mut options = File::options();
     let file = options.read(true).custom_flags(flags).open(path);

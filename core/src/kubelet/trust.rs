@@ -6,9 +6,10 @@
 //!   very certificate, whoever signed it and whether or not it is a CA's; or
 //! - is signed, by way of what the kubelet sends along, by a CA of that file.
 //!
-//! openssl (with partial chains) and Go decide the same way. The library knows the
-//! second way only, takes every certificate of the file for a CA, and turns away one
-//! that is a CA's own. In both ways the kubelet has to prove that it holds the key.
+//! openssl (with partial chains) and Go decide the same way. rustls with webpki knows the
+//! second way only, takes every certificate of the file for a CA, and refuses a server's
+//! certificate that is a CA's own. In both ways the kubelet has to prove that it holds the
+//! key.
 
 use std::{fmt, net::IpAddr, sync::Arc};
 

@@ -39,7 +39,7 @@ pub fn parse(value: &str) -> Option<KubeletUrl> {
     let host = bracketed.trim_start_matches('[').trim_end_matches(']');
     // The parser of `Uri` drops a fragment in silence.
     let extras = authority.as_str().contains('@') || uri.query().is_some() || value.contains('#');
-    // What is only digits a resolver takes for an address, and not for the one meant.
+    // Resolvers take digits and dots for an address (10.1 is 10.0.0.1), not the one meant.
     let is_number = |name: &str| {
         name.bytes()
             .all(|byte| byte.is_ascii_digit() || byte == b'.')

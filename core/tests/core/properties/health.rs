@@ -98,12 +98,12 @@ impl Log {
         let line = match event {
             Scraped => health.succeeded(now),
             Failed(kind) => health.failed(now, Duration::ZERO, &error(kind)),
-            Taken => health.taken(now),
+            Taken => health.accepted(now),
             Refused => health.refused(now, 7),
             SomeWanted => health.wanted(now, 2, 9),
             NoneWanted => health.wanted(now, 0, 9),
             Recorded => health.recorded(now),
-            Silent => health.silence(now, MINUTE / 60, Some(Missing::Containers)),
+            Silent => health.no_records(now, MINUTE / 60, Some(Missing::Containers)),
         };
         let Some(line) = line else { return Ok(false) };
         check::assert_one_line(&line);
