@@ -2,10 +2,11 @@
 //! base their verdict on it; the reply is parsed by the plugin's own code.
 
 use kubeletstats_core::{
+    catalogue::Plan,
     options::{Config, CpuSource},
     rates::Samples,
     select::{self, Selector},
-    summary::{self, Malformed, Pod},
+    summary::{Malformed, Pod},
 };
 
 use crate::humanize;
@@ -78,7 +79,7 @@ impl RecordStatus {
 
 /// Every wanted container of a reply, as the plugin's first scrape sees it.
 pub fn wanted_containers(config: &Config, body: &[u8]) -> Result<Vec<WantedContainer>, Malformed> {
-    let mut summary = summary::parse(body, &Selector::new(config))?;
+    let mut summary = Selector::new(config).parse(body, Plan::CONTAINERS)?;
     select::newest_of_each_name(&mut summary.pods);
     let mut samples = Samples::new(config.cpu_source, config.repeat_samples);
     samples.begin_scrape();
@@ -88,11 +89,12 @@ pub fn wanted_containers(config: &Config, body: &[u8]) -> Result<Vec<WantedConta
             wanted.push(WantedContainer {
                 name: format!("{}/{}", full_name(pod), container.name),
                 has_cpu: samples.observe(pod, container).is_some(),
-                has_counter: container.cpu.usage_core_nano_seconds.is_some(),
+                has_counter: container.stats.cpu.core_nanoseconds.is_some(),
                 sample_time: container
+                    .stats
                     .cpu
                     .time
-                    .max(container.memory.time)
+                    .max(container.stats.memory.time)
                     .map(|sample_time| sample_time.as_nanos() as f64 / 1e9),
             });
         }

@@ -48,20 +48,22 @@ impl Counters {
 
     /// The record as one msgpack event, to be appended under `stats_tag`.
     pub fn event(&self, instance: &str, now: Timestamp) -> Vec<u8> {
-        let mut out = Writer::default();
-        out.event(now, 9);
+        let mut events = Writer::default();
+        let mut out = events.event(now);
         out.uint("timestamp", now.as_millis());
         out.text("input", instance);
         out.uint("scrapes", self.scrapes);
         out.uint("failures", self.failures.values().sum());
-        out.map("failures_by_reason", self.failures.len() as u32);
+        let mut by_reason = out.map("failures_by_reason");
         for (reason, count) in &self.failures {
-            out.uint(reason, *count);
+            by_reason.uint(reason, *count);
         }
+        drop(by_reason);
         out.uint("overruns", self.overruns);
         out.uint("records", self.records);
         out.uint("bytes", self.bytes);
         out.float("last_duration_ms", self.last_duration.as_secs_f64() * 1e3);
-        out.into_bytes()
+        drop(out);
+        events.into_bytes()
     }
 }

@@ -217,11 +217,10 @@ mod tests {
         let mut out = Writer::default();
         for record in 0..records {
             let now = Timestamp::since_epoch(Duration::from_secs(record as u64));
-            out.event(now.expect("the time fits an event"), 3);
-            out.uint("number", record as u64);
-            out.map("m", 1);
-            out.text("text", &"x".repeat(40 * (record % 9)));
-            out.float("f", 0.5);
+            let mut event = out.event(now.expect("the time fits an event"));
+            event.uint("number", record as u64);
+            event.map("m").text("text", &"x".repeat(40 * (record % 9)));
+            event.float("f", 0.5);
         }
         Batch {
             bytes: out.into_bytes(),

@@ -7,12 +7,15 @@
 
 #![forbid(unsafe_code)]
 
+pub mod catalogue;
 pub mod counters;
 pub mod delivery;
 pub mod duration;
 pub mod error;
 pub mod health;
+mod json;
 pub mod kubelet;
+pub mod number;
 pub mod options;
 pub mod panics;
 pub mod rates;

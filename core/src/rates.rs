@@ -11,6 +11,7 @@
 use std::{borrow::Cow, collections::HashMap};
 
 use crate::{
+    number::Number,
     options::CpuSource,
     summary::{Container, Pod},
     timestamp::Timestamp,
@@ -124,7 +125,7 @@ impl Samples {
     /// Remembers the container's sample; `None` when it gives no record: it has
     /// no time, no CPU value, or was seen already. No name may come twice in a pod.
     pub fn observe(&mut self, pod: &Pod, container: &Container) -> Option<Sample> {
-        let time = container.cpu.time.or(container.memory.time)?;
+        let time = container.stats.cpu.time.or(container.stats.memory.time)?;
         let key = key_of(pod);
         let containers = match self.pods.contains_key(key.as_ref()) {
             true => self.pods.get_mut(key.as_ref())?,
@@ -156,7 +157,9 @@ impl Samples {
 impl Seen {
     /// Of two samples in one second the later has the higher counter.
     fn is_known(&self, container: &Container, time: Timestamp) -> bool {
-        let written = self.written.zip(container.cpu.usage_core_nano_seconds);
+        let written = self
+            .written
+            .zip(container.stats.cpu.core_nanoseconds.map(Number::get));
         self.started == container.start_time
             && self.time == Some(time)
             && written.is_none_or(|(last, now)| now <= last)
@@ -172,7 +175,7 @@ impl Seen {
     ) -> Option<f64> {
         self.started = container.start_time;
         self.time = Some(time);
-        self.written = container.cpu.usage_core_nano_seconds;
+        self.written = container.stats.cpu.core_nanoseconds.map(Number::get);
         self.scrape = scrape;
         let is_first = self.base.is_none();
         let cpu = Cpu::of(container, time);
@@ -247,15 +250,16 @@ impl Cpu {
             .start_time
             .and_then(|started| time.as_nanos().checked_sub(started.as_nanos()))
             .map(|nanos| nanos as f64 / 1e9);
-        let counter = container
-            .cpu
-            .time
-            .zip(container.cpu.usage_core_nano_seconds);
-        let counter = counter.map(|(time, value)| Counter { time, value });
+        let values = &container.stats.cpu;
+        let counter = values.time.zip(values.core_nanoseconds);
+        let counter = counter.map(|(time, value)| Counter {
+            time,
+            value: value.get(),
+        });
         let can_be = |counter: &Counter| {
             counter.value > 0 && age.is_none_or(|age| counter.value as f64 <= most_used_in(age))
         };
-        let nano_cores = container.cpu.usage_nano_cores.map(|value| value as f64);
+        let nano_cores = values.nano_cores.map(|value| value.get() as f64);
         Self {
             counter: counter.filter(can_be),
             nano_cores: nano_cores.filter(|value| *value <= MOST_NANO_CORES),
@@ -311,6 +315,7 @@ fn key_of<'p>(pod: &'p Pod) -> Cow<'p, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalogue::{self, ContainerStats};
 
     const START: u32 = 1_000;
     const SECOND: u64 = 1_000_000_000;
@@ -335,14 +340,15 @@ mod tests {
         Container {
             name: "c".into(),
             start_time: at(start),
-            cpu: crate::summary::Cpu {
-                time: at(time),
-                usage_nano_cores: instant,
-                usage_core_nano_seconds: counter,
+            stats: ContainerStats {
+                cpu: catalogue::Cpu {
+                    time: at(time),
+                    nano_cores: instant.and_then(Number::new),
+                    core_nanoseconds: counter.and_then(Number::new),
+                    psi: None,
+                },
+                ..ContainerStats::default()
             },
-            memory: Default::default(),
-            rootfs: Default::default(),
-            logs: Default::default(),
         }
     }
 

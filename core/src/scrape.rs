@@ -2,11 +2,13 @@
 //! Everything between the HTTP seam and the host's append, and pure.
 
 use crate::{
+    catalogue::Plan,
+    number::Number,
     options::Config,
     rates::Samples,
     select::{self, Selector},
-    sink::record::{Events, Labels},
-    summary::{self, Malformed},
+    sink::record::{CommonFields, Records},
+    summary::{Container, Malformed},
 };
 
 /// Events that belong to one scrape.
@@ -28,56 +30,74 @@ pub struct Batch {
     pub pods_unreadable: usize,
 }
 
+/// What is kept from one scrape to the next: the choice, and the samples seen last.
 #[derive(Debug)]
 pub struct Pipeline {
+    plan: Plan,
     selector: Selector,
-    labels: Labels,
+    common: CommonFields,
     samples: Samples,
 }
 
 impl Pipeline {
+    /// Before the first scrape.
     pub fn new(config: &Config) -> Self {
         Self {
+            plan: Plan::CONTAINERS,
             selector: Selector::new(config),
-            labels: Labels::new(config),
+            common: CommonFields::new(config),
             samples: Samples::new(config.cpu_source, config.repeat_samples),
         }
     }
 
     /// Turns a reply into events, in the memory of an earlier batch.
     pub fn run(&mut self, body: &[u8], memory: Vec<u8>) -> Result<Batch, Malformed> {
-        let mut summary = summary::parse(body, &self.selector)?;
+        let mut summary = self.selector.parse(body, self.plan)?;
         select::newest_of_each_name(&mut summary.pods);
 
-        let mut events = Events::reusing(memory);
+        let mut records = Records::reusing(memory, self.plan.level);
+        let mut batch = Batch {
+            pods_on_node: summary.pods_on_node,
+            pods_wanted: summary.pods.len(),
+            pods_unreadable: summary.pods_unreadable,
+            ..Batch::default()
+        };
         self.samples.begin_scrape();
-        let (mut containers, mut with_cpu, mut ended) = (0, 0, 0);
+        let node = summary.node.name.as_deref();
         for pod in &summary.pods {
             for container in &pod.containers {
-                let cpu = &container.cpu;
-                let values = [cpu.usage_nano_cores, cpu.usage_core_nano_seconds];
-                match values.iter().flatten().max() {
-                    Some(0) if container.memory.working_set_bytes.unwrap_or(0) == 0 => ended += 1,
+                match most_cpu(container) {
+                    Some(0) if !has_memory(container) => batch.ended += 1,
                     most => {
-                        containers += 1;
-                        with_cpu += usize::from(most.is_some_and(|most| *most > 0));
+                        batch.containers += 1;
+                        batch.with_cpu += usize::from(most.is_some_and(|most| most > 0));
                     }
                 }
                 if let Some(sample) = self.samples.observe(pod, container) {
-                    let node = summary.node_name.as_deref();
-                    events.push(&self.labels, node, pod, container, sample);
+                    records.container(&self.common, node, pod, container, sample);
                 }
             }
         }
-        Ok(Batch {
-            records: events.count(),
-            pods_on_node: summary.pods_on_node,
-            pods_wanted: summary.pods.len(),
-            containers,
-            with_cpu,
-            ended,
-            pods_unreadable: summary.pods_unreadable,
-            bytes: events.into_bytes(),
-        })
+        batch.records = records.count();
+        batch.bytes = records.into_bytes();
+        Ok(batch)
     }
+}
+
+/// The greater of its two CPU values.
+fn most_cpu(container: &Container) -> Option<u64> {
+    let cpu = &container.stats.cpu;
+    [cpu.nano_cores, cpu.core_nanoseconds]
+        .into_iter()
+        .flatten()
+        .map(Number::get)
+        .max()
+}
+
+fn has_memory(container: &Container) -> bool {
+    container
+        .stats
+        .memory
+        .working_set
+        .is_some_and(|bytes| bytes.get() > 0)
 }

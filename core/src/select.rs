@@ -1,8 +1,9 @@
 //! Which pods and containers are wanted. Pure: no I/O, no clock.
 
 use crate::{
+    catalogue::Plan,
     options::Config,
-    summary::{Container, Pod},
+    summary::{self, Container, Malformed, Pod, Summary},
 };
 
 /// The user's choice of pods.
@@ -30,6 +31,11 @@ impl Selector {
                 .iter()
                 .any(|prefix| pod.starts_with(prefix.as_str()));
         in_namespace && has_prefix
+    }
+
+    /// Decodes a reply, of the pods only those that are wanted.
+    pub fn parse<'a>(&self, body: &'a [u8], plan: Plan) -> Result<Summary<'a>, Malformed> {
+        summary::parse(body, plan, |namespace, pod| self.wants(namespace, pod))
     }
 }
 
@@ -61,7 +67,7 @@ fn newest_of_each_container(containers: &mut Vec<Container<'_>>) {
         return;
     }
     containers.sort_unstable_by(|a, b| {
-        let latest = |container: &Container| (container.start_time, container.cpu.time);
+        let latest = |container: &Container| (container.start_time, container.stats.cpu.time);
         a.name.cmp(&b.name).then(latest(b).cmp(&latest(a)))
     });
     containers.dedup_by(|later, first| later.name == first.name);

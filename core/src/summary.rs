@@ -1,30 +1,33 @@
-//! The kubelet's stats summary: bytes in, the wanted pods and containers out.
+//! The kubelet's stats summary: bytes in, the wanted pods and what belongs to them out.
 //!
-//! Knows no HTTP and no msgpack. Unwanted pods are stepped over without being
-//! decoded, so the cost of a scrape follows what is wanted, not what is there; and one
-//! that is broken costs only itself.
+//! Knows no HTTP and no msgpack. Which values there are, and what they are called, is the
+//! [catalogue](crate::catalogue)'s to say; this is the frame around them: the node, its pods,
+//! whom they are, and the limits. Unwanted pods are stepped over without being decoded, so
+//! the cost of a scrape follows what is wanted, not what is there; and one that is broken
+//! costs only itself. The same holds for what the [`Plan`] leaves out.
 //! Every number is optional, as in the kubelet's own types: one that is left
 //! out, negative or not a whole number that fits 64 bits is `None` here, never 0.
 
-mod json;
-
 use std::{borrow::Cow, fmt};
 
-use serde::{
-    Deserialize, Deserializer,
-    de::{SeqAccess, Visitor},
+use crate::{
+    catalogue::{
+        ContainerStats, Filesystem, Level, Members, Memory, NodeStats, Plan, PodStats,
+        RuntimeStats, Traffic,
+    },
+    json::{Broken, Walk},
+    number::Number,
+    timestamp::Timestamp,
 };
-use serde_json::value::RawValue;
 
-use self::json::{Broken, Walk};
-use crate::{select::Selector, timestamp::Timestamp};
-
+/// A reply, as far as it is wanted.
 #[derive(Debug, Default)]
 pub struct Summary<'a> {
-    pub node_name: Option<Cow<'a, str>>,
+    /// The node, as far as the plan wants it.
+    pub node: Node<'a>,
     /// What the node has, as far as it tells.
     memory_bytes: Option<u64>,
-    /// Those the selector wanted, in the order of the reply.
+    /// Those that are wanted, in the order of the reply.
     pub pods: Vec<Pod<'a>>,
     /// All that the reply holds.
     pub pods_on_node: usize,
@@ -32,84 +35,88 @@ pub struct Summary<'a> {
     pub pods_unreadable: usize,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
+/// The node.
+#[derive(Debug, Default)]
+pub struct Node<'a> {
+    /// By itself; never empty.
+    pub name: Option<Cow<'a, str>>,
+    /// When it booted.
+    pub start_time: Option<Timestamp>,
+    /// Its own values.
+    pub stats: NodeStats,
+    /// Of the container runtime.
+    pub runtime: RuntimeStats,
+    /// Its traffic.
+    pub network: Network<'a>,
+    /// What runs beside pods: `kubelet`, `runtime`, `pods` …
+    pub system_containers: Vec<Container<'a>>,
+}
+
+/// A pod that is wanted.
+#[derive(Debug, Default)]
 pub struct Pod<'a> {
     /// These three are the `podRef`'s, which is read first.
-    #[serde(skip)]
     pub name: Cow<'a, str>,
-    #[serde(skip)]
+    /// Of the pod.
     pub namespace: Cow<'a, str>,
-    #[serde(skip)]
+    /// Of the API's object; of a static pod the hash of its manifest. Not unique on every kubelet.
     pub uid: Cow<'a, str>,
-    #[serde(default, deserialize_with = "instant")]
+    /// When its sandbox was made.
     pub start_time: Option<Timestamp>,
-    #[serde(default, deserialize_with = "or_default")]
-    pub network: Network,
-    #[serde(borrow, default, deserialize_with = "containers")]
+    /// Its own values, where the plan wants them.
+    pub stats: Option<Box<PodStats>>,
+    /// Its traffic, which its containers share.
+    pub network: Network<'a>,
+    /// Those with a name that Kubernetes would accept.
     pub containers: Vec<Container<'a>>,
+    /// Those of which the kubelet knows the size.
+    pub volumes: Vec<Volume<'a>>,
 }
 
-/// A pod's traffic since it started, in bytes.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
-    pub rx_bytes: Option<u64>,
-    pub tx_bytes: Option<u64>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+/// A container of a pod, or of the system.
+#[derive(Debug, Default)]
 pub struct Container<'a> {
-    #[serde(borrow, default)]
+    /// Within its pod.
     pub name: Cow<'a, str>,
-    #[serde(default, deserialize_with = "instant")]
+    /// Of this run of it.
     pub start_time: Option<Timestamp>,
-    #[serde(default, deserialize_with = "or_default")]
-    pub cpu: Cpu,
-    #[serde(default, deserialize_with = "or_default")]
-    pub memory: Memory,
-    #[serde(default, deserialize_with = "or_default")]
-    pub rootfs: Filesystem,
-    #[serde(default, deserialize_with = "or_default")]
-    pub logs: Filesystem,
+    /// Its values.
+    pub stats: ContainerStats,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Cpu {
-    #[serde(default, deserialize_with = "instant")]
-    pub time: Option<Timestamp>,
-    /// Over the kubelet's own sample window; 0 also means "no window yet".
-    #[serde(default, deserialize_with = "whole")]
-    pub usage_nano_cores: Option<u64>,
-    /// Since the container started.
-    #[serde(default, deserialize_with = "whole")]
-    pub usage_core_nano_seconds: Option<u64>,
+/// A volume of a pod.
+#[derive(Debug, Default)]
+pub struct Volume<'a> {
+    /// Within its pod.
+    pub name: Cow<'a, str>,
+    /// The claim behind it, in the pod's namespace.
+    pub claim: Option<Cow<'a, str>>,
+    /// Whether the storage driver says that something is wrong with it.
+    pub is_abnormal: Option<bool>,
+    /// Its size.
+    pub filesystem: Filesystem,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Memory {
-    #[serde(default, deserialize_with = "instant")]
-    pub time: Option<Timestamp>,
-    #[serde(default, deserialize_with = "whole")]
-    pub working_set_bytes: Option<u64>,
+/// The traffic of a pod since it started, or of the node.
+#[derive(Debug, Default)]
+pub struct Network<'a> {
+    /// Of the default interface, which stands inline; where the kubelet found none, of the
+    /// only interface there is. Several are not added up: what goes through a bridge or a
+    /// veth is counted there and on the way out.
+    pub total: Traffic,
+    /// Each by itself, where the plan wants that.
+    pub interfaces: Vec<Interface<'a>>,
+    /// Not decoded unless it is needed: it is the longest part.
+    undecoded: Option<&'a [u8]>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Filesystem {
-    #[serde(default, deserialize_with = "instant")]
-    pub time: Option<Timestamp>,
-    #[serde(default, deserialize_with = "whole")]
-    pub used_bytes: Option<u64>,
-}
-
-impl Filesystem {
-    /// Not measured yet, which the kubelet writes as 0 bytes in the year 1970.
-    pub fn is_pending(&self) -> bool {
-        self.used_bytes == Some(0) && self.time.is_some_and(|time| time.seconds == 0)
-    }
+/// One interface.
+#[derive(Debug, Default)]
+pub struct Interface<'a> {
+    /// As the kernel has it.
+    pub name: Cow<'a, str>,
+    /// Its counters.
+    pub traffic: Traffic,
 }
 
 /// What is no summary.
@@ -151,17 +158,26 @@ impl fmt::Display for Malformed {
 const MOST_PODS: usize = 10_000;
 const MOST_CONTAINERS: usize = 20_000;
 const MOST_CONTAINERS_OF_A_POD: usize = 1_000;
+/// Volumes and interfaces likewise. A node that is a router may have hundreds of interfaces.
+const MOST_VOLUMES_OF_A_POD: usize = 1_000;
+const MOST_INTERFACES: usize = 10_000;
 
 /// In a reply larger than the first, which is more than a thousand pods take, a pod larger
 /// than the second is not decoded: it may be made of brackets, each of which costs memory.
 const LARGE_REPLY: usize = 4 << 20;
 const LARGEST_POD: usize = 1 << 20;
 
-/// Decodes a reply, keeping the pods that `selector` wants. The others are stepped over.
-/// A pod that cannot be decoded is left out, and costs no other.
-pub fn parse<'a>(body: &'a [u8], selector: &Selector) -> Result<Summary<'a>, Malformed> {
+/// Decodes a reply, as far as `plan` wants it, and of the pods those of which `is_wanted`
+/// says so of namespace and name. The others are stepped over. A pod that cannot be decoded
+/// is left out, and costs no other.
+pub fn parse<'a>(
+    body: &'a [u8],
+    plan: Plan,
+    is_wanted: impl Fn(&str, &str) -> bool,
+) -> Result<Summary<'a>, Malformed> {
     let mut walk = Walk::new(body);
     let mut summary = Summary::default();
+    let read = PodReader { plan, is_wanted };
     let mut has_pods = false;
     if walk.peek()? != b'{' {
         return Err(match walk.value() {
@@ -172,9 +188,9 @@ pub fn parse<'a>(body: &'a [u8], selector: &Selector) -> Result<Summary<'a>, Mal
     let mut more = walk.enter(b'{', b'}')?;
     while more {
         match walk.key()? {
-            b"\"node\"" => summary.node(walk.value()?),
-            b"\"pods\"" => {
-                summary.pods(&mut walk, selector)?;
+            b"node" => summary.node(walk.value()?, plan),
+            b"pods" => {
+                summary.pods(&mut walk, &read)?;
                 has_pods = true;
             }
             _ => {
@@ -192,17 +208,24 @@ pub fn parse<'a>(body: &'a [u8], selector: &Selector) -> Result<Summary<'a>, Mal
 }
 
 impl<'a> Summary<'a> {
-    /// Its name and its memory, if they can be read.
-    fn node(&mut self, text: &'a [u8]) {
-        let Ok(node) = serde_json::from_slice::<Node>(text) else {
+    /// If it cannot be read as a whole, its name and its memory at least.
+    fn node(&mut self, text: &'a [u8], plan: Plan) {
+        let mut brief = NodeBrief::default();
+        if brief.read(plan, &mut Walk::new(text)).is_err() {
             return;
-        };
-        self.node_name = node.node_name.filter(|name| !name.is_empty());
-        let (available, used) = (node.memory.available_bytes, node.memory.working_set_bytes);
+        }
         // The kubelet works out what is available as all less the working set.
-        self.memory_bytes = available
-            .zip(used)
-            .and_then(|(available, used)| available.checked_add(used));
+        self.memory_bytes = brief
+            .available
+            .zip(brief.working_set)
+            .and_then(|(available, used)| available.get().checked_add(used.get()));
+        if plan.node || plan.system_containers {
+            let mut node = Node::default();
+            if node.read(plan, &mut Walk::new(text)).is_ok() {
+                self.node = node;
+            }
+        }
+        self.node.name = brief.name.filter(|name| !name.is_empty());
     }
 
     /// More than the node has no container can use. What that is may stand behind the pods.
@@ -211,13 +234,17 @@ impl<'a> Summary<'a> {
             return;
         };
         for container in self.pods.iter_mut().flat_map(|pod| &mut pod.containers) {
-            let used = &mut container.memory.working_set_bytes;
-            *used = used.filter(|used| *used <= most);
+            let used = &mut container.stats.memory.working_set;
+            *used = used.filter(|used| used.get() <= most);
         }
     }
 
     /// An array; `null` is what Go writes for an empty one.
-    fn pods(&mut self, walk: &mut Walk<'a>, selector: &Selector) -> Result<(), Malformed> {
+    fn pods(
+        &mut self,
+        walk: &mut Walk<'a>,
+        read: &PodReader<impl Fn(&str, &str) -> bool>,
+    ) -> Result<(), Malformed> {
         if walk.peek()? != b'[' {
             return match walk.value()? {
                 b"null" => Ok(()),
@@ -231,16 +258,15 @@ impl<'a> Summary<'a> {
             if self.pods_on_node > MOST_PODS {
                 return Err(Malformed::TooMany(MOST_PODS, "pods"));
             }
-            match Pod::read(walk, selector)? {
-                Read::Wanted(pod) => {
-                    containers += pod.containers.len();
+            match read.pod(walk, &mut self.pods)? {
+                Found::Wanted => {
+                    containers += self.pods.last().map_or(0, |pod| pod.containers.len());
                     if containers > MOST_CONTAINERS {
                         return Err(Malformed::TooMany(MOST_CONTAINERS, "containers"));
                     }
-                    self.pods.push(pod);
                 }
-                Read::NotWanted => {}
-                Read::Unreadable => self.pods_unreadable += 1,
+                Found::NotWanted => {}
+                Found::Unreadable => self.pods_unreadable += 1,
             }
             more = walk.another(b']')?;
         }
@@ -249,70 +275,94 @@ impl<'a> Summary<'a> {
 }
 
 /// What was found where a pod should be.
-enum Read<'a> {
-    Wanted(Pod<'a>),
+enum Found {
+    Wanted,
     NotWanted,
     Unreadable,
 }
 
-impl<'a> Pod<'a> {
-    fn read(walk: &mut Walk<'a>, selector: &Selector) -> Result<Read<'a>, Malformed> {
+/// Reads one pod after the other.
+struct PodReader<W> {
+    plan: Plan,
+    is_wanted: W,
+}
+
+impl<W: Fn(&str, &str) -> bool> PodReader<W> {
+    /// Puts the pod behind the others, if it is wanted.
+    fn pod<'a>(&self, walk: &mut Walk<'a>, pods: &mut Vec<Pod<'a>>) -> Result<Found, Malformed> {
         let Some(reference) = PodRef::find(walk.clone())? else {
             walk.value()?;
-            return Ok(Read::Unreadable);
+            return Ok(Found::Unreadable);
         };
-        if !reference.is_plausible() || !selector.wants(&reference.namespace, &reference.name) {
+        if !reference.is_plausible() || !(self.is_wanted)(&reference.namespace, &reference.name) {
             walk.value()?;
-            return Ok(Read::NotWanted);
+            return Ok(Found::NotWanted);
         }
-        if walk.rest().len() > LARGE_REPLY && walk.clone().value()?.len() > LARGEST_POD {
-            walk.value()?;
-            return Ok(Read::Unreadable);
+        let is_large = walk.rest().len() > LARGE_REPLY && walk.clone().value()?.len() > LARGEST_POD;
+        let mut pod = Pod {
+            name: reference.name,
+            namespace: reference.namespace,
+            uid: reference.uid,
+            ..Pod::default()
+        };
+        let start = walk.clone();
+        if !is_large && pod.read(self.plan, walk).is_ok() {
+            pods.push(pod);
+            return Ok(Found::Wanted);
         }
-        // Decoded where it stands; only what cannot be is walked through to find its end.
-        let mut json = serde_json::Deserializer::from_slice(walk.rest()).into_iter::<Self>();
-        match json.next() {
-            Some(Ok(mut pod)) => {
-                walk.advance(json.byte_offset());
-                pod.name = reference.name;
-                pod.namespace = reference.namespace;
-                pod.uid = reference.uid;
-                Ok(Read::Wanted(pod))
-            }
-            _ => {
-                walk.value()?;
-                Ok(Read::Unreadable)
-            }
-        }
+        // Its end is found without understanding it.
+        *walk = start;
+        walk.value()?;
+        Ok(Found::Unreadable)
     }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Node<'a> {
-    #[serde(borrow, default)]
-    node_name: Option<Cow<'a, str>>,
-    #[serde(default, deserialize_with = "or_default")]
-    memory: NodeMemory,
+/// What is always read of the node.
+#[derive(Default)]
+struct NodeBrief<'a> {
+    name: Option<Cow<'a, str>>,
+    available: Option<Number>,
+    working_set: Option<Number>,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct NodeMemory {
-    #[serde(default, deserialize_with = "whole")]
-    available_bytes: Option<u64>,
-    #[serde(default, deserialize_with = "whole")]
-    working_set_bytes: Option<u64>,
+impl<'a> Members<'a> for NodeBrief<'a> {
+    fn member(&mut self, key: &[u8], plan: Plan, walk: &mut Walk<'a>) -> Result<(), Broken> {
+        match key {
+            b"nodeName" if !walk.null()? => self.name = Some(walk.text()?),
+            b"memory" => {
+                let mut memory = Memory::default();
+                let plan = Plan {
+                    level: Level::All,
+                    ..plan
+                };
+                memory.read_if_any(plan, walk)?;
+                (self.available, self.working_set) = (memory.available, memory.working_set);
+            }
+            b"nodeName" => {}
+            _ => walk.skip()?,
+        }
+        Ok(())
+    }
 }
 
-#[derive(Deserialize)]
+/// Whom a pod's values are about.
+#[derive(Default)]
 struct PodRef<'a> {
-    #[serde(borrow, default)]
     name: Cow<'a, str>,
-    #[serde(borrow, default)]
     namespace: Cow<'a, str>,
-    #[serde(borrow, default)]
     uid: Cow<'a, str>,
+}
+
+impl<'a> Members<'a> for PodRef<'a> {
+    fn member(&mut self, key: &[u8], _: Plan, walk: &mut Walk<'a>) -> Result<(), Broken> {
+        match key {
+            b"name" => self.name = walk.text()?,
+            b"namespace" => self.namespace = walk.text()?,
+            b"uid" => self.uid = walk.text()?,
+            _ => walk.skip()?,
+        }
+        Ok(())
+    }
 }
 
 /// The longest name of an object in Kubernetes, in bytes.
@@ -329,8 +379,10 @@ impl<'a> PodRef<'a> {
         while more {
             let key = walk.key()?;
             let value = walk.value()?;
-            if key == b"\"podRef\"" {
-                return Ok(serde_json::from_slice(value).ok());
+            if key == b"podRef" {
+                let mut reference = Self::default();
+                let read = reference.read(Plan::CONTAINERS, &mut Walk::new(value));
+                return Ok(read.is_ok().then_some(reference));
             }
             more = walk.another(b'}')?;
         }
@@ -345,219 +397,183 @@ impl<'a> PodRef<'a> {
     }
 }
 
-/// Those with a name that Kubernetes would accept.
-fn containers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Container<'de>>, D::Error> {
-    struct Containers;
-    impl<'de> Visitor<'de> for Containers {
-        type Value = Vec<Container<'de>>;
-
-        fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-            f.write_str("an array of containers")
-        }
-
-        fn visit_unit<E>(self) -> Result<Self::Value, E> {
-            Ok(Vec::new())
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut all: A) -> Result<Self::Value, A::Error> {
-            let mut containers = Vec::new();
-            while let Some(container) = all.next_element::<Container>()? {
-                if containers.len() == MOST_CONTAINERS_OF_A_POD {
-                    return Err(serde::de::Error::custom("too many containers"));
-                }
-                if (1..=LONGEST_NAME).contains(&container.name.len()) {
-                    containers.push(container);
-                }
+impl<'a> Members<'a> for Node<'a> {
+    fn member(&mut self, key: &[u8], plan: Plan, walk: &mut Walk<'a>) -> Result<(), Broken> {
+        match key {
+            b"startTime" => self.start_time = walk.time()?,
+            b"systemContainers" if plan.system_containers => {
+                list(&mut self.system_containers, plan, walk)?;
             }
-            Ok(containers)
+            b"network" if plan.node || plan.interfaces => self.network.read_if_any(plan, walk)?,
+            b"runtime" if plan.node => self.runtime.read_if_any(plan, walk)?,
+            key if plan.node => self.stats.member(key, plan, walk)?,
+            _ => walk.skip()?,
         }
-    }
-    deserializer.deserialize_any(Containers)
-}
-
-/// The counters of the default interface, which stand inline. Where the kubelet found
-/// none, those of the only interface there is. Several are not added up: what goes
-/// through a bridge or a veth is counted there and on the way out.
-impl<'de> Deserialize<'de> for Network {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Wire<'a> {
-            #[serde(default, deserialize_with = "whole")]
-            rx_bytes: Option<u64>,
-            #[serde(default, deserialize_with = "whole")]
-            tx_bytes: Option<u64>,
-            /// Rarely needed, and the longest part: not decoded until then.
-            #[serde(borrow, default)]
-            interfaces: Option<&'a RawValue>,
-        }
-
-        let wire = Wire::deserialize(deserializer)?;
-        let (rx_bytes, tx_bytes) = (wire.rx_bytes, wire.tx_bytes);
-        let only = match wire.interfaces {
-            Some(raw) if rx_bytes.is_none() && tx_bytes.is_none() => {
-                serde_json::from_str(raw.get()).map_err(serde::de::Error::custom)?
-            }
-            _ => OnlyInterface::default(),
-        };
-        Ok(Self {
-            rx_bytes: rx_bytes.or(only.0.rx_bytes),
-            tx_bytes: tx_bytes.or(only.0.tx_bytes),
-        })
+        Ok(())
     }
 }
 
-/// Of a list of interfaces the one besides the loopback; no counters where there are
-/// several.
+impl<'a> Members<'a> for Pod<'a> {
+    fn member(&mut self, key: &[u8], plan: Plan, walk: &mut Walk<'a>) -> Result<(), Broken> {
+        match key {
+            b"startTime" => self.start_time = walk.time()?,
+            b"network" => self.network.read_if_any(plan, walk)?,
+            b"containers" if plan.containers => list(&mut self.containers, plan, walk)?,
+            b"volume" if plan.volumes => list(&mut self.volumes, plan, walk)?,
+            key if plan.pods => {
+                let stats = self.stats.get_or_insert_default();
+                stats.member(key, plan, walk)?;
+            }
+            _ => walk.skip()?,
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Members<'a> for Container<'a> {
+    fn member(&mut self, key: &[u8], plan: Plan, walk: &mut Walk<'a>) -> Result<(), Broken> {
+        match key {
+            b"name" => self.name = walk.text()?,
+            b"startTime" => self.start_time = walk.time()?,
+            key => self.stats.member(key, plan, walk)?,
+        }
+        Ok(())
+    }
+}
+
+/// What `pvcRef` and `volumeHealthStats` hold.
 #[derive(Default)]
-struct OnlyInterface(Network);
+struct VolumeFacts<'a> {
+    claim: Option<Cow<'a, str>>,
+    is_abnormal: Option<bool>,
+}
 
-impl<'de> Deserialize<'de> for OnlyInterface {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Interface<'a> {
-            #[serde(borrow, default)]
-            name: Cow<'a, str>,
-            #[serde(default, deserialize_with = "whole")]
-            rx_bytes: Option<u64>,
-            #[serde(default, deserialize_with = "whole")]
-            tx_bytes: Option<u64>,
-        }
-
-        struct Interfaces;
-        impl<'de> Visitor<'de> for Interfaces {
-            type Value = OnlyInterface;
-
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("an array of interfaces")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut all: A) -> Result<Self::Value, A::Error> {
-                let mut found = 0;
-                let mut only = Network::default();
-                while let Some(interface) = all.next_element::<Interface>()? {
-                    if interface.name != "lo" {
-                        found += 1;
-                        only = Network {
-                            rx_bytes: interface.rx_bytes,
-                            tx_bytes: interface.tx_bytes,
-                        };
-                    }
+impl<'a> Members<'a> for VolumeFacts<'a> {
+    fn member(&mut self, key: &[u8], _: Plan, walk: &mut Walk<'a>) -> Result<(), Broken> {
+        match key {
+            b"name" => self.claim = Some(walk.text()?),
+            b"abnormal" => {
+                self.is_abnormal = match walk.value()? {
+                    b"true" => Some(true),
+                    b"false" => Some(false),
+                    _ => None,
                 }
-                Ok(OnlyInterface(if found == 1 {
-                    only
-                } else {
-                    Network::default()
-                }))
             }
+            _ => walk.skip()?,
         }
-        deserializer.deserialize_seq(Interfaces)
+        Ok(())
     }
 }
 
-fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
-    deserializer: D,
-) -> Result<T, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
-}
-
-fn instant<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
-    Ok(Time::deserialize(deserializer)?.0)
-}
-
-/// A whole number, or `None` for whatever else stands there. Taken as text: a
-/// number too large for any type would otherwise spoil the whole reply.
-fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    let text = <&RawValue>::deserialize(deserializer)?.get();
-    Ok(text.parse().ok().or_else(|| rewritten(text)))
-}
-
-/// Go writes integers in full, but a proxy in between may turn them into `1e9`
-/// or `1.0`. Read digit by digit: a double would round what is no whole number,
-/// or is too long, to one that nobody sent.
-fn rewritten(text: &str) -> Option<u64> {
-    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i64>().ok()?),
-        None => (text, 0),
-    };
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let mut digits = format!("{whole}{fraction}");
-    let point = usize::try_from(exponent.checked_add(whole.len() as i64)?).ok()?;
-    if point > digits.len() {
-        const LONGEST: usize = 20; // of 64 bits
-        let missing = point - digits.len();
-        digits.push_str(&"0".repeat(missing.min(LONGEST + 1)));
-    }
-    let (value, rest) = digits.split_at(point.min(digits.len()));
-    let is_whole = rest.bytes().all(|digit| digit == b'0');
-    is_whole.then(|| value.parse().ok())?
-}
-
-/// A time, or `None` for `null` and for what is none.
-struct Time(Option<Timestamp>);
-
-impl<'de> Deserialize<'de> for Time {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TimeVisitor;
-        impl Visitor<'_> for TimeVisitor {
-            type Value = Time;
-
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("a time")
+impl<'a> Members<'a> for Volume<'a> {
+    fn member(&mut self, key: &[u8], plan: Plan, walk: &mut Walk<'a>) -> Result<(), Broken> {
+        match key {
+            b"name" => self.name = walk.text()?,
+            b"pvcRef" | b"volumeHealthStats" => {
+                let mut facts = VolumeFacts::default();
+                facts.read_if_any(plan, walk)?;
+                self.claim = self.claim.take().or(facts.claim);
+                self.is_abnormal = self.is_abnormal.or(facts.is_abnormal);
             }
-
-            fn visit_str<E>(self, text: &str) -> Result<Time, E> {
-                Ok(Time(Timestamp::parse(text)))
-            }
-
-            fn visit_unit<E>(self) -> Result<Time, E> {
-                Ok(Time(None))
-            }
-
-            fn visit_u64<E>(self, _: u64) -> Result<Time, E> {
-                Ok(Time(None))
-            }
-
-            fn visit_i64<E>(self, _: i64) -> Result<Time, E> {
-                Ok(Time(None))
-            }
-
-            fn visit_f64<E>(self, _: f64) -> Result<Time, E> {
-                Ok(Time(None))
-            }
-
-            fn visit_bool<E>(self, _: bool) -> Result<Time, E> {
-                Ok(Time(None))
-            }
+            key => self.filesystem.member(key, plan, walk)?,
         }
-        deserializer.deserialize_any(TimeVisitor)
+        Ok(())
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rewritten_numbers_are_exact_or_absent() {
-        for (text, value) in [
-            ("1.0", Some(1)),
-            ("1e9", Some(1_000_000_000)),
-            ("1.5E+3", Some(1_500)),
-            ("1200e-2", Some(12)),
-            ("9007199254740993.0", Some(9_007_199_254_740_993)),
-            ("0.99999999999999999999", None),
-            ("1e-400", None),
-            ("1.5", None),
-            ("-1.0", None),
-            ("1e19", Some(10_000_000_000_000_000_000)),
-            ("1e20", None),
-            ("1e999999999999", None),
-            ("\"1\"", None),
-            ("null", None),
-        ] {
-            assert_eq!(rewritten(text), value, "{text}");
+impl<'a> Members<'a> for Interface<'a> {
+    fn member(&mut self, key: &[u8], plan: Plan, walk: &mut Walk<'a>) -> Result<(), Broken> {
+        match key {
+            b"name" => self.name = walk.text()?,
+            key => self.traffic.member(key, plan, walk)?,
         }
+        Ok(())
     }
+}
+
+impl<'a> Members<'a> for Network<'a> {
+    fn member(&mut self, key: &[u8], plan: Plan, walk: &mut Walk<'a>) -> Result<(), Broken> {
+        match key {
+            b"interfaces" => self.undecoded = Some(walk.value()?),
+            key => self.total.member(key, plan, walk)?,
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, plan: Plan) -> Result<(), Broken> {
+        let has_total = self.total.rx_bytes.is_some() || self.total.tx_bytes.is_some();
+        let undecoded = self.undecoded.take();
+        let Some(text) = undecoded.filter(|_| plan.interfaces || !has_total) else {
+            return Ok(());
+        };
+        let mut interfaces = Vec::<Interface>::new();
+        list(&mut interfaces, plan, &mut Walk::new(text))?;
+        let mut others = interfaces.iter().filter(|one| one.name != "lo");
+        if let (false, Some(only), None) = (has_total, others.next(), others.next()) {
+            let time = self.total.time;
+            self.total = Traffic {
+                time,
+                ..only.traffic.clone()
+            };
+        }
+        if plan.interfaces {
+            self.interfaces = interfaces;
+        }
+        Ok(())
+    }
+}
+
+/// What stands in a list of the reply.
+trait Listed {
+    /// More are none that a node has.
+    const MOST: usize;
+    /// Whether it can be named.
+    fn is_plausible(&self) -> bool;
+}
+
+impl Listed for Container<'_> {
+    const MOST: usize = MOST_CONTAINERS_OF_A_POD;
+    fn is_plausible(&self) -> bool {
+        (1..=LONGEST_NAME).contains(&self.name.len())
+    }
+}
+
+impl Listed for Volume<'_> {
+    const MOST: usize = MOST_VOLUMES_OF_A_POD;
+    fn is_plausible(&self) -> bool {
+        (1..=LONGEST_NAME).contains(&self.name.len())
+    }
+}
+
+impl Listed for Interface<'_> {
+    const MOST: usize = MOST_INTERFACES;
+    /// One without a name is one all the same.
+    fn is_plausible(&self) -> bool {
+        self.name.len() <= LONGEST_NAME
+    }
+}
+
+/// Reads a list; `null` is what Go writes for an empty one.
+fn list<'a, T: Members<'a> + Listed + Default>(
+    list: &mut Vec<T>,
+    plan: Plan,
+    walk: &mut Walk<'a>,
+) -> Result<(), Broken> {
+    list.clear();
+    if walk.null()? {
+        return Ok(());
+    }
+    let mut more = walk.enter(b'[', b']')?;
+    while more {
+        if list.len() == T::MOST {
+            return Err(walk.broken());
+        }
+        let mut one = T::default();
+        one.read(plan, walk)?;
+        if one.is_plausible() {
+            list.push(one);
+        }
+        more = walk.another(b']')?;
+    }
+    Ok(())
 }

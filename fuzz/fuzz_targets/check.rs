@@ -6,11 +6,12 @@ use std::{collections::HashSet, sync::LazyLock, time::Duration};
 
 use allocation_counter::measure;
 use kubeletstats_core::{
+    catalogue::Plan,
     error::Reason,
     options::{Config, OPTIONS},
     scrape::Pipeline,
     select::{self, Selector},
-    summary::{self, Malformed},
+    summary::Malformed,
 };
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -107,7 +108,7 @@ impl<'c> Scrapes<'c> {
     /// The last reply once more: nothing in it is new.
     pub fn same_again(&mut self, body: &[u8]) {
         let selector = Selector::new(self.config);
-        let Ok(mut parsed) = summary::parse(body, &selector) else {
+        let Ok(mut parsed) = selector.parse(body, Plan::CONTAINERS) else {
             assert!(self.reply(body).is_none(), "accepted the second time");
             return;
         };

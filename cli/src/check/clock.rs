@@ -1,7 +1,7 @@
 //! The kubelet's clock beside this machine's, and how old its samples are.
 
 use kubeletstats_core::{
-    kubelet::observer::Notes, select::Selector, summary, timestamp::Timestamp,
+    catalogue::Plan, kubelet::observer::Notes, select::Selector, timestamp::Timestamp,
 };
 use time::{OffsetDateTime, format_description::well_known::Rfc2822};
 
@@ -69,10 +69,10 @@ fn date(text: &str) -> Option<f64> {
 
 /// The time of the newest sample of any container on the node.
 fn newest_sample(body: &[u8]) -> Option<f64> {
-    let summary = summary::parse(body, &Selector::default()).ok()?;
+    let summary = Selector::default().parse(body, Plan::CONTAINERS).ok()?;
     let containers = summary.pods.iter().flat_map(|pod| &pod.containers);
     let newest_sample: Option<Timestamp> = containers
-        .filter_map(|container| container.cpu.time.max(container.memory.time))
+        .filter_map(|container| container.stats.cpu.time.max(container.stats.memory.time))
         .max();
     newest_sample.map(|newest_sample| newest_sample.as_nanos() as f64 / 1e9)
 }

@@ -1,10 +1,7 @@
 //! Which pods are wanted, which of them give a record, and why none is.
 
 use kubeletstats_core::{
-    options::Config,
-    scrape::Pipeline,
-    select::Selector,
-    summary::{self, Pod},
+    catalogue::Plan, options::Config, scrape::Pipeline, select::Selector, summary::Pod,
 };
 
 use super::reply;
@@ -19,7 +16,7 @@ const MAX_NAMES: usize = 10;
 
 /// The verdict, if nothing failed.
 pub fn check(config: &Config, body: &[u8], now: f64, report: &mut Report) -> Option<String> {
-    let all = summary::parse(body, &Selector::default()).ok()?;
+    let all = Selector::default().parse(body, Plan::CONTAINERS).ok()?;
     let selector = Selector::new(config);
     let (wanted, others): (Vec<_>, Vec<_>) = all
         .pods

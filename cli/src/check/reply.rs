@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use kubeletstats_core::{
+    catalogue::Plan,
     error::{Error, Reason},
     kubelet::refusal::{Cause, Refusal},
     options::Config,
     select::Selector,
-    summary,
 };
 
 use super::{
@@ -25,7 +25,7 @@ pub fn check_summary(
     body: &[u8],
     report: &mut Report,
 ) -> Option<()> {
-    let summary = match summary::parse(body, &Selector::default()) {
+    let summary = match Selector::default().parse(body, Plan::CONTAINERS) {
         Ok(summary) => summary,
         Err(error) => {
             let error = Error::unparsable(&config.url.summary, body.len(), &error);
@@ -38,7 +38,7 @@ pub fn check_summary(
             return None;
         }
     };
-    let node = match &summary.node_name {
+    let node = match &summary.node.name {
         Some(name) => format!("node {}", humanize::list(&[name], 1)),
         None => "a node without a name".to_owned(),
     };

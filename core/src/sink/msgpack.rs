@@ -8,13 +8,26 @@ use rmp::{
 };
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use crate::timestamp::Timestamp;
+use crate::{
+    catalogue::{Fields, Figure},
+    timestamp::Timestamp,
+};
 
+/// Events behind one another, as Fluent Bit's append takes them.
 #[derive(Debug, Default)]
 pub struct Writer(ByteBuf);
 
+/// A map that is being written. Its length is that of what was written when it is dropped.
+#[derive(Debug)]
+pub struct Map<'w> {
+    out: &'w mut ByteBuf,
+    /// Where it begins.
+    start: usize,
+    members: u16,
+}
+
 /// Writing to memory does not fail.
-fn sure<T>(result: Result<T, ValueWriteError<Infallible>>) {
+fn infallible<T>(result: Result<T, ValueWriteError<Infallible>>) {
     match result {
         Ok(_) => {}
         Err(
@@ -30,42 +43,64 @@ impl Writer {
         Self(ByteBuf::from_vec(memory))
     }
 
+    /// All events.
     pub fn into_bytes(self) -> Vec<u8> {
         self.0.into_vec()
     }
 
     /// Begins `[time, map]`, the form of an event that every host since 1.9 takes.
-    pub fn event(&mut self, time: Timestamp, fields: u32) {
-        sure(encode::write_array_len(&mut self.0, 2));
+    pub fn event(&mut self, time: Timestamp) -> Map<'_> {
+        infallible(encode::write_array_len(&mut self.0, 2));
         // Fluent Bit's EventTime: extension type 0 of seconds and nanoseconds, big endian.
         let mut payload = [0; 8];
         payload[..4].copy_from_slice(&time.seconds.to_be_bytes());
         payload[4..].copy_from_slice(&time.nanos.to_be_bytes());
-        sure(encode::write_ext_meta(&mut self.0, 8, 0));
+        infallible(encode::write_ext_meta(&mut self.0, 8, 0));
         self.0.as_mut_vec().extend_from_slice(&payload);
-        sure(encode::write_map_len(&mut self.0, fields));
+        Map::begin(&mut self.0)
+    }
+}
+
+/// A map of up to 65,535 members: a marker and their number.
+const HEADER: usize = 3;
+/// One of so few needs only a marker.
+const FEW: u16 = 15;
+
+impl<'w> Map<'w> {
+    fn begin(out: &'w mut ByteBuf) -> Self {
+        let bytes = out.as_mut_vec();
+        let start = bytes.len();
+        bytes.extend_from_slice(&[0; HEADER]);
+        Self {
+            out,
+            start,
+            members: 0,
+        }
     }
 
-    pub fn map(&mut self, key: &str, fields: u32) {
-        self.key(key);
-        sure(encode::write_map_len(&mut self.0, fields));
+    /// A map within this one.
+    pub fn map(&mut self, key: &str) -> Map<'_> {
+        self.key(key, "");
+        Map::begin(self.out)
     }
 
+    /// Text.
     pub fn text(&mut self, key: &str, value: &str) {
-        self.key(key);
-        sure(encode::write_str(&mut self.0, value));
+        self.key(key, "");
+        infallible(encode::write_str(self.out, value));
     }
 
+    /// A whole number.
     pub fn uint(&mut self, key: &str, value: u64) {
-        self.key(key);
-        sure(encode::write_uint(&mut self.0, value));
+        self.number(key, "", Figure::Whole(value));
     }
 
+    /// Any other.
     pub fn float(&mut self, key: &str, value: f64) {
-        self.key(key);
-        sure(encode::write_f64(&mut self.0, value));
+        self.number(key, "", Figure::Real(value));
     }
 
+    /// A time as text.
     pub fn rfc3339(&mut self, key: &str, time: Timestamp) {
         let mut text = [0; 40];
         let room = text.len();
@@ -79,8 +114,42 @@ impl Writer {
         self.text(key, str::from_utf8(&text[..written]).unwrap_or_default());
     }
 
-    fn key(&mut self, key: &str) {
-        sure(encode::write_str(&mut self.0, key));
+    fn number(&mut self, prefix: &str, suffix: &str, figure: Figure) {
+        self.key(prefix, suffix);
+        match figure {
+            Figure::Whole(value) => infallible(encode::write_uint(self.out, value)),
+            Figure::Real(value) => infallible(encode::write_f64(self.out, value)),
+        }
+    }
+
+    /// In two parts, so that no string has to be made of them.
+    fn key(&mut self, prefix: &str, suffix: &str) {
+        self.members += 1;
+        let length = prefix.len() + suffix.len();
+        infallible(encode::write_str_len(self.out, length as u32));
+        let bytes = self.out.as_mut_vec();
+        bytes.extend_from_slice(prefix.as_bytes());
+        bytes.extend_from_slice(suffix.as_bytes());
+    }
+}
+
+impl Fields for Map<'_> {
+    fn field(&mut self, prefix: &'static str, suffix: &'static str, figure: Figure) {
+        self.number(prefix, suffix, figure);
+    }
+}
+
+impl Drop for Map<'_> {
+    fn drop(&mut self) {
+        let bytes = self.out.as_mut_vec();
+        let header = self.start..self.start + HEADER;
+        if self.members <= FEW {
+            bytes[self.start] = Marker::FixMap(self.members as u8).to_u8();
+            bytes.drain(self.start + 1..header.end);
+        } else {
+            bytes[self.start] = Marker::Map16.to_u8();
+            bytes[self.start + 1..header.end].copy_from_slice(&self.members.to_be_bytes());
+        }
     }
 }
 

@@ -4,30 +4,15 @@
 //! What they hold is checked a second time here, field by field, against the
 //! captured JSON read in another way.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 use kubeletstats_core::health::Missing;
 use serde_json::{Value, json};
 
 use crate::{
     events,
-    replay::{fixtures, pipeline, records},
+    replay::{fixtures, pipeline, records, summaries},
 };
-
-fn summaries() -> Vec<PathBuf> {
-    let mut found: Vec<_> = fs::read_dir(fixtures())
-        .expect("the fixtures")
-        .map(|entry| entry.expect("an entry").path())
-        .filter(|path| path.to_string_lossy().contains(".summary"))
-        .filter(|path| path.extension().is_some_and(|ext| ext == "json"))
-        .collect();
-    found.sort();
-    assert!(found.len() >= 20, "only {} fixtures", found.len());
-    found
-}
 
 #[test]
 fn log_generators_of_the_default_namespace() {

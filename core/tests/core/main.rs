@@ -1,6 +1,7 @@
 //! Everything that needs no host: what comes of a reply, and the worker against the
 //! simulated kubelet.
 
+mod catalogue;
 mod concurrency;
 mod cpu;
 mod events;

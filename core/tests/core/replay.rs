@@ -1,6 +1,6 @@
 //! Captured replies through the plugin's own pipeline.
 
-use std::path::PathBuf;
+use std::{fs, path::PathBuf};
 
 use kubeletstats_core::{options::Config, scrape::Pipeline};
 use serde_json::Value;
@@ -29,4 +29,17 @@ pub fn records(pipeline: &mut Pipeline, body: &[u8]) -> Vec<Value> {
         assert_eq!(record["timestamp"], millis, "event time and timestamp");
     }
     events.into_iter().map(|(_, record)| record).collect()
+}
+
+/// All captured replies.
+pub fn summaries() -> Vec<PathBuf> {
+    let mut found: Vec<_> = fs::read_dir(fixtures())
+        .expect("the fixtures")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.to_string_lossy().contains(".summary"))
+        .filter(|path| path.extension().is_some_and(|ext| ext == "json"))
+        .collect();
+    found.sort();
+    assert!(found.len() >= 20, "only {} fixtures", found.len());
+    found
 }

@@ -1,4 +1,5 @@
-//! Where the values of a JSON text begin and end. Nothing is decoded here.
+//! Where the values of a JSON text begin and end, and the few that are read here: names
+//! and times.
 //!
 //! A scrape wants few of the pods in a reply. The others are stepped over by their
 //! brackets and quotes, and a pod that cannot be decoded costs only itself, because
@@ -7,7 +8,9 @@
 //! What is stepped over has to be balanced, with strings that end. Anything else in
 //! there (a bad number, a missing comma, bytes that are no UTF-8) is not looked at.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
+
+use crate::timestamp::Timestamp;
 
 /// Why the text could not be walked any further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,11 +101,6 @@ impl<'a> Walk<'a> {
         &self.text[self.at..]
     }
 
-    /// Goes on by what was read of [`Self::rest`] elsewhere.
-    pub fn advance(&mut self, bytes: usize) {
-        self.at += bytes;
-    }
-
     /// The next byte that is not white space, which is not consumed.
     pub fn peek(&mut self) -> Result<u8, Broken> {
         while let Some(byte) = self.text.get(self.at) {
@@ -120,7 +118,7 @@ impl<'a> Walk<'a> {
                 self.at += 1;
                 Ok(())
             }
-            _ => Err(Broken::At(self.at)),
+            _ => Err(self.broken()),
         }
     }
 
@@ -136,7 +134,7 @@ impl<'a> Walk<'a> {
                 self.at += 1;
                 Ok(false)
             }
-            _ => Err(Broken::At(self.at)),
+            _ => Err(self.broken()),
         }
     }
 
@@ -150,15 +148,58 @@ impl<'a> Walk<'a> {
         Ok(false)
     }
 
-    /// The key of a member, with its quotes, and on to its value.
+    /// The key of a member, without its quotes and as it was written, and on to its value.
     pub fn key(&mut self) -> Result<&'a [u8], Broken> {
         if self.peek()? != b'"' {
-            return Err(Broken::At(self.at));
+            return Err(self.broken());
         }
         let key = self.value()?;
         self.expect(b':')?;
         self.peek()?;
-        Ok(key)
+        Ok(&key[1..key.len() - 1])
+    }
+
+    /// Steps over `null`, if that stands here.
+    pub fn null(&mut self) -> Result<bool, Broken> {
+        self.peek()?;
+        let is_null = self.rest().starts_with(b"null");
+        self.at += if is_null { 4 } else { 0 };
+        Ok(is_null)
+    }
+
+    /// The text that has to stand here, borrowed where it has no escapes.
+    pub fn text(&mut self) -> Result<Cow<'a, str>, Broken> {
+        if self.peek()? != b'"' {
+            return Err(self.broken());
+        }
+        let broken = self.broken();
+        let quoted = self.value()?;
+        let inside = &quoted[1..quoted.len() - 1];
+        if inside.iter().all(|byte| *byte >= b' ' && *byte != b'\\') {
+            let text = str::from_utf8(inside).map_err(|_| broken)?;
+            return Ok(Cow::Borrowed(text));
+        }
+        let text = serde_json::from_slice(quoted).map_err(|_| broken)?;
+        Ok(Cow::Owned(text))
+    }
+
+    /// The time that stands here; `None` for `null` and for what is none.
+    pub fn time(&mut self) -> Result<Option<Timestamp>, Broken> {
+        match self.peek()? {
+            b'"' => Ok(Timestamp::parse(&self.text()?)),
+            b'{' | b'[' => Err(self.broken()),
+            _ => self.value().map(|_| None),
+        }
+    }
+
+    /// Steps over the value that begins here.
+    pub fn skip(&mut self) -> Result<(), Broken> {
+        self.value().map(drop)
+    }
+
+    /// Something that cannot stand here.
+    pub fn broken(&self) -> Broken {
+        Broken::At(self.at)
     }
 
     /// The value that begins here, stepped over.
@@ -178,7 +219,7 @@ impl<'a> Walk<'a> {
     pub fn end(&mut self) -> Result<(), Broken> {
         match self.peek() {
             Err(_) => Ok(()),
-            Ok(_) => Err(Broken::At(self.at)),
+            Ok(_) => Err(self.broken()),
         }
     }
 
@@ -190,7 +231,7 @@ impl<'a> Walk<'a> {
             .position(|byte| !matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'+' | b'-' | b'.' | b'E'))
             .unwrap_or(rest.len());
         if length == 0 {
-            return Err(Broken::At(self.at));
+            return Err(self.broken());
         }
         self.at += length;
         Ok(())
@@ -241,7 +282,7 @@ impl<'a> Walk<'a> {
                 Class::Close => {
                     if depth <= KINDS {
                         if objects & 1 != u128::from(*byte == b'}') {
-                            return Err(Broken::At(self.at));
+                            return Err(self.broken());
                         }
                         objects >>= 1;
                     }

@@ -1,0 +1,559 @@
+//! The table: every value of the Summary API, once.
+//!
+//! A *group* is an object of the reply that comes in several places, such as `memory`. A row
+//! of it is one value: the field it is decoded into, its key in the JSON, unit and kind, from
+//! which level on it is decoded, and the record's fields that are made of it. A *scope* is
+//! what a group can belong to (a container, a pod, …); it lists its groups, where they stand
+//! in the JSON, and with what their fields begin in a record.
+//!
+//! All else follows from the rows: the structs, their decoder, the record, the tables of
+//! `docs/record.md` and the test that no number of a captured reply is left out. To add a
+//! value is to add a row.
+//!
+//! ```text
+//! working_set: Number "workingSetBytes" Bytes Gauge Basic [Basic "" mebibytes, Basic "_bytes" whole];
+//! field        type   key               unit  kind  level  of the record's fields: level, how the
+//!                                                          name ends, and how it is made
+//! ```
+
+use crate::{
+    json::{Broken, Walk},
+    number::Number,
+    timestamp::Timestamp,
+};
+
+/// How much of a reply is wanted. What lies above the level is not decoded.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// What the default record needs.
+    #[default]
+    Basic,
+    /// Every value the kubelet has.
+    All,
+}
+
+/// What of a reply is decoded, of the pods that are wanted and of the node.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Plan {
+    /// How much of each scope.
+    pub level: Level,
+    /// Containers. What they hold of their pod (its traffic) is decoded with them.
+    pub containers: bool,
+    /// The pod's own values.
+    pub pods: bool,
+    /// Volumes of pods.
+    pub volumes: bool,
+    /// Each interface of pods, and of the node where that is wanted.
+    pub interfaces: bool,
+    /// The node's own values.
+    pub node: bool,
+    /// What runs on the node beside pods.
+    pub system_containers: bool,
+}
+
+impl Plan {
+    /// What the default record needs.
+    pub const CONTAINERS: Self = Self {
+        level: Level::Basic,
+        containers: true,
+        pods: false,
+        volumes: false,
+        interfaces: false,
+        node: false,
+        system_containers: false,
+    };
+
+    /// All that a kubelet writes.
+    pub const ALL: Self = Self {
+        level: Level::All,
+        containers: true,
+        pods: true,
+        volumes: true,
+        interfaces: true,
+        node: true,
+        system_containers: true,
+    };
+}
+
+/// In what a value is measured, as the kubelet writes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Bytes.
+    Bytes,
+    /// Nanoseconds of one core.
+    CoreNanoseconds,
+    /// Billionths of a core.
+    NanoCores,
+    /// Microseconds.
+    Microseconds,
+    /// Of the time, in percent.
+    Percent,
+    /// A number of things.
+    Count,
+}
+
+/// Whether a value can fall.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Counts up from 0 as long as what it belongs to lives.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+}
+
+/// A number as it goes into a record.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Figure {
+    /// A whole one.
+    Whole(u64),
+    /// Any other.
+    Real(f64),
+}
+
+/// How a record's field is made of the kubelet's number.
+mod make {
+    use super::{Figure, Number};
+
+    pub fn whole(number: Number) -> Figure {
+        Figure::Whole(number.get())
+    }
+
+    pub fn mebibytes(bytes: Number) -> Figure {
+        Figure::Real(bytes.get() as f64 / 1_048_576.0)
+    }
+
+    pub fn seconds(microseconds: Number) -> Figure {
+        Figure::Real(microseconds.get() as f64 / 1e6)
+    }
+
+    pub fn real(number: f64) -> Figure {
+        Figure::Real(number)
+    }
+
+    pub fn percent(nano_cores: f64) -> Figure {
+        Figure::Real(nano_cores / 1e7)
+    }
+
+    pub fn cores(nano_cores: f64) -> Figure {
+        Figure::Real(nano_cores / 1e9)
+    }
+}
+
+/// A row, for documentation and tests.
+#[derive(Debug)]
+pub struct Value {
+    /// Its key in the reply, or in words what it is made of.
+    pub json: &'static str,
+    /// Of the kubelet's number.
+    pub unit: Unit,
+    /// Counter or gauge.
+    pub kind: Kind,
+    /// From which level on it is decoded.
+    pub level: Level,
+    /// The record's fields: from which level on, how the name ends, and how it is made.
+    pub fields: &'static [(Level, &'static str, &'static str)],
+}
+
+/// A group within a scope, for documentation and tests.
+#[derive(Debug)]
+pub struct Part {
+    /// The group's place in the reply, from the scope on; empty where its keys are the scope's.
+    pub json: &'static str,
+    /// How its fields begin in a record.
+    pub prefix: &'static str,
+    /// Its rows.
+    pub values: &'static [Value],
+}
+
+/// Receives a record's fields: how the name begins, how it ends, and the number.
+pub trait Fields {
+    /// One field more.
+    fn field(&mut self, prefix: &'static str, suffix: &'static str, figure: Figure);
+}
+
+/// An object of the reply that is read member by member. What cannot stand where it stands
+/// is an error, and spoils the pod; a number or a time that is none is only absent.
+pub(crate) trait Members<'a> {
+    /// Reads the value of this key, or steps over it.
+    fn member(&mut self, key: &[u8], plan: Plan, walk: &mut Walk<'a>) -> Result<(), Broken>;
+
+    /// After the last member.
+    fn finish(&mut self, _: Plan) -> Result<(), Broken> {
+        Ok(())
+    }
+
+    /// The object that begins here.
+    fn read(&mut self, plan: Plan, walk: &mut Walk<'a>) -> Result<(), Broken> {
+        let mut more = walk.enter(b'{', b'}')?;
+        while more {
+            let key = walk.key()?;
+            self.member(key, plan, walk)?;
+            more = walk.another(b'}')?;
+        }
+        self.finish(plan)
+    }
+
+    /// The same where `null` may stand instead, which is how Go writes that there is none.
+    fn read_if_any(&mut self, plan: Plan, walk: &mut Walk<'a>) -> Result<(), Broken> {
+        match walk.null()? {
+            true => Ok(()),
+            false => self.read(plan, walk),
+        }
+    }
+}
+
+/// What a row's type is read by.
+trait Read: Sized {
+    fn read(text: &str) -> Option<Self>;
+}
+
+impl Read for Number {
+    fn read(text: &str) -> Option<Self> {
+        Self::parse(text)
+    }
+}
+
+impl Read for f64 {
+    fn read(text: &str) -> Option<Self> {
+        let number = text.parse::<Self>().ok()?;
+        (number.is_finite() && number >= 0.0).then_some(number)
+    }
+}
+
+macro_rules! group {
+    (
+        $(#[$about:meta])*
+        $Group:ident, $time:ident {
+            $($field:ident: $Type:ident $json:literal $unit:ident $kind:ident $level:ident
+                [$($of:ident $suffix:literal $make:ident),*];)*
+        }
+        $($inner:ident: $Inner:ident $inner_json:literal;)*
+    ) => {
+        $(#[$about])*
+        #[derive(Debug, Default, Clone, PartialEq)]
+        pub struct $Group {
+            /// When the kubelet took these.
+            pub time: Option<Timestamp>,
+            $(
+                #[doc = concat!("`", $json, "`")]
+                pub $field: Option<$Type>,
+            )*
+            $(
+                #[doc = concat!("`", $inner_json, "`")]
+                pub $inner: Option<Box<$Inner>>,
+            )*
+        }
+
+        impl $Group {
+            /// The rows.
+            pub const VALUES: &'static [Value] = &[$(Value {
+                json: $json,
+                unit: Unit::$unit,
+                kind: Kind::$kind,
+                level: Level::$level,
+                fields: &[$((Level::$of, $suffix, stringify!($make))),*],
+            }),*];
+
+            /// From which level on there is anything to decode.
+            #[allow(dead_code, reason = "the reply has no object of what is derived")]
+            const LEVEL: Level = {
+                #[allow(unused_mut)]
+                let mut least = Level::All;
+                $(
+                    if (Level::$level as u8) < (least as u8) {
+                        least = Level::$level;
+                    }
+                )*
+                least
+            };
+
+            /// The record's fields of all that is there.
+            #[inline]
+            pub fn fields(&self, prefix: &'static str, level: Level, out: &mut impl Fields) {
+                let _ = (prefix, level, &out);
+                $(
+                    if let Some(number) = self.$field {
+                        $(
+                            if Level::$of <= level {
+                                out.field(prefix, $suffix, make::$make(number));
+                            }
+                        )*
+                        let _ = number;
+                    }
+                )*
+            }
+        }
+
+        impl<'a> Members<'a> for $Group {
+            fn member(&mut self, key: &[u8], plan: Plan, walk: &mut Walk<'a>) -> Result<(), Broken> {
+                match key {
+                    b"time" if Level::$time <= plan.level => self.time = walk.time()?,
+                    $(key if Level::$level <= plan.level && key == $json.as_bytes() => {
+                        self.$field = str::from_utf8(walk.value()?).ok().and_then($Type::read);
+                    })*
+                    $(key if plan.level == Level::All && key == $inner_json.as_bytes() => {
+                        let inner = self.$inner.get_or_insert_default();
+                        inner.read_if_any(plan, walk)?;
+                    })*
+                    _ => walk.skip()?,
+                }
+                Ok(())
+            }
+        }
+    };
+}
+
+group! {
+    /// CPU, and how long tasks waited for it.
+    Cpu, Basic {
+        nano_cores: Number "usageNanoCores" NanoCores Gauge Basic [];
+        core_nanoseconds: Number "usageCoreNanoSeconds" CoreNanoseconds Counter Basic
+            [All "_usage_core_nanoseconds" whole];
+    }
+    psi: Psi "psi";
+}
+
+group! {
+    /// Memory, and how long tasks waited for it.
+    Memory, Basic {
+        working_set: Number "workingSetBytes" Bytes Gauge Basic [Basic "" mebibytes, Basic "_bytes" whole];
+        usage: Number "usageBytes" Bytes Gauge All [All "_usage_bytes" whole];
+        available: Number "availableBytes" Bytes Gauge All [All "_available_bytes" whole];
+        rss: Number "rssBytes" Bytes Gauge All [All "_rss_bytes" whole];
+        page_faults: Number "pageFaults" Count Counter All [All "_page_faults" whole];
+        major_page_faults: Number "majorPageFaults" Count Counter All [All "_major_page_faults" whole];
+    }
+    psi: Psi "psi";
+}
+
+group! {
+    /// Swap.
+    Swap, All {
+        usage: Number "swapUsageBytes" Bytes Gauge All [All "_usage_bytes" whole];
+        available: Number "swapAvailableBytes" Bytes Gauge All [All "_available_bytes" whole];
+    }
+}
+
+group! {
+    /// How long tasks waited for disks.
+    Io, All {}
+    psi: Psi "psi";
+}
+
+group! {
+    /// A file system, or what one has of it.
+    Filesystem, Basic {
+        used: Number "usedBytes" Bytes Gauge Basic [All "_used_bytes" whole];
+        capacity: Number "capacityBytes" Bytes Gauge All [All "_capacity_bytes" whole];
+        available: Number "availableBytes" Bytes Gauge All [All "_available_bytes" whole];
+        inodes: Number "inodes" Count Gauge All [All "_inodes" whole];
+        inodes_free: Number "inodesFree" Count Gauge All [All "_inodes_free" whole];
+        inodes_used: Number "inodesUsed" Count Gauge All [All "_inodes_used" whole];
+    }
+}
+
+group! {
+    /// What went through one interface.
+    Traffic, All {
+        rx_bytes: Number "rxBytes" Bytes Counter Basic [Basic "_rx_bytes" whole];
+        tx_bytes: Number "txBytes" Bytes Counter Basic [Basic "_tx_bytes" whole];
+        rx_errors: Number "rxErrors" Count Counter All [All "_rx_errors" whole];
+        tx_errors: Number "txErrors" Count Counter All [All "_tx_errors" whole];
+    }
+}
+
+group! {
+    /// Processes of a pod.
+    Processes, All {
+        count: Number "process_count" Count Gauge All [All "_count" whole];
+    }
+}
+
+group! {
+    /// Process ids of the node.
+    Rlimit, All {
+        maxpid: Number "maxpid" Count Gauge All [All "_maxpid" whole];
+        curproc: Number "curproc" Count Gauge All [All "_curproc" whole];
+    }
+}
+
+group! {
+    /// Pressure: the share of time in which some or all tasks waited. `total` is in
+    /// microseconds, as measured, whatever the API's comment says.
+    Pressure, All {
+        avg10: f64 "avg10" Percent Gauge All [All "_avg10" real];
+        avg60: f64 "avg60" Percent Gauge All [All "_avg60" real];
+        avg300: f64 "avg300" Percent Gauge All [All "_avg300" real];
+        total: Number "total" Microseconds Counter All [All "_seconds" seconds];
+    }
+}
+
+group! {
+    /// The rate that [`crate::rates`] makes of the CPU's two values.
+    Rate, Basic {
+        nano_cores: f64 "cpu.usageNanoCores, within what cpu.usageCoreNanoSeconds proves" NanoCores Gauge Basic
+            [Basic "" percent, Basic "_cores" cores];
+    }
+}
+
+group! {
+    /// What a container has written, as far as the kubelet tells.
+    Disk, Basic {
+        used: Number "rootfs.usedBytes, else logs.usedBytes" Bytes Gauge Basic
+            [Basic "" mebibytes, Basic "_bytes" whole];
+    }
+}
+
+group! {
+    /// A pod's traffic, in its containers' records.
+    PodTraffic, Basic {
+        rx_bytes: Number "pod.network.rxBytes" Bytes Counter Basic [Basic "_in" whole];
+        tx_bytes: Number "pod.network.txBytes" Bytes Counter Basic [Basic "_out" whole];
+    }
+}
+
+/// Pressure on one resource.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub struct Psi {
+    /// In which at least one task waited.
+    pub some: Pressure,
+    /// In which all of them did.
+    pub full: Pressure,
+}
+
+impl<'a> Members<'a> for Psi {
+    fn member(&mut self, key: &[u8], plan: Plan, walk: &mut Walk<'a>) -> Result<(), Broken> {
+        match key {
+            b"some" => self.some.read_if_any(plan, walk),
+            b"full" => self.full.read_if_any(plan, walk),
+            _ => walk.skip(),
+        }
+    }
+}
+
+/// The groups of a scope: field, group, key, and how the record's fields begin; those with
+/// pressure name it behind.
+macro_rules! scope {
+    (
+        $(#[$about:meta])*
+        $Scope:ident {
+            $($field:ident: $Group:ident $json:literal $prefix:literal $({ $some:literal $full:literal })?;)*
+        }
+    ) => {
+        $(#[$about])*
+        #[derive(Debug, Default, Clone, PartialEq)]
+        pub struct $Scope {
+            $(
+                #[doc = concat!("`", $json, "`")]
+                pub $field: $Group,
+            )*
+        }
+
+        impl $Scope {
+            /// The groups, and where they stand.
+            pub const PARTS: &'static [Part] = &[$(
+                Part { json: $json, prefix: $prefix, values: $Group::VALUES },
+                $(
+                    Part { json: concat!($json, ".psi.some"), prefix: $some, values: Pressure::VALUES },
+                    Part { json: concat!($json, ".psi.full"), prefix: $full, values: Pressure::VALUES },
+                )?
+            )*];
+
+            /// The record's fields of all that is there.
+            #[inline]
+            pub fn fields(&self, level: Level, out: &mut impl Fields) {
+                $(
+                    self.$field.fields($prefix, level, out);
+                    $(
+                        if let Some(psi) = &self.$field.psi {
+                            psi.some.fields($some, level, out);
+                            psi.full.fields($full, level, out);
+                        }
+                    )?
+                )*
+            }
+        }
+
+        impl<'a> Members<'a> for $Scope {
+            fn member(&mut self, key: &[u8], plan: Plan, walk: &mut Walk<'a>) -> Result<(), Broken> {
+                match key {
+                    $(key if $Group::LEVEL <= plan.level && key == $json.as_bytes() => {
+                        self.$field.read_if_any(plan, walk)
+                    })*
+                    _ => walk.skip(),
+                }
+            }
+        }
+    };
+}
+
+scope! {
+    /// Of a container, and of a system container.
+    ContainerStats {
+        cpu: Cpu "cpu" "cpu" { "cpu_psi_some" "cpu_psi_full" };
+        memory: Memory "memory" "memory" { "memory_psi_some" "memory_psi_full" };
+        swap: Swap "swap" "swap";
+        io: Io "io" "io" { "io_psi_some" "io_psi_full" };
+        rootfs: Filesystem "rootfs" "rootfs";
+        logs: Filesystem "logs" "logs";
+    }
+}
+
+scope! {
+    /// Of a pod.
+    PodStats {
+        cpu: Cpu "cpu" "cpu" { "cpu_psi_some" "cpu_psi_full" };
+        memory: Memory "memory" "memory" { "memory_psi_some" "memory_psi_full" };
+        swap: Swap "swap" "swap";
+        io: Io "io" "io" { "io_psi_some" "io_psi_full" };
+        ephemeral_storage: Filesystem "ephemeral-storage" "ephemeral_storage";
+        processes: Processes "process_stats" "process";
+    }
+}
+
+scope! {
+    /// Of the node.
+    NodeStats {
+        cpu: Cpu "cpu" "cpu" { "cpu_psi_some" "cpu_psi_full" };
+        memory: Memory "memory" "memory" { "memory_psi_some" "memory_psi_full" };
+        swap: Swap "swap" "swap";
+        io: Io "io" "io" { "io_psi_some" "io_psi_full" };
+        fs: Filesystem "fs" "fs";
+        rlimit: Rlimit "rlimit" "rlimit";
+    }
+}
+
+scope! {
+    /// Of the container runtime.
+    RuntimeStats {
+        image_fs: Filesystem "imageFs" "image_fs";
+        container_fs: Filesystem "containerFs" "container_fs";
+    }
+}
+
+/// What the record of a container has besides the scope's own.
+pub const OF_CONTAINER_RECORD: &[Part] = &[
+    Part {
+        json: "",
+        prefix: "cpu",
+        values: Rate::VALUES,
+    },
+    Part {
+        json: "",
+        prefix: "disk",
+        values: Disk::VALUES,
+    },
+    Part {
+        json: "",
+        prefix: "network",
+        values: PodTraffic::VALUES,
+    },
+];
+
+impl Filesystem {
+    /// Not measured yet, which the kubelet writes as 0 bytes in the year 1970.
+    pub fn is_pending(&self) -> bool {
+        self.used.is_some_and(|used| used.get() == 0)
+            && self.time.is_some_and(|time| time.seconds == 0)
+    }
+}
