@@ -12,10 +12,9 @@
 //! 4. [`cb_exit`] takes the box back and drops it. No callback comes after it.
 //!
 //! What every `unsafe` in here rests on: the host runs all callbacks of an instance on
-//! one thread, one after the other, and passes the context that was set. There is one
-//! exception: it may call `cb_pause` from inside an append, that is within a collector.
-//! So `Plugin::pause` must change nothing but what is in a `Cell`, and must not touch
-//! `Plugin::delivery`, which the append above it on the stack is working on.
+//! one thread, and passes the context that was set. Not always one after the other: it may
+//! call `cb_pause` from inside an append, that is within a collector. So a callback only
+//! ever has a shared reference to the [`Plugin`], which guards its state itself.
 //!
 //! No panic crosses into C. Each callback catches it ([`panics::catch`]), logs it as an
 //! error like any other, and returns a failure. The input goes on with the next call.
@@ -24,7 +23,6 @@ use std::{
     cell::UnsafeCell,
     ffi::{c_int, c_void},
     ptr,
-    time::{Duration, Instant},
 };
 
 use kubeletstats_core::{error::Error, panics};
@@ -46,19 +44,15 @@ const FAILED: c_int = -1;
 ///
 /// # Safety
 /// `context` is NULL or what `cb_init` gave the host, and `cb_exit` is yet to come.
-unsafe fn ffi_boundary(
-    context: *mut c_void,
-    place: &str,
-    callback: impl FnOnce(&mut Plugin),
-) -> c_int {
-    // SAFETY: the caller's promise, and one callback at a time, as said above.
-    let Some(plugin) = (unsafe { context.cast::<Plugin>().as_mut() }) else {
+unsafe fn ffi_boundary(context: *mut c_void, place: &str, callback: impl FnOnce(&Plugin)) -> c_int {
+    // SAFETY: the caller's promise; nobody has more than a shared reference, as said above.
+    let Some(plugin) = (unsafe { context.cast::<Plugin>().as_ref() }) else {
         return FAILED;
     };
     match panics::catch(place, || callback(plugin)) {
         Ok(()) => OK,
         Err(panic) => {
-            plugin.report(Instant::now(), Duration::ZERO, &panic);
+            plugin.report(&panic);
             FAILED
         }
     }
@@ -81,7 +75,7 @@ fn init(ins: *mut HostInstance, config: *mut HostConfig) -> c_int {
         Ok(plugin) => {
             let context = Box::into_raw(plugin);
             // SAFETY: just made from a box, and valid until `cb_exit` takes it back.
-            unsafe { (*context).instance.set_context(context.cast()) };
+            unsafe { (*context).instance().set_context(context.cast()) };
             OK
         }
         Err(failed) => {

@@ -7,7 +7,7 @@
 //! does not accept is kept in [`Delivery`], and no scrape starts before it is gone.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     ffi::CString,
     rc::Rc,
     sync::{Mutex, PoisonError},
@@ -54,20 +54,32 @@ fn started_without_options(name: &str, has_options: bool) -> Option<String> {
     }
 }
 
-/// One input of the configuration. Lives from `cb_init` to `cb_exit`, on the
-/// host thread that runs this input.
+/// One input of the configuration. Lives from `cb_init` to `cb_exit`, on the host thread
+/// that runs this input.
+///
+/// The host can call `cb_pause` while it is in an append of ours. So what pausing needs is
+/// apart from the state that the append works on.
 pub struct Plugin {
-    pub instance: Instance,
+    input: Rc<Input>,
+    state: RefCell<State>,
+}
+
+/// What is never changed but through a cell.
+struct Input {
+    instance: Instance,
+    collectors: [Collector; 2],
+    /// Between `cb_pause` and `cb_resume`. An outcome can still come in then: the host may
+    /// have seen the wake before.
+    is_paused: Cell<bool>,
+}
+
+struct State {
+    input: Rc<Input>,
     worker: Worker,
-    collectors: Vec<Collector>,
     health: Health,
     interval: Duration,
     counters: Counters,
     stats_tag: Option<CString>,
-    /// True between `cb_pause` and `cb_resume`. An outcome can still come in then: the host
-    /// may have seen the wake before. Shared with the append, within which the host can call
-    /// `cb_pause`.
-    paused: Rc<Cell<bool>>,
     /// What the host has not accepted yet.
     delivery: Delivery,
 }
@@ -87,10 +99,18 @@ impl Plugin {
             Ok(worker) => worker,
             Err(error) => return Err(Box::new((instance, error))),
         };
-        let mut plugin = Box::new(Self {
+        let collectors = match register(&instance, &config, &worker, callbacks) {
+            Ok(collectors) => collectors,
+            Err(error) => return Err(Box::new((instance, error))),
+        };
+        let input = Rc::new(Input {
             instance,
+            collectors,
+            is_paused: Cell::new(false),
+        });
+        let mut state = State {
+            input: Rc::clone(&input),
             worker,
-            collectors: Vec::new(),
             health: Health::default(),
             interval: config.interval,
             counters: Counters::default(),
@@ -99,43 +119,101 @@ impl Plugin {
                 .stats_tag
                 .as_deref()
                 .and_then(|tag| CString::new(tag).ok()),
-            paused: Rc::default(),
             delivery: Delivery::default(),
-        });
-        match plugin.start_collectors(&config, callbacks) {
-            Ok(()) => Ok(plugin),
-            Err(error) => Err(Box::new((plugin.instance, error))),
-        }
+        };
+        state.begin(&config);
+        let state = RefCell::new(state);
+        Ok(Box::new(Self { input, state }))
     }
 
-    fn start_collectors(&mut self, config: &Config, callbacks: CollectorCallbacks) -> Result<()> {
-        let fd = self.worker.wake_fd();
-        self.collectors = vec![
-            self.instance
-                .collect_every(config.interval, callbacks.timer)?,
-            self.instance.collect_when_readable(fd, callbacks.outcome)?,
-        ];
-        self.instance.log(Level::Info, &config.announcement());
-        for warning in config.warnings() {
-            self.instance.log(Level::Warn, warning);
-        }
-        let has_options = OPTIONS
-            .iter()
-            .any(|option| self.instance.property(option.name).is_some());
-        let other = started_without_options(self.instance.name(), has_options);
-        if let Some(other) = other {
-            let line = format!(
-                "{other} runs with no option set: if it is not in the configuration, the plugin is loaded twice, by -e and in plugins_file: load it once"
-            );
-            self.instance.log(Level::Warn, &line);
-        }
-        self.worker.scrape();
-        Ok(())
+    /// The input, as the host knows it.
+    pub fn instance(&self) -> &Instance {
+        &self.input.instance
     }
 
     /// The timer: reports a scrape that hangs, else offers the host what it has not taken
     /// yet, else asks the worker for the next scrape.
-    pub fn on_timer(&mut self) {
+    pub fn on_timer(&self) {
+        self.with_state(State::on_timer);
+    }
+
+    /// The worker has something.
+    pub fn on_outcome(&self) {
+        self.with_state(State::on_outcome);
+    }
+
+    /// The host wants no records, as above `mem_buf_limit`.
+    pub fn pause(&self) {
+        self.input.is_paused.set(true);
+        for collector in &self.input.collectors {
+            self.input.instance.pause(*collector);
+        }
+    }
+
+    /// The host wants records again.
+    pub fn resume(&self) {
+        self.input.is_paused.set(false);
+        for collector in &self.input.collectors {
+            self.input.instance.resume(*collector);
+        }
+        self.with_state(|state| {
+            state.deliver();
+        });
+    }
+
+    /// Something failed at once.
+    pub fn report(&self, error: &Error) {
+        self.with_state(|state| state.report(Instant::now(), Duration::ZERO, error));
+    }
+
+    /// Stops the worker, and logs what is lost with the input.
+    pub fn shut_down(self: Box<Self>) {
+        self.state.into_inner().shut_down();
+    }
+
+    /// Nothing to be done for a callback within another: that goes on with the same state.
+    fn with_state(&self, work: impl FnOnce(&mut State)) {
+        if let Ok(mut state) = self.state.try_borrow_mut() {
+            work(&mut state);
+        }
+    }
+}
+
+fn register(
+    instance: &Instance,
+    config: &Config,
+    worker: &Worker,
+    callbacks: CollectorCallbacks,
+) -> Result<[Collector; 2]> {
+    Ok([
+        instance.collect_every(config.interval, callbacks.timer)?,
+        instance.collect_when_readable(worker.wake_fd(), callbacks.outcome)?,
+    ])
+}
+
+impl State {
+    /// Says what is in force, and requests the first scrape.
+    fn begin(&mut self, config: &Config) {
+        self.input.instance.log(Level::Info, &config.announcement());
+        for warning in config.warnings() {
+            self.input.instance.log(Level::Warn, warning);
+        }
+        let has_options = OPTIONS
+            .iter()
+            .any(|option| self.input.instance.property(option.name).is_some());
+        let other = started_without_options(self.input.instance.name(), has_options);
+        if let Some(other) = other {
+            let line = format!(
+                "{other} runs with no option set: if it is not in the configuration, the plugin is loaded twice, by -e and in plugins_file: load it once"
+            );
+            self.input.instance.log(Level::Warn, &line);
+        }
+        self.worker.scrape();
+    }
+
+    /// The timer: reports a scrape that hangs, else offers the host what it has not taken
+    /// yet, else asks the worker for the next scrape.
+    fn on_timer(&mut self) {
         let now = Instant::now();
         if let Some((error, took)) = self.worker.overdue(now) {
             self.counters.scraped(took);
@@ -144,12 +222,12 @@ impl Plugin {
         } else if self.deliver() && !self.worker.scrape() {
             self.counters.overran();
             let line = "the last scrape is still on its way: this one is left out";
-            self.instance.log(Level::Debug, line);
+            self.input.instance.log(Level::Debug, line);
         }
     }
 
     /// The worker's wake descriptor is readable: logs, counts and delivers what it did.
-    pub fn on_outcome(&mut self) {
+    fn on_outcome(&mut self) {
         while let Some(outcome) = self.worker.outcome() {
             let now = Instant::now();
             self.counters.scraped(outcome.took);
@@ -186,17 +264,17 @@ impl Plugin {
             let line = self.health.no_records(now, self.interval, missing);
             self.log_line(Level::Warn, line);
         }
-        if self.instance.is_level_enabled(Level::Debug) {
+        if self.input.instance.is_level_enabled(Level::Debug) {
             let (records, bytes) = (batch.records, batch.bytes.len());
             let line = format!("{records} records, {bytes} bytes, in {took:.1?}");
-            self.instance.log(Level::Debug, &line);
+            self.input.instance.log(Level::Debug, &line);
         }
     }
 
     /// Logs a line that [`Health`] says is due.
     fn log_line(&self, level: Level, line: Option<String>) {
         if let Some(line) = line {
-            self.instance.log(level, &line);
+            self.input.instance.log(level, &line);
         }
     }
 
@@ -206,13 +284,13 @@ impl Plugin {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
         if let Some(now) = since_epoch.ok().and_then(Timestamp::since_epoch) {
             // Its refusal is not retried: the next record has the same counters.
-            let event = self.counters.event(self.instance.name(), now);
-            self.instance.append_tagged(tag, &event);
+            let event = self.counters.event(self.input.instance.name(), now);
+            self.input.instance.append_tagged(tag, &event);
         }
     }
 
     /// Counts a failed scrape and logs it, if a line is due; `took` is how long it ran.
-    pub fn report(&mut self, now: Instant, took: Duration, error: &Error) {
+    fn report(&mut self, now: Instant, took: Duration, error: &Error) {
         self.counters.failed(error.reason());
         let line = self.health.failed(now, took, error);
         self.log_line(Level::Error, line);
@@ -221,13 +299,14 @@ impl Plugin {
     /// Offers the host what it has not taken yet; `true` once nothing is left. A paused
     /// input offers nothing: the host would refuse, and log an error for each attempt.
     fn deliver(&mut self) -> bool {
-        if self.paused.get() || self.delivery.is_empty() {
+        if self.input.is_paused.get() || self.delivery.is_empty() {
             return self.delivery.is_empty();
         }
         let now = Instant::now();
-        let (instance, paused) = (&self.instance, Rc::clone(&self.paused));
-        let append = |part: &[u8]| instance.append(part);
-        let appended = self.delivery.try_append(now, || paused.get(), append);
+        let input = &self.input;
+        let append = |part: &[u8]| input.instance.append(part);
+        let is_paused = || input.is_paused.get();
+        let appended = self.delivery.try_append(now, is_paused, append);
         self.counters.appended(appended.records, appended.bytes);
         if appended.split {
             let line = self.health.split(now);
@@ -251,29 +330,12 @@ impl Plugin {
         self.delivery.is_empty()
     }
 
-    /// The host wants no records, as above `mem_buf_limit`. May run inside an append.
-    pub fn pause(&mut self) {
-        self.paused.set(true);
-        for collector in &self.collectors {
-            self.instance.pause(*collector);
-        }
-    }
-
-    /// The host wants records again.
-    pub fn resume(&mut self) {
-        self.paused.set(false);
-        for collector in &self.collectors {
-            self.instance.resume(*collector);
-        }
-        self.deliver();
-    }
-
     /// Stops the worker, and logs what is lost with the input.
-    pub fn shut_down(mut self: Box<Self>) {
+    fn shut_down(mut self) {
         let kept = self.delivery.records();
         let lost = Some(kept).filter(|records| *records > 0);
         if let Some(line) = lost.and_then(|records| self.health.lost(records)) {
-            self.instance.log(Level::Warn, &line);
+            self.input.instance.log(Level::Warn, &line);
             wait_for_logger();
         }
         if let Err(phase) = self.worker.stop() {
@@ -281,7 +343,7 @@ impl Plugin {
                 Phase::Token | Phase::Certificates => LEFT_BEHIND_READING,
                 _ => LEFT_BEHIND,
             };
-            self.instance.log(Level::Warn, line);
+            self.input.instance.log(Level::Warn, line);
         }
     }
 }
