@@ -106,7 +106,7 @@ fn scrape(config: &Config) -> Result<Scrape, Error> {
     let observer = Observer::enabled();
     let mut client = Client::with_observer(config, signal, observer.clone())?;
     let began = Instant::now();
-    let result = client.summary().map(<[u8]>::to_vec);
+    let result = client.summary();
     Ok(Scrape {
         took: began.elapsed(),
         notes: observer.notes(),

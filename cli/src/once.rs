@@ -90,9 +90,9 @@ fn scrape(config: &Config) -> Result<(Batch, RecordStatus, Vec<Value>), Error> {
     let body = client.summary()?;
     let failed = |error| Error::unparsable(&config.url.summary, body.len(), &error);
     let batch = Pipeline::new(config)
-        .run(body, Vec::new())
+        .run(&body, Vec::new())
         .map_err(failed)?;
-    let wanted = containers::wanted_containers(config, body).map_err(failed)?;
+    let wanted = containers::wanted_containers(config, &body).map_err(failed)?;
     let status = RecordStatus::of(config, &wanted, clock::kubelet_now(&observer.notes()));
     let missing = wanted.len().saturating_sub(batch.records);
     if missing > 0 && status.failure().is_none() {

@@ -12,4 +12,4 @@ pub mod token;
 mod transport;
 pub mod trust;
 
-pub use client::Client;
+pub use client::{Client, Endpoint};

@@ -62,11 +62,11 @@ use std::{
 use crate::{
     error::{Error, Phase, Reason, Result},
     kubelet::{
-        Client,
+        Client, Endpoint,
         deadline::{self, Deadline, Stop},
         observer::Observer,
     },
-    options::Config,
+    options::{Config, KubeletUrl},
     panics,
     scrape::{Batch, Pipeline},
 };
@@ -85,6 +85,10 @@ const STOP_GRACE: Duration = Duration::from_millis(250);
 /// Workers that are known to hang share one [`STOP_GRACE`] if they are stopped within
 /// this time: many inputs may read the same dead file system.
 const SHARED_GRACE_WINDOW: Duration = Duration::from_secs(5);
+
+/// A body larger than this is not kept as spare memory for the next one. That of a node
+/// of a thousand pods is smaller.
+const MAX_SPARE_BODY: usize = 4 << 20;
 
 /// A batch larger than this is not kept as spare memory for the next one.
 const MAX_SPARE_BATCH: usize = 4 << 20;
@@ -306,26 +310,34 @@ impl WorkerThread {
 
 /// One scrape after the other, on the worker thread.
 struct Scraper {
-    url: String,
+    url: KubeletUrl,
     client: Client,
+    /// The last reply. Its memory serves the next one.
+    summary: Vec<u8>,
     pipeline: Pipeline,
 }
 
 impl Scraper {
     fn new(config: &Config, deadline: &Arc<Deadline>) -> Result<Self> {
         Ok(Self {
-            url: config.url.summary.clone(),
+            url: config.url.clone(),
             client: Client::with_deadline(config, Arc::clone(deadline), Observer::default())?,
+            summary: Vec::new(),
             pipeline: Pipeline::new(config),
         })
     }
 
     fn scrape(&mut self, buffer: Vec<u8>) -> Result<Batch> {
-        let batch = self.client.summary().and_then(|body| {
+        self.client.begin();
+        let received = self.client.get(Endpoint::Summary, &mut self.summary);
+        let batch = received.and_then(|()| {
+            let body = &self.summary;
             let batch = self.pipeline.run(body, buffer);
-            batch.map_err(|error| Error::unparsable(&self.url, body.len(), &error))
+            batch.map_err(|error| Error::unparsable(&self.url.summary, body.len(), &error))
         });
-        self.client.release_large_body();
+        if self.summary.capacity() > MAX_SPARE_BODY {
+            self.summary = Vec::new();
+        }
         batch
     }
 }

@@ -24,32 +24,43 @@ use super::{
 };
 use crate::{
     error::{Error, Phase, Result},
-    options::Config,
+    options::{Config, KubeletUrl},
 };
 
 /// In bytes: more than the largest node's summary, and little enough to hold.
 pub const MAX_BODY: usize = 64 << 20;
 
-/// A body larger than this is not kept as spare memory for the next one. That of a node
-/// of a thousand pods is smaller.
-const MAX_SPARE_BODY: usize = 4 << 20;
-
 /// Longer than any interval between scrapes.
 const MAX_IDLE: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// What a kubelet can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Endpoint {
+    /// What runs, and what it uses.
+    Summary,
+    /// The specifications and states of the pods.
+    Pods,
+}
+
+impl Endpoint {
+    /// Behind the base URL.
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Summary => "/stats/summary",
+            Self::Pods => "/pods",
+        }
+    }
+}
 
 /// A kubelet and the connection kept to it.
 #[derive(Debug)]
 pub struct Client {
-    url: String,
+    url: KubeletUrl,
     agent: Agent,
     deadline: Arc<Deadline>,
     observer: Observer,
     token: Token,
     has_client_cert: bool,
-    https: bool,
-    node_proxy: bool,
-    /// The last reply; its memory serves the next one.
-    body: Vec<u8>,
 }
 
 impl Client {
@@ -69,7 +80,6 @@ impl Client {
         deadline: Arc<Deadline>,
         observer: Observer,
     ) -> Result<Self> {
-        let url = config.url.summary.clone();
         let tls = match config.url.https {
             true => {
                 Some(deadline.while_reading(Phase::Certificates, || Tls::new(config, &observer))?)
@@ -95,15 +105,12 @@ impl Client {
             SystemResolver::new(Arc::clone(&deadline), &config.url, observer.clone()),
         );
         Ok(Self {
-            url,
+            url: config.url.clone(),
             agent,
             deadline,
             observer,
             token: Token::new(config),
             has_client_cert: config.url.https && config.client_cert().is_some(),
-            https: config.url.https,
-            node_proxy: config.url.node_proxy,
-            body: Vec::new(),
         })
     }
 
@@ -112,27 +119,42 @@ impl Client {
         self.deadline.phase()
     }
 
-    /// Fetches the summary, within the scrape's timeout.
-    pub fn summary(&mut self) -> Result<&[u8]> {
+    /// A scrape begins: all requests until the next one share its timeout.
+    pub fn begin(&self) {
         self.deadline.restart();
-        let mut response = self.request()?;
+    }
+
+    /// A scrape of nothing but the summary.
+    pub fn summary(&mut self) -> Result<Vec<u8>> {
+        let mut body = Vec::new();
+        self.begin();
+        self.get(Endpoint::Summary, &mut body)?;
+        Ok(body)
+    }
+
+    /// Fetches one of a scrape's replies, in place of what `body` holds.
+    pub fn get(&mut self, endpoint: Endpoint, body: &mut Vec<u8>) -> Result<()> {
+        body.clear();
+        self.deadline.begin_request(endpoint);
+        let mut response = self.request(endpoint)?;
         if response.status() == 401 {
             // The token may have been replaced since it was read.
             Self::drain(response);
-            response = self.request()?;
+            response = self.request(endpoint)?;
         }
         let code = response.status().as_u16();
         if code == 200 {
-            return self.receive(response);
+            return self.receive(response, body);
         }
         let text = Self::drain(response);
+        let url = self.url.of(endpoint);
         match code {
-            301..=303 | 307 | 308 => return Err(Error::redirect(code, &self.url)),
-            304 => return Err(Error::not_modified(&self.url)),
+            301..=303 | 307 | 308 => return Err(Error::redirect(code, url)),
+            304 => return Err(Error::not_modified(url)),
             _ => {}
         }
         let refusal = Refusal::read(code, &text, self.request_info());
-        let error = refusal.error(&self.url);
+        let error = refusal.error(url);
         self.observer.note(|notes| {
             if let Some(reply) = &mut notes.reply {
                 reply.refusal = Some(refusal);
@@ -142,18 +164,18 @@ impl Client {
     }
 
     /// Sends the request, once more if a kept connection turns out to be closed.
-    fn request(&mut self) -> Result<Response<Body>> {
+    fn request(&mut self, endpoint: Endpoint) -> Result<Response<Body>> {
         let before = self.deadline.connections();
-        match self.request_once() {
+        match self.request_once(endpoint) {
             Err(error) if error.is_closed_early() && self.deadline.connections() == before => {
-                self.request_once()
+                self.request_once(endpoint)
             }
             result => result,
         }
     }
 
-    fn request_once(&mut self) -> Result<Response<Body>> {
-        let mut request = Request::get(&self.url);
+    fn request_once(&mut self, endpoint: Endpoint) -> Result<Response<Body>> {
+        let mut request = Request::get(self.url.of(endpoint));
         let bearer = self.read_token()?;
         if let Some(bearer) = bearer {
             request = request.header(header::AUTHORIZATION, bearer);
@@ -188,30 +210,23 @@ impl Client {
         Ok(bearer)
     }
 
-    fn receive(&mut self, response: Response<Body>) -> Result<&[u8]> {
+    fn receive(&self, response: Response<Body>, body: &mut Vec<u8>) -> Result<()> {
+        let url = self.deadline.url();
         if let Some(encoding) = response.headers().get(header::CONTENT_ENCODING)
             && encoding != "identity"
         {
             let encoding = String::from_utf8_lossy(encoding.as_bytes());
-            return Err(Error::encoded(&self.url, &encoding));
+            return Err(Error::encoded(url, &encoding));
         }
-        self.body.clear();
         let mut reader = response.into_body().into_reader().take(MAX_BODY as u64 + 1);
-        if let Err(error) = reader.read_to_end(&mut self.body) {
+        if let Err(error) = reader.read_to_end(body) {
             let error = ureq::Error::from(error);
-            return Err(transport::explain(error, &self.deadline, self.body.len()));
+            return Err(transport::explain(error, &self.deadline, body.len()));
         }
-        match self.body.len() {
-            0 => Err(Error::empty(&self.url)),
-            size if size > MAX_BODY => Err(Error::too_large(&self.url, MAX_BODY)),
-            _ => Ok(&self.body),
-        }
-    }
-
-    /// Frees the memory of an unusually large body. Call it when the body is done with.
-    pub fn release_large_body(&mut self) {
-        if self.body.capacity() > MAX_SPARE_BODY {
-            self.body = Vec::new();
+        match body.len() {
+            0 => Err(Error::empty(url)),
+            size if size > MAX_BODY => Err(Error::too_large(url, MAX_BODY)),
+            _ => Ok(()),
         }
     }
 
@@ -230,8 +245,8 @@ impl Client {
     /// How the last request was sent.
     fn request_info(&self) -> RequestInfo {
         RequestInfo {
-            https: self.https,
-            node_proxy: self.node_proxy,
+            https: self.url.https,
+            node_proxy: self.url.node_proxy,
             credentials: match self.token.sent_from() {
                 Some(path) => SentCredentials::Token(path.to_owned()),
                 None if self.has_client_cert => SentCredentials::ClientCertificate,

@@ -35,6 +35,7 @@ use std::{
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::Endpoint;
 use crate::{
     error::{Error, Phase, Result},
     options::Config,
@@ -97,7 +98,8 @@ pub fn credential_files(config: &Config) -> [String; 2] {
 /// and the host's, which watches it.
 #[derive(Debug)]
 pub(crate) struct Deadline {
-    url: String,
+    /// In the order of [`Endpoint`].
+    urls: [String; 2],
     /// What is read in the phases that read files.
     token: String,
     certificates: String,
@@ -110,6 +112,8 @@ pub(crate) struct Deadline {
 #[derive(Debug, Clone, Copy)]
 struct Scrape {
     deadline: Instant,
+    /// Of the request in hand, and what is done for it.
+    endpoint: Endpoint,
     phase: Phase,
 }
 
@@ -117,34 +121,44 @@ impl Deadline {
     /// For the URL, the timeout and the files of these options. The first scrape's time
     /// runs from here until [`Deadline::restart`].
     pub fn new(config: &Config, stop: StopSignal) -> Self {
-        let mut deadline = Self::with_timeout(config.url.summary.clone(), config.timeout, stop);
+        let mut deadline = Self::with_timeout(
+            [Endpoint::Summary, Endpoint::Pods].map(|endpoint| config.url.of(endpoint).to_owned()),
+            config.timeout,
+            stop,
+        );
         [deadline.token, deadline.certificates] = credential_files(config);
         deadline
     }
 
-    fn with_timeout(url: String, timeout: Duration, stop: StopSignal) -> Self {
+    fn with_timeout(urls: [String; 2], timeout: Duration, stop: StopSignal) -> Self {
         Self {
-            url,
+            urls,
             token: String::new(),
             certificates: String::new(),
             timeout,
             stop,
             scrape: Mutex::new(Scrape {
                 deadline: Instant::now() + timeout,
+                endpoint: Endpoint::Summary,
                 phase: Phase::Queued,
             }),
             connections: AtomicU64::new(0),
         }
     }
 
-    /// The summary's URL, for errors.
+    /// The URL of the request in hand, for errors.
     pub fn url(&self) -> &str {
-        &self.url
+        &self.urls[self.scrape().endpoint as usize]
     }
 
     /// A scrape starts now.
     pub fn restart(&self) {
         self.update(|scrape| scrape.deadline = Instant::now() + self.timeout);
+    }
+
+    /// The next of the scrape's requests. Its time is what the others have left of it.
+    pub fn begin_request(&self, endpoint: Endpoint) {
+        self.update(|scrape| scrape.endpoint = endpoint);
     }
 
     /// Notes what the scrape does next.
@@ -191,7 +205,7 @@ impl Deadline {
         match self.phase() {
             Phase::Token => Error::timeout_reading(&self.token, self.timeout),
             Phase::Certificates => Error::timeout_reading(&self.certificates, self.timeout),
-            phase => Error::timeout(phase, self.timeout, &self.url),
+            phase => Error::timeout(phase, self.timeout, self.url()),
         }
     }
 
@@ -232,7 +246,7 @@ impl Deadline {
             };
             match poll(&mut fds, Some(&timeout)) {
                 Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(Error::connection(&self.url, error.into())),
+                Err(error) => return Err(Error::connection(self.url(), error.into())),
                 Ok(_) if !fds[0].revents().is_empty() => return Err(Error::stopped()),
                 Ok(0) => return Ok(false),
                 Ok(_) => return Ok(true),
@@ -258,7 +272,11 @@ mod tests {
         let (stop, signal) = stop_pair().expect("a socket pair can be made");
         (
             stop,
-            Deadline::with_timeout("https://kubelet".to_owned(), timeout, signal),
+            Deadline::with_timeout(
+                ["https://kubelet", "https://kubelet/pods"].map(str::to_owned),
+                timeout,
+                signal,
+            ),
         )
     }
 
@@ -307,5 +325,24 @@ mod tests {
             assert_eq!(error.reason(), Reason::Stopped);
         });
         assert!(began.elapsed() < Duration::from_secs(30));
+    }
+
+    /// What one request has taken, the next no longer has; and it is the next one's URL
+    /// that is named.
+    #[test]
+    fn requests_of_a_scrape_share_its_time() {
+        let (_stop, deadline) = deadline(Duration::from_millis(20));
+        deadline.restart();
+        let end = deadline.ends_at();
+        deadline.begin_request(Endpoint::Pods);
+        assert_eq!(deadline.ends_at(), end);
+        let (silent, _other) = UnixStream::pair().expect("a socket pair opens");
+        deadline.enter(Phase::Headers);
+        let error = deadline.wait(silent.as_fd(), PollFlags::IN);
+        let line = error.expect_err("nothing to read").to_string();
+        assert!(
+            line.contains(" waiting for the reply of https://kubelet/pods: "),
+            "{line}"
+        );
     }
 }

@@ -2,7 +2,7 @@
 
 use ureq::http::Uri;
 
-use crate::kubelet::name::Name;
+use crate::kubelet::{Endpoint, name::Name};
 
 /// A validated base URL.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -15,12 +15,24 @@ pub struct KubeletUrl {
     pub port: u16,
     /// The whole URL of `/stats/summary`, to request and to print.
     pub summary: String,
+    /// The same of the pods' specifications and states.
+    pub pods: String,
     /// The URL leads through the API server's node proxy.
     pub node_proxy: bool,
 }
 
 /// What an error says is accepted.
 pub const EXPECTED: &str = "http://HOST[:PORT][/PATH] or https://HOST[:PORT][/PATH]";
+
+impl KubeletUrl {
+    /// Where something is to be had.
+    pub fn of(&self, endpoint: Endpoint) -> &str {
+        match endpoint {
+            Endpoint::Summary => &self.summary,
+            Endpoint::Pods => &self.pods,
+        }
+    }
+}
 
 /// `None` for all that is not of that form.
 pub fn parse(value: &str) -> Option<KubeletUrl> {
@@ -63,7 +75,8 @@ pub fn parse(value: &str) -> Option<KubeletUrl> {
         https,
         host: host.to_owned(),
         port: port.unwrap_or(if https { 443 } else { 80 }),
-        summary: format!("{scheme}://{authority}{path}/stats/summary"),
+        summary: format!("{scheme}://{authority}{path}{}", Endpoint::Summary.path()),
+        pods: format!("{scheme}://{authority}{path}{}", Endpoint::Pods.path()),
         node_proxy: path.ends_with("/proxy"),
     })
 }

@@ -81,7 +81,7 @@ proptest! {
         fs::write(&file, &content).expect("a file");
         let started = Client::new(&config(option, &file), signal.clone());
         let mut said = format!("{:?}", started.as_ref().err());
-        let scraped = started.and_then(|mut client| client.summary().map(<[u8]>::len));
+        let scraped = started.and_then(|mut client| client.summary().map(|body| body.len()));
         said.extend(scraped.err().as_ref().map(all_of));
         prop_assert_eq!(leak(&content, &said), None);
 
