@@ -12,6 +12,7 @@ mod blocks;
 mod lines;
 mod pages;
 mod readme;
+mod values;
 
 use pages::{anchors, blocks, code, files, pages, read, root};
 
