@@ -11,6 +11,7 @@ use kubeletstats_core::{
 mod blocks;
 mod lines;
 mod pages;
+mod promises;
 mod readme;
 mod values;
 
@@ -224,35 +225,4 @@ fn flags_of_the_command_exist() {
         }
     }
     assert!(checked > 0, "the command is on no page");
-}
-
-/// A promise that names a test names one that exists: a function of a suite, or a row of
-/// the fault table.
-#[test]
-fn tests_that_pages_name_exist() {
-    let suites = [files("tests", ".rs"), files("core/tests", ".rs")];
-    let source: String = suites.concat().iter().map(read).collect();
-    let mut checked = 0;
-    for path in pages() {
-        let page = read(&path);
-        let rows = page.lines().filter(|line| line.starts_with('|'));
-        for cell in rows.flat_map(|row| row.split('|')) {
-            let mut suite = None;
-            for text in cell.split('`').skip(1).step_by(2) {
-                if text == "make faults" || text.starts_with("tests/") {
-                    suite = Some(text);
-                }
-                let named = match (suite, text.strip_suffix('…')) {
-                    (None, _) => continue,
-                    _ if Some(text) == suite || text.contains('/') => continue,
-                    (Some("make faults"), Some(start)) => format!("\"{start}"),
-                    (Some("make faults"), None) => format!("\"{text}\""),
-                    _ => format!("fn {text}("),
-                };
-                checked += 1;
-                assert!(source.contains(&named), "{}: {text}", path.display());
-            }
-        }
-    }
-    assert!(checked >= 30, "only {checked} tests are named");
 }

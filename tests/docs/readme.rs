@@ -1,6 +1,6 @@
 //! What the documentation says about the options is what the table holds.
 
-use std::fs;
+use std::{fs, process::Command};
 
 use kubeletstats_core::options::OPTIONS;
 
@@ -52,4 +52,12 @@ fn the_shipped_configuration_uses_options_that_exist() {
         assert!(known, "{key}");
     }
     assert!(used > 5, "only {used} options");
+}
+
+#[test]
+fn the_version_stands_in_one_place() {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/version.sh");
+    let output = Command::new(script).arg("--check").output().expect("bash");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}: run packaging/version.sh");
 }
