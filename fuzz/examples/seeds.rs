@@ -5,7 +5,7 @@ use std::{fs, io, path::Path};
 
 #[path = "../fuzz_targets/check.rs"]
 mod check;
-#[path = "../../tests/common/events.rs"]
+#[path = "../../core/tests/core/events.rs"]
 mod events;
 #[path = "../fuzz_targets/seeds.rs"]
 mod seeds;

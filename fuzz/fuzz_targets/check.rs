@@ -1,5 +1,5 @@
-//! What has to hold for any input. The fuzz targets and `tests/properties.rs`
-//! share it; both have `tests/common/events.rs` as their module `events`.
+//! What has to hold for any input. The fuzz targets and `core/tests/core/properties.rs`
+//! share it; both have `core/tests/core/events.rs` as their module `events`.
 #![allow(dead_code)]
 
 use std::{collections::HashSet, sync::LazyLock, time::Duration};
@@ -83,6 +83,14 @@ impl<'c> Scrapes<'c> {
         assert!(
             used.bytes_max <= most,
             "{} bytes of {}",
+            used.bytes_max,
+            body.len()
+        );
+        let selector = Selector::new(self.config);
+        let used = measure(|| drop(selector.parse(body, Plan::ALL)));
+        assert!(
+            used.bytes_max <= most,
+            "{} bytes of all of {}",
             used.bytes_max,
             body.len()
         );

@@ -3,7 +3,7 @@
 
 #[path = "check.rs"]
 mod check;
-#[path = "../../tests/common/events.rs"]
+#[path = "../../core/tests/core/events.rs"]
 mod events;
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| check::summary(input));
