@@ -234,7 +234,7 @@ impl State {
             match outcome.result {
                 Ok(batch) => {
                     self.log_batch(now, outcome.took, &batch);
-                    self.delivery.enqueue(batch);
+                    self.delivery.enqueue(batch.parts);
                     self.deliver();
                 }
                 Err(error) => self.report(now, outcome.took, &error),
@@ -256,7 +256,7 @@ impl State {
         }
         let line = self.health.unreadable(now, batch.pods_unreadable, all);
         self.log_line(Level::Warn, line);
-        if batch.records > 0 {
+        if batch.records() > 0 {
             let line = self.health.recorded(now);
             self.log_line(Level::Info, line);
         } else {
@@ -265,7 +265,7 @@ impl State {
             self.log_line(Level::Warn, line);
         }
         if self.input.instance.is_level_enabled(Level::Debug) {
-            let (records, bytes) = (batch.records, batch.bytes.len());
+            let (records, bytes) = (batch.records(), batch.events().len());
             let line = format!("{records} records, {bytes} bytes, in {took:.1?}");
             self.input.instance.log(Level::Debug, &line);
         }

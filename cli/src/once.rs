@@ -94,14 +94,14 @@ fn scrape(config: &Config) -> Result<(Batch, RecordStatus, Vec<Value>), Error> {
         .map_err(failed)?;
     let wanted = containers::wanted_containers(config, &body).map_err(failed)?;
     let status = RecordStatus::of(config, &wanted, clock::kubelet_now(&observer.notes()));
-    let missing = wanted.len().saturating_sub(batch.records);
+    let missing = wanted.len().saturating_sub(batch.records());
     if missing > 0 && status.failure().is_none() {
         let all = wanted.len();
         print_error(&format!(
             "{missing} of {all} wanted containers have no CPU value"
         ));
     }
-    let records = decode(&batch.bytes);
+    let records = decode(batch.events());
     Ok((batch, status, records))
 }
 

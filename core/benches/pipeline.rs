@@ -79,15 +79,15 @@ fn measure(row: &Row) -> bool {
     // The first pass over all bodies brings buffers and tables to their size.
     for body in &bodies {
         let batch = pipeline.run(body, memory).expect("a summary");
-        records = batch.records;
-        memory = batch.bytes;
+        records = batch.records();
+        memory = batch.into_buffer();
     }
 
     let mut spare = Some(memory);
     let mut run = |body: &[u8]| {
         let memory = spare.take().unwrap_or_default();
         let batch = pipeline.run(black_box(body), memory).expect("a summary");
-        spare = Some(black_box(batch).bytes);
+        spare = Some(black_box(batch).into_buffer());
     };
     let allocations = allocation_counter::measure(|| run(&bodies[0])).count_total;
     let mut ratios: Vec<f64> = (0..ROUNDS)

@@ -1,14 +1,18 @@
-//! What the host has not accepted yet: one batch at most. It is kept as long as the host
-//! refuses it, appended in parts where it is refused for its size, and given up after
-//! `MAX_REFUSALS` and `MIN_RETRY_TIME`. Pure: the host is a function, and time comes in
-//! as an argument.
+//! What the host has not accepted yet: the parts of one scrape at most, each kept until it is
+//! accepted, in their order. One is kept as long as the host refuses it, appended piece by
+//! piece where it is refused for its size, and given up after `MAX_REFUSALS` and
+//! `MIN_RETRY_TIME`. Pure: the host is a function, and time comes in as an argument.
 
 use std::{
+    collections::VecDeque,
     ops::Range,
     time::{Duration, Instant},
 };
 
-use crate::{scrape::Batch, sink::msgpack};
+use crate::{
+    scrape::{Logs, Part},
+    sink::msgpack,
+};
 
 /// A batch that was refused so often, and for so long, is given up, so that scraping goes
 /// on: newer samples are worth more than older ones.
@@ -18,17 +22,17 @@ const MIN_RETRY_TIME: Duration = Duration::from_secs(60);
 /// The batch in delivery, and what was learnt of how much the host accepts at once.
 #[derive(Debug, Default)]
 pub struct Delivery {
-    pending: Option<Pending>,
-    /// The largest part, in bytes, that the host accepted when it refused a larger one.
-    max_part: Option<usize>,
+    pending: VecDeque<Pending>,
+    /// The largest piece, in bytes, that the host accepted when it refused a larger one.
+    max_piece: Option<usize>,
     /// The host has once accepted the rest of a batch right after it refused the whole.
     recovered_once: bool,
 }
 
 #[derive(Debug)]
 struct Pending {
-    batch: Batch,
-    /// Bytes of it that the host has accepted. `batch.records` has only those that are left.
+    logs: Logs,
+    /// Bytes of it that the host has accepted. `logs.records` has only those that are left.
     accepted: usize,
     refused: Option<Instant>,
     refusals: u32,
@@ -43,7 +47,7 @@ pub struct Appended {
     pub bytes: usize,
     /// The host did not take the rest.
     pub refused: bool,
-    /// From now on batches are appended in parts; set once in the life of an input.
+    /// From now on batches are appended in pieces; set once in the life of an input.
     pub split: bool,
     /// Records that were given up.
     pub given_up: usize,
@@ -52,25 +56,26 @@ pub struct Appended {
 }
 
 impl Delivery {
-    /// Takes over a batch. Only when [`Delivery::is_empty`]: another one would be lost.
-    pub fn enqueue(&mut self, batch: Batch) {
-        self.pending = Some(Pending {
-            batch,
+    /// Takes over what a scrape gave.
+    pub fn enqueue(&mut self, parts: Vec<Part>) {
+        let pending = parts.into_iter().map(|Part::Logs(logs)| Pending {
+            logs,
             accepted: 0,
             refused: None,
             refusals: 0,
         });
+        self.pending.extend(pending);
     }
 
     /// How many records the host has not accepted yet.
     pub fn records(&self) -> usize {
-        let pending = self.pending.as_ref();
-        pending.map_or(0, |pending| pending.batch.records)
+        let pending = self.pending.iter();
+        pending.map(|pending| pending.logs.records).sum()
     }
 
     /// Nothing is pending: the next scrape may start.
     pub fn is_empty(&self) -> bool {
-        self.pending.is_none()
+        self.pending.is_empty()
     }
 
     /// Appends what is pending, as far as the host accepts it. Stops without a refusal once
@@ -81,71 +86,81 @@ impl Delivery {
         is_paused: impl Fn() -> bool,
         mut append: impl FnMut(&[u8]) -> bool,
     ) -> Appended {
-        let mut append = |part: &[u8]| !is_paused() && append(part);
+        let mut append = |piece: &[u8]| !is_paused() && append(piece);
         let mut appended = Appended::default();
-        let Some(pending) = &mut self.pending else {
-            return appended;
-        };
+        while let Some(mut pending) = self.pending.pop_front() {
+            self.append_one(&mut pending, &mut appended, &mut append);
+            if appended.refused && is_paused() {
+                appended.refused = false;
+            } else if appended.refused && !pending.keep_after_refusal(now) {
+                appended.given_up += pending.logs.records;
+                pending.logs.records = 0;
+            }
+            if pending.logs.records > 0 {
+                self.pending.push_front(pending);
+                break;
+            }
+            appended.buffer = Some(pending.logs.bytes);
+        }
+        appended
+    }
+
+    /// As far as the host accepts it.
+    fn append_one(
+        &mut self,
+        pending: &mut Pending,
+        appended: &mut Appended,
+        append: &mut impl FnMut(&[u8]) -> bool,
+    ) {
         let again = pending.refused.is_some();
-        while pending.batch.records > 0 {
-            let part = pending.part(usize::MAX, self.max_part);
-            if appended.append_part(pending, part.clone(), &mut append) {
+        while pending.logs.records > 0 {
+            let piece = pending.piece(usize::MAX, self.max_piece);
+            if appended.append_piece(pending, piece.clone(), append) {
                 continue;
             }
             // Refused for its size, or because the host accepts nothing now? One record
             // tells. It is tried only when the batch is refused again, since the host logs
             // an error of its own for each refusal.
-            let single = pending.part(1, None);
-            if !again || part == single || !appended.append_part(pending, single, &mut append) {
+            let single = pending.piece(1, None);
+            if !again || piece == single || !appended.append_piece(pending, single, append) {
                 appended.refused = true;
                 break;
             }
             // One is accepted. If all others are as well, the host may have had room again
             // between the two, or the one record makes the difference. The first time it is
             // taken for the former.
-            let rest = pending.part(usize::MAX, self.max_part);
+            let rest = pending.piece(usize::MAX, self.max_piece);
             let bytes = rest.1.len();
-            let max_part = match appended.append_part(pending, rest.clone(), &mut append) {
+            let max_piece = match appended.append_piece(pending, rest.clone(), append) {
                 true if !std::mem::replace(&mut self.recovered_once, true) => continue,
                 true => Some(bytes),
-                false => pending.find_largest_part(rest, &mut appended, &mut append),
+                false => pending.find_largest_piece(rest, appended, append),
             };
-            let Some(max_part) = max_part else {
+            let Some(max_piece) = max_piece else {
                 appended.refused = true;
                 break;
             };
-            appended.split |= self.max_part.replace(max_part).is_none();
+            appended.split |= self.max_piece.replace(max_piece).is_none();
         }
-        if appended.refused && is_paused() {
-            appended.refused = false;
-        } else if appended.refused && !pending.keep_after_refusal(now) {
-            appended.given_up = pending.batch.records;
-            pending.batch.records = 0;
-        }
-        if pending.batch.records == 0 {
-            let done = self.pending.take();
-            appended.buffer = done.map(|pending| pending.batch.bytes);
-        }
-        appended
     }
 }
 
 impl Pending {
     /// The next records, no more than so many and so many bytes, and one at least.
-    fn part(&self, records: usize, max_part: Option<usize>) -> (usize, Range<usize>) {
+    fn piece(&self, records: usize, max_piece: Option<usize>) -> (usize, Range<usize>) {
         let start = self.accepted;
-        if records >= self.batch.records
-            && max_part.is_none_or(|max_part| self.remaining_bytes() <= max_part)
+        if records >= self.logs.records
+            && max_piece.is_none_or(|max_piece| self.remaining_bytes() <= max_piece)
         {
-            return (self.batch.records, start..self.batch.bytes.len());
+            return (self.logs.records, start..self.logs.bytes.len());
         }
         let (mut count, mut end) = (0, start);
-        while count < records.min(self.batch.records) {
-            let Some(length) = msgpack::length(&self.batch.bytes[end..]) else {
+        while count < records.min(self.logs.records) {
+            let Some(length) = msgpack::length(&self.logs.bytes[end..]) else {
                 // Never of what we have written ourselves.
-                return (self.batch.records, start..self.batch.bytes.len());
+                return (self.logs.records, start..self.logs.bytes.len());
             };
-            if count > 0 && max_part.is_some_and(|max_part| end + length - start > max_part) {
+            if count > 0 && max_piece.is_some_and(|max_piece| end + length - start > max_piece) {
                 break;
             }
             (count, end) = (count + 1, end + length);
@@ -154,22 +169,22 @@ impl Pending {
     }
 
     fn remaining_bytes(&self) -> usize {
-        self.batch.bytes.len() - self.accepted
+        self.logs.bytes.len() - self.accepted
     }
 
-    /// The host accepts one record but not this part: halves it until it is accepted.
-    /// Returns the bytes of the part that was.
-    fn find_largest_part(
+    /// The host accepts one record but not this piece: halves it until it is accepted.
+    /// Returns the bytes of the piece that was.
+    fn find_largest_piece(
         &mut self,
         refused: (usize, Range<usize>),
         appended: &mut Appended,
         append: &mut impl FnMut(&[u8]) -> bool,
     ) -> Option<usize> {
         let mut records = refused.0 / 2;
-        while records > 0 && self.batch.records > 0 {
-            let part = self.part(records, None);
-            let bytes = part.1.len();
-            if appended.append_part(self, part, append) {
+        while records > 0 && self.logs.records > 0 {
+            let piece = self.piece(records, None);
+            let bytes = piece.1.len();
+            if appended.append_piece(self, piece, append) {
                 return Some(bytes);
             }
             records /= 2;
@@ -186,17 +201,17 @@ impl Pending {
 }
 
 impl Appended {
-    fn append_part(
+    fn append_piece(
         &mut self,
         pending: &mut Pending,
         (records, bytes): (usize, Range<usize>),
         append: &mut impl FnMut(&[u8]) -> bool,
     ) -> bool {
         let length = bytes.len();
-        let accepted = append(&pending.batch.bytes[bytes]);
+        let accepted = append(&pending.logs.bytes[bytes]);
         if accepted {
             pending.accepted += length;
-            pending.batch.records -= records;
+            pending.logs.records -= records;
             self.records += records;
             self.bytes += length;
             // What comes after it is refused for the first time.
@@ -213,7 +228,11 @@ mod tests {
     use super::*;
     use crate::{sink::msgpack::Writer, timestamp::Timestamp};
 
-    fn batch(records: usize) -> Batch {
+    fn batch(records: usize) -> Vec<Part> {
+        vec![Part::Logs(logs(records))]
+    }
+
+    fn logs(records: usize) -> Logs {
         let mut out = Writer::default();
         for record in 0..records {
             let now = Timestamp::since_epoch(Duration::from_secs(record as u64));
@@ -222,16 +241,15 @@ mod tests {
             event.map("m").text("text", &"x".repeat(40 * (record % 9)));
             event.float("f", 0.5);
         }
-        Batch {
+        Logs {
             bytes: out.into_bytes(),
             records,
-            ..Batch::default()
         }
     }
 
-    /// Offers batches of 50 records to a host that takes no more than `max_part` bytes at a
+    /// Offers batches of 50 records to a host that takes no more than `max_piece` bytes at a
     /// time; what it took, and what came of each offer.
-    fn appended(max_part: usize, batches: usize) -> (Vec<u8>, Vec<Appended>, usize) {
+    fn appended(max_piece: usize, batches: usize) -> (Vec<u8>, Vec<Appended>, usize) {
         let (mut delivery, mut accepted, mut results) =
             (Delivery::default(), Vec::new(), Vec::new());
         let (mut refusals, mut now) = (0, Instant::now());
@@ -240,7 +258,7 @@ mod tests {
             while !delivery.is_empty() {
                 let running = || false;
                 let result = delivery.try_append(now, running, |part| {
-                    let fits = part.len() <= max_part;
+                    let fits = part.len() <= max_piece;
                     refusals += usize::from(!fits);
                     accepted.extend_from_slice(if fits { part } else { &[] });
                     fits
@@ -254,18 +272,18 @@ mod tests {
 
     #[test]
     fn a_batch_that_never_fits_is_split_once_and_for_all() {
-        let whole = batch(50).bytes;
-        for max_part in [whole.len() - 1, whole.len() / 3, 500] {
-            let (accepted, results, refusals) = appended(max_part, 20);
+        let whole = logs(50).bytes;
+        for max_piece in [whole.len() - 1, whole.len() / 3, 500] {
+            let (accepted, results, refusals) = appended(max_piece, 20);
             assert!(
                 accepted == whole.repeat(20),
-                "{max_part}: not whole, or not in order"
+                "{max_piece}: not whole, or not in order"
             );
             // One offer more until it was learnt, or two where one record makes the difference.
-            let more = if max_part + 1 == whole.len() { 2 } else { 1 };
-            assert_eq!(results.len(), 20 + more, "{max_part}");
+            let more = if max_piece + 1 == whole.len() { 2 } else { 1 };
+            assert_eq!(results.len(), 20 + more, "{max_piece}");
             assert_eq!(results.iter().filter(|result| result.split).count(), 1);
-            assert!(refusals <= 2 + 7, "{max_part}: {refusals} refusals");
+            assert!(refusals <= 2 + 7, "{max_piece}: {refusals} refusals");
             assert!(results.iter().all(|result| result.given_up == 0));
         }
     }
@@ -311,7 +329,7 @@ mod tests {
     #[test]
     fn a_pause_within_an_append_is_no_refusal() {
         let (mut delivery, mut now) = (Delivery::default(), Instant::now());
-        delivery.max_part = Some(batch(50).bytes.len() / 4);
+        delivery.max_piece = Some(logs(50).bytes.len() / 4);
         delivery.enqueue(batch(50));
         let mut accepted = Vec::new();
         let mut offers = 0;
@@ -330,7 +348,7 @@ mod tests {
             offers += 1;
             now += Duration::from_secs(3600);
         }
-        assert!(accepted == batch(50).bytes && offers >= 4);
+        assert!(accepted == logs(50).bytes && offers >= 4);
     }
 
     #[test]
@@ -355,6 +373,30 @@ mod tests {
             (result.records, result.refused, result.split),
             (50, false, false)
         );
-        assert!(accepted == batch(50).bytes && result.buffer.is_some() && delivery.is_empty());
+        assert!(accepted == logs(50).bytes && result.buffer.is_some() && delivery.is_empty());
+    }
+
+    /// The second part waits for the first, and each is its own to take.
+    #[test]
+    fn parts_are_kept_each_until_it_is_taken() {
+        let mut parts = batch(3);
+        parts.extend(batch(2));
+        let mut delivery = Delivery::default();
+        delivery.enqueue(parts);
+        let (now, mut taken) = (Instant::now(), Vec::new());
+        let refused = delivery.try_append(now, || false, |_| false);
+        assert!(refused.refused && delivery.records() == 5);
+        // The host accepts one append, and no other.
+        let one = delivery.try_append(
+            now,
+            || false,
+            |piece| {
+                taken.push(piece.len());
+                taken.len() == 1
+            },
+        );
+        assert_eq!((one.records, one.refused, delivery.records()), (3, true, 2));
+        let rest = delivery.try_append(now, || false, |_| true);
+        assert_eq!((rest.records, delivery.is_empty()), (2, true));
     }
 }

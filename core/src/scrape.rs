@@ -11,23 +11,62 @@ use crate::{
     summary::{Container, Malformed},
 };
 
-/// Events that belong to one scrape.
+/// What the host has to take of a scrape. Each part is kept by itself until it is taken.
+#[derive(Debug)]
+pub enum Part {
+    /// Events, for `flb_input_log_append`.
+    Logs(Logs),
+}
+
+/// Events behind one another.
+#[derive(Debug, Default)]
+pub struct Logs {
+    /// In msgpack, ready to append.
+    pub bytes: Vec<u8>,
+    /// How many they are.
+    pub records: usize,
+}
+
+/// What one scrape gave, and what it saw.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// msgpack, ready to append.
-    pub bytes: Vec<u8>,
-    pub records: usize,
-    /// Pods in the reply, and how many of them the options want.
+    /// For the host.
+    pub parts: Vec<Part>,
+    /// Pods in the reply.
     pub pods_on_node: usize,
+    /// Those of them that the options want.
     pub pods_wanted: usize,
-    /// Of the wanted pods, without those that have ended.
+    /// Pods that could not be decoded, wanted or not.
+    pub pods_unreadable: usize,
+    /// Containers of the wanted pods, without those that have ended.
     pub containers: usize,
     /// Those of them of which the kubelet tells a CPU value, new or not.
     pub with_cpu: usize,
-    /// That have ended: all their values are 0.
+    /// Those that have ended: all their values are 0.
     pub ended: usize,
-    /// Pods that could not be decoded, wanted or not.
-    pub pods_unreadable: usize,
+}
+
+impl Batch {
+    /// In all parts.
+    pub fn records(&self) -> usize {
+        self.parts.iter().map(|Part::Logs(logs)| logs.records).sum()
+    }
+
+    /// The events of all parts.
+    pub fn events(&self) -> &[u8] {
+        match self.parts.first() {
+            Some(Part::Logs(logs)) => &logs.bytes,
+            None => &[],
+        }
+    }
+
+    /// The memory of its events, for the next batch's.
+    pub fn into_buffer(self) -> Vec<u8> {
+        match self.parts.into_iter().next() {
+            Some(Part::Logs(logs)) => logs.bytes,
+            None => Vec::new(),
+        }
+    }
 }
 
 /// What is kept from one scrape to the next: the choice, and the samples seen last.
@@ -78,8 +117,10 @@ impl Pipeline {
                 }
             }
         }
-        batch.records = records.count();
-        batch.bytes = records.into_bytes();
+        batch.parts.push(Part::Logs(Logs {
+            records: records.count(),
+            bytes: records.into_bytes(),
+        }));
         Ok(batch)
     }
 }

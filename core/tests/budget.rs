@@ -22,8 +22,8 @@ fn heap_allocations_of_a_scrape() {
         let mut batch = None;
         let used = measure(|| batch = pipeline.run(&body, memory).ok());
         let batch = batch.expect("a summary");
-        assert_eq!(batch.records, 2);
-        memory = batch.bytes;
+        assert_eq!(batch.records(), 2);
+        memory = batch.into_buffer();
         assert!(
             sample == 0 || used.count_total <= 16,
             "{} allocations",
@@ -132,7 +132,8 @@ fn peak_memory_of_hostile_replies() {
             outcome = match pipeline.run(&body, Vec::new()) {
                 Ok(batch) => format!(
                     "{} records, {} unreadable",
-                    batch.records, batch.pods_unreadable
+                    batch.records(),
+                    batch.pods_unreadable
                 ),
                 Err(error) => error.to_string(),
             };
@@ -175,7 +176,7 @@ fn state_is_bounded_by_number_as_well_as_by_age() {
         let body = reply(scrape);
         let used: AllocationInfo = measure(|| {
             let batch = pipeline.run(&body, Vec::new()).expect("a summary");
-            assert_eq!(batch.records, 2_000);
+            assert_eq!(batch.records(), 2_000);
             black_box(batch);
         });
         held += used.bytes_current;

@@ -104,12 +104,12 @@ impl<'c> Scrapes<'c> {
                 return None;
             }
         };
-        let events = events::decode(&batch.bytes);
-        assert_eq!(events.len(), batch.records);
+        let events = events::decode(batch.events());
+        assert_eq!(events.len(), batch.records());
         for (time, record) in &events {
             assert_consistent(self.config, *time, record);
         }
-        self.memory = batch.bytes;
+        self.memory = batch.into_buffer();
         Some(events.into_iter().map(|(_, record)| record).collect())
     }
 

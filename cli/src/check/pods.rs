@@ -49,7 +49,7 @@ fn check_records(config: &Config, body: &[u8], now: f64, report: &mut Report) ->
         .collect();
     // What the plugin's own first scrape makes of the same bytes.
     let batch = Pipeline::new(config).run(body, Vec::new()).ok()?;
-    let (count, all) = (batch.records, containers.len());
+    let (count, all) = (batch.records(), containers.len());
     let records = humanize::count(count, "record");
     let mut text = format!("{records} from {}", humanize::count(all, "container"));
     if !without.is_empty() {

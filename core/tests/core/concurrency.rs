@@ -75,9 +75,9 @@ fn live(config: &Config, random: &mut Random, answers: bool) -> u64 {
         assert!(readable(&scraper, DEADLINE), "no outcome");
         let outcome = scraper.outcome().expect("it was announced");
         let batch = outcome.result.expect("a good reply");
-        assert!(batch.records > 0 && !batch.bytes.is_empty());
+        assert!(batch.records() > 0 && !batch.events().is_empty());
         assert!(scraper.outcome().is_none() && !readable(&scraper, Duration::ZERO));
-        scraper.recycle(batch.bytes);
+        scraper.recycle(batch.into_buffer());
         outcomes += 1;
     }
     let began = Instant::now();

@@ -229,7 +229,7 @@ fn one_broken_pod_costs_one_pod() {
         .concat();
         let batch = pipeline(&[]).run(&body, Vec::new()).expect(&name);
         assert_eq!(batch.pods_unreadable, 1, "{name}");
-        let mut got: Vec<Value> = events::decode(&batch.bytes)
+        let mut got: Vec<Value> = events::decode(batch.events())
             .into_iter()
             .map(|(_, record)| record)
             .collect();
@@ -287,15 +287,15 @@ fn what_is_missing_is_told_apart() {
             .run(body.as_bytes(), Vec::new())
             .expect(what);
         assert_eq!(
-            (batch.records, Missing::of(&batch)),
+            (batch.records(), Missing::of(&batch)),
             (0, expected),
             "{what}"
         );
     }
     let mut same = pipeline(&wanted);
     let first = same.run(steady.as_bytes(), Vec::new()).expect("a summary");
-    assert_eq!(first.records, 2);
+    assert_eq!(first.records(), 2);
     let again = same.run(steady.as_bytes(), Vec::new()).expect("a summary");
     let old = Some(Missing::Samples { containers });
-    assert_eq!((again.records, Missing::of(&again)), (0, old));
+    assert_eq!((again.records(), Missing::of(&again)), (0, old));
 }

@@ -22,8 +22,8 @@ pub fn pipeline(options: &[(&str, &str)]) -> Pipeline {
 /// The records of one reply, whose events carry the same times.
 pub fn records(pipeline: &mut Pipeline, body: &[u8]) -> Vec<Value> {
     let batch = pipeline.run(body, Vec::new()).expect("a summary");
-    let events = events::decode(&batch.bytes);
-    assert_eq!(events.len(), batch.records);
+    let events = events::decode(batch.events());
+    assert_eq!(events.len(), batch.records());
     for (time, record) in &events {
         let millis = time.0 as u64 * 1000 + time.1 as u64 / 1_000_000;
         assert_eq!(record["timestamp"], millis, "event time and timestamp");

@@ -61,7 +61,7 @@ impl Plugin {
         loop {
             if let Some(outcome) = self.scraper.outcome() {
                 let batch = outcome.result.map_err(|error| error.to_string())?;
-                let records = events::decode(&batch.bytes);
+                let records = events::decode(batch.events());
                 return Ok(records.into_iter().map(|(_, record)| record).collect());
             }
             assert!(began.elapsed() < DEADLINE, "no outcome");
