@@ -1,5 +1,5 @@
-//! Owns the list of faults, their names on a command line, and how long a fault lasts.
-//! Knows when a fault applies, not how it is carried out.
+//! Owns the list of faults and their names on a command line. Knows when a fault
+//! applies, not how it is carried out.
 
 use std::fmt;
 use std::str::FromStr;
@@ -94,7 +94,7 @@ pub enum Fault {
     TopLevelArray,
 }
 
-/// When a fault comes into play, and so what a count of it counts.
+/// When a fault comes into play.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     Connection,
@@ -212,13 +212,14 @@ impl FromStr for Fault {
             return Ok(fault);
         };
         let wrong = || format!("fault {name:?} does not take {argument:?}");
+        let number = || argument.parse::<u64>().map_err(|_| wrong());
         Ok(match fault {
-            Self::HugeBody(_) => Self::HugeBody(argument.parse().map_err(|_| wrong())?),
-            Self::Interim(_) => Self::Interim(argument.parse().map_err(|_| wrong())?),
-            Self::HugeHeader(_) => Self::HugeHeader(argument.parse().map_err(|_| wrong())?),
-            Self::ManyHeaders(_) => Self::ManyHeaders(argument.parse().map_err(|_| wrong())?),
+            Self::HugeBody(_) => Self::HugeBody(number()?),
+            Self::Interim(_) => Self::Interim(number()?),
+            Self::HugeHeader(_) => Self::HugeHeader(number()? as usize),
+            Self::ManyHeaders(_) => Self::ManyHeaders(number()? as usize),
+            Self::DeepNesting(_) => Self::DeepNesting(number()? as usize),
             Self::TlsAlert(_) => Self::TlsAlert(argument.parse().map_err(|_| wrong())?),
-            Self::DeepNesting(_) => Self::DeepNesting(argument.parse().map_err(|_| wrong())?),
             Self::Redirect(_) => Self::Redirect(argument.to_owned()),
             Self::Status(..) => {
                 let (code, body) = argument.split_once(':').unwrap_or((argument, ""));
@@ -229,29 +230,23 @@ impl FromStr for Fault {
     }
 }
 
-/// The fault in force, and for how many more connections or requests.
+/// The fault in force.
 #[derive(Debug, Default)]
 pub struct Injection {
     fault: Fault,
-    remaining: Option<u64>,
     taken: u64,
 }
 
 impl Injection {
-    pub fn set(&mut self, fault: Fault, count: Option<u64>) {
-        *self = Self {
-            fault,
-            remaining: count,
-            taken: 0,
-        };
+    pub fn set(&mut self, fault: Fault) {
+        *self = Self { fault, taken: 0 };
     }
 
-    /// What to do to the connection or request at hand; uses up one of a counted fault.
+    /// What to do to the connection or request at hand.
     pub fn take(&mut self, stage: Stage) -> Fault {
-        if self.fault.stage() != stage || self.remaining == Some(0) {
+        if self.fault.stage() != stage {
             return Fault::None;
         }
-        self.remaining = self.remaining.map(|count| count - 1);
         self.taken += 1;
         match &self.fault {
             Fault::Flap if self.taken.is_multiple_of(2) => {
@@ -280,18 +275,5 @@ mod tests {
         assert_eq!("status:429:slow: down".parse(), Ok(busy));
         assert!("no-such-thing".parse::<Fault>().is_err());
         assert!("gzip:9".parse::<Fault>().is_err());
-    }
-
-    #[test]
-    fn a_counted_fault_ends_and_counts_its_own_stage_only() {
-        let mut injection = Injection::default();
-        injection.set(Fault::EmptyBody, Some(2));
-        assert_eq!(injection.take(Stage::Connection), Fault::None);
-        assert_eq!(injection.take(Stage::Request), Fault::EmptyBody);
-        assert_eq!(injection.take(Stage::Request), Fault::EmptyBody);
-        assert_eq!(injection.take(Stage::Request), Fault::None);
-        injection.set(Fault::Flap, None);
-        let answers = [(); 4].map(|()| injection.take(Stage::Request) == Fault::None);
-        assert_eq!(answers, [true, false, true, false]);
     }
 }

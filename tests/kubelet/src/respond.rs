@@ -88,7 +88,7 @@ pub fn reply(shared: &Shared, request: &Request, known_client: bool, fault: &Fau
         }
         Resource::UnknownStats => Reply::text(404, "404: Page Not Found"),
         Resource::Health => Reply::text(200, "ok").with_header("X-Content-Type-Options", "nosniff"),
-        Resource::Summary => dressed(summary_body(shared, request, fault), fault),
+        Resource::Summary => dressed(summary_body(shared, fault), fault),
     }
 }
 
@@ -128,7 +128,7 @@ fn forbidden(request: &Request, resource: Resource, user: &str) -> Reply {
     )
 }
 
-fn summary_body(shared: &Shared, request: &Request, fault: &Fault) -> Vec<u8> {
+fn summary_body(shared: &Shared, fault: &Fault) -> Vec<u8> {
     if let Some(body) = shared.next_replay() {
         return corrupt_bytes(body.clone(), fault);
     }
@@ -136,14 +136,6 @@ fn summary_body(shared: &Shared, request: &Request, fault: &Fault) -> Vec<u8> {
         let node = lock(&shared.node);
         node.summary(shared.now_ms(), &mut lock(&shared.order))
     };
-    // The values Go's ParseBool takes for true.
-    let truths = ["1", "t", "T", "true", "True", "TRUE"];
-    if request
-        .query("only_cpu_and_memory")
-        .is_some_and(|value| truths.contains(&value))
-    {
-        summary = summary.only_cpu_and_memory();
-    }
     corrupt_model(&mut summary, fault);
     corrupt_bytes(summary.to_bytes(), fault)
 }
@@ -179,21 +171,56 @@ fn dressed(body: Vec<u8>, fault: &Fault) -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::Access;
+    use crate::population::populate;
+    use crate::tls::Tls;
 
+    const RBAC: &str = include_str!("../../fixtures/auth/webhook-rbac.txt");
+    const ANONYMOUS: &str = include_str!("../../fixtures/auth/webhook-rbac-anonymous-enabled.txt");
+    const AWAY: &str = include_str!("../../fixtures/auth/webhook-apiserver-down.txt");
+
+    type Change = fn(&mut Access);
+
+    /// Refusals of a real kubelet, word for word.
     #[test]
-    fn paths_with_and_without_the_proxy() {
-        let cases = [
-            ("/stats/summary", Resource::Summary),
-            ("/stats/summary/", Resource::Summary),
-            ("/api/v1/nodes/vm/proxy/stats/summary", Resource::Summary),
-            ("/api/v1/nodes/vm/proxy/healthz", Resource::Health),
-            ("/api/v1/nodes/vm/status", Resource::Unknown),
-            ("/stats/", Resource::UnknownStats),
-            ("/metrics", Resource::Unknown),
-            ("/", Resource::Unknown),
+    fn refusals_read_as_captured() {
+        let tls = Tls::new(vec!["vm".to_owned()], None, false).expect("certificates");
+        let shared = Shared::new(
+            populate(None, 15_000, 1_800_000_000_123),
+            Access::default(),
+            tls,
+        );
+        let no_webhook = |access: &mut Access| access.no_webhook = true;
+        let away = |access: &mut Access| access.server_away = true;
+        let rows: [(&str, Change, u16, &str); 7] = [
+            ("good", |_| {}, 200, "HTTP/1.1 200"),
+            ("weak", |_| {}, 403, RBAC),
+            ("bad", |_| {}, 401, AWAY),
+            ("", |_| {}, 401, AWAY),
+            ("good", no_webhook, 403, ANONYMOUS),
+            ("good", away, 401, AWAY),
+            ("", away, 500, AWAY),
         ];
-        for (path, expected) in cases {
-            assert_eq!(resource(path), expected, "{path}");
+        for (token, change, status, captured) in rows {
+            let mut access = Access {
+                tokens: vec!["good".to_owned()],
+                forbidden: vec!["weak".to_owned()],
+                ..Access::default()
+            };
+            change(&mut access);
+            *lock(&shared.access) = access;
+            let bearer = ("Authorization".to_owned(), format!("Bearer {token}"));
+            let request = Request {
+                method: "GET".to_owned(),
+                target: "/stats/summary".to_owned(),
+                version: "HTTP/1.1".to_owned(),
+                headers: [bearer].into_iter().filter(|_| !token.is_empty()).collect(),
+            };
+            let reply = reply(&shared, &request, false, &Fault::None);
+            assert_eq!(reply.status, status, "{token:?}");
+            let text = String::from_utf8(reply.body).expect("text");
+            let as_captured = captured.contains(&format!("\r\n\r\n{text}"));
+            assert!(status == 200 || as_captured, "{token:?}: {text}");
         }
     }
 }
