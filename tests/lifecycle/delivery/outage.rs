@@ -15,7 +15,7 @@ use serde_json::Value;
 use sim_kubelet::SimKubelet;
 use testkit::{
     Child, Host, Kafka, Stream,
-    kafka::{self, Apache, Broker, BrokerOptions, Reader, Start},
+    kafka::{self, Apache, Broker, BrokerOptions, Reader},
 };
 
 use super::disk;
@@ -241,7 +241,7 @@ struct Topic {
 
 impl Topic {
     fn open(brokers: &str, topic: &str) -> Self {
-        let reader = Reader::open(brokers, topic, Start::Beginning, DEADLINE);
+        let reader = Reader::open(brokers, topic);
         Self {
             reader: reader.expect("a reader"),
             times: HashMap::new(),
