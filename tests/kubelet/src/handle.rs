@@ -98,6 +98,13 @@ impl SimKubelet {
         self.folder.join("client.key")
     }
 
+    /// What a client needs: the URL, the file of the CA, and the token's.
+    pub fn access(&self) -> [String; 3] {
+        let files = [self.ca_file(), self.token_file()];
+        let [ca, token] = files.map(|file| file.display().to_string());
+        [self.url(), ca, token]
+    }
+
     /// Another certificate of the client CA: its files, certificate and key.
     pub fn issue_client_certificate(&self, name: &str) -> io::Result<(PathBuf, PathBuf)> {
         let client = self.client_authority.client(name)?;
