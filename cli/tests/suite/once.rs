@@ -8,7 +8,7 @@ use std::{
 use serde_json::Value;
 use sim_kubelet::{Fault, SimKubelet};
 
-use crate::{command::run_with, good::start};
+use crate::command::{run_with, start};
 
 const STEADY: &[u8] = include_bytes!("../../../tests/fixtures/02-steady-open.summary.json");
 
@@ -97,34 +97,26 @@ fn containers_without_a_value_are_counted() {
 #[test]
 fn errors_are_the_plugins() {
     let kubelet = start(SimKubelet::builder().token("another"));
-    let run = run_with(&kubelet, "once", &[("kubelet_url", "https://127.0.0.1:1")]);
-    assert_eq!(
-        run.err,
-        "kubeletstats: connection refused by 127.0.0.1:1 for https://127.0.0.1:1/stats/summary: \
-         check kubelet_url and that the kubelet is running\n"
-    );
-    assert_eq!((run.code, run.out.as_str()), (Some(1), ""));
-
-    let run = run_with(&kubelet, "once", &[("namespace", "no-such")]);
-    assert_eq!(
-        run.err,
-        "kubeletstats: none of the node's 7 pods is wanted: check namespace and pod_prefix\n"
-    );
-    assert_eq!(run.code, Some(1));
-
-    let run = run_with(&kubelet, "once", &[("interval", "soon")]);
-    assert!(
-        run.err
-            .starts_with("kubeletstats: option interval: bad value 'soon'"),
-        "{}",
-        run.err
-    );
-    assert_eq!(run.code, Some(2));
-
-    let page = start(SimKubelet::builder().fault(Fault::CutBody));
-    let run = run_with(&page, "once", &[]);
-    assert!(run.err.contains("was cut short after"), "{}", run.err);
-    assert_eq!(run.code, Some(1));
+    for (option, code, line) in [
+        (
+            ("kubelet_url", "https://127.0.0.1:1"),
+            1,
+            "connection refused by 127.0.0.1:1 for https://127.0.0.1:1/stats/summary: check kubelet_url and that the kubelet is running\n",
+        ),
+        (
+            ("namespace", "no-such"),
+            1,
+            "none of the node's 7 pods is wanted: check namespace and pod_prefix\n",
+        ),
+        (("interval", "soon"), 2, "option interval: bad value 'soon'"),
+    ] {
+        let run = run_with(&kubelet, "once", &[option]);
+        let line = format!("kubeletstats: {line}");
+        assert!(run.err.starts_with(&line), "{}", run.err);
+        assert_eq!(run.code, Some(code));
+        // A table without a row is one all the same.
+        assert_eq!(run.out.is_empty(), option.0 != "namespace", "{}", run.out);
+    }
 }
 
 /// A reader that leaves is no panic, and does not change the exit status.

@@ -14,7 +14,7 @@ use saphyr_parser::{Event, Parser, ScalarStyle};
 use serde_json::Value;
 use sim_kubelet::{Fault, SimKubelet};
 
-use crate::{command::run_with, good::start};
+use crate::command::{run_with, start};
 
 /// What the tools may be called with.
 const CALLS: &[&str] = &[
