@@ -229,7 +229,8 @@ fn flags_of_the_command_exist() {
 /// the fault table.
 #[test]
 fn tests_that_pages_name_exist() {
-    let source: String = files("tests", ".rs").iter().map(read).collect();
+    let suites = [files("tests", ".rs"), files("core/tests", ".rs")];
+    let source: String = suites.concat().iter().map(read).collect();
     let mut checked = 0;
     for path in pages() {
         let page = read(&path);

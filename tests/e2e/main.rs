@@ -518,7 +518,8 @@ fn a_panic_inside_does_not_take_the_host_down() {
             let mut command = line.command(host);
             command.env("KUBELETSTATS_PANIC", place);
             let child = Child::spawn(command).expect("the host starts");
-            let text = format!("internal error in {place}: injected into {place} (src/panics.rs:");
+            let text =
+                format!("internal error in {place}: injected into {place} (core/src/panics.rs:");
             wait_for_log(&child, &text);
             wait_for_record(&child, |record| record["podName"] == "log-generator-b-vm");
             let said = plugin_lines(&stop(child));

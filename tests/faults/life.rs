@@ -317,7 +317,7 @@ fn panicking(site: &Site, place: &str) -> Result<(Scene, Run, String), String> {
     command.env("KUBELETSTATS_PANIC", place);
     let run = Run::start_command(command)?;
     let line = format!(
-        "internal error in {place}: injected into {place} (src/panics.rs:*): please report it"
+        "internal error in {place}: injected into {place} (core/src/panics.rs:*): please report it"
     );
     Ok((scene, run, line))
 }
