@@ -49,11 +49,11 @@ impl Line {
 
     /// An input that scrapes this kubelet often.
     pub fn scraping(self, kubelet: &SimKubelet, options: &[(&str, &str)]) -> Self {
-        let (url, ca, token) = (kubelet.url(), kubelet.ca_file(), kubelet.token_file());
+        let [url, ca, token] = kubelet.access();
         let usual = [
             ("kubelet_url", url.as_str()),
-            ("kube_ca_file", ca.to_str().expect("utf-8")),
-            ("kube_token_file", token.to_str().expect("utf-8")),
+            ("kube_ca_file", &ca),
+            ("kube_token_file", &token),
             ("interval", "200ms"),
         ];
         let given = |name: &str| options.iter().any(|(key, _)| *key == name);
@@ -84,11 +84,10 @@ impl Line {
 
 /// The lines of an `[INPUT]` section that lead to this kubelet.
 pub fn section(kubelet: &SimKubelet) -> String {
+    let [url, ca, token] = kubelet.access();
     format!(
-        "    name kubeletstats\n    kubelet_url {}\n    kube_ca_file {}\n    kube_token_file {}\n",
-        kubelet.url(),
-        kubelet.ca_file().display(),
-        kubelet.token_file().display(),
+        "    name kubeletstats\n    kubelet_url {url}\n    kube_ca_file {ca}\n    \
+         kube_token_file {token}\n"
     )
 }
 

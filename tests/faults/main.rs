@@ -20,7 +20,6 @@ use testkit::{Host, hosts};
 #[path = "../common/mod.rs"]
 mod common;
 mod content;
-mod gate;
 mod life;
 mod network;
 mod row;

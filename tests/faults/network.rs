@@ -4,14 +4,13 @@ use sim_kubelet::Fault;
 use testkit::Host;
 
 use super::{
-    gate::Mode,
-    row::{AGAIN, Row, fails, only, own, stops, text, works},
+    row::{AGAIN, Row, Seen, fails, only, own, stops, text, works},
     run::{Ended, Run, Site, matches},
     scene::{Scene, Setting},
     trust::TOKEN_REFUSED,
     truth::Truth,
 };
-use crate::common::run::Line;
+use crate::common::{gate::Mode, run::Line};
 
 const SHORT: &[(&str, &str)] = &[("timeout", "300ms")];
 
@@ -395,7 +394,7 @@ fn keeping() -> Vec<Row> {
 }
 
 /// The host may open no file any more, and so have no thread that says when it is done.
-fn no_thread(site: &Site) -> Result<String, String> {
+fn no_thread(site: &Site) -> Result<Seen, String> {
     let scene = Scene::new(Setting {
         plain: true,
         url: Some(|scene| format!("http://localhost:{}", scene.kubelet.port())),
@@ -413,25 +412,23 @@ fn no_thread(site: &Site) -> Result<String, String> {
     run.stats("records again", |stats| stats.records > failed.records)?;
     let ended = run.stop(site)?;
     only(&ended.said, &[("error", line), ("info", AGAIN)])?;
-    let (failures, stop) = (ended.stats.failures, ended.stop.as_secs_f64());
-    Ok(format!(
-        "1 line for {failures} failures, then again, stop {stop:.2} s"
-    ))
+    let failures = ended.stats.failures;
+    Ok((ended, format!("1 line for {failures} failures, then again")))
 }
 
-fn redirect(site: &Site) -> Result<String, String> {
-    let elsewhere = Scene::new(Setting::default())?;
+fn redirect(site: &Site) -> Result<Seen, String> {
+    let elsewhere = Scene::with(&[])?;
     let to = Fault::Redirect(elsewhere.url.clone());
     let line = "unexpected status 302 from {url}: redirects are not followed, \
                 set kubelet_url to where it leads";
-    let seen = fails("redirect", line).by(to).run(site)?;
+    let seen = fails("redirect", line).by(to).seen(site)?;
     match elsewhere.kubelet.connections() {
         0 => Ok(seen),
         many => Err(format!("{many} connections to where it leads")),
     }
 }
 
-fn huge_body(site: &Site) -> Result<String, String> {
+fn huge_body(site: &Site) -> Result<Seen, String> {
     let scene = Scene::new(Setting {
         plain: true,
         options: &[("interval", "300ms")],
@@ -453,18 +450,17 @@ fn huge_body(site: &Site) -> Result<String, String> {
     let ended = run.stop(site)?;
     only(&ended.said, &[("error", &line), ("info", AGAIN)])?;
     let truth = Truth::of([&scene.kubelet]);
-    ended.records.iter().try_for_each(|one| truth.check(one))?;
+    truth.check_all(&ended.records)?;
     if peak > ROOM_FOR_HUGE || left > 8.0 {
         return Err(format!("{peak:.0} MiB more, {left:.0} of them for good"));
     }
-    let (failures, stop) = (failed.failures, ended.stop.as_secs_f64());
-    Ok(format!(
-        "1 line for {failures} failures, {peak:.0} MiB more, {left:.1} after, stop {stop:.2} s"
-    ))
+    let failures = failed.failures;
+    let seen = format!("1 line for {failures} failures, {peak:.0} MiB more, {left:.1} after");
+    Ok((ended, seen))
 }
 
-fn flapping(site: &Site) -> Result<String, String> {
-    let scene = Scene::new(Setting::default())?;
+fn flapping(site: &Site) -> Result<Seen, String> {
+    let scene = Scene::with(&[])?;
     let run = Run::start(site, scene.input(Line::new()))?;
     run.stats("records before", |stats| stats.records > 0)?;
     scene.kubelet.set_fault(Fault::Flap);
@@ -485,7 +481,7 @@ fn flapping(site: &Site) -> Result<String, String> {
     // is told where its end has room as well.
     only(&ended.said, &[pair, pair].concat())?;
     let truth = Truth::of([&scene.kubelet]);
-    ended.records.iter().try_for_each(|one| truth.check(one))?;
-    let (failures, stop) = (ended.stats.failures, ended.stop.as_secs_f64());
-    Ok(format!("4 lines for {failures} failures, stop {stop:.2} s"))
+    truth.check_all(&ended.records)?;
+    let seen = format!("4 lines for {} failures", ended.stats.failures);
+    Ok((ended, seen))
 }

@@ -12,11 +12,11 @@ use sim_kubelet::Fault;
 use testkit::wait;
 
 use super::{
-    gate::Mode,
     row::{Row, fails, text, works},
     run::{DEADLINE, Ended, TOKEN},
     scene::Scene,
 };
+use crate::common::gate::Mode;
 
 /// Long enough to do something between two scrapes.
 const UNHURRIED: &[(&str, &str)] = &[("interval", "300ms")];
