@@ -11,9 +11,8 @@ use kubeletstats_core::{
 mod blocks;
 mod lines;
 mod pages;
-mod readme;
 
-use pages::{anchors, blocks, code, files, pages, read, root};
+use pages::{anchors, code, files, pages, read, root};
 
 fn config(given: &[(String, String)]) -> Result<Config, Error> {
     Config::read(|name| {
@@ -50,6 +49,26 @@ fn every_option_has_its_section_and_its_default() {
     }
 }
 
+#[test]
+fn the_options_table_of_the_readme() {
+    let readme = read("README.md");
+    let rows: Vec<_> = readme
+        .lines()
+        .skip_while(|line| *line != "| option | default | meaning |")
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .collect();
+    let expected: Vec<_> = OPTIONS
+        .iter()
+        .map(|option| {
+            let default = option.default.map(|default| format!("`{default}`"));
+            let default = default.unwrap_or_else(|| "–".to_owned());
+            format!("| `{}` | {default} | {} |", option.name, option.help)
+        })
+        .collect();
+    assert_eq!(rows, expected);
+}
+
 /// Each quoted refusal is what the option says to the value it quotes, and each option
 /// that can refuse one has a quotation.
 #[test]
@@ -74,64 +93,6 @@ fn refusals_are_quoted_as_they_are() {
         let has_line = quoted.iter().any(|text| text.starts_with(&line));
         assert_eq!(has_line, refused, "{line}");
     }
-}
-
-/// Options of Fluent Bit's own that an input of a page may set.
-const HOST_OPTIONS: &[&str] = &[
-    "name",
-    "tag",
-    "alias",
-    "log_level",
-    "mem_buf_limit",
-    "storage.type",
-    "threaded",
-];
-
-#[test]
-fn configurations_on_the_pages_are_valid() {
-    let mut inputs = 0;
-    for path in pages() {
-        for block in blocks(&read(&path), "ini") {
-            let mut sections: Vec<(String, Vec<(String, String)>)> = Vec::new();
-            for line in block {
-                if line.starts_with('[') {
-                    sections.push((line, Vec::new()));
-                } else if let (Some((key, value)), Some((_, section))) = (
-                    line.split_once(char::is_whitespace),
-                    sections.last_mut().filter(|_| !line.starts_with('#')),
-                ) {
-                    section.push((key.to_lowercase(), unset(value.trim())));
-                }
-            }
-            for (title, keys) in sections {
-                let ours = keys.contains(&("name".to_owned(), "kubeletstats".to_owned()));
-                if !title.eq_ignore_ascii_case("[INPUT]") || !ours {
-                    continue;
-                }
-                inputs += 1;
-                for (key, _) in &keys {
-                    let known = OPTIONS.iter().any(|option| option.name == key);
-                    let path = path.display();
-                    assert!(
-                        known || HOST_OPTIONS.contains(&&**key),
-                        "{path}: option {key}"
-                    );
-                }
-                config(&keys).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-            }
-        }
-    }
-    assert!(inputs >= 3, "only {inputs} inputs on the pages");
-}
-
-/// Variables get a value that fits wherever one may stand.
-fn unset(value: &str) -> String {
-    let mut text = value.to_owned();
-    while let (Some(start), Some(end)) = (text.find("${"), text.find('}')) {
-        let filler = if start == 0 { "" } else { "node" };
-        text.replace_range(start..=end, filler);
-    }
-    text
 }
 
 #[test]

@@ -2,13 +2,14 @@
 
 use std::{
     fs::{self, File},
+    io,
     os::unix::fs::symlink,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
 };
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
-use sim_kubelet::Fault;
+use sim_kubelet::{Fault, SimKubelet};
 use testkit::wait;
 
 use super::{
@@ -44,10 +45,11 @@ fn mend_token(scene: &Scene) -> Result<(), String> {
     text(scene.kubelet.write_token_file(TOKEN))
 }
 
-/// What is there may not be one that can be written to.
-fn mend_token_anew(scene: &Scene) -> Result<(), String> {
-    text(fs::remove_file(scene.kubelet.token_file()))?;
-    mend_token(scene)
+/// The token file is this at once: no scrape finds none in between.
+fn replace_token<T>(scene: &Scene, make: fn(&Path) -> io::Result<T>) -> Result<(), String> {
+    let next = scene.kubelet.dir().join("next");
+    text(make(&next))?;
+    text(fs::rename(next, scene.kubelet.token_file()))
 }
 
 fn two_handshakes(scene: &Scene, _: &Ended) -> Result<(), String> {
@@ -82,9 +84,7 @@ fn certificates() -> Vec<Row> {
         )
         .at_start()
         .breaking(|scene| {
-            let key = KeyPair::generate().map_err(|error| error.to_string())?;
-            let cert = own_ca(&key)?;
-            text(scene.kubelet.serve_certificate(&cert, &key.serialize_pem()))?;
+            let cert = serve_own_ca(scene)?;
             text(fs::write(scene.kubelet.ca_file(), cert))
         }),
         works(
@@ -104,11 +104,7 @@ fn certificates() -> Vec<Row> {
              set kube_ca_file to this very certificate",
         )
         .at_start()
-        .breaking(|scene| {
-            let key = KeyPair::generate().map_err(|error| error.to_string())?;
-            let cert = own_ca(&key)?;
-            text(scene.kubelet.serve_certificate(&cert, &key.serialize_pem()))
-        })
+        .breaking(|scene| serve_own_ca(scene).map(drop))
         .mending(|scene| text(scene.kubelet.rotate_ca())),
         works("node-name-of-digits", "a name that DNS does not have")
             .kubelet(|kubelet| kubelet.server_names(&["12345"]))
@@ -127,8 +123,7 @@ fn certificates() -> Vec<Row> {
             .breaking(|scene| {
                 scene.between_scrapes()?;
                 text(scene.kubelet.rotate_certificate())?;
-                scene.kubelet.close_connections();
-                Ok(())
+                alter(scene, SimKubelet::close_connections)
             })
             .check(two_handshakes),
         works("ca-bundle-replaced", "the new CA, at the next connection")
@@ -136,8 +131,7 @@ fn certificates() -> Vec<Row> {
             .breaking(|scene| {
                 scene.between_scrapes()?;
                 text(scene.kubelet.rotate_ca())?;
-                scene.kubelet.close_connections();
-                Ok(())
+                alter(scene, SimKubelet::close_connections)
             })
             .check(two_handshakes),
         works(
@@ -171,8 +165,7 @@ fn certificates() -> Vec<Row> {
                 text(scene.kubelet.rotate_ca())?;
                 text(fs::rename(scene.kubelet.ca_file(), next_ca(scene)))?;
                 text(fs::write(scene.kubelet.ca_file(), old))?;
-                scene.kubelet.close_connections();
-                Ok(())
+                alter(scene, SimKubelet::close_connections)
             })
             .mending(mend_ca),
         fails(
@@ -183,8 +176,7 @@ fn certificates() -> Vec<Row> {
         .breaking(|scene| {
             scene.between_scrapes()?;
             text(fs::rename(scene.kubelet.ca_file(), next_ca(scene)))?;
-            scene.kubelet.close_connections();
-            Ok(())
+            alter(scene, SimKubelet::close_connections)
         })
         .mending(mend_ca),
         fails(
@@ -207,15 +199,17 @@ fn certificates() -> Vec<Row> {
 
 const END: &str = "-----END CERTIFICATE-----\n";
 
-/// As `openssl req -x509` makes it.
-fn own_ca(key: &KeyPair) -> Result<String, String> {
-    let mut params = CertificateParams::new(["127.0.0.1".to_owned()]);
-    if let Ok(params) = &mut params {
+/// The kubelet shows a certificate as `openssl req -x509` makes it, and this is it.
+fn serve_own_ca(scene: &Scene) -> Result<String, String> {
+    let made = || {
+        let mut params = CertificateParams::new(["127.0.0.1".to_owned()])?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    }
-    let cert = params.and_then(|params| params.self_signed(key));
-    cert.map(|cert| cert.pem())
-        .map_err(|error| error.to_string())
+        let key = KeyPair::generate()?;
+        Ok::<_, rcgen::Error>((params.self_signed(&key)?.pem(), key.serialize_pem()))
+    };
+    let (cert, key) = made().map_err(|error| error.to_string())?;
+    text(scene.kubelet.serve_certificate(&cert, &key))?;
+    Ok(cert)
 }
 
 /// The CA file gets this in its place, and the good one is kept for later.
@@ -323,22 +317,14 @@ fn token_files() -> Vec<Row> {
             "cannot use kube_token_file {token}: it is a named pipe: name a regular file, since \
              nobody waits for a writer here",
         )
-        .breaking(|scene| {
-            let token = scene.kubelet.token_file();
-            text(fs::remove_file(&token))?;
-            text(Command::new("mkfifo").arg(token).status())
-        })
-        .mending(mend_token_anew),
+        .breaking(|scene| replace_token(scene, |pipe| Command::new("mkfifo").arg(pipe).status()))
+        .mending(mend_token),
         fails(
             "token-file-is-a-device",
             "cannot use kube_token_file {token}: it is a device: name a regular file",
         )
-        .breaking(|scene| {
-            let token = scene.kubelet.token_file();
-            text(fs::remove_file(&token))?;
-            text(symlink("/dev/zero", token))
-        })
-        .mending(mend_token_anew),
+        .breaking(|scene| replace_token(scene, |link| symlink("/dev/zero", link)))
+        .mending(mend_token),
         fails(
             "token-file-of-a-gibibyte",
             "cannot use kube_token_file {token}: it is larger than 4 MiB",
@@ -347,7 +333,7 @@ fn token_files() -> Vec<Row> {
             let file = File::options().write(true).open(scene.kubelet.token_file());
             text(file.and_then(|file| file.set_len(1 << 30)))
         })
-        .mending(mend_token_anew),
+        .mending(mend_token),
         fails(
             "token-too-long-to-send",
             "cannot use kube_token_file {token}: it is larger than 16 KiB, so it holds no token",
@@ -375,13 +361,9 @@ pub const TOKEN_REFUSED: &str = "401 unauthorized by {url}: it did not accept th
      check the token and the kubelet's authentication.webhook, \
      or wait: a kubelet that cannot reach the api server says the same";
 
-fn api_server_leaves(scene: &Scene) -> Result<(), String> {
-    scene.kubelet.set_api_server_away(true);
-    Ok(())
-}
-
-fn api_server_comes_back(scene: &Scene) -> Result<(), String> {
-    scene.kubelet.set_api_server_away(false);
+/// What cannot fail.
+fn alter(scene: &Scene, change: fn(&SimKubelet)) -> Result<(), String> {
+    change(&scene.kubelet);
     Ok(())
 }
 
@@ -393,17 +375,11 @@ fn rights() -> Vec<Row> {
              so the token in {token} did not count: \
              set authentication.webhook.enabled in the kubelet's configuration",
         )
-        .breaking(|scene| {
-            scene.kubelet.set_webhook(false);
-            Ok(())
-        })
-        .mending(|scene| {
-            scene.kubelet.set_webhook(true);
-            Ok(())
-        }),
+        .breaking(|scene| alter(scene, |kubelet| kubelet.set_webhook(false)))
+        .mending(|scene| alter(scene, |kubelet| kubelet.set_webhook(true))),
         fails("api-server-away", TOKEN_REFUSED)
-            .breaking(api_server_leaves)
-            .mending(api_server_comes_back),
+            .breaking(|scene| alter(scene, |kubelet| kubelet.set_api_server_away(true)))
+            .mending(|scene| alter(scene, |kubelet| kubelet.set_api_server_away(false))),
         fails(
             "api-server-away-and-no-token",
             "unexpected status 500 from {url}: it said 'Authorization error \
@@ -411,13 +387,10 @@ fn rights() -> Vec<Row> {
              the kubelet cannot ask the api server about the user: wait until that is back",
         )
         .plain()
-        .breaking(api_server_leaves)
-        .mending(api_server_comes_back),
+        .breaking(|scene| alter(scene, |kubelet| kubelet.set_api_server_away(true)))
+        .mending(|scene| alter(scene, |kubelet| kubelet.set_api_server_away(false))),
         fails("token-not-accepted", TOKEN_REFUSED)
-            .breaking(|scene| {
-                scene.kubelet.set_tokens(&[NEXT]);
-                Ok(())
-            })
+            .breaking(|scene| alter(scene, |kubelet| kubelet.set_tokens(&[NEXT])))
             .mending(|scene| text(scene.kubelet.write_token_file(NEXT)))
             .check(|scene, ended| {
                 secret(NEXT, ended)?;
@@ -447,10 +420,7 @@ fn rights() -> Vec<Row> {
         )
         .options(&[("kube_token_file", "")])
         .at_start()
-        .breaking(|scene| {
-            scene.kubelet.set_tokens(&[]);
-            Ok(())
-        })
+        .breaking(|scene| alter(scene, |kubelet| kubelet.set_tokens(&[])))
         .check(|scene, _| {
             let requests = scene.kubelet.recorded_requests();
             match requests.iter().any(|request| request.had_authorization) {

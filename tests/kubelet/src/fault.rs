@@ -4,9 +4,22 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// Something a kubelet, or what stands between it and a client, can do wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Fault {
+/// The faults, and one of every kind with modest arguments; the order is that of `--help`.
+macro_rules! faults {
+    ($($(#[$about:meta])* $name:ident $(($($kind:ty = $usual:expr),*))?,)*) => {
+        /// Something a kubelet, or what stands between it and a client, can do wrong.
+        #[derive(Debug, Clone, PartialEq, Eq, Default)]
+        pub enum Fault { $($(#[$about])* $name $(($($kind),*))?,)* }
+
+        impl Fault {
+            pub fn all() -> Vec<Self> {
+                vec![$(Self::$name $(($($usual),*))?,)*]
+            }
+        }
+    };
+}
+
+faults! {
     #[default]
     None,
     /// The connection is accepted and nothing is ever read from it.
@@ -16,11 +29,11 @@ pub enum Fault {
     /// The request is read and never answered.
     HangBeforeHeaders,
     /// So many interim replies (100, 102 and 103 in turn), then the reply.
-    Interim(u64),
+    Interim(u64 = u64::MAX),
     /// A header field of so many bytes.
-    HugeHeader(usize),
+    HugeHeader(usize = 1 << 20),
     /// So many header fields more.
-    ManyHeaders(usize),
+    ManyHeaders(usize = 1_000),
     /// Chunks of one blank, without end and as fast as they are taken.
     TinyChunks,
     /// A chunk's size, and an extension of it without end.
@@ -46,7 +59,7 @@ pub enum Fault {
     /// 200 with an HTML page, as from a captive portal.
     NotJson,
     /// Valid JSON of exactly so many bytes, streamed.
-    HugeBody(u64),
+    HugeBody(u64 = 200_000_000),
     /// `Content-Encoding: gzip` without having been asked.
     Gzip,
     /// An HTTP/1.0 reply that ends with the connection.
@@ -54,9 +67,9 @@ pub enum Fault {
     /// A good reply, after which the connection is closed unannounced.
     CloseAfterReply,
     /// 302 to this address.
-    Redirect(String),
+    Redirect(String = "https://127.0.0.1:1/stats/summary".to_owned()),
     /// This status with this body.
-    Status(u16, String),
+    Status(u16 = 503, String = "Service Unavailable".to_owned()),
     /// 503 to every second request.
     Flap,
     /// A serving certificate that ran out years ago.
@@ -66,7 +79,7 @@ pub enum Fault {
     /// A serving certificate of a CA nobody was told about.
     UnknownCa,
     /// The ClientHello is answered with this fatal alert.
-    TlsAlert(u8),
+    TlsAlert(u8 = 80),
     /// `"time": null` everywhere.
     TimeNull,
     /// Numbers around and beyond 64 bits.
@@ -79,7 +92,7 @@ pub enum Fault {
     /// Every pod twice, the second with another uid and an older start.
     DuplicatePods,
     /// An unknown key with so many arrays inside each other.
-    DeepNesting(usize),
+    DeepNesting(usize = 1_000),
     /// Bytes in strings that are not UTF-8.
     InvalidUtf8,
     /// A bare `NaN` where a number belongs.
@@ -102,56 +115,6 @@ pub enum Stage {
 }
 
 impl Fault {
-    /// One of every kind, with modest arguments; the order is the order of `--help`.
-    pub fn all() -> Vec<Self> {
-        let redirect = "https://127.0.0.1:1/stats/summary".to_owned();
-        vec![
-            Self::None,
-            Self::HangAfterAccept,
-            Self::HangInTls,
-            Self::HangBeforeHeaders,
-            Self::Interim(u64::MAX),
-            Self::HugeHeader(1 << 20),
-            Self::ManyHeaders(1_000),
-            Self::TinyChunks,
-            Self::EndlessChunkLine,
-            Self::EndlessTrailers,
-            Self::HangInBody,
-            Self::SlowHeaders,
-            Self::SlowBody,
-            Self::ResetMidBody,
-            Self::CutBody,
-            Self::ChunkedGarbage,
-            Self::WrongContentLength,
-            Self::EmptyBody,
-            Self::NotJson,
-            Self::HugeBody(200_000_000),
-            Self::Gzip,
-            Self::Http10,
-            Self::CloseAfterReply,
-            Self::Redirect(redirect),
-            Self::Status(503, "Service Unavailable".to_owned()),
-            Self::Flap,
-            Self::ExpiredCertificate,
-            Self::WrongName,
-            Self::UnknownCa,
-            Self::TlsAlert(80),
-            Self::TimeNull,
-            Self::HugeNumbers,
-            Self::NegativeNumbers,
-            Self::FloatNumbers,
-            Self::StringNumbers,
-            Self::DuplicatePods,
-            Self::DeepNesting(1_000),
-            Self::InvalidUtf8,
-            Self::NanText,
-            Self::HostilePodName,
-            Self::EmptyPods,
-            Self::NoPods,
-            Self::TopLevelArray,
-        ]
-    }
-
     pub fn stage(&self) -> Stage {
         match self {
             Self::HangAfterAccept
