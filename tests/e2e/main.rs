@@ -126,21 +126,17 @@ fn the_command_knows_what_no_host_starts_with() {
         return;
     }
     let command = hosts::built("kubeletstats");
+    #[rustfmt::skip]
     let refusals: [&[(&str, &str)]; 3] = [
-        &[
-            ("kube_ca_file", "/no/such.crt"),
-            ("allow_insecure_tls", "on"),
-        ],
+        &[("kube_ca_file", "/no/such.crt"), ("allow_insecure_tls", "on")],
         &[("cert_file", "/no/such.crt"), ("key_file", "/no/such.key")],
         &[("kubelet_url", "https://user:hunter2@127.0.0.1")],
     ];
+    #[rustfmt::skip]
     let starts: [&[(&str, &str)]; 3] = [
         &[("kube_token_file", "/no/such/token")],
         &[("host", "10.0.0.7"), ("port", "10250")],
-        &[
-            ("kubelet_url", "http://127.0.0.1:1"),
-            ("kube_ca_file", "/no/such.crt"),
-        ],
+        &[("kubelet_url", "http://127.0.0.1:1"), ("kube_ca_file", "/no/such.crt")],
     ];
     let says = |options: &[(&str, &str)]| {
         let mut check = Command::new(&command);
@@ -186,69 +182,27 @@ fn a_bad_value_stops_the_start_with_one_line() {
         "expected beginnings of pod names, of a-z, 0-9, '-' and '.', with commas between them";
     let url = "expected http://HOST[:PORT][/PATH] or https://HOST[:PORT][/PATH]";
     let comment = "web-  # and nothing else";
+    #[rustfmt::skip]
     let values = [
         ("kubelet_url", "10.0.0.7:10250", url.to_owned()),
         ("interval", "10 minutes", time.to_owned()),
         ("timeout", "0", time.to_owned()),
-        (
-            "allow_insecure_tls",
-            "perhaps",
-            "expected true or false".to_owned(),
-        ),
-        (
-            "cpu_source",
-            "guess",
-            "expected auto, counter or instant".to_owned(),
-        ),
-        (
-            "namespace",
-            "default,'shop'",
-            format!("{names}: ''shop'' can match nothing: leave the quotes out"),
-        ),
-        (
-            "pod_prefix",
-            comment,
-            format!("{prefixes}: '{comment}' can match nothing: a comment needs a line of its own"),
-        ),
-        (
-            "service",
-            "one\ntwo",
-            "expected text without line breaks and other control characters".to_owned(),
-        ),
+        ("allow_insecure_tls", "perhaps", "expected true or false".to_owned()),
+        ("cpu_source", "guess", "expected auto, counter or instant".to_owned()),
+        ("namespace", "default,'shop'", format!("{names}: ''shop'' can match nothing: leave the quotes out")),
+        ("pod_prefix", comment, format!("{prefixes}: '{comment}' can match nothing: a comment needs a line of its own")),
+        ("service", "one\ntwo", "expected text without line breaks and other control characters".to_owned()),
     ];
     let no_writer = "name a regular file, since nobody waits for a writer here";
     let both = "a client certificate needs both";
+    #[rustfmt::skip]
     let files = [
-        (
-            "kube_ca_file",
-            &*absent,
-            format!("cannot read kube_ca_file {absent}: no such file or directory"),
-        ),
-        (
-            "kube_ca_file",
-            &folder,
-            format!("cannot read kube_ca_file {folder}: is a directory"),
-        ),
-        (
-            "kube_ca_file",
-            &pipe,
-            format!("cannot use kube_ca_file {pipe}: it is a named pipe: {no_writer}"),
-        ),
-        (
-            "kube_ca_file",
-            "/dev/zero",
-            "cannot use kube_ca_file /dev/zero: it is a device: name a regular file".to_owned(),
-        ),
-        (
-            "cert_file",
-            "/c.pem",
-            format!("option cert_file is set but key_file is not: {both}"),
-        ),
-        (
-            "key_file",
-            "/k.pem",
-            format!("option key_file is set but cert_file is not: {both}"),
-        ),
+        ("kube_ca_file", &*absent, format!("cannot read kube_ca_file {absent}: no such file or directory")),
+        ("kube_ca_file", &folder, format!("cannot read kube_ca_file {folder}: is a directory")),
+        ("kube_ca_file", &pipe, format!("cannot use kube_ca_file {pipe}: it is a named pipe: {no_writer}")),
+        ("kube_ca_file", "/dev/zero", "cannot use kube_ca_file /dev/zero: it is a device: name a regular file".to_owned()),
+        ("cert_file", "/c.pem", format!("option cert_file is set but key_file is not: {both}")),
+        ("key_file", "/k.pem", format!("option key_file is set but cert_file is not: {both}")),
     ];
     let values = values.map(|(name, value, why)| {
         let shown = value.replace('\n', "?");

@@ -13,7 +13,7 @@ use crate::common::run::Line;
 
 /// What was seen, or how it differs.
 pub type Outcome = Result<String, String>;
-type Act = fn(&Scene) -> Result<(), String>;
+pub type Act = fn(&Scene) -> Result<(), String>;
 type Cannot = fn(&Host) -> bool;
 type Check = fn(&Scene, &Ended) -> Result<(), String>;
 pub const AGAIN: &str = "scraping works again: it failed for *s, * scrape*";

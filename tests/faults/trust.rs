@@ -13,7 +13,7 @@ use sim_kubelet::{Fault, SimKubelet};
 use testkit::wait;
 
 use super::{
-    row::{Row, fails, text, works},
+    row::{Act, Row, fails, text, works},
     run::{DEADLINE, Ended, TOKEN},
     scene::Scene,
 };
@@ -41,8 +41,12 @@ fn mend_ca(scene: &Scene) -> Result<(), String> {
     text(fs::rename(next_ca(scene), scene.kubelet.ca_file()))
 }
 
+fn write_token(scene: &Scene, token: &str) -> Result<(), String> {
+    text(scene.kubelet.write_token_file(token))
+}
+
 fn mend_token(scene: &Scene) -> Result<(), String> {
-    text(scene.kubelet.write_token_file(TOKEN))
+    write_token(scene, TOKEN)
 }
 
 /// The token file is this at once: no scrape finds none in between.
@@ -221,41 +225,31 @@ fn replace_ca(scene: &Scene, change: fn(&str) -> String) -> Result<(), String> {
 }
 
 fn handshakes() -> Vec<Row> {
-    let ended = |name, number, line| fails(name, line).by(Fault::TlsAlert(number));
-    vec![
-        ended(
-            "no-serving-certificate",
-            80,
+    #[rustfmt::skip]
+    let rows = [
+        ("no-serving-certificate", 80,
             "tls with {url} failed: the kubelet has no serving certificate to show, as while its \
              request waits (alert internal_error): approve this node's pending request, which is \
-             listed by: kubectl get csr",
-        ),
-        ended(
-            "nothing-in-common",
-            40,
+             listed by: kubectl get csr"),
+        ("nothing-in-common", 40,
             "tls with {url} failed: the kubelet has no protocol, cipher or signature in common \
              with this side (alert handshake_failure): the kubelet's key has to be RSA, ECDSA \
              P-256 or P-384, or Ed25519, and its tlsCipherSuites and tlsMinVersion have to leave \
-             TLS 1.2 or 1.3",
-        ),
-        ended(
-            "client-certificate-not-accepted",
-            42,
+             TLS 1.2 or 1.3"),
+        ("client-certificate-not-accepted", 42,
             "tls with {url} failed: the kubelet does not accept the client certificate, or wants \
              one (alert bad_certificate): cert_file and key_file have to name a certificate that \
-             the kubelet's clientCAFile signed",
-        ),
-        ended(
-            "an-alert-without-a-name",
-            200,
+             the kubelet's clientCAFile signed"),
+        ("an-alert-without-a-name", 200,
             "tls with {url} failed: the other side could not read what it was sent (alert number \
-             200): check that kubelet_url is a kubelet, and that nothing in between alters TLS",
-        ),
-    ]
+             200): check that kubelet_url is a kubelet, and that nothing in between alters TLS"),
+    ];
+    let row = |(name, number, line)| fails(name, line).by(Fault::TlsAlert(number));
+    rows.into_iter().map(row).collect()
 }
 
 fn token_files() -> Vec<Row> {
-    vec![
+    let mut rows = vec![
         works(
             "token-rotated",
             "the new token with the next scrape, no 401",
@@ -293,67 +287,43 @@ fn token_files() -> Vec<Row> {
                 }
             }),
         fails(
-            "token-file-missing",
-            "cannot read kube_token_file {token}: no such file or directory",
-        )
-        .breaking(|scene| text(fs::remove_file(scene.kubelet.token_file())))
-        .mending(mend_token),
-        fails(
-            "token-file-empty",
-            "cannot use kube_token_file {token}: it is empty",
-        )
-        .breaking(|scene| text(scene.kubelet.write_token_file("\n")))
-        .mending(mend_token),
-        fails(
             "token-file-garbled",
             "cannot use kube_token_file {token}: there is a blank in it: name a file with the \
              token alone",
         )
-        .breaking(|scene| text(scene.kubelet.write_token_file("two words\u{7}")))
+        .breaking(|scene| write_token(scene, "two words\u{7}"))
         .mending(mend_token)
         .check(|_, ended| secret("words", ended)),
-        fails(
-            "token-file-is-a-pipe",
+    ];
+    #[rustfmt::skip]
+    let bad: [(&str, Act, &str); 8] = [
+        ("token-file-missing", |scene| text(fs::remove_file(scene.kubelet.token_file())),
+            "cannot read kube_token_file {token}: no such file or directory"),
+        ("token-file-empty", |scene| write_token(scene, "\n"),
+            "cannot use kube_token_file {token}: it is empty"),
+        ("token-file-is-a-pipe",
+            |scene| replace_token(scene, |pipe| Command::new("mkfifo").arg(pipe).status()),
             "cannot use kube_token_file {token}: it is a named pipe: name a regular file, since \
-             nobody waits for a writer here",
-        )
-        .breaking(|scene| replace_token(scene, |pipe| Command::new("mkfifo").arg(pipe).status()))
-        .mending(mend_token),
-        fails(
-            "token-file-is-a-device",
-            "cannot use kube_token_file {token}: it is a device: name a regular file",
-        )
-        .breaking(|scene| replace_token(scene, |link| symlink("/dev/zero", link)))
-        .mending(mend_token),
-        fails(
-            "token-file-of-a-gibibyte",
-            "cannot use kube_token_file {token}: it is larger than 4 MiB",
-        )
-        .breaking(|scene| {
-            let file = File::options().write(true).open(scene.kubelet.token_file());
-            text(file.and_then(|file| file.set_len(1 << 30)))
-        })
-        .mending(mend_token),
-        fails(
-            "token-too-long-to-send",
-            "cannot use kube_token_file {token}: it is larger than 16 KiB, so it holds no token",
-        )
-        .breaking(|scene| text(scene.kubelet.write_token_file(&"t".repeat((16 << 10) + 1))))
-        .mending(mend_token),
-        fails("token-just-short-enough", TOKEN_REFUSED)
-            .breaking(|scene| text(scene.kubelet.write_token_file(&"t".repeat(16 << 10))))
-            .mending(mend_token),
-        fails(
-            "token-file-of-another-kind",
+             nobody waits for a writer here"),
+        ("token-file-is-a-device", |scene| replace_token(scene, |link| symlink("/dev/zero", link)),
+            "cannot use kube_token_file {token}: it is a device: name a regular file"),
+        ("token-file-of-a-gibibyte",
+            |scene| replace_token(scene, |file| File::create(file)?.set_len(1 << 30)),
+            "cannot use kube_token_file {token}: it is larger than 4 MiB"),
+        ("token-too-long-to-send", |scene| write_token(scene, &"t".repeat((16 << 10) + 1)),
+            "cannot use kube_token_file {token}: it is larger than 16 KiB, so it holds no token"),
+        ("token-just-short-enough", |scene| write_token(scene, &"t".repeat(16 << 10)), TOKEN_REFUSED),
+        ("token-file-of-another-kind",
+            |scene| {
+                let key = fs::read_to_string(scene.kubelet.client_key_file());
+                write_token(scene, &key.map_err(|error| error.to_string())?)
+            },
             "cannot use kube_token_file {token}: it holds PEM, no token: is that meant for \
-             another option?",
-        )
-        .breaking(|scene| {
-            let key = fs::read_to_string(scene.kubelet.client_key_file());
-            text(key.and_then(|key| scene.kubelet.write_token_file(&key)))
-        })
-        .mending(mend_token),
-    ]
+             another option?"),
+    ];
+    let row = |(name, act, line)| fails(name, line).breaking(act).mending(mend_token);
+    rows.extend(bad.map(row));
+    rows
 }
 
 /// Also of a kubelet that cannot ask whose it is.

@@ -54,40 +54,14 @@ fn a_kubelet_that_hangs_in_any_phase() {
     const REPLY: &str =
         "raise timeout, or look for the reason on the node:\n\njournalctl -u kubelet";
     // Where a handshake comes before, it has to end in time on a busy machine too.
-    for (fault, timeout, step, verdict, link, advice) in [
-        (
-            Fault::HangAfterAccept,
-            "400ms",
-            "tls  ",
-            "in the TLS handshake",
-            "with",
-            TLS,
-        ),
-        (
-            Fault::HangInTls,
-            "400ms",
-            "tls  ",
-            "in the TLS handshake",
-            "with",
-            TLS,
-        ),
-        (
-            Fault::HangBeforeHeaders,
-            "2s",
-            "reply",
-            "waiting for the reply",
-            "of",
-            REPLY,
-        ),
-        (
-            Fault::HangInBody,
-            "2s",
-            "reply",
-            "reading the reply",
-            "of",
-            REPLY,
-        ),
-    ] {
+    #[rustfmt::skip]
+    let rows = [
+        (Fault::HangAfterAccept, "400ms", "tls  ", "in the TLS handshake", "with", TLS),
+        (Fault::HangInTls, "400ms", "tls  ", "in the TLS handshake", "with", TLS),
+        (Fault::HangBeforeHeaders, "2s", "reply", "waiting for the reply", "of", REPLY),
+        (Fault::HangInBody, "2s", "reply", "reading the reply", "of", REPLY),
+    ];
+    for (fault, timeout, step, verdict, link, advice) in rows {
         let expected = format!(
             "\
 FAIL  {step}    timed out after {timeout} {verdict} {link} https://127.0.0.1:PORT/stats/summary: the kubelet is slow or stuck, or raise timeout

@@ -265,15 +265,14 @@ fn properties_that_are_fluent_bits_own() {
 /// Neither command shows what may be a password.
 #[test]
 fn a_password_in_the_url_is_masked() {
-    for (url, shown) in [
-        (
-            "https://user:hunter2@node:10250",
-            "'https://***@node:10250'",
-        ),
+    #[rustfmt::skip]
+    let rows = [
+        ("https://user:hunter2@node:10250", "'https://***@node:10250'"),
         ("https://hunter2@node:10250", "'https://***@node:10250'"),
         ("user:hunter2@node", "'***@node'"),
         ("https://node/?access_token=hunter2", "'https://node/?***'"),
-    ] {
+    ];
+    for (url, shown) in rows {
         for command in ["check", "once"] {
             let named = run(&[command, "-p", &format!("kubelet_url={url}")], &[]);
             let bare = run(&[command, "-p", url.split('=').next().unwrap_or(url)], &[]);

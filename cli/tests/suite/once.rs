@@ -97,19 +97,15 @@ fn containers_without_a_value_are_counted() {
 #[test]
 fn errors_are_the_plugins() {
     let kubelet = start(SimKubelet::builder().token("another"));
-    for (option, code, line) in [
-        (
-            ("kubelet_url", "https://127.0.0.1:1"),
-            1,
-            "connection refused by 127.0.0.1:1 for https://127.0.0.1:1/stats/summary: check kubelet_url and that the kubelet is running\n",
-        ),
-        (
-            ("namespace", "no-such"),
-            1,
-            "none of the node's 7 pods is wanted: check namespace and pod_prefix\n",
-        ),
+    #[rustfmt::skip]
+    let rows = [
+        (("kubelet_url", "https://127.0.0.1:1"), 1,
+            "connection refused by 127.0.0.1:1 for https://127.0.0.1:1/stats/summary: \
+             check kubelet_url and that the kubelet is running\n"),
+        (("namespace", "no-such"), 1, "none of the node's 7 pods is wanted: check namespace and pod_prefix\n"),
         (("interval", "soon"), 2, "option interval: bad value 'soon'"),
-    ] {
+    ];
+    for (option, code, line) in rows {
         let run = run_with(&kubelet, "once", &[option]);
         let line = format!("kubeletstats: {line}");
         assert!(run.err.starts_with(&line), "{}", run.err);

@@ -458,20 +458,16 @@ fn something_that_is_no_kubelet() {
 
 #[test]
 fn options_that_stop_fluent_bit() {
-    for (option, why) in [
-        (
-            "interval=soon",
-            "option interval: bad value 'soon': expected a time from 1ms to 7 days such as 500ms, 10s, 1m or 1h",
-        ),
-        (
-            "pod_prefix=log-*",
-            "option pod_prefix: bad value 'log-*': expected beginnings of pod names, of a-z, 0-9, '-' and '.', with commas between them: 'log-*' can match nothing: a prefix is taken as it stands, write log-",
-        ),
-        (
-            "namespaces=default",
-            "unknown configuration property 'namespaces': kubeletstats --help lists them",
-        ),
-    ] {
+    #[rustfmt::skip]
+    let rows = [
+        ("interval=soon",
+            "option interval: bad value 'soon': expected a time from 1ms to 7 days such as 500ms, 10s, 1m or 1h"),
+        ("pod_prefix=log-*",
+            "option pod_prefix: bad value 'log-*': expected beginnings of pod names, of a-z, 0-9, '-' and '.', \
+             with commas between them: 'log-*' can match nothing: a prefix is taken as it stands, write log-"),
+        ("namespaces=default", "unknown configuration property 'namespaces': kubeletstats --help lists them"),
+    ];
+    for (option, why) in rows {
         let run = run(&["check", "-p", option], &[]);
         let end = "verdict: no metrics: Fluent Bit does not start with these options\n";
         let from = "               from: command line\n";

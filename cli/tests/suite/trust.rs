@@ -43,32 +43,19 @@ fn names_of_nodes_that_are_no_names_of_hosts() {
 #[test]
 fn alerts_say_what_to_do() {
     const ENDS: &str = "the other side ends the TLS handshake";
-    for (number, why, verdict, remedy) in [
-        (
-            80,
-            "the kubelet has no serving certificate to show, as while its request waits (alert internal_error)",
+    #[rustfmt::skip]
+    let rows = [
+        (80, "the kubelet has no serving certificate to show, as while its request waits (alert internal_error)",
             "the kubelet has no serving certificate",
-            "approve this node's pending request, which is listed by: kubectl get csr",
-        ),
-        (
-            40,
-            "the kubelet has no protocol, cipher or signature in common with this side (alert handshake_failure)",
-            ENDS,
-            "the kubelet's key has to be RSA, ECDSA P-256 or P-384, or Ed25519, and its tlsCipherSuites and tlsMinVersion have to leave TLS 1.2 or 1.3",
-        ),
-        (
-            70,
-            "the kubelet speaks neither TLS 1.2 nor 1.3 (alert protocol_version)",
-            ENDS,
-            "see its tlsMinVersion, and whether kubelet_url is a kubelet",
-        ),
-        (
-            116,
-            "the kubelet wants a client certificate, and none was shown (alert certificate_required)",
-            ENDS,
-            "cert_file and key_file have to name a certificate that the kubelet's clientCAFile signed",
-        ),
-    ] {
+            "approve this node's pending request, which is listed by: kubectl get csr"),
+        (40, "the kubelet has no protocol, cipher or signature in common with this side (alert handshake_failure)", ENDS,
+            "the kubelet's key has to be RSA, ECDSA P-256 or P-384, or Ed25519, and its tlsCipherSuites and tlsMinVersion have to leave TLS 1.2 or 1.3"),
+        (70, "the kubelet speaks neither TLS 1.2 nor 1.3 (alert protocol_version)", ENDS,
+            "see its tlsMinVersion, and whether kubelet_url is a kubelet"),
+        (116, "the kubelet wants a client certificate, and none was shown (alert certificate_required)", ENDS,
+            "cert_file and key_file have to name a certificate that the kubelet's clientCAFile signed"),
+    ];
+    for (number, why, verdict, remedy) in rows {
         let kubelet = start(SimKubelet::builder().fault(Fault::TlsAlert(number)));
         let url = "https://127.0.0.1:PORT/stats/summary";
         let step = format!("FAIL  tls      tls with {url} failed: {why}: {remedy}");

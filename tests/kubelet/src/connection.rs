@@ -96,10 +96,7 @@ fn converse(shared: &Shared, mut wire: Wire, id: u64) -> io::Result<()> {
             Err(err) => return Err(err),
         };
         // Before the record: whoever waits for the request may change the fault next.
-        let fault = match respond::resource(request.path()) {
-            respond::Resource::Health => Fault::None,
-            _ => shared.take_fault(Stage::Request),
-        };
+        let fault = shared.take_fault(Stage::Request);
         record(shared, &request);
         if fault == Fault::HangBeforeHeaders {
             drain(wire.socket());

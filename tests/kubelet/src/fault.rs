@@ -60,7 +60,7 @@ faults! {
     NotJson,
     /// Valid JSON of exactly so many bytes, streamed.
     HugeBody(u64 = 200_000_000),
-    /// `Content-Encoding: gzip` without having been asked.
+    /// A reply that says it is gzip, without having been asked; what it holds is not.
     Gzip,
     /// An HTTP/1.0 reply that ends with the connection.
     Http10,

@@ -12,7 +12,7 @@ use crate::fault::{Fault, Stage};
 use crate::files::Folder;
 use crate::journal::{Journal, RecordedRequest};
 use crate::node::Truth;
-use crate::population::{copy, started_now};
+use crate::population::{copy, new_pod, started_now};
 use crate::server::{Server, Shared};
 use crate::sync::lock;
 use crate::tls::Authority;
@@ -144,8 +144,7 @@ impl SimKubelet {
         self.journal().wait_for_requests(count, deadline)
     }
 
-    /// From now on. A fault of connections cuts those there are, to be noticed at once;
-    /// `/healthz` never suffers from a fault of requests.
+    /// From now on. A fault of connections cuts those there are, to be noticed at once.
     pub fn set_fault(&self, fault: Fault) {
         let cut = fault.stage() == Stage::Connection;
         lock(&self.shared().injection).set(fault);
@@ -250,13 +249,7 @@ impl SimKubelet {
     /// A new pod (`namespace/name`) with one container `log-generator`, started just now;
     /// gives its uid, or `None` if the name has no namespace.
     pub fn add_pod(&self, pod: &str, millicores: u64) -> Option<String> {
-        let (namespace, name) = pod.split_once('/')?;
-        let now = self.shared().now_ms();
-        let fresh = crate::population::populate(Some(1), 1_000, now);
-        let mut added = started_now(copy(fresh.pods.first()?, namespace, name, now), now);
-        for container in &mut added.containers {
-            container.burn = millicores * 1_000_000;
-        }
+        let added = new_pod(pod, millicores, self.shared().now_ms())?;
         Some(self.add(added))
     }
 

@@ -25,9 +25,6 @@ const WORKLOADS: [&str; 8] = [
     "frontend",
     "session-store",
 ];
-/// The letters a ReplicaSet puts into the names of its pods.
-const NAME_LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
-
 /// A node with `count` pods, or with just the captured ones.
 pub fn populate(count: Option<usize>, period_ms: u64, now_ms: u64) -> Node {
     let mut template: Summary =
@@ -96,11 +93,7 @@ fn captured_container(
 fn generate(model: &Pod, index: usize) -> Pod {
     let seed = mix(index as u64 + 1_000);
     let workload = WORKLOADS[index % WORKLOADS.len()];
-    let name = format!(
-        "{workload}-{index}-{}-{}",
-        letters(seed, 9),
-        letters(mix(seed), 5)
-    );
+    let name = format!("{workload}-{index}-{:x}", seed as u32);
     let namespace = NAMESPACES[index % NAMESPACES.len()];
     let older_ms = seed % 259_200 * 1_000;
     let mut pod = copy(model, namespace, &name, index as u64);
@@ -141,6 +134,18 @@ pub fn copy_uid(name: &str, salt: u64) -> String {
     )
 }
 
+/// A new pod (`namespace/name`) with one container `log-generator` that starts at `now_ms`;
+/// `None` if the name has no namespace.
+pub fn new_pod(pod: &str, millicores: u64, now_ms: u64) -> Option<Pod> {
+    let (namespace, name) = pod.split_once('/')?;
+    let model = populate(Some(1), 1_000, now_ms).pods.pop()?;
+    let mut added = started_now(copy(&model, namespace, name, now_ms), now_ms);
+    for container in &mut added.containers {
+        container.burn = millicores * 1_000_000;
+    }
+    Some(added)
+}
+
 /// A copy that starts at `now_ms`, as a replacement or a new pod does.
 pub fn started_now(mut pod: Pod, now_ms: u64) -> Pod {
     pod.start_ms = now_ms;
@@ -148,18 +153,6 @@ pub fn started_now(mut pod: Pod, now_ms: u64) -> Pod {
         container.start_ms = pod.start_ms;
     }
     pod
-}
-
-fn letters(seed: u64, count: usize) -> String {
-    let mut rest = seed;
-    let mut out = String::with_capacity(count);
-    for _ in 0..count {
-        out.push(char::from(
-            NAME_LETTERS[(rest % NAME_LETTERS.len() as u64) as usize],
-        ));
-        rest /= NAME_LETTERS.len() as u64;
-    }
-    out
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! it refuses. Knows nothing of how a reply reaches the wire.
 
 use crate::access::Verdict;
-use crate::corrupt::{corrupt_bytes, corrupt_model, gzip_stored};
+use crate::corrupt::{corrupt_bytes, corrupt_model};
 use crate::fault::Fault;
 use crate::http::{Framing, Reply, Request};
 use crate::server::Shared;
@@ -13,25 +13,6 @@ const ANONYMOUS: &str = "system:anonymous";
 const HTML: &str = "<!DOCTYPE html>\n<html><head><title>Sign in</title></head>\n<body><h1>Sign in to continue</h1></body></html>\n";
 /// More than the body has, by less than a client's read buffer.
 const MISSING_BYTES: usize = 1_000;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Resource {
-    Summary,
-    Health,
-    /// Below `/stats/`, where the kubelet's router has an answer of its own.
-    UnknownStats,
-    Unknown,
-}
-
-/// What a path names, with or without the API server's proxy path in front.
-pub fn resource(path: &str) -> Resource {
-    match below_proxy(path) {
-        "/stats/summary" | "/stats/summary/" => Resource::Summary,
-        "/healthz" => Resource::Health,
-        path if path == "/stats" || path.starts_with("/stats/") => Resource::UnknownStats,
-        _ => Resource::Unknown,
-    }
-}
 
 /// `/stats/summary` of `/api/v1/nodes/NODE/proxy/stats/summary`.
 fn below_proxy(path: &str) -> &str {
@@ -51,7 +32,6 @@ pub fn reply(shared: &Shared, request: &Request, known_client: bool, fault: &Fau
         }
         _ => {}
     }
-    let resource = resource(request.path());
     let verdict = lock(&shared.access).judge(request.header("authorization"), known_client);
     match verdict {
         Verdict::Allowed => {}
@@ -66,8 +46,8 @@ pub fn reply(shared: &Shared, request: &Request, known_client: bool, fault: &Fau
             );
             return status(403, "Forbidden", &message);
         }
-        Verdict::Forbidden => return forbidden(request, resource, FORBIDDEN_USER),
-        Verdict::Anonymous => return forbidden(request, resource, ANONYMOUS),
+        Verdict::Forbidden => return forbidden(FORBIDDEN_USER),
+        Verdict::Anonymous => return forbidden(ANONYMOUS),
         Verdict::Undecided => {
             let text = format!(
                 "Authorization error (user={ANONYMOUS}, verb=get, resource=nodes, subresource=stats)"
@@ -75,20 +55,9 @@ pub fn reply(shared: &Shared, request: &Request, known_client: bool, fault: &Fau
             return Reply::text(500, &text);
         }
     }
-    match resource {
-        Resource::Unknown => Reply::text(404, "404 page not found\n")
-            .with_header("X-Content-Type-Options", "nosniff"),
-        _ if request.method != "GET" && request.method != "POST" => {
-            let mut refused =
-                Reply::text(405, "405: Method Not Allowed").with_header("Allow", "GET, POST");
-            if request.method == "HEAD" {
-                refused.body.clear();
-            }
-            refused
-        }
-        Resource::UnknownStats => Reply::text(404, "404: Page Not Found"),
-        Resource::Health => Reply::text(200, "ok").with_header("X-Content-Type-Options", "nosniff"),
-        Resource::Summary => dressed(summary_body(shared, fault), fault),
+    match below_proxy(request.path()) {
+        "/stats/summary" => dressed(summary_body(shared, fault), fault),
+        _ => Reply::text(404, "404 page not found\n"),
     }
 }
 
@@ -109,23 +78,9 @@ fn status(code: u16, reason: &str, message: &str) -> Reply {
     reply
 }
 
-fn forbidden(request: &Request, resource: Resource, user: &str) -> Reply {
-    let subresources = match resource {
-        Resource::Summary | Resource::UnknownStats => "stats",
-        Resource::Health => "healthz proxy",
-        Resource::Unknown => "proxy",
-    };
-    let verb = if request.method == "POST" {
-        "create"
-    } else {
-        "get"
-    };
-    Reply::text(
-        403,
-        &format!(
-            "Forbidden (user={user}, verb={verb}, resource=nodes, subresource(s)=[{subresources}])\n"
-        ),
-    )
+fn forbidden(user: &str) -> Reply {
+    let asked = "verb=get, resource=nodes, subresource(s)=[stats]";
+    Reply::text(403, &format!("Forbidden (user={user}, {asked})\n"))
 }
 
 fn summary_body(shared: &Shared, fault: &Fault) -> Vec<u8> {
@@ -144,10 +99,7 @@ fn summary_body(shared: &Shared, fault: &Fault) -> Vec<u8> {
 fn dressed(body: Vec<u8>, fault: &Fault) -> Reply {
     let mut reply = Reply::json(body);
     match fault {
-        Fault::Gzip => {
-            reply.body = gzip_stored(&reply.body);
-            reply = reply.with_header("Content-Encoding", "gzip");
-        }
+        Fault::Gzip => reply = reply.with_header("Content-Encoding", "gzip"),
         Fault::EmptyBody => {
             reply.body.clear();
             reply.framing = Framing::Length(0);
