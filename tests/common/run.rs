@@ -68,6 +68,17 @@ impl Line {
         self.args(pairs.flat_map(|pair| ["-p".to_owned(), pair]))
     }
 
+    /// The host's own input, so often a second.
+    pub fn dummy(self, rate: &str) -> Self {
+        self.args(["-i", "dummy", "-t", "dummy"])
+            .options(&[("rate", rate)])
+    }
+
+    /// Only its records, with their dates.
+    pub fn printing_dummy(self) -> Self {
+        self.args(["-o", "stdout", "-m", "dummy", "-p", "format=json_lines"])
+    }
+
     pub fn printing(self) -> Self {
         self.args(["-o", "stdout", "-m", "*", "-p", "format=json_lines"])
             .args(["-p", "json_date_key=false"])

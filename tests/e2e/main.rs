@@ -27,17 +27,13 @@ fn kubelet() -> SimKubeletBuilder {
         .burn("default/log-generator-b-vm", 250)
 }
 
-fn start(kubelet: SimKubeletBuilder) -> SimKubelet {
-    kubelet.start().expect("a kubelet on loopback")
-}
-
 const LOG_GENERATORS: [(&str, &str); 2] =
     [("namespace", "default"), ("pod_prefix", "log-generator")];
 
 #[test]
 fn records_arrive_on_stdout_and_sigterm_ends_it() {
     each_host(|host| {
-        let kubelet = start(kubelet());
+        let kubelet = kubelet().started();
         let child = Line::new()
             .scraping(&kubelet, &LOG_GENERATORS)
             .printing()
@@ -223,7 +219,7 @@ fn a_bad_value_stops_the_start_with_one_line() {
 #[test]
 fn a_token_file_that_is_wrong_does_not_stop_the_start() {
     each_host(|host| {
-        let kubelet = start(kubelet());
+        let kubelet = kubelet().started();
         fs::remove_file(kubelet.token_file()).expect("a token file");
         let child = Line::new()
             .scraping(&kubelet, &LOG_GENERATORS)
@@ -239,7 +235,7 @@ fn a_token_file_that_is_wrong_does_not_stop_the_start() {
 #[test]
 fn the_log_obeys_the_hosts_level() {
     each_host(|host| {
-        let kubelet = start(kubelet());
+        let kubelet = kubelet().started();
         let quiet = Line::new()
             .scraping(&kubelet, &[("log_level", "error")])
             .printing()
@@ -267,7 +263,7 @@ fn a_plugin_that_is_loaded_twice_is_told_of_once() {
     const LINE: &str = "kubeletstats.0 runs with no option set: if it is not in the configuration, \
                         the plugin is loaded twice, by -e and in plugins_file: load it once";
     let said = |line: Line, host: &Host| {
-        let kubelet = start(kubelet());
+        let kubelet = kubelet().started();
         let child = line
             .scraping(&kubelet, &LOG_GENERATORS)
             .printing()
@@ -305,7 +301,7 @@ fn a_panic_inside_does_not_take_the_host_down() {
         let child = start_panicking(host, "init", Line::panicking().input(&[]));
         assert_said(&refused(child), "init");
         for place in ["pause", "exit"] {
-            let kubelet = start(kubelet());
+            let kubelet = kubelet().started();
             let line = Line::panicking().scraping(&kubelet, &[]);
             let child = start_panicking(host, place, line);
             wait_for_record(&child, |_| true);
@@ -317,7 +313,7 @@ fn a_panic_inside_does_not_take_the_host_down() {
 #[test]
 fn the_plugin_counts_what_it_does() {
     each_host(|host| {
-        let kubelet = start(kubelet().fault(Fault::EmptyBody));
+        let kubelet = kubelet().fault(Fault::EmptyBody).started();
         let mut options = LOG_GENERATORS.to_vec();
         options.push(("stats_tag", "self"));
         let child = Line::new()
@@ -348,7 +344,7 @@ fn the_shipped_configuration_delivers_to_kafka() {
     let kafka = Kafka::find_or_start().expect("a Kafka");
     println!("into {}", kafka.describe());
     each_host(|host| {
-        let kubelet = start(kubelet().server_names(&["vm"]));
+        let kubelet = kubelet().server_names(&["vm"]).started();
         let topic = kafka::unique_topic("e2e");
         let folder = Scratch::new("shipped");
         assert!(shipped::text().contains("Topics            metrics\n"));

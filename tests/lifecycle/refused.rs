@@ -103,7 +103,7 @@ fn what_the_host_refuses_is_kept_and_arrives_once() {
 /// Of one scrape of this kubelet the output may keep so much on disk.
 fn limited(host: &Host, limit: &str) -> (SimKubelet, Scratch, Child) {
     let kubelet = SimKubelet::builder().pods(40).sample_period(INTERVAL);
-    let kubelet = kubelet.start().expect("a kubelet on loopback");
+    let kubelet = kubelet.started();
     let folder = Scratch::new("limited");
     let configuration =
         configuration(&kubelet) + &format!("    storage.total_limit_size {limit}\n");

@@ -149,8 +149,7 @@ fn reloads_leave_nothing_behind() {
         let dummy = reload_often(&host, &dummy, times);
         let kubelet = SimKubelet::builder()
             .sample_period(Duration::from_millis(100))
-            .start();
-        let kubelet = kubelet.expect("a kubelet on loopback");
+            .started();
         let ours = |mark: &str| {
             let section = section(&kubelet);
             format!("{section}    interval 50ms\n    service {mark}\n")
@@ -207,8 +206,7 @@ fn what_hangs_leaves_a_thread_and_no_file_until_it_is_answered() {
             println!("{} has no hot reload", host.name);
             continue;
         }
-        let kubelet = SimKubelet::builder().start();
-        let kubelet = kubelet.expect("a kubelet on loopback");
+        let kubelet = SimKubelet::builder().started();
         let beside_dummy = |mark: &str| {
             format!(
                 "{}    interval 50ms\n    timeout 100ms\n\

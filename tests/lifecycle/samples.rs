@@ -28,7 +28,7 @@ pub fn kubelet() -> SimKubelet {
         first.replace("T10:00:", &time).into_bytes()
     };
     let kubelet = SimKubelet::builder().replay((0..SAMPLES).map(sample).collect());
-    kubelet.start().expect("a kubelet on loopback")
+    kubelet.started()
 }
 
 /// When each container was sampled, in order of arrival, in steps from the first scrape on.

@@ -77,7 +77,7 @@ fn is_told(host: &Host) {
         .into_iter()
         .map(|case| {
             let kubelet = SimKubelet::builder().replay(case.replies.clone());
-            (case, kubelet.start().expect("a kubelet on loopback"))
+            (case, kubelet.started())
         })
         .collect();
     let mut line = Line::new();

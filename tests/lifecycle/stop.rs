@@ -27,10 +27,7 @@ fn running(command: Command) -> Child {
 }
 
 fn beside_dummy(line: impl Fn(Line) -> Line, host: &Host) -> Command {
-    let dummy = Line::new().args(["-i", "dummy", "-t", "dummy"]);
-    let line = line(dummy.options(&[("rate", "20")]));
-    let line = line.args(["-o", "stdout", "-m", "dummy", "-p", "format=json_lines"]);
-    line.command(host)
+    line(Line::new().dummy("20")).printing_dummy().command(host)
 }
 
 fn stop(mut child: Child) -> Duration {
@@ -124,8 +121,7 @@ fn stopped_in(phase: &str, host: &Host, mute: &Result<Mute, String>) -> Option<D
                 "headers" => Fault::HangBeforeHeaders,
                 _ => Fault::HangInBody,
             };
-            let kubelet = SimKubelet::builder().pods(110).fault(fault).start();
-            let kubelet = kubelet.expect("a kubelet on loopback");
+            let kubelet = SimKubelet::builder().pods(110).fault(fault).started();
             let scraping = |line: Line| line.scraping(&kubelet, &[("timeout", "1h")]);
             let child = running(beside_dummy(scraping, host));
             wait::until("a hanging request", DEADLINE, || {

@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use sim_kubelet::{Fault, SimKubelet};
 
 use crate::command::{
-    after, assert_failure, assert_good, failure, failure_with, kubelet, path, run_with, start,
+    after, assert_failure, assert_good, failure, failure_with, kubelet, path, run_with,
 };
 
 const CERTIFICATE: &str = "               subject vm, issuer vm-ca@N
@@ -70,7 +70,7 @@ verdict: no metrics: timed out after {timeout} {verdict}
 to do:   {advice}
 "
         );
-        let kubelet = start(SimKubelet::builder().fault(fault));
+        let kubelet = SimKubelet::builder().fault(fault).started();
         assert_failure(&kubelet, &[("timeout", timeout)], &expected);
     }
 }
@@ -104,7 +104,9 @@ to do:   set server_name=vm if that is this node
 
 #[test]
 fn a_certificate_for_another_name() {
-    let kubelet = start(SimKubelet::builder().server_names(&["node-7", "node-7.internal"]));
+    let kubelet = SimKubelet::builder()
+        .server_names(&["node-7", "node-7.internal"])
+        .started();
     assert_failure(
         &kubelet,
         &[],
@@ -123,7 +125,9 @@ to do:   set server_name=node-7 if that is this node
 
 #[test]
 fn an_expired_certificate() {
-    let kubelet = start(SimKubelet::builder().fault(Fault::ExpiredCertificate));
+    let kubelet = SimKubelet::builder()
+        .fault(Fault::ExpiredCertificate)
+        .started();
     let run = run_with(&kubelet, "check", &[]);
     let dates = "valid from 2020-01-01 to 2021-01-01\n";
     assert!(run.out.contains(dates), "{}", run.out);

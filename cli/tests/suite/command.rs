@@ -10,7 +10,7 @@ use std::{
 
 use data_encoding::BASE64URL_NOPAD;
 use regex::Regex;
-use sim_kubelet::{SimKubelet, SimKubeletBuilder};
+use sim_kubelet::SimKubelet;
 use testkit::{Child, Stream};
 
 use crate::paste;
@@ -18,12 +18,8 @@ use crate::paste;
 /// Longer than any run here may take.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-pub fn start(kubelet: SimKubeletBuilder) -> SimKubelet {
-    kubelet.start().expect("a kubelet on loopback")
-}
-
 pub fn kubelet() -> SimKubelet {
-    start(SimKubelet::builder())
+    SimKubelet::builder().started()
 }
 
 pub struct Run {

@@ -4,7 +4,7 @@ use std::fs;
 
 use sim_kubelet::SimKubelet;
 
-use crate::command::{Run, path, run, start, write};
+use crate::command::{Run, path, run, write};
 
 fn check(kubelet: &SimKubelet, text: &str, more: &[&str]) -> Run {
     let file = write(kubelet, "fluent-bit.conf", text);
@@ -30,7 +30,7 @@ fn input(line: &str) -> String {
 
 #[test]
 fn the_shipped_configuration_is_read() {
-    let kubelet = start(SimKubelet::builder());
+    let kubelet = SimKubelet::builder().started();
     let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/../fluent-bit.conf");
     let (url, ca) = (kubelet.url(), path(&kubelet.ca_file()));
     let environment = [
@@ -54,7 +54,7 @@ fn the_shipped_configuration_is_read() {
 
 #[test]
 fn every_input_is_checked_and_the_worst_counts() {
-    let kubelet = start(SimKubelet::builder());
+    let kubelet = SimKubelet::builder().started();
     let text = "\
 @SET where=default
 [SERVICE]
@@ -114,7 +114,7 @@ ok    options  scraping {}/stats/summary every 10s, timeout 5s, namespaces defau
 
 #[test]
 fn configurations_that_cannot_be_used() {
-    let kubelet = start(SimKubelet::builder());
+    let kubelet = SimKubelet::builder().started();
     let file = path(&kubelet.dir().join("fluent-bit.conf"));
     let none = kubelet.dir().join("none*.conf");
     const INDENTED: &str =
@@ -162,7 +162,7 @@ fn configurations_that_cannot_be_used() {
 /// `HOSTNAME` is set by every release itself; a default is known to the later ones only.
 #[test]
 fn variables_are_as_fluent_bit_has_them() {
-    let kubelet = start(SimKubelet::builder());
+    let kubelet = SimKubelet::builder().started();
     // The end of a line may be of either kind.
     let input = |line: &str| input(&format!("{line}\r"));
     let host = fs::read_to_string("/proc/sys/kernel/hostname").expect("a name");
@@ -198,7 +198,7 @@ fn variables_are_as_fluent_bit_has_them() {
 /// 5.1.1 was seen not to start.
 #[test]
 fn properties_that_are_fluent_bits_own() {
-    let kubelet = start(SimKubelet::builder());
+    let kubelet = SimKubelet::builder().started();
     for row in [
         "TLS.CA_File /ca.crt: set kube_ca_file",
         "tls.verify off: set kube_ca_file and server_name, or at worst allow_insecure_tls",

@@ -2,7 +2,7 @@
 
 use sim_kubelet::SimKubelet;
 
-use crate::command::{after, kubelet, masked, run_with, service_account_token, start};
+use crate::command::{after, kubelet, masked, run_with, service_account_token};
 
 const TOKEN_STEP: &str = "\
 ok    token    DIR/token: service account logging/fluent-bit
@@ -13,7 +13,7 @@ ok    token    DIR/token: service account logging/fluent-bit
 #[test]
 fn every_step_is_said() {
     let token = service_account_token(-600, 3000);
-    let kubelet = start(SimKubelet::builder().token(&token));
+    let kubelet = SimKubelet::builder().token(&token).started();
     let run = run_with(&kubelet, "check", &[("pod_prefix", "log-generator")]);
     let expected = format!(
         "\
@@ -66,7 +66,7 @@ fn a_name_is_looked_up() {
 
 #[test]
 fn over_plain_http_no_token_is_sent() {
-    let kubelet = start(SimKubelet::builder().plain_http(true));
+    let kubelet = SimKubelet::builder().plain_http(true).started();
     let options = [("kube_token_file", ""), ("kube_ca_file", "")];
     let run = run_with(&kubelet, "check", &options);
     let out = masked(&run.out, &kubelet);
@@ -153,7 +153,7 @@ verdict: metrics arrive: 2 records in the first scrape (but see the warning abov
 
 #[test]
 fn a_client_certificate_is_described() {
-    let kubelet = start(SimKubelet::builder().client_auth_ca(true));
+    let kubelet = SimKubelet::builder().client_auth_ca(true).started();
     let (cert, key) = (kubelet.client_cert_file(), kubelet.client_key_file());
     let options = [
         ("kube_token_file", ""),

@@ -8,7 +8,7 @@ use sim_kubelet::{Fault, SimKubelet};
 use crate::{
     command::{
         after, assert_failure, failure, kubelet, masked, run, run_with, service_account_token,
-        start, write,
+        write,
     },
     once::at_the_time_of_the_captures,
 };
@@ -23,7 +23,7 @@ to do:   set kubelet_url to https://NODE_IP:10250; the way through the API serve
 
 /// A kubelet that knows another token than the one in its file, and that.
 fn with_token(issued: i64, expires: i64) -> (SimKubelet, String) {
-    let kubelet = start(SimKubelet::builder().token("another"));
+    let kubelet = SimKubelet::builder().token("another").started();
     let token = service_account_token(issued, expires);
     kubelet.write_token_file(&token).expect("a file");
     (kubelet, token)
@@ -91,7 +91,7 @@ fn old_certificate(kubelet: &SimKubelet) -> [String; 2] {
 
 #[test]
 fn an_expired_client_certificate() {
-    let kubelet = start(SimKubelet::builder().token("a-token"));
+    let kubelet = SimKubelet::builder().token("a-token").started();
     let [cert, key] = old_certificate(&kubelet);
     assert_failure(
         &kubelet,
@@ -112,7 +112,7 @@ to do:   renew the client certificate, or leave cert_file and key_file out and u
 /// The clock may be wrong here, or nobody looks: what happened counts.
 #[test]
 fn expired_and_accepted_all_the_same() {
-    let kubelet = start(SimKubelet::builder());
+    let kubelet = SimKubelet::builder().started();
     let token = service_account_token(-10_800, -7_200);
     kubelet.write_token_file(&token).expect("a file");
     let [cert, key] = old_certificate(&kubelet);
@@ -146,7 +146,10 @@ fn expired_and_accepted_all_the_same() {
 
 fn forbidden(proxy: &str) -> String {
     let token = service_account_token(-600, 3000);
-    let kubelet = start(SimKubelet::builder().token("good").forbidden_token(&token));
+    let kubelet = SimKubelet::builder()
+        .token("good")
+        .forbidden_token(&token)
+        .started();
     kubelet.write_token_file(&token).expect("a file");
     // The refusal names another than the token does: it knows better.
     let url = format!("{}{proxy}", kubelet.url());
@@ -306,7 +309,9 @@ fn what_the_other_side_gives_as_its_reason() {
             Some(message) => serde_json::json!({"kind": "Status", "message": message}).to_string(),
             None => said.to_owned(),
         };
-        let kubelet = start(SimKubelet::builder().fault(Fault::Status(code, said)));
+        let kubelet = SimKubelet::builder()
+            .fault(Fault::Status(code, said))
+            .started();
         let path = if way == "proxy" {
             "/api/v1/nodes/vm/proxy"
         } else {
@@ -412,7 +417,7 @@ fn clocks_that_disagree() {
         (3_600_000, "60 min ahead of"),
         (-3_600_000, "60 min behind"),
     ] {
-        let kubelet = start(SimKubelet::builder().clock_ahead_ms(ahead));
+        let kubelet = SimKubelet::builder().clock_ahead_ms(ahead).started();
         let run = run_with(&kubelet, "check", &[("pod_prefix", "log-generator")]);
         assert_eq!(run.code, Some(0));
         assert_eq!(
@@ -435,7 +440,7 @@ verdict: metrics arrive: 2 records in the first scrape (but see the warning abov
 
 #[test]
 fn something_that_is_no_kubelet() {
-    let page = start(SimKubelet::builder().fault(Fault::NotJson));
+    let page = SimKubelet::builder().fault(Fault::NotJson).started();
     assert_failure(
         &page,
         &[],
@@ -486,7 +491,10 @@ fn no_credentials_where_some_are_asked_for() {
             ", as they never travel unencrypted: set kubelet_url=https://127.0.0.1:PORT",
         ),
     ] {
-        let kubelet = start(SimKubelet::builder().token("a-token").plain_http(is_http));
+        let kubelet = SimKubelet::builder()
+            .token("a-token")
+            .plain_http(is_http)
+            .started();
         let said = failure(&kubelet, &[("kube_token_file", "")]);
         assert!(
             said.starts_with("FAIL  reply    401 unauthorized by "),

@@ -8,7 +8,7 @@ use sim_kubelet::{Fault, SimKubelet};
 use testkit::held::Held;
 
 use crate::{
-    command::{after, kubelet, mask, path, run, run_with, start},
+    command::{after, kubelet, mask, path, run, run_with},
     secrets::{self, OPTIONS, leak},
 };
 
@@ -16,7 +16,7 @@ use crate::{
 fn every_fault_has_a_verdict() {
     let options = [("timeout", "300ms"), ("pod_prefix", "log-")];
     for fault in Fault::all() {
-        let kubelet = start(SimKubelet::builder().fault(fault.clone()));
+        let kubelet = SimKubelet::builder().fault(fault.clone()).started();
         for command in ["check", "once"] {
             let run = run_with(&kubelet, command, &options);
             let shown = format!("{fault}: {}{}", run.out, run.err);
@@ -36,7 +36,7 @@ fn every_fault_has_a_verdict() {
 /// Names from outside reach the terminal without their control characters.
 #[test]
 fn hostile_names_stay_on_their_line() {
-    let kubelet = start(SimKubelet::builder().fault(Fault::HostilePodName));
+    let kubelet = SimKubelet::builder().fault(Fault::HostilePodName).started();
     for command in ["check", "once"] {
         let run = run_with(&kubelet, command, &[]);
         let shown = format!("{}{}", run.out, run.err);
@@ -69,7 +69,7 @@ fn a_server_that_says_nothing_of_http() {
 }
 
 static KUBELET: LazyLock<SimKubelet> =
-    LazyLock::new(|| start(SimKubelet::builder().client_auth_ca(true)));
+    LazyLock::new(|| SimKubelet::builder().client_auth_ca(true).started());
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(48) })]

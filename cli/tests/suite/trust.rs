@@ -11,7 +11,7 @@ use sim_kubelet::{Fault, SimKubelet};
 
 use crate::command::{
     after, assert_failure, assert_good, failure, failure_with, kubelet, masked, path, run_with,
-    service_account_token, start, write,
+    service_account_token, write,
 };
 
 /// A certificate that is its own CA, as `openssl req -x509` makes it, and its key.
@@ -27,7 +27,7 @@ fn own_ca(names: &[&str]) -> [String; 2] {
 #[test]
 fn names_of_nodes_that_are_no_names_of_hosts() {
     for name in ["12345", "worker.01", "my_node"] {
-        let kubelet = start(SimKubelet::builder().server_names(&[name]));
+        let kubelet = SimKubelet::builder().server_names(&[name]).started();
         assert_good(&kubelet, &[("server_name", name)]);
         let said = failure(&kubelet, &[("server_name", "12346")]);
         assert!(
@@ -56,7 +56,9 @@ fn alerts_say_what_to_do() {
             "cert_file and key_file have to name a certificate that the kubelet's clientCAFile signed"),
     ];
     for (number, why, verdict, remedy) in rows {
-        let kubelet = start(SimKubelet::builder().fault(Fault::TlsAlert(number)));
+        let kubelet = SimKubelet::builder()
+            .fault(Fault::TlsAlert(number))
+            .started();
         let url = "https://127.0.0.1:PORT/stats/summary";
         let step = format!("FAIL  tls      tls with {url} failed: {why}: {remedy}");
         let expected = format!("{step}\n\nverdict: no metrics: {verdict}\nto do:   {remedy}\n");
@@ -67,7 +69,7 @@ fn alerts_say_what_to_do() {
 /// With TLS 1.3 the alert comes when the handshake is over on this side.
 #[test]
 fn a_client_certificate_that_is_demanded() {
-    let kubelet = start(SimKubelet::builder().client_auth_required(true));
+    let kubelet = SimKubelet::builder().client_auth_required(true).started();
     let said = failure(&kubelet, &[]);
     assert!(
         said.starts_with(
@@ -113,7 +115,7 @@ fn a_mounted_file_that_has_been_replaced() {
 
 #[test]
 fn client_files_that_cannot_be_used() {
-    let kubelet = start(SimKubelet::builder().client_auth_ca(true));
+    let kubelet = SimKubelet::builder().client_auth_ca(true).started();
     let read = |file| fs::read_to_string(file).expect("a file");
     let (cert, key) = (
         read(kubelet.client_cert_file()),

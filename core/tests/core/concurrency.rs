@@ -101,7 +101,7 @@ fn lives_of_any_length_leave_nothing_behind() {
     ] {
         let answers = matches!(fault, Fault::None | Fault::CloseAfterReply);
         let kubelet = SimKubelet::builder().plain_http(plain).fault(fault.clone());
-        let kubelet = kubelet.start().expect("a kubelet on loopback");
+        let kubelet = kubelet.started();
         let config = Arc::new(config_for(&kubelet, &[("repeat_samples", "on")]));
         let threads: Vec<_> = (1..=INSTANCES)
             .map(|number| {

@@ -60,13 +60,9 @@ fn kubelet() -> SimKubeletBuilder {
     SimKubelet::builder().token(TOKEN)
 }
 
-fn start(kubelet: SimKubeletBuilder) -> SimKubelet {
-    kubelet.start().expect("a kubelet on loopback")
-}
-
 #[test]
 fn keeps_one_connection_and_sends_what_a_kubelet_expects() {
-    let kubelet = start(kubelet());
+    let kubelet = kubelet().started();
     let mut plugin = Plugin::of(&kubelet, &[("pod_prefix", "log-generator")]);
     for _ in 0..20 {
         plugin.scrape().expect("records or nothing new");
@@ -89,7 +85,7 @@ fn keeps_one_connection_and_sends_what_a_kubelet_expects() {
 
 #[test]
 fn certificates_and_names() {
-    let kubelet = start(kubelet().server_names(&["vm"]));
+    let kubelet = kubelet().server_names(&["vm"]).started();
     let url = format!("{}/stats/summary", kubelet.url());
     assert_eq!(
         Plugin::of(&kubelet, &[]).error(),
@@ -102,7 +98,7 @@ fn certificates_and_names() {
         .scrape()
         .expect("the right name");
 
-    let other = start(SimKubelet::builder());
+    let other = SimKubelet::builder().started();
     let other_ca = other.ca_file();
     let ca = [
         ("kube_ca_file", other_ca.to_str().expect("utf-8")),
@@ -133,9 +129,9 @@ fn certificates_and_names() {
 /// Nothing tells by its looks that it is another file now.
 #[test]
 fn files_are_read_again_after_a_failure() {
-    let kubelet = start(kubelet());
+    let kubelet = kubelet().started();
     let good = fs::read_to_string(kubelet.ca_file()).expect("the CA");
-    let other = start(SimKubelet::builder());
+    let other = SimKubelet::builder().started();
     let wrong = fs::read_to_string(other.ca_file()).expect("another CA");
     let length = good.len().max(wrong.len());
     let file = kubelet.dir().join("trusted.crt");
@@ -156,7 +152,7 @@ fn files_are_read_again_after_a_failure() {
 /// The kubelet asks for it once a connection: a kept one would go on with the old.
 #[test]
 fn a_renewed_client_certificate_is_shown_at_once() {
-    let kubelet = start(SimKubelet::builder().client_auth_ca(true));
+    let kubelet = SimKubelet::builder().client_auth_ca(true).started();
     let (cert, key) = (kubelet.client_cert_file(), kubelet.client_key_file());
     let options = [
         ("cert_file", cert.to_str().expect("utf-8")),
@@ -176,14 +172,14 @@ fn a_renewed_client_certificate_is_shown_at_once() {
 
 #[test]
 fn a_token_is_never_sent_over_http_or_to_another_host() {
-    let plain = start(SimKubelet::builder().plain_http(true));
+    let plain = SimKubelet::builder().plain_http(true).started();
     let mut plugin = Plugin::of(&plain, &[]);
     plugin.scrape().expect("anonymous is enough here");
     assert!(!plain.recorded_requests()[0].had_authorization);
 
-    let elsewhere = start(SimKubelet::builder());
+    let elsewhere = SimKubelet::builder().started();
     let to = format!("{}/stats/summary", elsewhere.url());
-    let kubelet = start(kubelet().fault(Fault::Redirect(to)));
+    let kubelet = kubelet().fault(Fault::Redirect(to)).started();
     assert_eq!(
         Plugin::of(&kubelet, &[]).error(),
         format!(
@@ -197,7 +193,7 @@ fn a_token_is_never_sent_over_http_or_to_another_host() {
 
 #[test]
 fn numbers_that_are_none_are_left_out() {
-    let kubelet = start(kubelet().sample_period(Duration::from_secs(30)));
+    let kubelet = kubelet().sample_period(Duration::from_secs(30)).started();
     let fields = |fault: Option<Fault>| {
         match fault {
             Some(fault) => kubelet.set_fault(fault),
@@ -228,7 +224,7 @@ fn numbers_that_are_none_are_left_out() {
 
 #[test]
 fn a_timeout_names_what_was_waited_for() {
-    let kubelet = start(kubelet());
+    let kubelet = kubelet().started();
     let url = format!("{}/stats/summary", kubelet.url());
     for (fault, doing) in [
         (Fault::HangAfterAccept, "in the TLS handshake with"),
@@ -252,7 +248,7 @@ fn a_timeout_names_what_was_waited_for() {
 /// With time enough, what never ends becomes too much.
 #[test]
 fn trailers_without_end_are_a_reply_that_is_too_large() {
-    let kubelet = start(kubelet().fault(Fault::EndlessTrailers));
+    let kubelet = kubelet().fault(Fault::EndlessTrailers).started();
     let error = Plugin::of(&kubelet, &[]).error();
     assert!(error.contains(" is larger than 64 MiB: "), "{error}");
 }
@@ -260,7 +256,7 @@ fn trailers_without_end_are_a_reply_that_is_too_large() {
 /// A token file on a mount that has gone. The worker cannot say so: whoever watches it can.
 #[test]
 fn whoever_watches_sees_what_a_scrape_hangs_in() {
-    let kubelet = start(kubelet());
+    let kubelet = kubelet().started();
     let mut plugin = Plugin::of(&kubelet, &[("timeout", "200ms")]);
     plugin.scrape().expect("records");
     let token = kubelet.token_file();
@@ -299,7 +295,7 @@ fn whoever_watches_sees_what_a_scrape_hangs_in() {
 /// Files that do not answer: the start goes on without, and many stops take one grace.
 #[test]
 fn many_that_hang_start_and_stop_soon() {
-    let kubelet = start(kubelet());
+    let kubelet = kubelet().started();
     let held = match Held::new(&kubelet.ca_file()) {
         Ok(held) => held,
         Err(error) => return println!("no file can be held here: {error}"),

@@ -195,6 +195,11 @@ impl SimKubeletBuilder {
         Ok(handle)
     }
 
+    /// The same where it has to work, as in a test.
+    pub fn started(self) -> SimKubelet {
+        self.start().expect("a kubelet on loopback")
+    }
+
     fn certificate_names(&self) -> Vec<String> {
         let usual = || ["vm", "localhost", "127.0.0.1"].map(str::to_owned).to_vec();
         self.server_names.clone().unwrap_or_else(usual)

@@ -119,8 +119,7 @@ impl<'a> Run<'a> {
         let kubelet = SimKubelet::builder()
             .pods(pods)
             .sample_period(Duration::from_millis(500))
-            .start()
-            .expect("a kubelet on loopback");
+            .started();
         let folder = Scratch::new("delivery");
         let room = room.to_string();
         let settings = [

@@ -27,7 +27,7 @@ static KUBELET: LazyLock<SimKubelet> = LazyLock::new(|| {
     let kubelet = SimKubelet::builder()
         .token("the-token-of-these-tests")
         .client_auth_ca(true);
-    kubelet.start().expect("a kubelet")
+    kubelet.started()
 });
 
 /// The good file of an option.
