@@ -102,24 +102,37 @@ pub fn section(kubelet: &SimKubelet) -> String {
     )
 }
 
-/// The next record on stdout that `wanted` accepts.
+/// The first line from `first` on that is `wanted`.
+pub fn wait_for_line(
+    child: &Child,
+    first: usize,
+    stream: Stream,
+    wanted: impl Fn(&str) -> bool,
+) -> String {
+    let line = child.wait_for_line_from(first, stream, wanted, DEADLINE);
+    line.unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The first record on stdout that `wanted` accepts.
 pub fn wait_for_record(child: &Child, wanted: impl Fn(&Value) -> bool) -> Value {
     let parse = |line: &str| serde_json::from_str::<Value>(line).ok();
-    let line = child
-        .wait_for_line(
-            Stream::Stdout,
-            |line| line.starts_with('{') && parse(line).is_some_and(|record| wanted(&record)),
-            DEADLINE,
-        )
-        .unwrap_or_else(|error| panic!("{error}"));
+    let line = wait_for_line(child, 0, Stream::Stdout, |line| {
+        line.starts_with('{') && parse(line).is_some_and(|record| wanted(&record))
+    });
     parse(&line).expect("it was json before")
 }
 
-/// Every record on stdout so far, checked as a consumer of the old stack would.
+/// Every record on stdout so far, as it was printed.
+pub fn record_lines(child: &Child) -> Vec<String> {
+    let mut lines = child.lines(Stream::Stdout);
+    lines.retain(|line| line.starts_with('{'));
+    lines
+}
+
+/// The same, checked as a consumer of the old stack would.
 pub fn records(child: &Child) -> Vec<Value> {
-    let lines = child.lines(Stream::Stdout);
-    let records = lines.iter().filter(|line| line.starts_with('{'));
-    records
+    record_lines(child)
+        .iter()
         .map(|line| {
             Metric::from_json(line).unwrap_or_else(|error| panic!("{error}: {line}"));
             serde_json::from_str(line).expect("json")
@@ -163,9 +176,7 @@ pub fn plugin_lines(child: &Child) -> Vec<String> {
 
 /// Waits until the plugin has said this.
 pub fn wait_for_log(child: &Child, text: &str) {
-    child
-        .wait_for_line(Stream::Stderr, |line| line.contains(text), DEADLINE)
-        .unwrap_or_else(|error| panic!("{error}"));
+    wait_for_line(child, 0, Stream::Stderr, |line| line.contains(text));
 }
 
 /// SIGTERM has to end it with 0, and without the grace of a stuck input.

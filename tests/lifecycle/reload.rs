@@ -9,7 +9,7 @@ use crate::{
     proc::{
         CONFIGURATION, Scratch, Table, Usage, alone, free_port, http, sized, some_hosts, until,
     },
-    run::{DEADLINE, section, stop},
+    run::{DEADLINE, section, stop, wait_for_line},
     samples::wait_for,
 };
 
@@ -75,9 +75,7 @@ impl<'a> Reloaded<'a> {
             ..
         } = self;
         let mark = format!("\"reload-{reloads}\"");
-        child
-            .wait_for_line(Stream::Stdout, |line| line.contains(&mark), DEADLINE)
-            .unwrap_or_else(|error| panic!("{error}"));
+        wait_for_line(child, 0, Stream::Stdout, |line| line.contains(&mark));
         let count = format!("\"hot_reload_count\":{reloads}}}");
         until(child, &count, DEADLINE, || {
             http(*port, "GET", "/api/v2/reload").is_ok_and(|reply| reply.contains(&count))

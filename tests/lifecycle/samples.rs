@@ -7,7 +7,7 @@ use serde_json::Value;
 use sim_kubelet::{SimKubelet, captured::of_node};
 use testkit::{Child, Host, Stream};
 
-use crate::run::DEADLINE;
+use crate::run::wait_for_line;
 
 const PODS: usize = 10;
 pub const INTERVAL: Duration = Duration::from_millis(25);
@@ -68,7 +68,5 @@ pub fn assert_whole(host: &Host, records: &[String], scrapes: u64) -> usize {
 /// Waits for a line that names the input and holds this, from line `from` on.
 pub fn wait_for(child: &Child, from: usize, text: &str) -> String {
     let wanted = |line: &str| line.contains("kubeletstats.0") && line.contains(text);
-    child
-        .wait_for_line_from(from, Stream::Stderr, wanted, DEADLINE)
-        .unwrap_or_else(|error| panic!("{error}"))
+    wait_for_line(child, from, Stream::Stderr, wanted)
 }

@@ -20,6 +20,7 @@ use testkit::{
 use super::disk;
 use crate::{
     proc::{Scratch, Table, free_port, until},
+    run::record_lines,
     shipped, sink,
 };
 
@@ -163,9 +164,8 @@ pub fn sample(record: &str) -> Sample {
 }
 
 pub fn printed(child: &Child) -> BTreeSet<Sample> {
-    let lines = child.lines(Stream::Stdout);
-    let records = lines.iter().filter(|line| line.starts_with('{'));
-    records.map(|line| sample(line)).collect()
+    let records = record_lines(child);
+    records.iter().map(|line| sample(line)).collect()
 }
 
 /// Waits until a sample of this time or later was printed.
