@@ -7,6 +7,8 @@ CARGO  ?= cargo
 # The consumer is a workspace of its own, built into the same folder.
 CONSUMER := --manifest-path consumer/Cargo.toml --target-dir target
 SUDO   := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+# Cargo shares the machine out; targets in a row may rely on the ones before.
+.NOTPARALLEL:
 
 # What the build needs besides Rust: a C compiler and make, and libclang for bindgen.
 DEBIAN_PACKAGES := build-essential libclang-dev
@@ -37,31 +39,44 @@ test-deps: deps
 	fi
 
 .PHONY: build
-build: deps ## build the plugin: target/release/flb-in_kubeletstats.so
+build: ## build the plugin: target/release/flb-in_kubeletstats.so
 	$(CARGO) build --locked --release --lib
 	install target/release/libflb_in_kubeletstats.so $(PLUGIN)
 
 .PHONY: tools
-tools: deps ## build the command, the consumer, the simulated kubelet, the embedded host and the demo
+tools: ## build the command, the consumer, the simulated kubelet, the embedded host and the demo
 	$(CARGO) build --locked -p kubeletstats-cli -p sim-kubelet -p embedded-host -p testkit
 	$(CARGO) build --locked $(CONSUMER)
 
 # The plugin with panics to be injected; tests of the boundary load it.
 .PHONY: panicking
-panicking: deps
+panicking:
 	$(CARGO) build --locked --lib --features panic-injection --target-dir target/panic
 	install target/panic/debug/libflb_in_kubeletstats.so target/panic/flb-in_kubeletstats.so
 
 .PHONY: demo
-demo: build tools ## kubelet, Fluent Bit and Kafka in one run, with the records on screen
+demo: deps build tools ## kubelet, Fluent Bit and Kafka in one run, with the records on screen
 	@$(CARGO) run -q --locked -p testkit --bin demo
 
 .PHONY: lint
-lint: deps ## formatting and lints
+lint: ## formatting and lints
 	$(CARGO) fmt --all --check
 	$(CARGO) fmt --all --check --manifest-path consumer/Cargo.toml
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --locked $(CONSUMER) --all-targets -- -D warnings
+
+.PHONY: check
+check: ## what can be known in a minute: formatting, lints, and the tests that need neither host nor time
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) test -q --locked --workspace --lib --bins
+	$(CARGO) test -q --locked -p kubeletstats-core --test core -- $(addprefix --skip ,$(LONG))
+
+# Tests of core that take more than some seconds.
+LONG := concurrency:: damaged_ no_byte_of_a_credential_file_is_said
+
+# Without this, what is not built is not tested.
+test faults soak memcheck: export KUBELETSTATS_REQUIRE := 1
 
 .PHONY: test
 test: test-deps lint build tools panicking ## lints and all tests, end to end on every Fluent Bit found
@@ -87,7 +102,7 @@ memcheck: build tools panicking ## every host under Valgrind's memcheck (needs v
 	$(CARGO) test --locked --test e2e memcheck -- --nocapture
 
 .PHONY: fuzz
-fuzz: deps ## fuzz both targets for a minute each (needs a nightly toolchain and cargo-fuzz)
+fuzz: ## fuzz both targets for a minute each (needs a nightly toolchain and cargo-fuzz)
 	cd fuzz && mkdir -p corpus/summary corpus/options && $(CARGO) run -q --example seeds
 	cd fuzz && $(CARGO) +nightly fuzz run summary corpus/summary seeds/summary -- -max_total_time=60 -dict=kubelet.dict
 	cd fuzz && $(CARGO) +nightly fuzz run options corpus/options seeds/options -- -max_total_time=60 -dict=options.dict
@@ -97,11 +112,11 @@ deny: ## licences, duplicates and sources of all crates (needs cargo-deny)
 	$(CARGO) deny --locked check licenses bans sources
 
 .PHONY: bench
-bench: deps ## cost of a scrape beside its budgets
+bench: ## cost of a scrape beside its budgets
 	$(CARGO) bench --locked -p kubeletstats-core
 
 .PHONY: golden
-golden: deps ## write the expected records of tests/fixtures anew
+golden: ## write the expected records of tests/fixtures anew
 	GOLDEN=rewrite $(CARGO) test --locked -p kubeletstats-core --test core golden
 
 .PHONY: kafka

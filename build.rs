@@ -5,6 +5,11 @@ use std::{env, path::PathBuf};
 fn main() {
     println!("cargo:rerun-if-changed=include");
 
+    if clang_sys::load().is_err() {
+        println!("cargo::error=libclang is missing: `make deps`, or install libclang-dev");
+        return;
+    }
+
     cc::Build::new()
         .file("include/layout.c")
         .std("c11")
@@ -22,7 +27,7 @@ fn main() {
         .layout_tests(true)
         .rust_edition(bindgen::RustEdition::Edition2024)
         .generate()
-        .expect("bindgen reads include/flb_abi.h (it needs libclang: package libclang-dev)")
+        .expect("bindgen reads include/flb_abi.h")
         .write_to_file(out.join("flb_abi.rs"))
         .expect("OUT_DIR is writable");
 

@@ -1,7 +1,7 @@
 # Included by the Makefile: what a release is made of.
 
 .PHONY: dist
-dist: deps ## archive, .deb, SBOMs and checksums of a release: target/dist
+dist: ## archive, .deb, SBOMs and checksums of a release: target/dist
 	@CARGO=$(CARGO) packaging/dist.sh
 
 .PHONY: dist-check

@@ -51,81 +51,50 @@ fn peak_memory_of_hostile_replies() {
         None => 5 * MIB,
     };
     const POD: &str = r#"{"pods":[{"podRef":{"name":"p","namespace":"n","uid":"u"},"#;
-    let name = "x".repeat(253);
-    let long = format!(r#""{name}""#);
-    let containers =
-        |part: &str| filled(&format!("{POD}\"containers\":["), part, ",", "]}]}", size);
-    let pods = |part: &str| filled("{\"pods\":[", part, ",", "]}", size);
-    let sample = r#""cpu":{"time":"2026-11-21T09:30:40Z","usageNanoCores":1},"memory":{"time":"2026-11-21T09:30:40Z","workingSetBytes":1}"#;
+    let long = format!(r#""{}""#, "x".repeat(253));
     let escaped = "\\u00e4".repeat(126);
-    let shapes: [(&str, Vec<u8>); 16] = [
-        ("containers {}", containers("{}")),
-        ("containers with a name", containers(r#"{"name":"c"}"#)),
-        ("containers null", containers("null")),
-        (
-            "containers with samples",
-            containers(&format!(r#"{{"name":"c",{sample}}}"#)),
-        ),
-        ("pods {}", pods("{}")),
-        ("pods null", pods("null")),
-        ("pods podRef {}", pods(r#"{"podRef":{}}"#)),
-        (
-            "pods with one container",
-            pods(&format!(
-                r#"{{"podRef":{{"name":"p"}},"containers":[{{"name":"c",{sample}}}]}}"#
-            )),
-        ),
-        (
-            "pods with long names",
-            pods(&format!(
-                r#"{{"podRef":{{"name":{long},"namespace":{long},"uid":{long}}},"containers":[{{"name":{long},{sample}}},{{"name":"c",{sample}}}]}}"#
-            )),
-        ),
-        (
-            "names in escapes",
-            pods(&format!(
-                r#"{{"podRef":{{"name":"{escaped}","namespace":"{escaped}"}},"containers":[]}}"#
-            )),
-        ),
-        (
-            "interfaces {}",
-            filled(
-                &format!("{POD}\"network\":{{\"interfaces\":["),
-                "{}",
-                ",",
-                "]}}]}",
-                size,
-            ),
-        ),
-        (
-            "interfaces with names",
-            filled(
-                &format!("{POD}\"network\":{{\"interfaces\":["),
-                r#"{"name":"veth"}"#,
-                ",",
-                "]}}]}",
-                size,
-            ),
-        ),
-        ("brackets", filled("{\"x\":", "[", "", "", size)),
-        (
-            "brackets in a pod",
-            filled(&format!("{POD}\"x\":"), "[", "", "", size),
-        ),
-        (
-            "keys of the node",
-            filled("{\"node\":{", r#""a":1"#, ",", "},\"pods\":[]}", size),
-        ),
-        (
-            "one long string",
-            filled(&format!("{POD}\"x\":\""), "y", "", "\"}]}", size),
-        ),
+    let sample = r#""cpu":{"time":"2026-11-21T09:30:40Z","usageNanoCores":1},"memory":{"time":"2026-11-21T09:30:40Z","workingSetBytes":1}"#;
+    let sampled = format!(r#"{{"name":"c",{sample}}}"#);
+    let one = format!(r#"{{"podRef":{{"name":"p"}},"containers":[{sampled}]}}"#);
+    let named = format!(
+        r#"{{"podRef":{{"name":{long},"namespace":{long},"uid":{long}}},"containers":[{{"name":{long},{sample}}},{sampled}]}}"#
+    );
+    let in_escapes =
+        format!(r#"{{"podRef":{{"name":"{escaped}","namespace":"{escaped}"}},"containers":[]}}"#);
+    let containers = (&*format!("{POD}\"containers\":["), ",", "]}]}");
+    let interfaces = (
+        &*format!("{POD}\"network\":{{\"interfaces\":["),
+        ",",
+        "]}}]}",
+    );
+    let pods = ("{\"pods\":[", ",", "]}");
+    let of_a_pod = (&*format!("{POD}\"x\":"), "", "");
+    let text = (&*format!("{POD}\"x\":\""), "", "\"}]}");
+    let node = ("{\"node\":{", ",", "},\"pods\":[]}");
+    let shapes = [
+        ("containers {}", containers, "{}"),
+        ("containers with a name", containers, r#"{"name":"c"}"#),
+        ("containers null", containers, "null"),
+        ("containers with samples", containers, &sampled),
+        ("pods {}", pods, "{}"),
+        ("pods null", pods, "null"),
+        ("pods podRef {}", pods, r#"{"podRef":{}}"#),
+        ("pods with one container", pods, &one),
+        ("pods with long names", pods, &named),
+        ("names in escapes", pods, &in_escapes),
+        ("interfaces {}", interfaces, "{}"),
+        ("interfaces with names", interfaces, r#"{"name":"veth"}"#),
+        ("brackets", ("{\"x\":", "", ""), "["),
+        ("brackets in a pod", of_a_pod, "["),
+        ("keys of the node", node, r#""a":1"#),
+        ("one long string", text, "y"),
     ];
     println!(
         "{:<26} {:>9} {:>12}  outcome",
         "reply", "bytes", "peak bytes"
     );
-    for (shape, body) in shapes {
+    for (shape, (head, separator, tail), part) in shapes {
+        let body = filled(head, part, separator, tail, size);
         let mut pipeline = pipeline("");
         let mut outcome = String::new();
         let used = measure(|| {

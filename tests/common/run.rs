@@ -11,7 +11,7 @@ pub const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The hosts to test on; says which.
 pub fn each_host(test: impl Fn(&Host)) {
-    for host in hosts::all().expect("hosts that run") {
+    for host in hosts::to_test() {
         println!("on {}", host.describe());
         test(&host);
     }
@@ -29,7 +29,7 @@ impl Line {
 
     /// The same with the build that panics where `KUBELETSTATS_PANIC` says.
     pub fn panicking() -> Self {
-        Self::loading(hosts::workspace_root().join("target/panic/flb-in_kubeletstats.so"))
+        Self::loading(hosts::panicking_plugin_path())
     }
 
     fn loading(plugin: PathBuf) -> Self {
@@ -49,11 +49,11 @@ impl Line {
 
     /// An input that scrapes this kubelet often.
     pub fn scraping(self, kubelet: &SimKubelet, options: &[(&str, &str)]) -> Self {
-        let (url, ca, token) = (kubelet.url(), kubelet.ca_file(), kubelet.token_file());
+        let [url, ca, token] = kubelet.access();
         let usual = [
             ("kubelet_url", url.as_str()),
-            ("kube_ca_file", ca.to_str().expect("utf-8")),
-            ("kube_token_file", token.to_str().expect("utf-8")),
+            ("kube_ca_file", &ca),
+            ("kube_token_file", &token),
             ("interval", "200ms"),
         ];
         let given = |name: &str| options.iter().any(|(key, _)| *key == name);
@@ -66,6 +66,17 @@ impl Line {
             .iter()
             .map(|(name, value)| format!("{name}={value}"));
         self.args(pairs.flat_map(|pair| ["-p".to_owned(), pair]))
+    }
+
+    /// The host's own input, so often a second.
+    pub fn dummy(self, rate: &str) -> Self {
+        self.args(["-i", "dummy", "-t", "dummy"])
+            .options(&[("rate", rate)])
+    }
+
+    /// Only its records, with their dates.
+    pub fn printing_dummy(self) -> Self {
+        self.args(["-o", "stdout", "-m", "dummy", "-p", "format=json_lines"])
     }
 
     pub fn printing(self) -> Self {
@@ -84,32 +95,44 @@ impl Line {
 
 /// The lines of an `[INPUT]` section that lead to this kubelet.
 pub fn section(kubelet: &SimKubelet) -> String {
+    let [url, ca, token] = kubelet.access();
     format!(
-        "    name kubeletstats\n    kubelet_url {}\n    kube_ca_file {}\n    kube_token_file {}\n",
-        kubelet.url(),
-        kubelet.ca_file().display(),
-        kubelet.token_file().display(),
+        "    name kubeletstats\n    kubelet_url {url}\n    kube_ca_file {ca}\n    \
+         kube_token_file {token}\n"
     )
 }
 
-/// The next record on stdout that `wanted` accepts.
+/// The first line from `first` on that is `wanted`.
+pub fn wait_for_line(
+    child: &Child,
+    first: usize,
+    stream: Stream,
+    wanted: impl Fn(&str) -> bool,
+) -> String {
+    let line = child.wait_for_line_from(first, stream, wanted, DEADLINE);
+    line.unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The first record on stdout that `wanted` accepts.
 pub fn wait_for_record(child: &Child, wanted: impl Fn(&Value) -> bool) -> Value {
     let parse = |line: &str| serde_json::from_str::<Value>(line).ok();
-    let line = child
-        .wait_for_line(
-            Stream::Stdout,
-            |line| line.starts_with('{') && parse(line).is_some_and(|record| wanted(&record)),
-            DEADLINE,
-        )
-        .unwrap_or_else(|error| panic!("{error}"));
+    let line = wait_for_line(child, 0, Stream::Stdout, |line| {
+        line.starts_with('{') && parse(line).is_some_and(|record| wanted(&record))
+    });
     parse(&line).expect("it was json before")
 }
 
-/// Every record on stdout so far, checked as a consumer of the old stack would.
+/// Every record on stdout so far, as it was printed.
+pub fn record_lines(child: &Child) -> Vec<String> {
+    let mut lines = child.lines(Stream::Stdout);
+    lines.retain(|line| line.starts_with('{'));
+    lines
+}
+
+/// The same, checked as a consumer of the old stack would.
 pub fn records(child: &Child) -> Vec<Value> {
-    let lines = child.lines(Stream::Stdout);
-    let records = lines.iter().filter(|line| line.starts_with('{'));
-    records
+    record_lines(child)
+        .iter()
         .map(|line| {
             Metric::from_json(line).unwrap_or_else(|error| panic!("{error}: {line}"));
             serde_json::from_str(line).expect("json")
@@ -153,9 +176,7 @@ pub fn plugin_lines(child: &Child) -> Vec<String> {
 
 /// Waits until the plugin has said this.
 pub fn wait_for_log(child: &Child, text: &str) {
-    child
-        .wait_for_line(Stream::Stderr, |line| line.contains(text), DEADLINE)
-        .unwrap_or_else(|error| panic!("{error}"));
+    wait_for_line(child, 0, Stream::Stderr, |line| line.contains(text));
 }
 
 /// SIGTERM has to end it with 0, and without the grace of a stuck input.

@@ -1,7 +1,7 @@
 //! The documentation against the program: options, log lines, links, targets. What is
 //! added to the one and not to the other fails here. Blocks that can be copied are run.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 use kubeletstats_core::{
     error::Error,
@@ -12,10 +12,9 @@ mod blocks;
 mod lines;
 mod pages;
 mod promises;
-mod readme;
 mod values;
 
-use pages::{anchors, blocks, code, files, pages, read, root};
+use pages::{anchors, code, files, pages, read, root};
 
 fn config(given: &[(String, String)]) -> Result<Config, Error> {
     Config::read(|name| {
@@ -52,6 +51,26 @@ fn every_option_has_its_section_and_its_default() {
     }
 }
 
+#[test]
+fn the_options_table_of_the_readme() {
+    let readme = read("README.md");
+    let rows: Vec<_> = readme
+        .lines()
+        .skip_while(|line| *line != "| option | default | meaning |")
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .collect();
+    let expected: Vec<_> = OPTIONS
+        .iter()
+        .map(|option| {
+            let default = option.default.map(|default| format!("`{default}`"));
+            let default = default.unwrap_or_else(|| "–".to_owned());
+            format!("| `{}` | {default} | {} |", option.name, option.help)
+        })
+        .collect();
+    assert_eq!(rows, expected);
+}
+
 /// Each quoted refusal is what the option says to the value it quotes, and each option
 /// that can refuse one has a quotation.
 #[test]
@@ -76,64 +95,6 @@ fn refusals_are_quoted_as_they_are() {
         let has_line = quoted.iter().any(|text| text.starts_with(&line));
         assert_eq!(has_line, refused, "{line}");
     }
-}
-
-/// Options of Fluent Bit's own that an input of a page may set.
-const HOST_OPTIONS: &[&str] = &[
-    "name",
-    "tag",
-    "alias",
-    "log_level",
-    "mem_buf_limit",
-    "storage.type",
-    "threaded",
-];
-
-#[test]
-fn configurations_on_the_pages_are_valid() {
-    let mut inputs = 0;
-    for path in pages() {
-        for block in blocks(&read(&path), "ini") {
-            let mut sections: Vec<(String, Vec<(String, String)>)> = Vec::new();
-            for line in block {
-                if line.starts_with('[') {
-                    sections.push((line, Vec::new()));
-                } else if let (Some((key, value)), Some((_, section))) = (
-                    line.split_once(char::is_whitespace),
-                    sections.last_mut().filter(|_| !line.starts_with('#')),
-                ) {
-                    section.push((key.to_lowercase(), unset(value.trim())));
-                }
-            }
-            for (title, keys) in sections {
-                let ours = keys.contains(&("name".to_owned(), "kubeletstats".to_owned()));
-                if !title.eq_ignore_ascii_case("[INPUT]") || !ours {
-                    continue;
-                }
-                inputs += 1;
-                for (key, _) in &keys {
-                    let known = OPTIONS.iter().any(|option| option.name == key);
-                    let path = path.display();
-                    assert!(
-                        known || HOST_OPTIONS.contains(&&**key),
-                        "{path}: option {key}"
-                    );
-                }
-                config(&keys).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-            }
-        }
-    }
-    assert!(inputs >= 3, "only {inputs} inputs on the pages");
-}
-
-/// Variables get a value that fits wherever one may stand.
-fn unset(value: &str) -> String {
-    let mut text = value.to_owned();
-    while let (Some(start), Some(end)) = (text.find("${"), text.find('}')) {
-        let filler = if start == 0 { "" } else { "node" };
-        text.replace_range(start..=end, filler);
-    }
-    text
 }
 
 #[test]
@@ -225,4 +186,12 @@ fn flags_of_the_command_exist() {
         }
     }
     assert!(checked > 0, "the command is on no page");
+}
+
+#[test]
+fn the_version_stands_in_one_place() {
+    let script = root().join("packaging/version.sh");
+    let output = Command::new(script).arg("--check").output().expect("bash");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}: run packaging/version.sh");
 }

@@ -44,21 +44,6 @@ pub fn files(folder: &str, end: &str) -> Vec<PathBuf> {
     found
 }
 
-/// The lines of fenced blocks of this language, block by block.
-pub fn blocks(page: &str, language: &str) -> Vec<Vec<String>> {
-    let (mut found, mut block, mut inside) = (Vec::new(), None, false);
-    for line in page.lines() {
-        if let Some(info) = line.trim_start().strip_prefix("```") {
-            found.extend(block.take());
-            inside = !inside;
-            block = (inside && info.trim() == language).then(Vec::new);
-        } else if let Some(block) = &mut block {
-            block.push(line.trim().to_owned());
-        }
-    }
-    found
-}
-
 /// A heading's address, as forges make it.
 fn anchor(heading: &str) -> String {
     let kept = heading.trim().to_lowercase();

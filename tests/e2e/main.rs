@@ -15,6 +15,7 @@ mod no_host;
 use common::{
     proc::Scratch,
     run::{DEADLINE, Line, each_host, plugin_lines, records, stop, wait_for_log, wait_for_record},
+    shipped,
 };
 
 const TOKEN: &str = "a-token-of-the-test";
@@ -26,17 +27,13 @@ fn kubelet() -> SimKubeletBuilder {
         .burn("default/log-generator-b-vm", 250)
 }
 
-fn start(kubelet: SimKubeletBuilder) -> SimKubelet {
-    kubelet.start().expect("a kubelet on loopback")
-}
-
 const LOG_GENERATORS: [(&str, &str); 2] =
     [("namespace", "default"), ("pod_prefix", "log-generator")];
 
 #[test]
 fn records_arrive_on_stdout_and_sigterm_ends_it() {
     each_host(|host| {
-        let kubelet = start(kubelet());
+        let kubelet = kubelet().started();
         let child = Line::new()
             .scraping(&kubelet, &LOG_GENERATORS)
             .printing()
@@ -68,22 +65,6 @@ fn records_arrive_on_stdout_and_sigterm_ends_it() {
         assert_eq!(kubelet.handshakes(), 1);
         let log = child.lines(Stream::Stderr).join("\n");
         assert!(!log.contains(TOKEN), "the token is in the log");
-    });
-}
-
-#[test]
-fn a_choice_that_matches_nothing_is_said() {
-    each_host(|host| {
-        let kubelet = start(kubelet());
-        let child = Line::new()
-            .scraping(&kubelet, &[("pod_prefix", "no-such-pod")])
-            .printing()
-            .start(host);
-        let line = "pods is wanted: check namespace and pod_prefix";
-        wait_for_log(&child, line);
-        assert!(kubelet.wait_for_requests(4, DEADLINE));
-        let said = plugin_lines(&stop(child));
-        assert_eq!(said.iter().filter(|said| said.ends_with(line)).count(), 1);
     });
 }
 
@@ -137,22 +118,21 @@ fn an_unknown_option_is_refused_by_the_host() {
 /// nothing with which all of them do.
 #[test]
 fn the_command_knows_what_no_host_starts_with() {
-    let command = hosts::workspace_root().join("target/debug/kubeletstats");
+    if !hosts::is_built() {
+        return;
+    }
+    let command = hosts::built("kubeletstats");
+    #[rustfmt::skip]
     let refusals: [&[(&str, &str)]; 3] = [
-        &[
-            ("kube_ca_file", "/no/such.crt"),
-            ("allow_insecure_tls", "on"),
-        ],
+        &[("kube_ca_file", "/no/such.crt"), ("allow_insecure_tls", "on")],
         &[("cert_file", "/no/such.crt"), ("key_file", "/no/such.key")],
         &[("kubelet_url", "https://user:hunter2@127.0.0.1")],
     ];
+    #[rustfmt::skip]
     let starts: [&[(&str, &str)]; 3] = [
         &[("kube_token_file", "/no/such/token")],
         &[("host", "10.0.0.7"), ("port", "10250")],
-        &[
-            ("kubelet_url", "http://127.0.0.1:1"),
-            ("kube_ca_file", "/no/such.crt"),
-        ],
+        &[("kubelet_url", "http://127.0.0.1:1"), ("kube_ca_file", "/no/such.crt")],
     ];
     let says = |options: &[(&str, &str)]| {
         let mut check = Command::new(&command);
@@ -160,7 +140,7 @@ fn the_command_knows_what_no_host_starts_with() {
         for (name, value) in options {
             check.args(["-p", &format!("{name}={value}")]);
         }
-        let said = check.output().expect("run `make tools`");
+        let said = check.output().expect("it runs");
         assert!(!String::from_utf8_lossy(&said.stdout).contains("hunter2"));
         said.status.code()
     };
@@ -192,86 +172,45 @@ fn a_bad_value_stops_the_start_with_one_line() {
     let pipe = scratch.join("ca.crt").display().to_string();
     let made = Command::new("mkfifo").arg(&pipe).status();
     assert!(made.is_ok_and(|status| status.success()), "no mkfifo");
-    let cases: [(&[(&str, &str)], String); 14] = [
-        (
-            &[("kubelet_url", "10.0.0.7:10250")],
-            "option kubelet_url: bad value '10.0.0.7:10250': \
-             expected http://HOST[:PORT][/PATH] or https://HOST[:PORT][/PATH]"
-                .to_owned(),
-        ),
-        (
-            &[("interval", "10 minutes")],
-            "option interval: bad value '10 minutes': \
-             expected a time from 1ms to 7 days such as 500ms, 10s, 1m or 1h"
-                .to_owned(),
-        ),
-        (
-            &[("timeout", "0")],
-            "option timeout: bad value '0': \
-             expected a time from 1ms to 7 days such as 500ms, 10s, 1m or 1h"
-                .to_owned(),
-        ),
-        (
-            &[("allow_insecure_tls", "perhaps")],
-            "option allow_insecure_tls: bad value 'perhaps': expected true or false".to_owned(),
-        ),
-        (
-            &[("cpu_source", "guess")],
-            "option cpu_source: bad value 'guess': expected auto, counter or instant".to_owned(),
-        ),
-        (
-            &[("namespace", "default,'shop'")],
-            "option namespace: bad value 'default,'shop'': \
-             expected names of a-z, 0-9 and '-' with commas between them: \
-             ''shop'' can match nothing: leave the quotes out"
-                .to_owned(),
-        ),
-        (
-            &[("pod_prefix", "web-  # and nothing else")],
-            "option pod_prefix: bad value 'web-  # and nothing else': \
-             expected beginnings of pod names, of a-z, 0-9, '-' and '.', with commas between them: \
-             'web-  # and nothing else' can match nothing: a comment needs a line of its own"
-                .to_owned(),
-        ),
-        (
-            &[("service", "one\ntwo")],
-            "option service: bad value 'one?two': \
-             expected text without line breaks and other control characters"
-                .to_owned(),
-        ),
-        (
-            &[("kube_ca_file", &absent)],
-            format!("cannot read kube_ca_file {absent}: no such file or directory"),
-        ),
-        (
-            &[("kube_ca_file", &folder)],
-            format!("cannot read kube_ca_file {folder}: is a directory"),
-        ),
-        (
-            &[("kube_ca_file", &pipe)],
-            format!(
-                "cannot use kube_ca_file {pipe}: it is a named pipe: name a regular file, \
-                 since nobody waits for a writer here"
-            ),
-        ),
-        (
-            &[("kube_ca_file", "/dev/zero")],
-            "cannot use kube_ca_file /dev/zero: it is a device: name a regular file".to_owned(),
-        ),
-        (
-            &[("cert_file", "/c.pem")],
-            "option cert_file is set but key_file is not: a client certificate needs both"
-                .to_owned(),
-        ),
-        (
-            &[("key_file", "/k.pem")],
-            "option key_file is set but cert_file is not: a client certificate needs both"
-                .to_owned(),
-        ),
+    let time = "expected a time from 1ms to 7 days such as 500ms, 10s, 1m or 1h";
+    let names = "expected names of a-z, 0-9 and '-' with commas between them";
+    let prefixes =
+        "expected beginnings of pod names, of a-z, 0-9, '-' and '.', with commas between them";
+    let url = "expected http://HOST[:PORT][/PATH] or https://HOST[:PORT][/PATH]";
+    let comment = "web-  # and nothing else";
+    #[rustfmt::skip]
+    let values = [
+        ("kubelet_url", "10.0.0.7:10250", url.to_owned()),
+        ("interval", "10 minutes", time.to_owned()),
+        ("timeout", "0", time.to_owned()),
+        ("allow_insecure_tls", "perhaps", "expected true or false".to_owned()),
+        ("cpu_source", "guess", "expected auto, counter or instant".to_owned()),
+        ("namespace", "default,'shop'", format!("{names}: ''shop'' can match nothing: leave the quotes out")),
+        ("pod_prefix", comment, format!("{prefixes}: '{comment}' can match nothing: a comment needs a line of its own")),
+        ("service", "one\ntwo", "expected text without line breaks and other control characters".to_owned()),
     ];
+    let no_writer = "name a regular file, since nobody waits for a writer here";
+    let both = "a client certificate needs both";
+    #[rustfmt::skip]
+    let files = [
+        ("kube_ca_file", &*absent, format!("cannot read kube_ca_file {absent}: no such file or directory")),
+        ("kube_ca_file", &folder, format!("cannot read kube_ca_file {folder}: is a directory")),
+        ("kube_ca_file", &pipe, format!("cannot use kube_ca_file {pipe}: it is a named pipe: {no_writer}")),
+        ("kube_ca_file", "/dev/zero", "cannot use kube_ca_file /dev/zero: it is a device: name a regular file".to_owned()),
+        ("cert_file", "/c.pem", format!("option cert_file is set but key_file is not: {both}")),
+        ("key_file", "/k.pem", format!("option key_file is set but cert_file is not: {both}")),
+    ];
+    let values = values.map(|(name, value, why)| {
+        let shown = value.replace('\n', "?");
+        (
+            name,
+            value,
+            format!("option {name}: bad value '{shown}': {why}"),
+        )
+    });
     each_host(|host| {
-        for (options, line) in &cases {
-            let child = Line::new().input(options).printing().start(host);
+        for (name, value, line) in values.iter().chain(&files) {
+            let child = Line::new().input(&[(name, value)]).printing().start(host);
             assert_eq!(plugin_lines(&refused(child)), [line.as_str()]);
         }
     });
@@ -280,7 +219,7 @@ fn a_bad_value_stops_the_start_with_one_line() {
 #[test]
 fn a_token_file_that_is_wrong_does_not_stop_the_start() {
     each_host(|host| {
-        let kubelet = start(kubelet());
+        let kubelet = kubelet().started();
         fs::remove_file(kubelet.token_file()).expect("a token file");
         let child = Line::new()
             .scraping(&kubelet, &LOG_GENERATORS)
@@ -293,92 +232,10 @@ fn a_token_file_that_is_wrong_does_not_stop_the_start() {
     });
 }
 
-/// Some failures, each seen as one line and no record; then it works again.
-#[test]
-fn a_failing_scrape_is_one_line_and_recovery_another() {
-    each_host(|host| {
-        let kubelet = start(kubelet());
-        let url = format!("{}/stats/summary", kubelet.url());
-        for (fault, line) in [
-            (
-                Fault::Status(401, "Unauthorized".to_owned()),
-                format!("401 unauthorized by {url}: it did not accept the token in "),
-            ),
-            (
-                Fault::Status(403, "Forbidden".to_owned()),
-                format!(
-                    "403 forbidden by {url}: the service account needs verb get on nodes/stats"
-                ),
-            ),
-            (Fault::EmptyBody, format!("reply of {url} is empty")),
-            (
-                Fault::NotJson,
-                format!("reply of {url} is not a stats summary: "),
-            ),
-            (
-                Fault::CutBody,
-                format!("reply of {url} was cut short after "),
-            ),
-            (
-                Fault::HugeBody(200_000_000),
-                format!("reply of {url} is larger than 64 MiB: "),
-            ),
-            (
-                Fault::UnknownCa,
-                format!("certificate of {url} is signed by an unknown issuer: "),
-            ),
-            (
-                Fault::WrongName,
-                format!("certificate of {url} is not valid for 127.0.0.1, it names "),
-            ),
-        ] {
-            kubelet.set_fault(fault.clone());
-            let before = kubelet.connections() + kubelet.requests();
-            let child = Line::new()
-                .scraping(&kubelet, &LOG_GENERATORS)
-                .printing()
-                .start(host);
-            wait_for_log(&child, &line);
-            // More failures of the same kind say nothing more.
-            testkit::wait::until("three more tries", DEADLINE, || {
-                kubelet.connections() + kubelet.requests() >= before + 4
-            })
-            .unwrap_or_else(|error| panic!("{error}: {}", child.tail()));
-            assert_eq!(records(&child), [] as [Value; 0], "{fault:?}");
-            kubelet.clear_fault();
-            wait_for_log(&child, "scraping works again: it failed for ");
-            wait_for_record(&child, |_| true);
-            let said = plugin_lines(&stop(child));
-            let errors = said.iter().filter(|said| said.starts_with(&line)).count();
-            // What it does, the error, the recovery, what it found.
-            assert_eq!((errors, said.len()), (1, 4), "{fault:?}: {said:?}");
-        }
-    });
-}
-
-#[test]
-fn a_refused_connection_is_one_line() {
-    each_host(|host| {
-        let child = Line::new()
-            .input(&[("kubelet_url", "http://127.0.0.1:1"), ("interval", "100ms")])
-            .printing()
-            .start(host);
-        let line = "connection refused by 127.0.0.1:1 for http://127.0.0.1:1/stats/summary: \
-                    check kubelet_url and that the kubelet is running";
-        wait_for_log(&child, line);
-        let said = plugin_lines(&stop(child));
-        assert_eq!(
-            said.iter().filter(|said| *said == line).count(),
-            1,
-            "{said:?}"
-        );
-    });
-}
-
 #[test]
 fn the_log_obeys_the_hosts_level() {
     each_host(|host| {
-        let kubelet = start(kubelet());
+        let kubelet = kubelet().started();
         let quiet = Line::new()
             .scraping(&kubelet, &[("log_level", "error")])
             .printing()
@@ -400,63 +257,13 @@ fn the_log_obeys_the_hosts_level() {
     });
 }
 
-#[test]
-fn stops_at_once_while_the_kubelet_hangs() {
-    each_host(|host| {
-        let dummy = Line::new().args(["-i", "dummy"]).printing().start(host);
-        wait_for_record(&dummy, |_| true);
-        let mut dummy = dummy;
-        let without = dummy.terminate(DEADLINE).took;
-        for fault in [
-            Fault::HangInTls,
-            Fault::HangBeforeHeaders,
-            Fault::HangInBody,
-        ] {
-            let kubelet = start(kubelet().fault(fault.clone()));
-            let line = Line::new().args(["-i", "dummy"]);
-            let line = line.scraping(&kubelet, &[("timeout", "1h")]).printing();
-            let mut child = line.start(host);
-            testkit::wait::until("a hanging request", DEADLINE, || kubelet.connections() > 0)
-                .unwrap_or_else(|error| panic!("{error}: {}", child.tail()));
-            wait_for_record(&child, |_| true);
-            let ended = child.terminate(DEADLINE);
-            assert!(ended.status.success(), "{}", child.tail());
-            let more = ended.took.saturating_sub(without);
-            assert!(
-                more <= Duration::from_millis(500),
-                "{fault:?}: {:?}, and {without:?} without",
-                ended.took
-            );
-        }
-    });
-}
-
-#[test]
-fn runs_in_a_thread_of_its_own() {
-    each_host(|host| {
-        if host.version.is_some_and(|version| version < (2, 0, 0)) {
-            println!("{} has no threaded inputs", host.name);
-            return;
-        }
-        let kubelet = start(kubelet());
-        let mut options = LOG_GENERATORS.to_vec();
-        options.push(("threaded", "on"));
-        let child = Line::new()
-            .scraping(&kubelet, &options)
-            .printing()
-            .start(host);
-        wait_for_record(&child, |record| record["podName"] == "log-generator-b-vm");
-        stop(child);
-    });
-}
-
 /// Fluent Bit then makes two inputs of each that is meant, the first with all defaults.
 #[test]
 fn a_plugin_that_is_loaded_twice_is_told_of_once() {
     const LINE: &str = "kubeletstats.0 runs with no option set: if it is not in the configuration, \
                         the plugin is loaded twice, by -e and in plugins_file: load it once";
     let said = |line: Line, host: &Host| {
-        let kubelet = start(kubelet());
+        let kubelet = kubelet().started();
         let child = line
             .scraping(&kubelet, &LOG_GENERATORS)
             .printing()
@@ -476,71 +283,29 @@ fn a_plugin_that_is_loaded_twice_is_told_of_once() {
     });
 }
 
-#[test]
-fn several_inputs_do_not_know_of_each_other() {
-    each_host(|host| {
-        let (one, other) = (start(kubelet()), start(kubelet()));
-        let child = Line::new()
-            .scraping(
-                &one,
-                &[("pod_prefix", "log-generator-a"), ("service", "one")],
-            )
-            .scraping(
-                &other,
-                &[("pod_prefix", "log-generator-b"), ("service", "two")],
-            )
-            .printing()
-            .start(host);
-        wait_for_record(&child, |record| record["service"] == "one");
-        wait_for_record(&child, |record| record["service"] == "two");
-        for record in records(&stop(child)) {
-            let expected = match record["service"].as_str() {
-                Some("one") => "log-generator-a-vm",
-                _ => "log-generator-b-vm",
-            };
-            assert_eq!(record["podName"], expected);
-        }
-    });
-}
-
-/// Whatever panics inside, the host goes on, one line says so, and the next
-/// scrape works.
+/// At start there is nothing to go on with, at the end nothing to go on to; in between
+/// are the rows `panic-…` of the fault table.
 #[test]
 fn a_panic_inside_does_not_take_the_host_down() {
-    each_host(|host| {
-        for place in ["the worker", "the timer", "the collector"] {
-            let kubelet = start(kubelet());
-            let line = Line::panicking().args(["-i", "dummy", "-t", "dummy"]);
-            let line = line.scraping(&kubelet, &LOG_GENERATORS).printing();
-            let mut command = line.command(host);
-            command.env("KUBELETSTATS_PANIC", place);
-            let child = Child::spawn(command).expect("the host starts");
-            let text =
-                format!("internal error in {place}: injected into {place} (core/src/panics.rs:");
-            wait_for_log(&child, &text);
-            wait_for_record(&child, |record| record["podName"] == "log-generator-b-vm");
-            let said = plugin_lines(&stop(child));
-            let times = said.iter().filter(|line| line.starts_with(&text)).count();
-            assert_eq!(times, 1, "{said:?}");
-        }
-        // At start there is nothing to go on with, at the end nothing to go on to.
-        let line = Line::panicking().input(&[]).printing();
-        let mut command = line.command(host);
-        command.env("KUBELETSTATS_PANIC", "init");
-        let child = refused(Child::spawn(command).expect("the host starts"));
+    let start_panicking = |host: &Host, place: &str, line: Line| {
+        let mut command = line.printing().command(host);
+        command.env("KUBELETSTATS_PANIC", place);
+        Child::spawn(command).expect("the host starts")
+    };
+    let assert_said = |child: &Child, place: &str| {
         let log = child.lines(Stream::Stderr).join("\n");
-        assert_eq!(log.matches("internal error in init").count(), 1, "{log}");
-
+        let text = format!("internal error in {place}");
+        assert_eq!(log.matches(&text).count(), 1, "{log}");
+    };
+    each_host(|host| {
+        let child = start_panicking(host, "init", Line::panicking().input(&[]));
+        assert_said(&refused(child), "init");
         for place in ["pause", "exit"] {
-            let kubelet = start(kubelet());
-            let line = Line::panicking().scraping(&kubelet, &[]).printing();
-            let mut command = line.command(host);
-            command.env("KUBELETSTATS_PANIC", place);
-            let child = Child::spawn(command).expect("the host starts");
+            let kubelet = kubelet().started();
+            let line = Line::panicking().scraping(&kubelet, &[]);
+            let child = start_panicking(host, place, line);
             wait_for_record(&child, |_| true);
-            let log = stop(child).lines(Stream::Stderr).join("\n");
-            let text = format!("internal error in {place}");
-            assert_eq!(log.matches(&text).count(), 1, "{log}");
+            assert_said(&stop(child), place);
         }
     });
 }
@@ -548,7 +313,7 @@ fn a_panic_inside_does_not_take_the_host_down() {
 #[test]
 fn the_plugin_counts_what_it_does() {
     each_host(|host| {
-        let kubelet = start(kubelet().fault(Fault::EmptyBody));
+        let kubelet = kubelet().fault(Fault::EmptyBody).started();
         let mut options = LOG_GENERATORS.to_vec();
         options.push(("stats_tag", "self"));
         let child = Line::new()
@@ -579,43 +344,19 @@ fn the_shipped_configuration_delivers_to_kafka() {
     let kafka = Kafka::find_or_start().expect("a Kafka");
     println!("into {}", kafka.describe());
     each_host(|host| {
-        let kubelet = start(kubelet().server_names(&["vm"]));
+        let kubelet = kubelet().server_names(&["vm"]).started();
         let topic = kafka::unique_topic("e2e");
-        let folder = std::env::temp_dir().join(&topic);
-        fs::create_dir_all(&folder).expect("a folder");
-        // A topic of the test's own, and the plugin where this build put it.
-        let shipped = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/fluent-bit.conf"));
-        let shipped = shipped.expect("fluent-bit.conf");
-        assert!(shipped.contains("Topics            metrics\n"));
-        let conf = shipped.replace("Topics            metrics", &format!("Topics {topic}"));
-        fs::write(folder.join("fluent-bit.conf"), conf).expect("written");
-        let plugins = format!(
-            "[PLUGINS]\n    Path {}\n",
-            testkit::hosts::plugin_path().display()
-        );
-        fs::write(folder.join("plugins.conf"), plugins).expect("written");
-
-        let mut command = host.command(["-c".as_ref(), folder.join("fluent-bit.conf").as_os_str()]);
+        let folder = Scratch::new("shipped");
+        assert!(shipped::text().contains("Topics            metrics\n"));
+        let configuration = shipped::configuration(&[("kafka", "topics", &topic)], None);
+        let mut command = folder.command(host, &configuration);
+        shipped::lead_to(&mut command, &kubelet, kafka.brokers());
         command
-            .current_dir(&folder)
-            .env("KUBELET_URL", kubelet.url())
-            .env("KUBELET_CA_FILE", kubelet.ca_file())
-            .env("KUBELET_TOKEN_FILE", kubelet.token_file())
             .env("KUBELET_SERVER_NAME", "vm")
             .env("SCRAPE_INTERVAL_MS", "200")
             .env("TARGET_NAMESPACE", "default")
             .env("TARGET_POD_PREFIX", "log-generator")
-            .env("METRICS_REGION", "eu-1")
-            .env("KAFKA_BROKERS", kafka.brokers());
-        // Not set: the plugin's defaults stay in force.
-        for unset in [
-            "KUBELET_TIMEOUT_MS",
-            "ALLOW_INSECURE_TLS",
-            "NODE_NAME",
-            "SERVICE_NAME",
-        ] {
-            command.env_remove(unset);
-        }
+            .env("METRICS_REGION", "eu-1");
         let child = Child::spawn(command).expect("the host starts");
         let read = kafka::consume(kafka.brokers(), &topic, 6, DEADLINE)
             .unwrap_or_else(|error| panic!("{error}: {}", child.tail()));
@@ -632,6 +373,5 @@ fn the_shipped_configuration_delivers_to_kafka() {
         let child = stop(child);
         let on_stdout = records(&child).len();
         assert!(on_stdout >= read.len(), "{on_stdout} on stdout");
-        fs::remove_dir_all(&folder).expect("removed");
     });
 }

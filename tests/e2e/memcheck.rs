@@ -119,7 +119,7 @@ fn no_finding_in_any_host() {
         let kubelet = SimKubelet::builder()
             .sample_period(period)
             .fault(Fault::Flap);
-        let kubelet = kubelet.start().expect("a kubelet on loopback");
+        let kubelet = kubelet.started();
         let options = [("timeout", "60s"), ("stats_tag", "self")];
         // The build for the tests of panics: not optimised, and it does not panic.
         let line = Line::panicking().scraping(&kubelet, &options).printing();

@@ -3,7 +3,7 @@
 use sim_kubelet::{Fault, rfc3339};
 
 use super::{
-    row::{AGAIN, Row, fails, only, own, silent, works},
+    row::{AGAIN, Row, Seen, fails, only, own, silent, works},
     run::{Run, Site},
     scene::{Scene, Setting},
     truth::{Truth, near, sound, text},
@@ -98,7 +98,7 @@ fn sample(time: u64, used: f64) -> Vec<u8> {
     .into_bytes()
 }
 
-fn counter_falls(site: &Site) -> Result<String, String> {
+fn counter_falls(site: &Site) -> Result<Seen, String> {
     let scene = Scene::new(Setting {
         kubelet: |kubelet| {
             kubelet.replay(vec![
@@ -122,23 +122,20 @@ fn counter_falls(site: &Site) -> Result<String, String> {
     let ended = run.stop_with_repeats(site)?;
     only(&ended.said, &[])?;
     ended.records.iter().try_for_each(sound)?;
-    let cpu: Vec<f64> = ended
-        .records
-        .iter()
-        .filter_map(|record| record["cpu"].as_f64())
-        .collect();
+    let cpu = ended.records.iter();
+    let cpu: Vec<f64> = cpu.filter_map(|record| record["cpu"].as_f64()).collect();
     // The kubelet says 100 each time; the counter proves less, within a second in ten.
     let most = |used: f64| 100.0 * used / 9.0;
     let expected = [100.0, most(5.0), 100.0, most(2.5), 100.0, most(4.0), 0.0];
     let same = cpu.len() == expected.len()
         && std::iter::zip(&cpu, expected).all(|(cpu, expected)| near(*cpu, expected));
     match same {
-        true => Ok(format!("{cpu:?}, stop {:.2} s", ended.stop.as_secs_f64())),
+        true => Ok((ended, format!("{cpu:?}"))),
         false => Err(format!("cpu {cpu:?} instead of {expected:?}")),
     }
 }
 
-fn many_pods(site: &Site) -> Result<String, String> {
+fn many_pods(site: &Site) -> Result<Seen, String> {
     let scene = Scene::new(Setting {
         kubelet: |kubelet| kubelet.pods(5000),
         options: &[("interval", "300ms")],
@@ -163,26 +160,19 @@ fn many_pods(site: &Site) -> Result<String, String> {
     )?;
     let pods = ["default/log-generator-a-vm", "default/log-generator-b-vm"];
     let truth = Truth::of_pods(&scene.kubelet, &pods);
-    ended.records.iter().try_for_each(|one| truth.check(one))?;
+    truth.check_all(&ended.records)?;
     if three - base > GROWTH || eight - three > 4.0 {
         return Err(format!(
             "{base:.1} MiB before, {three:.1} after three replies, {eight:.1} after eight"
         ));
     }
-    Ok(format!(
-        "{} records, {:.0} MiB more, then {:.1}, stop {:.2} s",
-        ended.records.len(),
-        three - base,
-        eight - three,
-        ended.stop.as_secs_f64()
-    ))
+    let (records, more, then) = (ended.records.len(), three - base, eight - three);
+    let seen = format!("{records} records, {more:.0} MiB more, then {then:.1}");
+    Ok((ended, seen))
 }
 
-fn hostile_names(site: &Site) -> Result<String, String> {
-    let scene = Scene::new(Setting {
-        options: &[("pod_prefix", ""), ("namespace", "")],
-        ..Setting::default()
-    })?;
+fn hostile_names(site: &Site) -> Result<Seen, String> {
+    let scene = Scene::with(&[("pod_prefix", ""), ("namespace", "")])?;
     let truth = Truth::of([&scene.kubelet]);
     let run = Run::start(site, scene.input(Line::new()))?;
     run.stats("records before", |stats| stats.records > 0)?;
@@ -209,10 +199,6 @@ fn hostile_names(site: &Site) -> Result<String, String> {
             return Err(format!("a name of {length} bytes"));
         }
     }
-    Ok(format!(
-        "{} records, {} hostile names, stop {:.2} s",
-        ended.records.len(),
-        hostile.len(),
-        ended.stop.as_secs_f64()
-    ))
+    let (records, names) = (ended.records.len(), hostile.len());
+    Ok((ended, format!("{records} records, {names} hostile names")))
 }

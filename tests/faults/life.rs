@@ -9,9 +9,9 @@ use sim_kubelet::Fault;
 use testkit::{Host, held::Held, wait};
 
 use super::{
-    row::{AGAIN, Row, only, own},
+    row::{AGAIN, Row, Seen, only, own},
     run::{DEADLINE, Ended, Run, Said, Site},
-    scene::{Scene, Setting},
+    scene::Scene,
     truth::Truth,
 };
 use crate::common::run::Line;
@@ -90,22 +90,16 @@ fn hold(file: &Path) -> Result<Held, String> {
     Held::new(file).map_err(|error| error.to_string())
 }
 
-fn token_hangs(site: &Site) -> Result<String, String> {
-    let scene = Scene::new(Setting {
-        options: &[("timeout", "300ms")],
-        ..Setting::default()
-    })?;
+fn token_hangs(site: &Site) -> Result<Seen, String> {
+    let scene = Scene::with(&[("timeout", "300ms")])?;
     let run = Run::start(site, scene.input(Line::new()))?;
     run.stats("records before", |stats| stats.records > 0)?;
     let held = hold(&scene.kubelet.token_file())?;
     answers_again(site, &scene, run, held, "kube_token_file {token}")
 }
 
-fn ca_hangs(site: &Site) -> Result<String, String> {
-    let scene = Scene::new(Setting {
-        options: &[("timeout", "300ms")],
-        ..Setting::default()
-    })?;
+fn ca_hangs(site: &Site) -> Result<Seen, String> {
+    let scene = Scene::with(&[("timeout", "300ms")])?;
     let held = hold(&scene.kubelet.ca_file())?;
     let run = Run::start(site, scene.input(Line::new()))?;
     answers_again(site, &scene, run, held, "kube_ca_file {ca}")
@@ -117,7 +111,7 @@ fn answers_again(
     run: Run,
     held: Held,
     file: &str,
-) -> Result<String, String> {
+) -> Result<Seen, String> {
     let line = format!(
         "timed out after 300ms reading {}: the file system behind it does not answer: \
          is it a mount that has gone?",
@@ -132,15 +126,13 @@ fn answers_again(
     let ended = run.stop(site)?;
     only(&ended.said, &[("error", &line), ("info", AGAIN)])?;
     let truth = Truth::of([&scene.kubelet]);
-    ended.records.iter().try_for_each(|one| truth.check(one))?;
-    let (failures, stop) = (ended.stats.failures, ended.stop.as_secs_f64());
-    Ok(format!(
-        "1 line for {failures} failures, then again, stop {stop:.2} s"
-    ))
+    truth.check_all(&ended.records)?;
+    let failures = ended.stats.failures;
+    Ok((ended, format!("1 line for {failures} failures, then again")))
 }
 
-fn many_hang(site: &Site) -> Result<String, String> {
-    let scene = Scene::new(Setting::default())?;
+fn many_hang(site: &Site) -> Result<Seen, String> {
+    let scene = Scene::with(&[])?;
     let line = (0..40).fold(Line::new(), |line, _| scene.input(line));
     let run = Run::start(site, line)?;
     for input in 0..40 {
@@ -171,8 +163,7 @@ fn many_hang(site: &Site) -> Result<String, String> {
         return Err(format!("it said: {other}"));
     }
     let alone = site.dummy_stop.as_secs_f64();
-    let stop = ended.stop.as_secs_f64();
-    Ok(format!("stop {stop:.2} s, dummy alone {alone:.2} s"))
+    Ok((ended, format!("dummy alone {alone:.2} s")))
 }
 
 const PANIC: &str = "one line, the host goes on, and the next scrape works";
@@ -190,15 +181,15 @@ fn uid(scene: &Scene, pod: &str) -> Result<String, String> {
 }
 
 /// Nothing said, and nothing but the truth recorded.
-fn clean(truth: &Truth, ended: &Ended) -> Result<String, String> {
+fn clean(truth: &Truth, ended: Ended) -> Result<Seen, String> {
     only(&ended.said, &[])?;
-    ended.records.iter().try_for_each(|one| truth.check(one))?;
-    let (records, stop) = (ended.records.len(), ended.stop.as_secs_f64());
-    Ok(format!("{records} true records, stop {stop:.2} s"))
+    truth.check_all(&ended.records)?;
+    let seen = format!("{} true records", ended.records.len());
+    Ok((ended, seen))
 }
 
 fn healthy(site: &Site) -> Result<(Scene, Truth, Run), String> {
-    let scene = Scene::new(Setting::default())?;
+    let scene = Scene::with(&[])?;
     let truth = Truth::of([&scene.kubelet]);
     let run = Run::start(site, scene.input(Line::new()))?;
     for name in [POD_A, POD_B] {
@@ -207,7 +198,7 @@ fn healthy(site: &Site) -> Result<(Scene, Truth, Run), String> {
     Ok((scene, truth, run))
 }
 
-fn restarted_container(site: &Site) -> Result<String, String> {
+fn restarted_container(site: &Site) -> Result<Seen, String> {
     let (scene, mut truth, run) = healthy(site)?;
     for _ in 0..2 {
         if !scene.kubelet.restart_container(POD_B, "log-generator") {
@@ -222,10 +213,10 @@ fn restarted_container(site: &Site) -> Result<String, String> {
             pod(POD_B)(record) && record["timestamp"].as_u64() >= Some(later)
         })?;
     }
-    clean(&truth, &run.stop_with_repeats(site)?)
+    clean(&truth, run.stop_with_repeats(site)?)
 }
 
-fn pod_vanishes(site: &Site) -> Result<String, String> {
+fn pod_vanishes(site: &Site) -> Result<Seen, String> {
     let (scene, truth, run) = healthy(site)?;
     scene.between_scrapes()?;
     scene.kubelet.remove_pod(POD_A);
@@ -238,10 +229,10 @@ fn pod_vanishes(site: &Site) -> Result<String, String> {
     if of_b < of_a + 3 || later.records as usize > ended.records.len() {
         return Err(format!("{of_a} of the one that went, {of_b} of the other"));
     }
-    clean(&truth, &ended)
+    clean(&truth, ended)
 }
 
-fn pod_back(site: &Site) -> Result<String, String> {
+fn pod_back(site: &Site) -> Result<Seen, String> {
     let (scene, mut truth, run) = healthy(site)?;
     scene.kubelet.remove_pod(POD_B);
     let new = scene.kubelet.add_pod(POD_B, 250).ok_or("no new pod")?;
@@ -249,10 +240,10 @@ fn pod_back(site: &Site) -> Result<String, String> {
     for _ in 0..2 {
         run.next_record("record of the new pod", |record| record["podUid"] == *new)?;
     }
-    clean(&truth, &run.stop(site)?)
+    clean(&truth, run.stop(site)?)
 }
 
-fn pod_replaced(site: &Site) -> Result<String, String> {
+fn pod_replaced(site: &Site) -> Result<Seen, String> {
     let (scene, mut truth, run) = healthy(site)?;
     let old = uid(&scene, POD_B)?;
     let new = scene.kubelet.add_duplicate_pod(POD_B).ok_or("no pod")?;
@@ -269,15 +260,12 @@ fn pod_replaced(site: &Site) -> Result<String, String> {
     if uids != [&Value::from(old), &Value::from(new)] {
         return Err(format!("not one after the other: {uids:?}"));
     }
-    clean(&truth, &ended)
+    clean(&truth, ended)
 }
 
-fn two_inputs(site: &Site) -> Result<String, String> {
-    let good = Scene::new(Setting::default())?;
-    let bad = Scene::new(Setting {
-        options: &[("service", "of-the-bad-one")],
-        ..Setting::default()
-    })?;
+fn two_inputs(site: &Site) -> Result<Seen, String> {
+    let good = Scene::with(&[])?;
+    let bad = Scene::with(&[("service", "of-the-bad-one")])?;
     bad.kubelet
         .set_fault(Fault::Status(503, "Service Unavailable".to_owned()));
     let run = Run::start(site, bad.input(good.input(Line::new())))?;
@@ -302,17 +290,14 @@ fn two_inputs(site: &Site) -> Result<String, String> {
     );
     only(&of(two), &[("error", &line), ("info", AGAIN)])?;
     let truth = Truth::of([&good.kubelet, &bad.kubelet]);
-    ended.records.iter().try_for_each(|one| truth.check(one))?;
-    Ok(format!(
-        "{} failures of one, {} records of the other, stop {:.2} s",
-        again.failures,
-        during.records,
-        ended.stop.as_secs_f64()
-    ))
+    truth.check_all(&ended.records)?;
+    let (failures, records) = (again.failures, during.records);
+    let seen = format!("{failures} failures of one, {records} records of the other");
+    Ok((ended, seen))
 }
 
 fn panicking(site: &Site, place: &str) -> Result<(Scene, Run, String), String> {
-    let scene = Scene::new(Setting::default())?;
+    let scene = Scene::with(&[])?;
     let mut command = Run::command(site, scene.input(Line::panicking()));
     command.env("KUBELETSTATS_PANIC", place);
     let run = Run::start_command(command)?;
@@ -322,7 +307,7 @@ fn panicking(site: &Site, place: &str) -> Result<(Scene, Run, String), String> {
     Ok((scene, run, line))
 }
 
-fn panics(site: &Site, place: &str) -> Result<String, String> {
+fn panics(site: &Site, place: &str) -> Result<Seen, String> {
     let (scene, run, line) = panicking(site, place)?;
     run.said(&line)?;
     run.said(AGAIN)?;
@@ -331,31 +316,28 @@ fn panics(site: &Site, place: &str) -> Result<String, String> {
     let ended = run.stop(site)?;
     only(&ended.said, &[("error", &line), ("info", AGAIN)])?;
     let truth = Truth::of([&scene.kubelet]);
-    ended.records.iter().try_for_each(|one| truth.check(one))?;
-    let (records, stop) = (ended.records.len(), ended.stop.as_secs_f64());
-    Ok(format!("1 line, then {records} records, stop {stop:.2} s"))
+    truth.check_all(&ended.records)?;
+    let seen = format!("1 line, then {} records", ended.records.len());
+    Ok((ended, seen))
 }
 
-fn panic_in_pause(site: &Site) -> Result<String, String> {
+fn panic_in_pause(site: &Site) -> Result<Seen, String> {
     let (scene, run, line) = panicking(site, "pause")?;
     run.stats("records", |stats| stats.records > 2)?;
     let ended = run.stop(site)?;
     only(&ended.said, &[("error", &line)])?;
     let truth = Truth::of([&scene.kubelet]);
-    ended.records.iter().try_for_each(|one| truth.check(one))?;
-    Ok(format!("1 line, stop {:.2} s", ended.stop.as_secs_f64()))
+    truth.check_all(&ended.records)?;
+    Ok((ended, "1 line".to_owned()))
 }
 
-fn mem_buf_limit(site: &Site) -> Result<String, String> {
-    let scene = Scene::new(Setting {
-        options: &[("mem_buf_limit", "500")],
-        ..Setting::default()
-    })?;
+fn mem_buf_limit(site: &Site) -> Result<Seen, String> {
+    let scene = Scene::with(&[("mem_buf_limit", "500")])?;
     let truth = Truth::of([&scene.kubelet]);
     let run = Run::start(site, scene.input(Line::new()))?;
     run.host_said("(mem buf overlimit", 3)?;
     for name in [POD_A, POD_B] {
         run.next_record(name, pod(name))?;
     }
-    clean(&truth, &run.stop(site)?)
+    clean(&truth, run.stop(site)?)
 }

@@ -20,7 +20,6 @@ use testkit::{Host, hosts};
 #[path = "../common/mod.rs"]
 mod common;
 mod content;
-mod gate;
 mod life;
 mod network;
 mod row;
@@ -53,13 +52,10 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let hosts = match hosts::all() {
-        Ok(hosts) => hosts,
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::FAILURE;
-        }
-    };
+    let hosts = hosts::to_test();
+    if hosts.is_empty() {
+        return ExitCode::SUCCESS;
+    }
     let began = Instant::now();
     println!("{} rows, on", rows.len());
     for host in &hosts {

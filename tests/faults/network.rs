@@ -1,17 +1,17 @@
 //! Rows: the way to the kubelet and back, from the name to the last byte.
 
+use serde_json::json;
 use sim_kubelet::Fault;
 use testkit::Host;
 
 use super::{
-    gate::Mode,
-    row::{AGAIN, Row, fails, only, own, stops, text, works},
+    row::{AGAIN, Row, Seen, fails, only, own, stops, text, works},
     run::{Ended, Run, Site, matches},
     scene::{Scene, Setting},
     trust::TOKEN_REFUSED,
     truth::Truth,
 };
-use crate::common::run::Line;
+use crate::common::{gate::Mode, run::Line};
 
 const SHORT: &[(&str, &str)] = &[("timeout", "300ms")];
 
@@ -187,47 +187,40 @@ fn stopping() -> Vec<Row> {
     ]
 }
 
+/// Requests that a fault spoils, and the line that comes of it.
+fn told<const N: usize>(rows: [(&'static str, Fault, &'static str); N]) -> Vec<Row> {
+    let row = |(name, fault, line)| fails(name, line).by(fault);
+    rows.into_iter().map(row).collect()
+}
+
 fn replying() -> Vec<Row> {
     const CUT: &str = "reply of {url} was cut short after * bytes";
     const INTERIM: &str = "reply of {url} does not begin: more than 16 interim replies (status 1xx): \
                            check that kubelet_url is a kubelet";
-    vec![
-        fails("reset-mid-body", CUT).by(Fault::ResetMidBody),
-        fails("cut-body", CUT).by(Fault::CutBody),
-        fails("wrong-content-length", CUT).by(Fault::WrongContentLength),
-        fails("chunked-garbage", "reply of {url} is not valid http: *").by(Fault::ChunkedGarbage),
-        fails("interim-replies-without-end", INTERIM).by(Fault::Interim(u64::MAX)),
+    #[rustfmt::skip]
+    let mut rows = told([
+        ("reset-mid-body", Fault::ResetMidBody, CUT),
+        ("cut-body", Fault::CutBody, CUT),
+        ("wrong-content-length", Fault::WrongContentLength, CUT),
+        ("chunked-garbage", Fault::ChunkedGarbage, "reply of {url} is not valid http: *"),
+        ("interim-replies-without-end", Fault::Interim(u64::MAX), INTERIM),
+        ("header-of-a-mebibyte", Fault::HugeHeader(1 << 20),
+            "reply of {url} has a header of 32 KiB or more: check that kubelet_url is a kubelet"),
+        ("headers-by-the-thousand", Fault::ManyHeaders(1_000),
+            "reply of {url} has more than 128 header fields: check that kubelet_url is a kubelet"),
+        ("chunk-line-without-end", Fault::EndlessChunkLine,
+            "reply of {url} is not valid http: a line of 32 KiB or more between two chunks"),
+        ("empty-body", Fault::EmptyBody, "reply of {url} is empty"),
+        ("not-json", Fault::NotJson,
+            "reply of {url} is not a stats summary: it is not json at byte 0: check that kubelet_url is a kubelet"),
+        ("gzip", Fault::Gzip,
+            "reply of {url} is encoded as 'gzip', which was not asked for: is a proxy in between?"),
+    ]);
+    rows.extend([
         fails("interim-replies-without-end-http", INTERIM)
             .plain()
             .by(Fault::Interim(u64::MAX)),
         works("interim-replies-some", "passed over").by(Fault::Interim(16)),
-        fails(
-            "header-of-a-mebibyte",
-            "reply of {url} has a header of 32 KiB or more: check that kubelet_url is a kubelet",
-        )
-        .by(Fault::HugeHeader(1 << 20)),
-        fails(
-            "headers-by-the-thousand",
-            "reply of {url} has more than 128 header fields: check that kubelet_url is a kubelet",
-        )
-        .by(Fault::ManyHeaders(1_000)),
-        fails(
-            "chunk-line-without-end",
-            "reply of {url} is not valid http: a line of 32 KiB or more between two chunks",
-        )
-        .by(Fault::EndlessChunkLine),
-        fails("empty-body", "reply of {url} is empty").by(Fault::EmptyBody),
-        fails(
-            "not-json",
-            "reply of {url} is not a stats summary: it is not json at byte 0: \
-             check that kubelet_url is a kubelet",
-        )
-        .by(Fault::NotJson),
-        fails(
-            "gzip",
-            "reply of {url} is encoded as 'gzip', which was not asked for: is a proxy in between?",
-        )
-        .by(Fault::Gzip),
         own(
             "huge-body",
             "one line, no record, little more memory than the limit of 64 MiB, then again",
@@ -236,114 +229,73 @@ fn replying() -> Vec<Row> {
         works("http-1.0", "a connection a scrape")
             .by(Fault::Http10)
             .check(|scene, ended| scene.one_request_a_scrape(&ended.stats)),
-    ]
+    ]);
+    rows
 }
 
 fn statuses() -> Vec<Row> {
     let status = |code, body: &str| Fault::Status(code, body.to_owned());
-    vec![
+    // The API server's way to say it.
+    let object = |code, message: &str| {
+        let object =
+            json!({"kind": "Status", "apiVersion": "v1", "message": message, "code": code});
+        Fault::Status(code, object.to_string())
+    };
+    #[rustfmt::skip]
+    let mut rows = told([
+        ("304", status(304, ""),
+            "unexpected status 304 from {url}: the request set no condition: is a cache in between?"),
+        ("401", status(401, "Unauthorized"), TOKEN_REFUSED),
+        ("403", status(403, "Forbidden"),
+            "403 forbidden by {url}: the service account needs verb get on nodes/stats"),
+        ("404", status(404, "404 page not found\n"),
+            "unexpected status 404 from {url}: it said '404 page not found': \
+             no summary is there: set kubelet_url to https://NODE_IP:10250"),
+        ("429", status(429, "Too many requests, please try again.\n"),
+            "unexpected status 429 from {url}: it said 'Too many requests, please try again.': \
+             it limits requests: raise interval"),
+        ("500", status(500, "panic:\na \u{1b}[31mred\u{7} line\n"),
+            "unexpected status 500 from {url}: it said 'panic:?a ?[31mred? line': see the log of the kubelet"),
+        ("500-runtime", status(500, "Internal Error: failed to list pod stats: rpc error: code = Unavailable"),
+            "unexpected status 500 from {url}: it said 'Internal Error: failed to list pod stats: \
+             rpc error: code = Unavailable': check the container runtime on the node"),
+        ("502", status(502, "Bad Gateway"),
+            "unexpected status 502 from {url}: it said 'Bad Gateway': \
+             a proxy answers, not the kubelet: set kubelet_url to https://NODE_IP:10250"),
+        ("503", status(503, ""), "unexpected status 503 from {url}: see the log of the kubelet"),
+        ("api-server-root",
+            object(403, "forbidden: User \"system:serviceaccount:a:b\" cannot get path \"/stats/summary\""),
+            "403 forbidden by {url}: this is the api server, not a kubelet: set kubelet_url to \
+             https://NODE_IP:10250, or give it the path /api/v1/nodes/NODE/proxy"),
+    ]);
+    #[rustfmt::skip]
+    rows.extend(told([
+        ("api-server-without-rights",
+            status(403, "Forbidden (user=kube-apiserver-kubelet-client, verb=get, resource=nodes, subresource(s)=[stats])\n"),
+            "403 forbidden by {url}: the kubelet refuses the api server, its user \
+             kube-apiserver-kubelet-client: bind that to clusterrole system:kubelet-api-admin"),
+        ("api-server-no-node", object(404, "nodes \"vm\" not found"),
+            "unexpected status 404 from {url}: it said 'nodes \"vm\" not found': \
+             the path of kubelet_url has to hold the node's name"),
+        ("api-server-reaches-no-kubelet",
+            object(503, "error trying to reach service: dial tcp 10.0.0.7:10250: connect: connection refused"),
+            "unexpected status 503 from {url}: it said 'error trying to reach service: dial tcp \
+             10.0.0.7:10250: connect: connection refused': the api server does not reach the \
+             kubelet: check the node and its port 10250"),
+    ]).into_iter().map(proxied));
+    rows.extend([
         own(
             "redirect",
             "one line, no record, nobody goes where it leads, then again",
             redirect,
         ),
-        fails(
-            "304",
-            "unexpected status 304 from {url}: the request set no condition: \
-             is a cache in between?",
-        )
-        .by(status(304, "")),
-        fails(
-            "401",
-            TOKEN_REFUSED,
-        )
-        .by(status(401, "Unauthorized")),
-        fails(
-            "403",
-            "403 forbidden by {url}: the service account needs verb get on nodes/stats",
-        )
-        .by(status(403, "Forbidden")),
-        fails(
-            "404",
-            "unexpected status 404 from {url}: it said '404 page not found': \
-             no summary is there: set kubelet_url to https://NODE_IP:10250",
-        )
-        .by(status(404, "404 page not found\n")),
-        fails(
-            "429",
-            "unexpected status 429 from {url}: it said 'Too many requests, please try again.': \
-             it limits requests: raise interval",
-        )
-        .by(status(429, "Too many requests, please try again.\n")),
-        fails(
-            "500",
-            "unexpected status 500 from {url}: it said 'panic:?a ?[31mred? line': \
-             see the log of the kubelet",
-        )
-        .by(status(500, "panic:\na \u{1b}[31mred\u{7} line\n")),
-        fails(
-            "500-runtime",
-            "unexpected status 500 from {url}: it said 'Internal Error: failed to list pod stats: \
-             rpc error: code = Unavailable': check the container runtime on the node",
-        )
-        .by(status(
-            500,
-            "Internal Error: failed to list pod stats: rpc error: code = Unavailable",
-        )),
-        fails(
-            "502",
-            "unexpected status 502 from {url}: it said 'Bad Gateway': \
-             a proxy answers, not the kubelet: set kubelet_url to https://NODE_IP:10250",
-        )
-        .by(status(502, "Bad Gateway")),
-        fails(
-            "503",
-            "unexpected status 503 from {url}: see the log of the kubelet",
-        )
-        .by(status(503, "")),
-        fails(
-            "api-server-root",
-            "403 forbidden by {url}: this is the api server, not a kubelet: \
-             set kubelet_url to https://NODE_IP:10250, or give it the path /api/v1/nodes/NODE/proxy",
-        )
-        .by(status(
-            403,
-            r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"forbidden: User \"system:serviceaccount:a:b\" cannot get path \"/stats/summary\"","reason":"Forbidden","details":{},"code":403}"#,
-        )),
-        proxied(fails(
-            "api-server-without-rights",
-            "403 forbidden by {url}: the kubelet refuses the api server, its user \
-             kube-apiserver-kubelet-client: bind that to clusterrole system:kubelet-api-admin",
-        ))
-        .by(status(
-            403,
-            "Forbidden (user=kube-apiserver-kubelet-client, verb=get, resource=nodes, subresource(s)=[stats])\n",
-        )),
-        proxied(fails(
-            "api-server-no-node",
-            "unexpected status 404 from {url}: it said 'nodes \"vm\" not found': \
-             the path of kubelet_url has to hold the node's name",
-        ))
-        .by(status(
-            404,
-            r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"nodes \"vm\" not found","reason":"NotFound","code":404}"#,
-        )),
-        proxied(fails(
-            "api-server-reaches-no-kubelet",
-            "unexpected status 503 from {url}: it said 'error trying to reach service: dial tcp \
-             10.0.0.7:10250: connect: connection refused': the api server does not reach the \
-             kubelet: check the node and its port 10250",
-        ))
-        .by(status(
-            503,
-            r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"error trying to reach service: dial tcp 10.0.0.7:10250: connect: connection refused","reason":"ServiceUnavailable","code":503}"#,
-        )),
         own(
             "flapping",
             "records of every second scrape, and two failures told with their ends, no more",
             flapping,
         ),
-    ]
+    ]);
+    rows
 }
 
 /// By way of the API server.
@@ -395,7 +347,7 @@ fn keeping() -> Vec<Row> {
 }
 
 /// The host may open no file any more, and so have no thread that says when it is done.
-fn no_thread(site: &Site) -> Result<String, String> {
+fn no_thread(site: &Site) -> Result<Seen, String> {
     let scene = Scene::new(Setting {
         plain: true,
         url: Some(|scene| format!("http://localhost:{}", scene.kubelet.port())),
@@ -413,25 +365,23 @@ fn no_thread(site: &Site) -> Result<String, String> {
     run.stats("records again", |stats| stats.records > failed.records)?;
     let ended = run.stop(site)?;
     only(&ended.said, &[("error", line), ("info", AGAIN)])?;
-    let (failures, stop) = (ended.stats.failures, ended.stop.as_secs_f64());
-    Ok(format!(
-        "1 line for {failures} failures, then again, stop {stop:.2} s"
-    ))
+    let failures = ended.stats.failures;
+    Ok((ended, format!("1 line for {failures} failures, then again")))
 }
 
-fn redirect(site: &Site) -> Result<String, String> {
-    let elsewhere = Scene::new(Setting::default())?;
+fn redirect(site: &Site) -> Result<Seen, String> {
+    let elsewhere = Scene::with(&[])?;
     let to = Fault::Redirect(elsewhere.url.clone());
     let line = "unexpected status 302 from {url}: redirects are not followed, \
                 set kubelet_url to where it leads";
-    let seen = fails("redirect", line).by(to).run(site)?;
+    let seen = fails("redirect", line).by(to).seen(site)?;
     match elsewhere.kubelet.connections() {
         0 => Ok(seen),
         many => Err(format!("{many} connections to where it leads")),
     }
 }
 
-fn huge_body(site: &Site) -> Result<String, String> {
+fn huge_body(site: &Site) -> Result<Seen, String> {
     let scene = Scene::new(Setting {
         plain: true,
         options: &[("interval", "300ms")],
@@ -453,18 +403,17 @@ fn huge_body(site: &Site) -> Result<String, String> {
     let ended = run.stop(site)?;
     only(&ended.said, &[("error", &line), ("info", AGAIN)])?;
     let truth = Truth::of([&scene.kubelet]);
-    ended.records.iter().try_for_each(|one| truth.check(one))?;
+    truth.check_all(&ended.records)?;
     if peak > ROOM_FOR_HUGE || left > 8.0 {
         return Err(format!("{peak:.0} MiB more, {left:.0} of them for good"));
     }
-    let (failures, stop) = (failed.failures, ended.stop.as_secs_f64());
-    Ok(format!(
-        "1 line for {failures} failures, {peak:.0} MiB more, {left:.1} after, stop {stop:.2} s"
-    ))
+    let failures = failed.failures;
+    let seen = format!("1 line for {failures} failures, {peak:.0} MiB more, {left:.1} after");
+    Ok((ended, seen))
 }
 
-fn flapping(site: &Site) -> Result<String, String> {
-    let scene = Scene::new(Setting::default())?;
+fn flapping(site: &Site) -> Result<Seen, String> {
+    let scene = Scene::with(&[])?;
     let run = Run::start(site, scene.input(Line::new()))?;
     run.stats("records before", |stats| stats.records > 0)?;
     scene.kubelet.set_fault(Fault::Flap);
@@ -485,7 +434,7 @@ fn flapping(site: &Site) -> Result<String, String> {
     // is told where its end has room as well.
     only(&ended.said, &[pair, pair].concat())?;
     let truth = Truth::of([&scene.kubelet]);
-    ended.records.iter().try_for_each(|one| truth.check(one))?;
-    let (failures, stop) = (ended.stats.failures, ended.stop.as_secs_f64());
-    Ok(format!("4 lines for {failures} failures, stop {stop:.2} s"))
+    truth.check_all(&ended.records)?;
+    let seen = format!("4 lines for {} failures", ended.stats.failures);
+    Ok((ended, seen))
 }

@@ -13,7 +13,7 @@ use crate::common::run::Line;
 
 /// What was seen, or how it differs.
 pub type Outcome = Result<String, String>;
-type Act = fn(&Scene) -> Result<(), String>;
+pub type Act = fn(&Scene) -> Result<(), String>;
 type Cannot = fn(&Host) -> bool;
 type Check = fn(&Scene, &Ended) -> Result<(), String>;
 pub const AGAIN: &str = "scraping works again: it failed for *s, * scrape*";
@@ -30,7 +30,7 @@ enum Script {
     Silent(&'static str),
     /// Stopped while this holds.
     Stops(fn(&Scene) -> bool),
-    Own(fn(&Site) -> Outcome),
+    Own(fn(&Site) -> Result<Seen, String>),
 }
 
 #[derive(Clone)]
@@ -76,7 +76,7 @@ pub fn stops(name: &'static str, hanging: fn(&Scene) -> bool) -> Row {
         .options(&[("timeout", "1h")])
 }
 
-pub fn own(name: &'static str, expected: &str, script: fn(&Site) -> Outcome) -> Row {
+pub fn own(name: &'static str, expected: &str, script: fn(&Site) -> Result<Seen, String>) -> Row {
     Row::new(name, expected.to_owned(), Script::Own(script))
 }
 
@@ -178,6 +178,11 @@ impl Row {
     }
 
     pub fn run(&self, site: &Site) -> Outcome {
+        let (ended, seen) = self.seen(site)?;
+        Ok(format!("{seen}, stop {:.2} s", ended.stop.as_secs_f64()))
+    }
+
+    pub fn seen(&self, site: &Site) -> Result<Seen, String> {
         if let Script::Own(script) = self.script {
             return script(site);
         }
@@ -202,11 +207,9 @@ impl Row {
             Script::Own(_) => unreachable!("it was run above"),
         };
         truth.learn(&scene.kubelet);
-        for record in &ended.records {
-            truth.check(record)?;
-        }
+        truth.check_all(&ended.records)?;
         (self.check)(&scene, &ended)?;
-        Ok(format!("{seen}, stop {:.2} s", ended.stop.as_secs_f64()))
+        Ok((ended, seen))
     }
 
     fn start_fault(&self, scene: &Scene) -> Result<(), String> {
@@ -317,7 +320,8 @@ impl Row {
     }
 }
 
-type Seen = (Ended, String);
+/// How it ended, and what was seen.
+pub type Seen = (Ended, String);
 
 /// What a step on the way came to, for [`Outcome`].
 pub fn text<T>(result: std::io::Result<T>) -> Result<(), String> {

@@ -25,9 +25,6 @@ const SILENCE: Duration = Duration::from_millis(1500);
 
 pub const TOKEN: &str = "a-token-of-the-test";
 
-/// The input beside which everything happens.
-const DUMMY: [&str; 6] = ["-i", "dummy", "-t", "dummy", "-p", "rate=10"];
-
 /// Where rows run: a host, and how long it takes to stop without the plugin.
 pub struct Site<'h> {
     pub host: &'h Host,
@@ -93,13 +90,14 @@ pub struct Ended {
 }
 
 impl Run {
-    /// Inputs are on `line` already; `dummy` and stdout are added here.
+    /// Inputs are on `line` already; `dummy`, beside which everything happens, and stdout
+    /// are added here.
     pub fn start(site: &Site, line: Line) -> Result<Self, String> {
         Self::start_command(Self::command(site, line))
     }
 
     pub fn command(site: &Site, line: Line) -> Command {
-        let mut command = line.args(DUMMY).printing().command(site.host);
+        let mut command = line.dummy("10").printing().command(site.host);
         // Where nobody answers for names, the resolver says so soon.
         command.env("RES_OPTIONS", "timeout:1 attempts:1");
         command

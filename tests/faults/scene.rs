@@ -6,11 +6,8 @@ use std::time::Duration;
 use sim_kubelet::{SimKubelet, SimKubeletBuilder};
 use testkit::wait;
 
-use super::{
-    gate::Gate,
-    run::{DEADLINE, Stats, TOKEN},
-};
-use crate::common::run::Line;
+use super::run::{DEADLINE, Stats, TOKEN};
+use crate::common::{gate::Gate, run::Line};
 
 /// A choice of pods that every kubelet of this suite can serve.
 const PODS: [(&str, &str); 2] = [("namespace", "default"), ("pod_prefix", "log-generator")];
@@ -83,17 +80,24 @@ impl Scene {
         Ok(scene)
     }
 
+    /// The usual one, with options more.
+    pub fn with(options: &'static [(&'static str, &'static str)]) -> Result<Self, String> {
+        Self::new(Setting {
+            options,
+            ..Setting::default()
+        })
+    }
+
     /// Adds an input to the line.
     pub fn input(&self, line: Line) -> Line {
-        let (ca, token) = (self.kubelet.ca_file(), self.kubelet.token_file());
+        let [_, ca, token] = self.kubelet.access();
         let mut options = vec![
             ("kubelet_url", self.base.as_str()),
             ("interval", "100ms"),
             ("stats_tag", "self"),
         ];
         if self.base.starts_with("https:") {
-            options.push(("kube_ca_file", ca.to_str().unwrap_or_default()));
-            options.push(("kube_token_file", token.to_str().unwrap_or_default()));
+            options.extend([("kube_ca_file", &*ca), ("kube_token_file", &token)]);
         }
         options.extend(PODS);
         options.retain(|(name, _)| !self.setting.options.iter().any(|(other, _)| other == name));
@@ -103,12 +107,12 @@ impl Scene {
 
     /// A pattern of a row with the names of this scene in it.
     pub fn named(&self, pattern: &str) -> String {
-        let (ca, token) = (self.kubelet.ca_file(), self.kubelet.token_file());
+        let [_, ca, token] = self.kubelet.access();
         pattern
             .replace("{url}", &self.url)
             .replace("{gate}", &self.gate.address().to_string())
-            .replace("{ca}", &ca.to_string_lossy())
-            .replace("{token}", &token.to_string_lossy())
+            .replace("{ca}", &ca)
+            .replace("{token}", &token)
     }
 
     /// A moment at which no request is on its way: right after a reply.

@@ -2,21 +2,22 @@
 
 use std::{
     fs::{self, File},
+    io,
     os::unix::fs::symlink,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
 };
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
-use sim_kubelet::Fault;
+use sim_kubelet::{Fault, SimKubelet};
 use testkit::wait;
 
 use super::{
-    gate::Mode,
-    row::{Row, fails, text, works},
+    row::{Act, Row, fails, text, works},
     run::{DEADLINE, Ended, TOKEN},
     scene::Scene,
 };
+use crate::common::gate::Mode;
 
 /// Long enough to do something between two scrapes.
 const UNHURRIED: &[(&str, &str)] = &[("interval", "300ms")];
@@ -40,14 +41,19 @@ fn mend_ca(scene: &Scene) -> Result<(), String> {
     text(fs::rename(next_ca(scene), scene.kubelet.ca_file()))
 }
 
-fn mend_token(scene: &Scene) -> Result<(), String> {
-    text(scene.kubelet.write_token_file(TOKEN))
+fn write_token(scene: &Scene, token: &str) -> Result<(), String> {
+    text(scene.kubelet.write_token_file(token))
 }
 
-/// What is there may not be one that can be written to.
-fn mend_token_anew(scene: &Scene) -> Result<(), String> {
-    text(fs::remove_file(scene.kubelet.token_file()))?;
-    mend_token(scene)
+fn mend_token(scene: &Scene) -> Result<(), String> {
+    write_token(scene, TOKEN)
+}
+
+/// The token file is this at once: no scrape finds none in between.
+fn replace_token<T>(scene: &Scene, make: fn(&Path) -> io::Result<T>) -> Result<(), String> {
+    let next = scene.kubelet.dir().join("next");
+    text(make(&next))?;
+    text(fs::rename(next, scene.kubelet.token_file()))
 }
 
 fn two_handshakes(scene: &Scene, _: &Ended) -> Result<(), String> {
@@ -82,9 +88,7 @@ fn certificates() -> Vec<Row> {
         )
         .at_start()
         .breaking(|scene| {
-            let key = KeyPair::generate().map_err(|error| error.to_string())?;
-            let cert = own_ca(&key)?;
-            text(scene.kubelet.serve_certificate(&cert, &key.serialize_pem()))?;
+            let cert = serve_own_ca(scene)?;
             text(fs::write(scene.kubelet.ca_file(), cert))
         }),
         works(
@@ -104,11 +108,7 @@ fn certificates() -> Vec<Row> {
              set kube_ca_file to this very certificate",
         )
         .at_start()
-        .breaking(|scene| {
-            let key = KeyPair::generate().map_err(|error| error.to_string())?;
-            let cert = own_ca(&key)?;
-            text(scene.kubelet.serve_certificate(&cert, &key.serialize_pem()))
-        })
+        .breaking(|scene| serve_own_ca(scene).map(drop))
         .mending(|scene| text(scene.kubelet.rotate_ca())),
         works("node-name-of-digits", "a name that DNS does not have")
             .kubelet(|kubelet| kubelet.server_names(&["12345"]))
@@ -127,8 +127,7 @@ fn certificates() -> Vec<Row> {
             .breaking(|scene| {
                 scene.between_scrapes()?;
                 text(scene.kubelet.rotate_certificate())?;
-                scene.kubelet.close_connections();
-                Ok(())
+                alter(scene, SimKubelet::close_connections)
             })
             .check(two_handshakes),
         works("ca-bundle-replaced", "the new CA, at the next connection")
@@ -136,8 +135,7 @@ fn certificates() -> Vec<Row> {
             .breaking(|scene| {
                 scene.between_scrapes()?;
                 text(scene.kubelet.rotate_ca())?;
-                scene.kubelet.close_connections();
-                Ok(())
+                alter(scene, SimKubelet::close_connections)
             })
             .check(two_handshakes),
         works(
@@ -171,8 +169,7 @@ fn certificates() -> Vec<Row> {
                 text(scene.kubelet.rotate_ca())?;
                 text(fs::rename(scene.kubelet.ca_file(), next_ca(scene)))?;
                 text(fs::write(scene.kubelet.ca_file(), old))?;
-                scene.kubelet.close_connections();
-                Ok(())
+                alter(scene, SimKubelet::close_connections)
             })
             .mending(mend_ca),
         fails(
@@ -183,8 +180,7 @@ fn certificates() -> Vec<Row> {
         .breaking(|scene| {
             scene.between_scrapes()?;
             text(fs::rename(scene.kubelet.ca_file(), next_ca(scene)))?;
-            scene.kubelet.close_connections();
-            Ok(())
+            alter(scene, SimKubelet::close_connections)
         })
         .mending(mend_ca),
         fails(
@@ -207,15 +203,17 @@ fn certificates() -> Vec<Row> {
 
 const END: &str = "-----END CERTIFICATE-----\n";
 
-/// As `openssl req -x509` makes it.
-fn own_ca(key: &KeyPair) -> Result<String, String> {
-    let mut params = CertificateParams::new(["127.0.0.1".to_owned()]);
-    if let Ok(params) = &mut params {
+/// The kubelet shows a certificate as `openssl req -x509` makes it, and this is it.
+fn serve_own_ca(scene: &Scene) -> Result<String, String> {
+    let made = || {
+        let mut params = CertificateParams::new(["127.0.0.1".to_owned()])?;
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    }
-    let cert = params.and_then(|params| params.self_signed(key));
-    cert.map(|cert| cert.pem())
-        .map_err(|error| error.to_string())
+        let key = KeyPair::generate()?;
+        Ok::<_, rcgen::Error>((params.self_signed(&key)?.pem(), key.serialize_pem()))
+    };
+    let (cert, key) = made().map_err(|error| error.to_string())?;
+    text(scene.kubelet.serve_certificate(&cert, &key))?;
+    Ok(cert)
 }
 
 /// The CA file gets this in its place, and the good one is kept for later.
@@ -227,41 +225,31 @@ fn replace_ca(scene: &Scene, change: fn(&str) -> String) -> Result<(), String> {
 }
 
 fn handshakes() -> Vec<Row> {
-    let ended = |name, number, line| fails(name, line).by(Fault::TlsAlert(number));
-    vec![
-        ended(
-            "no-serving-certificate",
-            80,
+    #[rustfmt::skip]
+    let rows = [
+        ("no-serving-certificate", 80,
             "tls with {url} failed: the kubelet has no serving certificate to show, as while its \
              request waits (alert internal_error): approve this node's pending request, which is \
-             listed by: kubectl get csr",
-        ),
-        ended(
-            "nothing-in-common",
-            40,
+             listed by: kubectl get csr"),
+        ("nothing-in-common", 40,
             "tls with {url} failed: the kubelet has no protocol, cipher or signature in common \
              with this side (alert handshake_failure): the kubelet's key has to be RSA, ECDSA \
              P-256 or P-384, or Ed25519, and its tlsCipherSuites and tlsMinVersion have to leave \
-             TLS 1.2 or 1.3",
-        ),
-        ended(
-            "client-certificate-not-accepted",
-            42,
+             TLS 1.2 or 1.3"),
+        ("client-certificate-not-accepted", 42,
             "tls with {url} failed: the kubelet does not accept the client certificate, or wants \
              one (alert bad_certificate): cert_file and key_file have to name a certificate that \
-             the kubelet's clientCAFile signed",
-        ),
-        ended(
-            "an-alert-without-a-name",
-            200,
+             the kubelet's clientCAFile signed"),
+        ("an-alert-without-a-name", 200,
             "tls with {url} failed: the other side could not read what it was sent (alert number \
-             200): check that kubelet_url is a kubelet, and that nothing in between alters TLS",
-        ),
-    ]
+             200): check that kubelet_url is a kubelet, and that nothing in between alters TLS"),
+    ];
+    let row = |(name, number, line)| fails(name, line).by(Fault::TlsAlert(number));
+    rows.into_iter().map(row).collect()
 }
 
 fn token_files() -> Vec<Row> {
-    vec![
+    let mut rows = vec![
         works(
             "token-rotated",
             "the new token with the next scrape, no 401",
@@ -299,75 +287,43 @@ fn token_files() -> Vec<Row> {
                 }
             }),
         fails(
-            "token-file-missing",
-            "cannot read kube_token_file {token}: no such file or directory",
-        )
-        .breaking(|scene| text(fs::remove_file(scene.kubelet.token_file())))
-        .mending(mend_token),
-        fails(
-            "token-file-empty",
-            "cannot use kube_token_file {token}: it is empty",
-        )
-        .breaking(|scene| text(scene.kubelet.write_token_file("\n")))
-        .mending(mend_token),
-        fails(
             "token-file-garbled",
             "cannot use kube_token_file {token}: there is a blank in it: name a file with the \
              token alone",
         )
-        .breaking(|scene| text(scene.kubelet.write_token_file("two words\u{7}")))
+        .breaking(|scene| write_token(scene, "two words\u{7}"))
         .mending(mend_token)
         .check(|_, ended| secret("words", ended)),
-        fails(
-            "token-file-is-a-pipe",
+    ];
+    #[rustfmt::skip]
+    let bad: [(&str, Act, &str); 8] = [
+        ("token-file-missing", |scene| text(fs::remove_file(scene.kubelet.token_file())),
+            "cannot read kube_token_file {token}: no such file or directory"),
+        ("token-file-empty", |scene| write_token(scene, "\n"),
+            "cannot use kube_token_file {token}: it is empty"),
+        ("token-file-is-a-pipe",
+            |scene| replace_token(scene, |pipe| Command::new("mkfifo").arg(pipe).status()),
             "cannot use kube_token_file {token}: it is a named pipe: name a regular file, since \
-             nobody waits for a writer here",
-        )
-        .breaking(|scene| {
-            let token = scene.kubelet.token_file();
-            text(fs::remove_file(&token))?;
-            text(Command::new("mkfifo").arg(token).status())
-        })
-        .mending(mend_token_anew),
-        fails(
-            "token-file-is-a-device",
-            "cannot use kube_token_file {token}: it is a device: name a regular file",
-        )
-        .breaking(|scene| {
-            let token = scene.kubelet.token_file();
-            text(fs::remove_file(&token))?;
-            text(symlink("/dev/zero", token))
-        })
-        .mending(mend_token_anew),
-        fails(
-            "token-file-of-a-gibibyte",
-            "cannot use kube_token_file {token}: it is larger than 4 MiB",
-        )
-        .breaking(|scene| {
-            let file = File::options().write(true).open(scene.kubelet.token_file());
-            text(file.and_then(|file| file.set_len(1 << 30)))
-        })
-        .mending(mend_token_anew),
-        fails(
-            "token-too-long-to-send",
-            "cannot use kube_token_file {token}: it is larger than 16 KiB, so it holds no token",
-        )
-        .breaking(|scene| text(scene.kubelet.write_token_file(&"t".repeat((16 << 10) + 1))))
-        .mending(mend_token),
-        fails("token-just-short-enough", TOKEN_REFUSED)
-            .breaking(|scene| text(scene.kubelet.write_token_file(&"t".repeat(16 << 10))))
-            .mending(mend_token),
-        fails(
-            "token-file-of-another-kind",
+             nobody waits for a writer here"),
+        ("token-file-is-a-device", |scene| replace_token(scene, |link| symlink("/dev/zero", link)),
+            "cannot use kube_token_file {token}: it is a device: name a regular file"),
+        ("token-file-of-a-gibibyte",
+            |scene| replace_token(scene, |file| File::create(file)?.set_len(1 << 30)),
+            "cannot use kube_token_file {token}: it is larger than 4 MiB"),
+        ("token-too-long-to-send", |scene| write_token(scene, &"t".repeat((16 << 10) + 1)),
+            "cannot use kube_token_file {token}: it is larger than 16 KiB, so it holds no token"),
+        ("token-just-short-enough", |scene| write_token(scene, &"t".repeat(16 << 10)), TOKEN_REFUSED),
+        ("token-file-of-another-kind",
+            |scene| {
+                let key = fs::read_to_string(scene.kubelet.client_key_file());
+                write_token(scene, &key.map_err(|error| error.to_string())?)
+            },
             "cannot use kube_token_file {token}: it holds PEM, no token: is that meant for \
-             another option?",
-        )
-        .breaking(|scene| {
-            let key = fs::read_to_string(scene.kubelet.client_key_file());
-            text(key.and_then(|key| scene.kubelet.write_token_file(&key)))
-        })
-        .mending(mend_token),
-    ]
+             another option?"),
+    ];
+    let row = |(name, act, line)| fails(name, line).breaking(act).mending(mend_token);
+    rows.extend(bad.map(row));
+    rows
 }
 
 /// Also of a kubelet that cannot ask whose it is.
@@ -375,13 +331,9 @@ pub const TOKEN_REFUSED: &str = "401 unauthorized by {url}: it did not accept th
      check the token and the kubelet's authentication.webhook, \
      or wait: a kubelet that cannot reach the api server says the same";
 
-fn api_server_leaves(scene: &Scene) -> Result<(), String> {
-    scene.kubelet.set_api_server_away(true);
-    Ok(())
-}
-
-fn api_server_comes_back(scene: &Scene) -> Result<(), String> {
-    scene.kubelet.set_api_server_away(false);
+/// What cannot fail.
+fn alter(scene: &Scene, change: fn(&SimKubelet)) -> Result<(), String> {
+    change(&scene.kubelet);
     Ok(())
 }
 
@@ -393,17 +345,11 @@ fn rights() -> Vec<Row> {
              so the token in {token} did not count: \
              set authentication.webhook.enabled in the kubelet's configuration",
         )
-        .breaking(|scene| {
-            scene.kubelet.set_webhook(false);
-            Ok(())
-        })
-        .mending(|scene| {
-            scene.kubelet.set_webhook(true);
-            Ok(())
-        }),
+        .breaking(|scene| alter(scene, |kubelet| kubelet.set_webhook(false)))
+        .mending(|scene| alter(scene, |kubelet| kubelet.set_webhook(true))),
         fails("api-server-away", TOKEN_REFUSED)
-            .breaking(api_server_leaves)
-            .mending(api_server_comes_back),
+            .breaking(|scene| alter(scene, |kubelet| kubelet.set_api_server_away(true)))
+            .mending(|scene| alter(scene, |kubelet| kubelet.set_api_server_away(false))),
         fails(
             "api-server-away-and-no-token",
             "unexpected status 500 from {url}: it said 'Authorization error \
@@ -411,13 +357,10 @@ fn rights() -> Vec<Row> {
              the kubelet cannot ask the api server about the user: wait until that is back",
         )
         .plain()
-        .breaking(api_server_leaves)
-        .mending(api_server_comes_back),
+        .breaking(|scene| alter(scene, |kubelet| kubelet.set_api_server_away(true)))
+        .mending(|scene| alter(scene, |kubelet| kubelet.set_api_server_away(false))),
         fails("token-not-accepted", TOKEN_REFUSED)
-            .breaking(|scene| {
-                scene.kubelet.set_tokens(&[NEXT]);
-                Ok(())
-            })
+            .breaking(|scene| alter(scene, |kubelet| kubelet.set_tokens(&[NEXT])))
             .mending(|scene| text(scene.kubelet.write_token_file(NEXT)))
             .check(|scene, ended| {
                 secret(NEXT, ended)?;
@@ -447,10 +390,7 @@ fn rights() -> Vec<Row> {
         )
         .options(&[("kube_token_file", "")])
         .at_start()
-        .breaking(|scene| {
-            scene.kubelet.set_tokens(&[]);
-            Ok(())
-        })
+        .breaking(|scene| alter(scene, |kubelet| kubelet.set_tokens(&[])))
         .check(|scene, _| {
             let requests = scene.kubelet.recorded_requests();
             match requests.iter().any(|request| request.had_authorization) {

@@ -71,6 +71,10 @@ impl Truth {
         }
     }
 
+    pub fn check_all(&self, records: &[Value]) -> Result<(), String> {
+        records.iter().try_for_each(|record| self.check(record))
+    }
+
     /// The record's CPU is what was burnt, and all else is sound.
     pub fn check(&self, record: &Value) -> Result<(), String> {
         sound(record)?;

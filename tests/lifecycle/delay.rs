@@ -36,9 +36,7 @@ fn beats(child: &Child) -> Vec<f64> {
 /// Lets the dummy input run for `seconds` beside whatever else the line has.
 fn beat(host: &Host, beside: impl Fn(Line) -> Line, ready: impl Fn(&Child), seconds: f64) -> Beat {
     let rate = RATE.to_string();
-    let line = Line::new().args(["-i", "dummy", "-t", "dummy"]);
-    let line = beside(line.options(&[("rate", &rate)]));
-    let line = line.args(["-o", "stdout", "-m", "dummy", "-p", "format=json_lines"]);
+    let line = beside(Line::new().dummy(&rate)).printing_dummy();
     let child = line.start(host);
     until(&child, "the first record", DEADLINE, || {
         !beats(&child).is_empty()
@@ -69,8 +67,7 @@ fn alone_on(host: &Host, seconds: f64) -> Beat {
 
 /// Beside an input whose kubelet is in this state.
 fn beside(host: &Host, fault: Fault, seconds: f64) -> Beat {
-    let kubelet = SimKubelet::builder().pods(110).fault(fault).start();
-    let kubelet = kubelet.expect("a kubelet on loopback");
+    let kubelet = SimKubelet::builder().pods(110).fault(fault).started();
     let options = [("interval", "100ms"), ("timeout", "1h")];
     let asked = |child: &Child| {
         until(child, "a request", DEADLINE, || kubelet.requests() > 0);

@@ -6,7 +6,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
-use common::{proc, run, sink};
+use common::{gate, proc, run, shipped, sink};
 
 mod delay;
 mod delivery;

@@ -8,7 +8,7 @@ use testkit::{Child, Host, Stream, hosts};
 
 use crate::{
     proc::{Scratch, Table, alone, sized, soak, some_hosts, until},
-    run::{DEADLINE, Line, section, stop},
+    run::{DEADLINE, Line, record_lines, section, stop},
     samples::{INTERVAL, SAMPLES, SILENCE, assert_whole, kubelet, wait_for},
     sink::Sink,
 };
@@ -153,12 +153,7 @@ fn pauses_between_flushes(host: &Host, table: &mut Table) {
     let log = child.lines(Stream::Stderr).join("\n");
     let kept = log.matches("does not take records now").count();
     let child = stop(child);
-    let records = child.lines(Stream::Stdout);
-    let records: Vec<_> = records
-        .into_iter()
-        .filter(|line| line.starts_with('{'))
-        .collect();
-    let last = assert_whole(host, &records, kubelet.replies());
+    let last = assert_whole(host, &record_lines(&child), kubelet.replies());
     let scrapes = kubelet.replies();
     table.row(&[
         &host.name,

@@ -14,7 +14,7 @@ use crate::{
 
 fn kubelet() -> SimKubelet {
     let kubelet = SimKubelet::builder().sample_period(Duration::from_millis(200));
-    kubelet.start().expect("a kubelet on loopback")
+    kubelet.started()
 }
 
 fn ended(mut child: Child) -> (bool, String) {

@@ -9,7 +9,7 @@ use testkit::{Child, Host, Stream};
 
 use crate::{
     proc::{Scratch, soak, some_hosts, until},
-    run::{DEADLINE, plugin_lines, section, stop},
+    run::{DEADLINE, plugin_lines, record_lines, section, stop},
     samples::{INTERVAL, SILENCE, assert_whole, kubelet, wait_for},
 };
 
@@ -94,16 +94,14 @@ fn what_the_host_refuses_is_kept_and_arrives_once() {
         for line in &said {
             println!("{}: {line}", host.name);
         }
-        let records = child.lines(Stream::Stdout).into_iter();
-        let records: Vec<_> = records.filter(|line| line.starts_with('{')).collect();
-        assert_whole(&host, &records, kubelet.replies());
+        assert_whole(&host, &record_lines(&child), kubelet.replies());
     }
 }
 
 /// Of one scrape of this kubelet the output may keep so much on disk.
 fn limited(host: &Host, limit: &str) -> (SimKubelet, Scratch, Child) {
     let kubelet = SimKubelet::builder().pods(40).sample_period(INTERVAL);
-    let kubelet = kubelet.start().expect("a kubelet on loopback");
+    let kubelet = kubelet.started();
     let folder = Scratch::new("limited");
     let configuration =
         configuration(&kubelet) + &format!("    storage.total_limit_size {limit}\n");
@@ -132,10 +130,7 @@ fn what_never_fits_at_once_comes_in_parts() {
         until(&child, "scraping to go on", DEADLINE, || {
             kubelet.requests() > 3
         });
-        let records = || {
-            let lines = child.lines(Stream::Stdout);
-            lines.iter().filter(|line| line.starts_with('{')).count()
-        };
+        let records = || record_lines(&child).len();
         // 1.9 drops all that waits as soon as more comes; later ones deliver what has room.
         if host.version >= Some((4, 0, 0)) {
             until(&child, "records of several scrapes", DEADLINE, || {

@@ -9,7 +9,7 @@ use crate::{
     proc::{
         CONFIGURATION, Scratch, Table, Usage, alone, free_port, http, sized, some_hosts, until,
     },
-    run::{DEADLINE, section, stop},
+    run::{DEADLINE, section, stop, wait_for_line},
     samples::wait_for,
 };
 
@@ -75,9 +75,7 @@ impl<'a> Reloaded<'a> {
             ..
         } = self;
         let mark = format!("\"reload-{reloads}\"");
-        child
-            .wait_for_line(Stream::Stdout, |line| line.contains(&mark), DEADLINE)
-            .unwrap_or_else(|error| panic!("{error}"));
+        wait_for_line(child, 0, Stream::Stdout, |line| line.contains(&mark));
         let count = format!("\"hot_reload_count\":{reloads}}}");
         until(child, &count, DEADLINE, || {
             http(*port, "GET", "/api/v2/reload").is_ok_and(|reply| reply.contains(&count))
@@ -149,8 +147,7 @@ fn reloads_leave_nothing_behind() {
         let dummy = reload_often(&host, &dummy, times);
         let kubelet = SimKubelet::builder()
             .sample_period(Duration::from_millis(100))
-            .start();
-        let kubelet = kubelet.expect("a kubelet on loopback");
+            .started();
         let ours = |mark: &str| {
             let section = section(&kubelet);
             format!("{section}    interval 50ms\n    service {mark}\n")
@@ -207,8 +204,7 @@ fn what_hangs_leaves_a_thread_and_no_file_until_it_is_answered() {
             println!("{} has no hot reload", host.name);
             continue;
         }
-        let kubelet = SimKubelet::builder().start();
-        let kubelet = kubelet.expect("a kubelet on loopback");
+        let kubelet = SimKubelet::builder().started();
         let beside_dummy = |mark: &str| {
             format!(
                 "{}    interval 50ms\n    timeout 100ms\n\

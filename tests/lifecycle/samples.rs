@@ -7,7 +7,7 @@ use serde_json::Value;
 use sim_kubelet::{SimKubelet, captured::of_node};
 use testkit::{Child, Host, Stream};
 
-use crate::run::DEADLINE;
+use crate::run::wait_for_line;
 
 const PODS: usize = 10;
 pub const INTERVAL: Duration = Duration::from_millis(25);
@@ -28,7 +28,7 @@ pub fn kubelet() -> SimKubelet {
         first.replace("T10:00:", &time).into_bytes()
     };
     let kubelet = SimKubelet::builder().replay((0..SAMPLES).map(sample).collect());
-    kubelet.start().expect("a kubelet on loopback")
+    kubelet.started()
 }
 
 /// When each container was sampled, in order of arrival, in steps from the first scrape on.
@@ -68,7 +68,5 @@ pub fn assert_whole(host: &Host, records: &[String], scrapes: u64) -> usize {
 /// Waits for a line that names the input and holds this, from line `from` on.
 pub fn wait_for(child: &Child, from: usize, text: &str) -> String {
     let wanted = |line: &str| line.contains("kubeletstats.0") && line.contains(text);
-    child
-        .wait_for_line_from(from, Stream::Stderr, wanted, DEADLINE)
-        .unwrap_or_else(|error| panic!("{error}"))
+    wait_for_line(child, from, Stream::Stderr, wanted)
 }

@@ -20,20 +20,12 @@ const NOISE_MIB: f64 = 1.0;
 
 /// The same outputs for both, for each has threads of its own.
 fn quiet(line: Line) -> Line {
-    line.args(["-o", "null", "-m", "*"]).args([
-        "-o",
-        "stdout",
-        "-m",
-        "dummy",
-        "-p",
-        "format=json_lines",
-    ])
+    line.args(["-o", "null", "-m", "*"]).printing_dummy()
 }
 
 /// A host that has been running for as long with a `dummy` input in the plugin's place.
 fn with_dummy(host: &Host) -> Usage {
-    let line = Line::new().args(["-i", "dummy", "-t", "dummy", "-p", "rate=50"]);
-    let child = quiet(line).start(host);
+    let child = quiet(Line::new().dummy("50")).start(host);
     let began = Instant::now();
     // As many records as an input of the plugin's pace has printed after a while.
     wait_for_record(&child, |_| began.elapsed() > Duration::from_secs(1));
@@ -71,8 +63,8 @@ fn many_scrapes_cost_what_few_do() {
         let dummy = with_dummy(&host);
         let kubelet = SimKubelet::builder()
             .pods(PODS)
-            .sample_period(Duration::from_millis(500));
-        let kubelet = kubelet.start().expect("a kubelet on loopback");
+            .sample_period(Duration::from_millis(500))
+            .started();
         let child = quiet(Line::new().scraping(&kubelet, &[("interval", "3ms")])).start(&host);
         let early = after(&child, &kubelet, few);
         let began = Instant::now();

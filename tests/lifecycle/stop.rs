@@ -1,18 +1,12 @@
 //! SIGTERM while a scrape hangs, in each thing it can hang in.
 
-use std::{
-    ffi::OsString,
-    fs,
-    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
-    os::fd::AsRawFd,
-    process::Command,
-    time::Duration,
-};
+use std::{ffi::OsString, net::UdpSocket, process::Command, time::Duration};
 
 use sim_kubelet::{Fault, SimKubelet};
 use testkit::{Child, Host, wait};
 
 use crate::{
+    gate::Gate,
     proc::{Scratch, Table, alone, some_hosts, until},
     run::{DEADLINE, Line, wait_for_record},
 };
@@ -33,10 +27,7 @@ fn running(command: Command) -> Child {
 }
 
 fn beside_dummy(line: impl Fn(Line) -> Line, host: &Host) -> Command {
-    let dummy = Line::new().args(["-i", "dummy", "-t", "dummy"]);
-    let line = line(dummy.options(&[("rate", "20")]));
-    let line = line.args(["-o", "stdout", "-m", "dummy", "-p", "format=json_lines"]);
-    line.command(host)
+    line(Line::new().dummy("20")).printing_dummy().command(host)
 }
 
 fn stop(mut child: Child) -> Duration {
@@ -48,58 +39,6 @@ fn stop(mut child: Child) -> Duration {
 /// The quickest of a few, as the one least disturbed by the rest of the machine.
 fn quickest(attempt: impl Fn() -> Duration) -> Duration {
     (0..3).map(|_| attempt()).min().expect("three")
-}
-
-/// A listener that never accepts, with no room for another connection.
-struct FullBacklog {
-    listener: TcpListener,
-    _waiting: Vec<TcpStream>,
-}
-
-impl FullBacklog {
-    fn new() -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
-        // SAFETY: listen takes no pointers; the descriptor is open. On a socket
-        // that listens already it only shortens the backlog.
-        let shortened = unsafe { libc::listen(listener.as_raw_fd(), 0) };
-        assert_eq!(shortened, 0);
-        let address = listener.local_addr().expect("an address");
-        let mut waiting = Vec::new();
-        while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(100)) {
-            waiting.push(stream);
-            assert!(waiting.len() < 100, "the backlog has no end");
-        }
-        Self {
-            listener,
-            _waiting: waiting,
-        }
-    }
-
-    fn address(&self) -> SocketAddr {
-        self.listener.local_addr().expect("an address")
-    }
-}
-
-/// Does this process wait for a connection to be accepted?
-fn connecting(child: &Child, to: SocketAddr) -> bool {
-    const SYN_SENT: &str = "02";
-    let table = fs::read_to_string(format!("/proc/{}/net/tcp", child.pid())).unwrap_or_default();
-    let inodes = table.lines().filter_map(|line| {
-        let fields: Vec<_> = line.split_whitespace().collect();
-        let port = format!(":{:04X}", to.port());
-        (fields.len() > 9 && fields[2].ends_with(&port) && fields[3] == SYN_SENT)
-            .then(|| format!("socket:[{}]", fields[9]))
-    });
-    let inodes: Vec<_> = inodes.collect();
-    let fds = fs::read_dir(format!("/proc/{}/fd", child.pid()))
-        .into_iter()
-        .flatten();
-    let mut targets = fds.flatten().filter_map(|fd| fs::read_link(fd.path()).ok());
-    targets.any(|target| {
-        inodes
-            .iter()
-            .any(|inode| target.as_os_str() == inode.as_str())
-    })
 }
 
 /// A nameserver that hears and says nothing, and the way to make a process use it.
@@ -169,12 +108,11 @@ fn stopped_in(phase: &str, host: &Host, mute: &Result<Mute, String>) -> Option<D
             Some(stop(child))
         }
         "connect" => {
-            let full = FullBacklog::new();
-            let url = format!("http://{}", full.address());
+            let gate = Gate::new().expect("a port");
+            gate.stall().expect("a full queue");
+            let url = format!("http://{}", gate.address());
             let child = running(beside_dummy(|line| input(line, &url), host));
-            until(&child, "an attempt", DEADLINE, || {
-                connecting(&child, full.address())
-            });
+            until(&child, "an attempt", DEADLINE, || gate.is_waited_for());
             Some(stop(child))
         }
         _ => {
@@ -183,8 +121,7 @@ fn stopped_in(phase: &str, host: &Host, mute: &Result<Mute, String>) -> Option<D
                 "headers" => Fault::HangBeforeHeaders,
                 _ => Fault::HangInBody,
             };
-            let kubelet = SimKubelet::builder().pods(110).fault(fault).start();
-            let kubelet = kubelet.expect("a kubelet on loopback");
+            let kubelet = SimKubelet::builder().pods(110).fault(fault).started();
             let scraping = |line: Line| line.scraping(&kubelet, &[("timeout", "1h")]);
             let child = running(beside_dummy(scraping, host));
             wait::until("a hanging request", DEADLINE, || {

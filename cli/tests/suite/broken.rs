@@ -5,30 +5,9 @@ use std::net::TcpListener;
 
 use sim_kubelet::{Fault, SimKubelet};
 
-use crate::{
-    command::{Run, after, masked, run_with},
-    good::start,
+use crate::command::{
+    after, assert_failure, assert_good, failure, failure_with, kubelet, path, run_with,
 };
-
-/// The failing step up to the end.
-pub fn failure(run: &Run, kubelet: &SimKubelet) -> String {
-    failure_with(1, run, kubelet)
-}
-
-/// With 2 where Fluent Bit does not start, as of a file that it reads at start.
-pub fn failure_with(code: i32, run: &Run, kubelet: &SimKubelet) -> String {
-    assert_eq!(
-        (run.code, run.err.as_str()),
-        (Some(code), ""),
-        "{}",
-        run.out
-    );
-    after(&masked(&run.out, kubelet), "FAIL").to_owned()
-}
-
-pub fn kubelet() -> SimKubelet {
-    start(SimKubelet::builder())
-}
 
 const CERTIFICATE: &str = "               subject vm, issuer vm-ca@N
                names vm, localhost, 127.0.0.1
@@ -37,19 +16,12 @@ const CERTIFICATE: &str = "               subject vm, issuer vm-ca@N
 
 #[test]
 fn a_name_that_cannot_be_resolved() {
-    let kubelet = kubelet();
-    let options = [
-        ("kubelet_url", "https://no-such-host.invalid:10250"),
-        ("timeout", "30s"),
-    ];
-    let run = run_with(&kubelet, "check", &options);
-    let said = failure(&run, &kubelet);
+    let url = "https://no-such-host.invalid:10250";
+    let said = failure(&kubelet(), &[("kubelet_url", url), ("timeout", "30s")]);
     // In between stands what the system's resolver says.
     let (start, rest) = said.split_once("/stats/summary: ").expect("a cause");
-    assert_eq!(
-        start,
-        "FAIL  resolve  cannot resolve no-such-host.invalid for https://no-such-host.invalid:10250"
-    );
+    let cannot = "FAIL  resolve  cannot resolve no-such-host.invalid for ";
+    assert_eq!(start, format!("{cannot}{url}"));
     assert_eq!(
         after(rest, ": check"),
         "\
@@ -63,102 +35,64 @@ to do:   give kubelet_url the node's address: in a pod, status.hostIP from the d
 
 #[test]
 fn a_port_where_nothing_listens() {
-    let kubelet = kubelet();
-    let run = run_with(&kubelet, "check", &[("kubelet_url", "https://127.0.0.1:1")]);
-    assert_eq!(
-        failure(&run, &kubelet),
+    assert_failure(
+        &kubelet(),
+        &[("kubelet_url", "https://127.0.0.1:1")],
         "\
 FAIL  connect  connection refused by 127.0.0.1:1 for https://127.0.0.1:1/stats/summary: check kubelet_url and that the kubelet is running
 
 verdict: no metrics: nothing listens at the kubelet's address
 to do:   in a pod without hostNetwork, 127.0.0.1 is the pod itself: set kubelet_url to https://NODE_IP:10250 (status.hostIP from the downward API), or set hostNetwork: true
-"
+",
     );
 }
 
 #[test]
 fn a_kubelet_that_hangs_in_any_phase() {
+    const TLS: &str = "raise timeout, check that kubelet_url is a kubelet's address and port, which is \
+                       10250, and see the kubelet's log on the node: journalctl -u kubelet";
+    const REPLY: &str =
+        "raise timeout, or look for the reason on the node:\n\njournalctl -u kubelet";
     // Where a handshake comes before, it has to end in time on a busy machine too.
-    let cases = [
-        (
-            Fault::HangAfterAccept,
-            "400ms",
-            "tls  ",
-            "in the TLS handshake with",
-            "in the TLS handshake",
-        ),
-        (
-            Fault::HangInTls,
-            "400ms",
-            "tls  ",
-            "in the TLS handshake with",
-            "in the TLS handshake",
-        ),
-        (
-            Fault::HangBeforeHeaders,
-            "2s",
-            "reply",
-            "waiting for the reply of",
-            "waiting for the reply",
-        ),
-        (
-            Fault::HangInBody,
-            "2s",
-            "reply",
-            "reading the reply of",
-            "reading the reply",
-        ),
+    #[rustfmt::skip]
+    let rows = [
+        (Fault::HangAfterAccept, "400ms", "tls  ", "in the TLS handshake", "with", TLS),
+        (Fault::HangInTls, "400ms", "tls  ", "in the TLS handshake", "with", TLS),
+        (Fault::HangBeforeHeaders, "2s", "reply", "waiting for the reply", "of", REPLY),
+        (Fault::HangInBody, "2s", "reply", "reading the reply", "of", REPLY),
     ];
-    for (fault, timeout, step, phase, verdict) in cases {
-        let advice = match step {
-            "reply" => {
-                "raise timeout, or look for the reason on the node:\n\njournalctl -u kubelet"
-            }
-            _ => {
-                "raise timeout, check that kubelet_url is a kubelet's address and port, which is \
-                 10250, and see the kubelet's log on the node: journalctl -u kubelet"
-            }
-        };
-        let kubelet = start(SimKubelet::builder().fault(fault));
-        let run = run_with(&kubelet, "check", &[("timeout", timeout)]);
-        assert_eq!(
-            failure(&run, &kubelet),
-            format!(
-                "\
-FAIL  {step}    timed out after {timeout} {phase} https://127.0.0.1:PORT/stats/summary: the kubelet is slow or stuck, or raise timeout
+    for (fault, timeout, step, verdict, link, advice) in rows {
+        let expected = format!(
+            "\
+FAIL  {step}    timed out after {timeout} {verdict} {link} https://127.0.0.1:PORT/stats/summary: the kubelet is slow or stuck, or raise timeout
 
 verdict: no metrics: timed out after {timeout} {verdict}
 to do:   {advice}
 "
-            )
         );
+        let kubelet = SimKubelet::builder().fault(fault).started();
+        assert_failure(&kubelet, &[("timeout", timeout)], &expected);
     }
 }
 
 #[test]
 fn a_certificate_of_a_ca_that_is_not_trusted() {
     let (kubelet, other) = (kubelet(), kubelet());
-    let ca = other.ca_file();
-    let options = [
-        ("kube_ca_file", ca.to_str().expect("utf-8")),
-        ("kubelet_url", &*kubelet.url()),
-    ];
-    let run = run_with(&kubelet, "check", &options);
-    assert_eq!(
-        failure(&run, &kubelet),
-        format!(
+    assert_failure(
+        &kubelet,
+        &[("kube_ca_file", &path(&other.ca_file()))],
+        &format!(
             "\
 FAIL  tls      certificate of https://127.0.0.1:PORT/stats/summary is signed by an unknown issuer: set kube_ca_file to the CA that signed it
 {CERTIFICATE}
 verdict: no metrics: the kubelet's certificate is signed by a CA that is not trusted here
 to do:   the kubelet signed its certificate itself: mount its folder /var/lib/kubelet/pki from the node and set kube_ca_file=/var/lib/kubelet/pki/kubelet.crt
 "
-        )
+        ),
     );
     // One that is not the kubelet's own, and carries another name besides.
     kubelet.set_fault(Fault::UnknownCa);
-    let run = run_with(&kubelet, "check", &[("server_name", "node-7")]);
-    let said = failure(&run, &kubelet);
+    let said = failure(&kubelet, &[("server_name", "node-7")]);
     assert_eq!(
         after(&said, "to do:"),
         "\
@@ -170,10 +104,12 @@ to do:   set server_name=vm if that is this node
 
 #[test]
 fn a_certificate_for_another_name() {
-    let kubelet = start(SimKubelet::builder().server_names(&["node-7", "node-7.internal"]));
-    let run = run_with(&kubelet, "check", &[]);
-    assert_eq!(
-        failure(&run, &kubelet),
+    let kubelet = SimKubelet::builder()
+        .server_names(&["node-7", "node-7.internal"])
+        .started();
+    assert_failure(
+        &kubelet,
+        &[],
         "\
 FAIL  tls      certificate of https://127.0.0.1:PORT/stats/summary is not valid for 127.0.0.1, it names node-7, node-7.internal: set server_name to a name it carries
                subject node-7, issuer node-7-ca@N
@@ -182,47 +118,46 @@ FAIL  tls      certificate of https://127.0.0.1:PORT/stats/summary is not valid 
 
 verdict: no metrics: the kubelet's certificate does not carry the name 127.0.0.1
 to do:   set server_name=node-7 if that is this node
-"
+",
     );
-    let run = run_with(&kubelet, "check", &[("server_name", "node-7")]);
-    assert_eq!(run.code, Some(0), "the advice is wrong: {}", run.out);
+    assert_good(&kubelet, &[("server_name", "node-7")]);
 }
 
 #[test]
 fn an_expired_certificate() {
-    let kubelet = start(SimKubelet::builder().fault(Fault::ExpiredCertificate));
+    let kubelet = SimKubelet::builder()
+        .fault(Fault::ExpiredCertificate)
+        .started();
     let run = run_with(&kubelet, "check", &[]);
-    assert!(
-        run.out.contains("valid from 2020-01-01 to 2021-01-01\n"),
-        "{}",
-        run.out
-    );
-    assert_eq!(
-        failure(&run, &kubelet),
-        format!(
+    let dates = "valid from 2020-01-01 to 2021-01-01\n";
+    assert!(run.out.contains(dates), "{}", run.out);
+    assert_failure(
+        &kubelet,
+        &[],
+        &format!(
             "\
 FAIL  tls      certificate of https://127.0.0.1:PORT/stats/summary has expired: renew the kubelet's serving certificate, or check the node's clock
 {CERTIFICATE}
 verdict: no metrics: the kubelet's certificate is not valid at this time
 to do:   today is DATE by this machine's clock; if that is right, remove /var/lib/kubelet/pki/kubelet.crt and kubelet.key on the node and restart the kubelet
 "
-        )
+        ),
     );
 }
 
 #[test]
 fn a_token_file_that_is_not_there() {
     let kubelet = kubelet();
-    let run = run_with(&kubelet, "check", &[("kube_token_file", "/no/such/token")]);
-    assert_eq!(
-        failure(&run, &kubelet),
+    assert_failure(
+        &kubelet,
+        &[("kube_token_file", "/no/such/token")],
         "\
 FAIL  token    cannot read kube_token_file /no/such/token: no such file or directory
 ok    ca       DIR/ca.crt: 1 certificate: vm-ca@N (until DATE)
 
 verdict: no metrics: the token file cannot be used
 to do:   in a pod the token is at the default path, unless automountServiceAccountToken is false: leave kube_token_file out, or name the file that is mounted
-"
+",
     );
     assert_eq!(kubelet.connections(), 0);
 }
@@ -230,14 +165,9 @@ to do:   in a pod the token is at the default path, unless automountServiceAccou
 #[test]
 fn a_ca_file_that_holds_no_certificate() {
     let kubelet = kubelet();
-    let token = kubelet.token_file();
-    let run = run_with(
-        &kubelet,
-        "check",
-        &[("kube_ca_file", token.to_str().expect("utf-8"))],
-    );
+    let token = path(&kubelet.token_file());
     assert_eq!(
-        failure_with(2, &run, &kubelet),
+        failure_with(2, &kubelet, &[("kube_ca_file", &token)]),
         "\
 FAIL  ca       cannot use kube_ca_file DIR/token: it holds no PEM block
 
@@ -251,19 +181,15 @@ to do:   kube_ca_file is a PEM file: in a pod leave it out for the cluster's CA,
 fn http_where_tls_is_spoken_and_the_other_way_round() {
     let kubelet = kubelet();
     let url = format!("http://127.0.0.1:{}", kubelet.port());
-    let run = run_with(
+    assert_failure(
         &kubelet,
-        "check",
         &[("kubelet_url", &url), ("kube_token_file", "")],
-    );
-    assert_eq!(
-        failure(&run, &kubelet),
         "\
 FAIL  reply    unexpected status 400 from http://127.0.0.1:PORT/stats/summary: it said 'Client sent an HTTP request to an HTTPS server.': that port speaks tls: set kubelet_url to https
 
 verdict: no metrics: kubelet_url says http, but that port speaks TLS
 to do:   set kubelet_url=https://127.0.0.1:PORT
-"
+",
     );
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("bound").port();
@@ -275,10 +201,10 @@ to do:   set kubelet_url=https://127.0.0.1:PORT
         let _ = std::io::Read::read(&mut stream, &mut [0; 4096]);
     });
     let url = format!("https://127.0.0.1:{port}");
-    let run = run_with(&kubelet, "check", &[("kubelet_url", &url)]);
+    let said = failure(&kubelet, &[("kubelet_url", &url)]);
     plain.join().expect("no panic");
     assert_eq!(
-        failure(&run, &kubelet).replace(&port.to_string(), "PORT"),
+        said.replace(&port.to_string(), "PORT"),
         "\
 FAIL  tls      tls with https://127.0.0.1:PORT/stats/summary failed: what answers there speaks no TLS: check the port of kubelet_url, which is 10250 on a kubelet
 

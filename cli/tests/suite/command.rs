@@ -2,21 +2,25 @@
 
 use std::{
     ffi::OsStr,
-    io::Read,
+    fs,
     path::Path,
-    process::{Command, Stdio},
-    thread,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    process::Command,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use data_encoding::BASE64URL_NOPAD;
 use regex::Regex;
 use sim_kubelet::SimKubelet;
+use testkit::{Child, Stream};
 
 use crate::paste;
 
 /// Longer than any run here may take.
 const DEADLINE: Duration = Duration::from_secs(60);
+
+pub fn kubelet() -> SimKubelet {
+    SimKubelet::builder().started()
+}
 
 pub struct Run {
     pub code: Option<i32>,
@@ -26,54 +30,28 @@ pub struct Run {
 
 /// Runs to its end, which has to come before the deadline.
 pub fn run<S: AsRef<OsStr>>(arguments: &[S], environment: &[(&str, &str)]) -> Run {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_kubeletstats"))
-        .args(arguments)
-        .envs(environment.iter().copied())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("it starts");
-    let mut stdout = child.stdout.take().expect("piped");
-    let mut stderr = child.stderr.take().expect("piped");
-    let reader = thread::spawn(move || {
-        let mut text = String::new();
-        stderr.read_to_string(&mut text).expect("text");
-        text
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kubeletstats"));
+    command.args(arguments).envs(environment.iter().copied());
+    let mut child = Child::spawn(command).expect("it starts");
+    let status = child.wait_for_exit(DEADLINE).expect("it ends");
+    let [out, err] = [Stream::Stdout, Stream::Stderr].map(|stream| {
+        let lines = child.lines(stream).into_iter();
+        lines.map(|line| line + "\n").collect::<String>()
     });
-    let watch = thread::spawn(move || {
-        let began = Instant::now();
-        loop {
-            if let Some(status) = child.try_wait().expect("a child") {
-                return status;
-            }
-            if began.elapsed() > DEADLINE {
-                child.kill().expect("a child that runs");
-            }
-            thread::sleep(Duration::from_millis(5));
-        }
-    });
-    let mut out = String::new();
-    stdout.read_to_string(&mut out).expect("text");
     for command in paste::commands(&out) {
         paste::paste(&command, false);
     }
-    Run {
-        code: watch.join().expect("no panic").code(),
-        out,
-        err: reader.join().expect("no panic"),
-    }
+    let code = status.code();
+    Run { code, out, err }
 }
 
 /// `command` with the options a kubelet needs, and `more`.
 pub fn run_with(kubelet: &SimKubelet, command: &str, more: &[(&str, &str)]) -> Run {
-    let files = [kubelet.ca_file(), kubelet.token_file()];
-    let [ca, token] = files.each_ref().map(|path| path.to_str().expect("utf-8"));
-    let url = kubelet.url();
+    let [url, ca, token] = kubelet.access();
     let usual = [
         ("kubelet_url", url.as_str()),
-        ("kube_ca_file", ca),
-        ("kube_token_file", token),
+        ("kube_ca_file", &ca),
+        ("kube_token_file", &token),
     ];
     let usual = usual
         .iter()
@@ -87,6 +65,36 @@ pub fn run_with(kubelet: &SimKubelet, command: &str, more: &[(&str, &str)]) -> R
         }
     }
     run(&arguments, &[])
+}
+
+/// `check` has a good end.
+pub fn assert_good(kubelet: &SimKubelet, more: &[(&str, &str)]) {
+    let run = run_with(kubelet, "check", more);
+    assert_eq!((run.code, run.err.as_str()), (Some(0), ""), "{}", run.out);
+}
+
+/// `check` ends with 1, and with this from the step on that fails.
+pub fn assert_failure(kubelet: &SimKubelet, more: &[(&str, &str)], expected: &str) {
+    assert_eq!(failure(kubelet, more), expected);
+}
+
+/// What it says from the step on that fails.
+pub fn failure(kubelet: &SimKubelet, more: &[(&str, &str)]) -> String {
+    failure_with(1, kubelet, more)
+}
+
+/// With 2 where Fluent Bit does not start, as of a file that it reads at start.
+pub fn failure_with(code: i32, kubelet: &SimKubelet, more: &[(&str, &str)]) -> String {
+    let run = run_with(kubelet, "check", more);
+    assert_eq!((run.code, &*run.err), (Some(code), ""), "{}", run.out);
+    after(&masked(&run.out, kubelet), "FAIL").to_owned()
+}
+
+/// A file in the kubelet's folder.
+pub fn write(kubelet: &SimKubelet, name: &str, text: &str) -> String {
+    let file = kubelet.dir().join(name);
+    fs::write(&file, text).expect("a file");
+    path(&file)
 }
 
 /// Without what differs from run to run.

@@ -1,23 +1,13 @@
 //! Arguments and `-c`: which inputs are found, and with which options.
 
-use std::{fs, path::PathBuf};
+use std::fs;
 
 use sim_kubelet::SimKubelet;
 
-use crate::{
-    command::{Run, path, run},
-    good::start,
-};
-
-/// A configuration in the kubelet's folder.
-fn write(kubelet: &SimKubelet, name: &str, text: &str) -> PathBuf {
-    let file = kubelet.dir().join(name);
-    fs::write(&file, text).expect("a file");
-    file
-}
+use crate::command::{Run, path, run, write};
 
 fn check(kubelet: &SimKubelet, text: &str, more: &[&str]) -> Run {
-    let file = path(&write(kubelet, "fluent-bit.conf", text));
+    let file = write(kubelet, "fluent-bit.conf", text);
     let (url, ca) = (kubelet.url(), path(&kubelet.ca_file()));
     let mut arguments = vec!["check", "-c", &file];
     arguments.extend(more);
@@ -25,6 +15,10 @@ fn check(kubelet: &SimKubelet, text: &str, more: &[&str]) -> Run {
         &arguments,
         &[("TEST_URL", &url), ("TEST_CA", &ca), ("TEST_EMPTY", "")],
     )
+}
+
+fn run_once(file: &str, environment: &[(&str, &str)]) -> Run {
+    run(&["once", "-c", file, "-o", "json"], environment)
 }
 
 /// An input of this kubelet with one line more.
@@ -36,7 +30,7 @@ fn input(line: &str) -> String {
 
 #[test]
 fn the_shipped_configuration_is_read() {
-    let kubelet = start(SimKubelet::builder());
+    let kubelet = SimKubelet::builder().started();
     let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/../fluent-bit.conf");
     let (url, ca) = (kubelet.url(), path(&kubelet.ca_file()));
     let environment = [
@@ -60,7 +54,7 @@ fn the_shipped_configuration_is_read() {
 
 #[test]
 fn every_input_is_checked_and_the_worst_counts() {
-    let kubelet = start(SimKubelet::builder());
+    let kubelet = SimKubelet::builder().started();
     let text = "\
 @SET where=default
 [SERVICE]
@@ -120,65 +114,36 @@ ok    options  scraping {}/stats/summary every 10s, timeout 5s, namespaces defau
 
 #[test]
 fn configurations_that_cannot_be_used() {
-    let kubelet = start(SimKubelet::builder());
+    let kubelet = SimKubelet::builder().started();
     let file = path(&kubelet.dir().join("fluent-bit.conf"));
     let none = kubelet.dir().join("none*.conf");
     const INDENTED: &str =
         "a property is indented as the first of its section is, by the same blanks or tabs";
-    let cases = [
-        (
-            "[INPUT]\n    Name dummy\n",
-            format!(
-                "{file} has no [INPUT] with Name kubeletstats: name another file with -c, or give options with -p"
-            ),
-        ),
-        (
-            "[INPUT\n",
-            format!("{file}:1: a section's name ends with ]"),
-        ),
-        (
-            "[INPUT]\n    Name\n",
-            format!("{file}:2: a property needs a value, after a blank"),
-        ),
+    const DEEPER: &str = "[INPUT]\n    Name x\n      Interval 1s\n";
+    const UNDER: &str = "a property is indented under its section";
+    const BEFORE: &str = "a property stands before any section";
+    const VALUE: &str = "a property needs a value, after a blank";
+    let no_input = format!(
+        "{file} has no [INPUT] with Name kubeletstats: name another file with -c, or give options with -p"
+    );
+    let no_file = format!("{file}:1: no file matches {}", none.display());
+    let twice = format!("{file}:1: {file} is included twice");
+    let at = |line: usize, why: &str| format!("{file}:{line}: {why}");
+    for (text, why) in [
+        ("[INPUT]\n    Name dummy\n", no_input),
+        ("[INPUT\n", at(1, "a section's name ends with ]")),
+        ("[INPUT]\n    Name\n", at(2, VALUE)),
         // With each of these, every release from 1.9 to 5.1 was seen not to start.
-        (
-            "[INPUT]\nName kubeletstats\n",
-            format!("{file}:2: a property is indented under its section"),
-        ),
-        (
-            "[INPUT]\n    Name kubeletstats\n      Interval 1s\n",
-            format!("{file}:3: {INDENTED}"),
-        ),
-        (
-            "[INPUT]\n    Name kubeletstats\n  Interval 1s\n",
-            format!("{file}:3: {INDENTED}"),
-        ),
-        (
-            "[INPUT]\n    Name kubeletstats\n\tInterval 1s\n",
-            format!("{file}:3: {INDENTED}"),
-        ),
-        (
-            "[INPUT]\n    Name kubeletstats\n    Interval\t1s\n",
-            format!("{file}:3: a property needs a value, after a blank"),
-        ),
-        (
-            "    Name kubeletstats\n[INPUT]\n",
-            format!("{file}:1: a property stands before any section"),
-        ),
-        (
-            "\u{feff}[SERVICE]\n    Flush 1\n",
-            format!("{file}:1: a property needs a value, after a blank"),
-        ),
-        (
-            "@INCLUDE none*.conf\n",
-            format!("{file}:1: no file matches {}", none.display()),
-        ),
-        (
-            "@INCLUDE fluent-bit.conf\n",
-            format!("{file}:1: {file} is included twice"),
-        ),
-    ];
-    for (text, why) in cases {
+        ("[INPUT]\nName kubeletstats\n", at(2, UNDER)),
+        (DEEPER, at(3, INDENTED)),
+        ("[INPUT]\n    Name x\n  Interval 1s\n", at(3, INDENTED)),
+        ("[INPUT]\n    Name x\n\tInterval 1s\n", at(3, INDENTED)),
+        ("[INPUT]\n    Name x\n    Interval\t1s\n", at(3, VALUE)),
+        ("    Name kubeletstats\n[INPUT]\n", at(1, BEFORE)),
+        ("\u{feff}[SERVICE]\n    Flush 1\n", at(1, VALUE)),
+        ("@INCLUDE none*.conf\n", no_file),
+        ("@INCLUDE fluent-bit.conf\n", twice),
+    ] {
         let run = check(&kubelet, text, &[]);
         assert_eq!(run.err, format!("kubeletstats: {why}\n"));
         assert_eq!((run.code, run.out.as_str()), (Some(2), ""));
@@ -197,7 +162,7 @@ fn configurations_that_cannot_be_used() {
 /// `HOSTNAME` is set by every release itself; a default is known to the later ones only.
 #[test]
 fn variables_are_as_fluent_bit_has_them() {
-    let kubelet = start(SimKubelet::builder());
+    let kubelet = SimKubelet::builder().started();
     // The end of a line may be of either kind.
     let input = |line: &str| input(&format!("{line}\r"));
     let host = fs::read_to_string("/proc/sys/kernel/hostname").expect("a name");
@@ -212,10 +177,10 @@ fn variables_are_as_fluent_bit_has_them() {
         "{}",
         run.out
     );
-    let once = path(&write(&kubelet, "once.conf", &input("Service ${HOSTNAME}")));
+    let once = write(&kubelet, "once.conf", &input("Service ${HOSTNAME}"));
     let (url, ca) = (kubelet.url(), path(&kubelet.ca_file()));
     let environment = [("TEST_URL", url.as_str()), ("TEST_CA", &ca)];
-    let run = crate::command::run(&["once", "-c", &once, "-o", "json"], &environment);
+    let run = run_once(&once, &environment);
     let service = format!(r#""service":"{}""#, host.trim());
     assert!(run.out.contains(&service), "{}", run.out);
 
@@ -233,37 +198,19 @@ fn variables_are_as_fluent_bit_has_them() {
 /// 5.1.1 was seen not to start.
 #[test]
 fn properties_that_are_fluent_bits_own() {
-    let kubelet = start(SimKubelet::builder());
-    for (line, instead) in [
-        (
-            "TLS.CA_File /ca.crt",
-            "TLS.CA_File has no effect on this input: set kube_ca_file",
-        ),
-        (
-            "tls.verify off",
-            "tls.verify has no effect on this input: set kube_ca_file and server_name, or at worst allow_insecure_tls",
-        ),
-        (
-            "tls.crt_file /c",
-            "tls.crt_file has no effect on this input: set cert_file",
-        ),
-        (
-            "tls.vhost node-7",
-            "tls.vhost has no effect on this input: set server_name",
-        ),
-        (
-            "tls off",
-            "tls has no effect on this input: leave it out: kubelet_url says https",
-        ),
-        (
-            "Host 10.0.0.7",
-            "Host has no effect on this input: set kubelet_url",
-        ),
-        (
-            "Port 10250",
-            "Port has no effect on this input: set kubelet_url",
-        ),
+    let kubelet = SimKubelet::builder().started();
+    for row in [
+        "TLS.CA_File /ca.crt: set kube_ca_file",
+        "tls.verify off: set kube_ca_file and server_name, or at worst allow_insecure_tls",
+        "tls.crt_file /c: set cert_file",
+        "tls.vhost node-7: set server_name",
+        "tls off: leave it out: kubelet_url says https",
+        "Host 10.0.0.7: set kubelet_url",
+        "Port 10250: set kubelet_url",
     ] {
+        let (line, instead) = row.split_once(": ").expect(row);
+        let name = line.split(' ').next().unwrap_or_default();
+        let instead = format!("{name} has no effect on this input: {instead}");
         let run = check(&kubelet, &input(line), &[]);
         let warning = format!("\nwarn  options  {instead}\n");
         assert!(run.out.contains(&warning), "{line}: {}", run.out);
@@ -287,33 +234,21 @@ fn properties_that_are_fluent_bits_own() {
         assert!(!run.out.contains("warn  options"), "{line}: {}", run.out);
         assert_eq!(run.code, Some(0), "{line}");
     }
-    for (line, why) in [
-        ("tls on", "tls is for Fluent Bit's own connections"),
-        (
-            "net.connect_timeout 1s",
-            "net.connect_timeout is for Fluent Bit's own connections",
-        ),
-        (
-            "log_level loud",
-            "log_level is Fluent Bit's own, which expects off, error, warn, warning, info, debug, trace",
-        ),
-        (
-            "storage.type disk",
-            "storage.type is Fluent Bit's own, which expects filesystem, memory, memrb",
-        ),
-        (
-            "threaded 1",
-            "threaded is Fluent Bit's own, which expects on or off",
-        ),
-        (
-            "mem_buf_limit 5 megabytes",
-            "mem_buf_limit is Fluent Bit's own, which expects a size such as 5M",
-        ),
-        (
-            "tls.nosuch x",
-            "unknown configuration property 'tls.nosuch'",
-        ),
+    for row in [
+        "tls on: is for Fluent Bit's own connections",
+        "net.connect_timeout 1s: is for Fluent Bit's own connections",
+        "log_level loud: is Fluent Bit's own, which expects off, error, warn, warning, info, debug, trace",
+        "storage.type disk: is Fluent Bit's own, which expects filesystem, memory, memrb",
+        "threaded 1: is Fluent Bit's own, which expects on or off",
+        "mem_buf_limit 5 megabytes: is Fluent Bit's own, which expects a size such as 5M",
+        "tls.nosuch x: ",
     ] {
+        let (line, why) = row.split_once(": ").expect(row);
+        let name = line.split(' ').next().unwrap_or_default();
+        let why = match why {
+            "" => format!("unknown configuration property '{name}'"),
+            why => format!("{name} {why}"),
+        };
         let text = input(line);
         let run = check(&kubelet, &text, &[]);
         assert!(
@@ -322,27 +257,22 @@ fn properties_that_are_fluent_bits_own() {
             run.out
         );
         assert_eq!(run.code, Some(2), "{line}");
-        let file = path(&write(&kubelet, "once.conf", &text));
-        assert_eq!(
-            super::command::run(&["once", "-c", &file], &[]).code,
-            Some(2),
-            "{line}"
-        );
+        let file = write(&kubelet, "once.conf", &text);
+        assert_eq!(run_once(&file, &[]).code, Some(2), "{line}");
     }
 }
 
 /// Neither command shows what may be a password.
 #[test]
 fn a_password_in_the_url_is_masked() {
-    for (url, shown) in [
-        (
-            "https://user:hunter2@node:10250",
-            "'https://***@node:10250'",
-        ),
+    #[rustfmt::skip]
+    let rows = [
+        ("https://user:hunter2@node:10250", "'https://***@node:10250'"),
         ("https://hunter2@node:10250", "'https://***@node:10250'"),
         ("user:hunter2@node", "'***@node'"),
         ("https://node/?access_token=hunter2", "'https://node/?***'"),
-    ] {
+    ];
+    for (url, shown) in rows {
         for command in ["check", "once"] {
             let named = run(&[command, "-p", &format!("kubelet_url={url}")], &[]);
             let bare = run(&[command, "-p", url.split('=').next().unwrap_or(url)], &[]);
@@ -361,30 +291,24 @@ fn a_password_in_the_url_is_masked() {
 
 #[test]
 fn arguments_that_cannot_be_used() {
-    let cases: [(&[&str], &str); 9] = [
-        (&[], "expected check or once: see kubeletstats --help"),
-        (&["chek"], "chek: expected check or once"),
+    for (arguments, why) in [
+        ("", "expected check or once: see kubeletstats --help"),
+        ("chek", "chek: expected check or once"),
+        ("check -p interval", "-p interval: expected OPTION=VALUE"),
+        ("check -p", "missing argument for option '-p'"),
+        ("check --verbose", "invalid option '--verbose'"),
+        ("check once", "unexpected argument \"once\""),
+        ("check -o json", "--output is of once only"),
+        ("once --output xml", "--output xml: expected table or json"),
         (
-            &["check", "-p", "interval"],
-            "-p interval: expected OPTION=VALUE",
-        ),
-        (&["check", "-p"], "missing argument for option '-p'"),
-        (&["check", "--verbose"], "invalid option '--verbose'"),
-        (&["check", "once"], "unexpected argument \"once\""),
-        (&["check", "-o", "json"], "--output is of once only"),
-        (
-            &["once", "--output", "xml"],
-            "--output xml: expected table or json",
-        ),
-        (
-            &["check", "-c", "fluent-bit.yaml"],
+            "check -c fluent-bit.yaml",
             "fluent-bit.yaml: it may be right for Fluent Bit, but check reads the classic format only: give the input's options here, as -p kubelet_url=https://NODE:10250 -p namespace=default,shop",
         ),
-    ];
-    for (arguments, why) in cases {
-        let run = run(arguments, &[]);
-        assert_eq!(run.err, format!("kubeletstats: {why}\n"), "{arguments:?}");
-        assert_eq!((run.code, run.out.as_str()), (Some(2), ""), "{arguments:?}");
+    ] {
+        let words: Vec<_> = arguments.split_whitespace().collect();
+        let run = run(&words, &[]);
+        assert_eq!(run.err, format!("kubeletstats: {why}\n"), "{arguments}");
+        assert_eq!((run.code, run.out.as_str()), (Some(2), ""), "{arguments}");
     }
     let run = run(&["check", "-c", "/no/such.conf"], &[]);
     assert_eq!(

@@ -1,12 +1,8 @@
 //! `check` where all is well, or nearly.
 
-use sim_kubelet::{SimKubelet, SimKubeletBuilder};
+use sim_kubelet::SimKubelet;
 
-use crate::command::{after, masked, run_with, service_account_token};
-
-pub fn start(kubelet: SimKubeletBuilder) -> SimKubelet {
-    kubelet.start().expect("a kubelet on loopback")
-}
+use crate::command::{after, kubelet, masked, run_with, service_account_token};
 
 const TOKEN_STEP: &str = "\
 ok    token    DIR/token: service account logging/fluent-bit
@@ -17,7 +13,7 @@ ok    token    DIR/token: service account logging/fluent-bit
 #[test]
 fn every_step_is_said() {
     let token = service_account_token(-600, 3000);
-    let kubelet = start(SimKubelet::builder().token(&token));
+    let kubelet = SimKubelet::builder().token(&token).started();
     let run = run_with(&kubelet, "check", &[("pod_prefix", "log-generator")]);
     let expected = format!(
         "\
@@ -50,7 +46,7 @@ verdict: metrics arrive: 2 records in the first scrape
 /// It may stand for ::1 as well, where nothing listens: that is a warning.
 #[test]
 fn a_name_is_looked_up() {
-    let kubelet = start(SimKubelet::builder());
+    let kubelet = kubelet();
     let url = format!("https://localhost:{}", kubelet.port());
     let run = run_with(&kubelet, "check", &[("kubelet_url", &url)]);
     let out = masked(&run.out, &kubelet);
@@ -70,12 +66,9 @@ fn a_name_is_looked_up() {
 
 #[test]
 fn over_plain_http_no_token_is_sent() {
-    let kubelet = start(SimKubelet::builder().plain_http(true));
-    let run = run_with(
-        &kubelet,
-        "check",
-        &[("kube_token_file", ""), ("kube_ca_file", "")],
-    );
+    let kubelet = SimKubelet::builder().plain_http(true).started();
+    let options = [("kube_token_file", ""), ("kube_ca_file", "")];
+    let run = run_with(&kubelet, "check", &options);
     let out = masked(&run.out, &kubelet);
     assert!(
         out.contains("\nok    token    none is sent: the URL is http, and a token never travels unencrypted\nok    resolve  127.0.0.1 is an address\n"),
@@ -92,7 +85,7 @@ fn over_plain_http_no_token_is_sent() {
 
 #[test]
 fn an_unchecked_certificate_is_judged_all_the_same() {
-    let kubelet = start(SimKubelet::builder());
+    let kubelet = kubelet();
     let options = [("allow_insecure_tls", "on"), ("server_name", "another")];
     let run = run_with(&kubelet, "check", &options);
     let out = masked(&run.out, &kubelet);
@@ -116,15 +109,11 @@ fn an_unchecked_certificate_is_judged_all_the_same() {
 
 #[test]
 fn a_container_without_a_cpu_value_is_named() {
-    let kubelet = start(SimKubelet::builder());
+    let kubelet = kubelet();
     kubelet
         .add_pod("default/ended", 0)
         .expect("a name with a namespace");
-    let run = run_with(
-        &kubelet,
-        "check",
-        &[("namespace", "default"), ("pod_prefix", "ended")],
-    );
+    let run = run_with(&kubelet, "check", &[("pod_prefix", "ended")]);
     assert_eq!(
         after(&run.out, "FAIL  records"),
         "\
@@ -138,11 +127,7 @@ journalctl -u kubelet
 "
     );
     assert_eq!(run.code, Some(1));
-    let run = run_with(
-        &kubelet,
-        "check",
-        &[("namespace", "default"), ("pod_prefix", "ended,log-")],
-    );
+    let run = run_with(&kubelet, "check", &[("pod_prefix", "ended,log-gen")]);
     assert_eq!(
         after(&run.out, "warn  records"),
         "\
@@ -153,11 +138,8 @@ verdict: metrics arrive: 2 records in the first scrape (but see the warning abov
 "
     );
     assert_eq!(run.code, Some(0));
-    let run = run_with(
-        &kubelet,
-        "check",
-        &[("pod_prefix", "log-"), ("cpu_source", "counter")],
-    );
+    let options = [("pod_prefix", "log-"), ("cpu_source", "counter")];
+    let run = run_with(&kubelet, "check", &options);
     let out = after(&run.out, "ok    records");
     assert!(
         out.contains("\n               cpu_source counter needs two samples\n"),
@@ -171,7 +153,7 @@ verdict: metrics arrive: 2 records in the first scrape (but see the warning abov
 
 #[test]
 fn a_client_certificate_is_described() {
-    let kubelet = start(SimKubelet::builder().client_auth_ca(true));
+    let kubelet = SimKubelet::builder().client_auth_ca(true).started();
     let (cert, key) = (kubelet.client_cert_file(), kubelet.client_key_file());
     let options = [
         ("kube_token_file", ""),

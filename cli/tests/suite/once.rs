@@ -8,7 +8,7 @@ use std::{
 use serde_json::Value;
 use sim_kubelet::{Fault, SimKubelet};
 
-use crate::{command::run_with, good::start};
+use crate::command::run_with;
 
 const STEADY: &[u8] = include_bytes!("../../../tests/fixtures/02-steady-open.summary.json");
 
@@ -23,7 +23,7 @@ pub fn at_the_time_of_the_captures(later: i64, body: Vec<u8>) -> SimKubelet {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.expect("after 1970").as_millis() as i64;
     let kubelet = SimKubelet::builder().clock_ahead_ms(newest * 1_000 - now);
-    start(kubelet.replay(vec![body]))
+    kubelet.replay(vec![body]).started()
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn the_table_is_aligned_and_sorted() {
 
 #[test]
 fn json_is_valid_whatever_the_names() {
-    let kubelet = start(SimKubelet::builder().fault(Fault::HostilePodName));
+    let kubelet = SimKubelet::builder().fault(Fault::HostilePodName).started();
     let run = run_with(&kubelet, "once", &[("--output", "json")]);
     let mut count = 0;
     for line in run.out.lines() {
@@ -82,7 +82,7 @@ fn json_is_valid_whatever_the_names() {
 
 #[test]
 fn containers_without_a_value_are_counted() {
-    let kubelet = start(SimKubelet::builder());
+    let kubelet = SimKubelet::builder().started();
     kubelet
         .add_pod("default/ended", 0)
         .expect("a name with a namespace");
@@ -96,41 +96,29 @@ fn containers_without_a_value_are_counted() {
 
 #[test]
 fn errors_are_the_plugins() {
-    let kubelet = start(SimKubelet::builder().token("another"));
-    let run = run_with(&kubelet, "once", &[("kubelet_url", "https://127.0.0.1:1")]);
-    assert_eq!(
-        run.err,
-        "kubeletstats: connection refused by 127.0.0.1:1 for https://127.0.0.1:1/stats/summary: \
-         check kubelet_url and that the kubelet is running\n"
-    );
-    assert_eq!((run.code, run.out.as_str()), (Some(1), ""));
-
-    let run = run_with(&kubelet, "once", &[("namespace", "no-such")]);
-    assert_eq!(
-        run.err,
-        "kubeletstats: none of the node's 7 pods is wanted: check namespace and pod_prefix\n"
-    );
-    assert_eq!(run.code, Some(1));
-
-    let run = run_with(&kubelet, "once", &[("interval", "soon")]);
-    assert!(
-        run.err
-            .starts_with("kubeletstats: option interval: bad value 'soon'"),
-        "{}",
-        run.err
-    );
-    assert_eq!(run.code, Some(2));
-
-    let page = start(SimKubelet::builder().fault(Fault::CutBody));
-    let run = run_with(&page, "once", &[]);
-    assert!(run.err.contains("was cut short after"), "{}", run.err);
-    assert_eq!(run.code, Some(1));
+    let kubelet = SimKubelet::builder().token("another").started();
+    #[rustfmt::skip]
+    let rows = [
+        (("kubelet_url", "https://127.0.0.1:1"), 1,
+            "connection refused by 127.0.0.1:1 for https://127.0.0.1:1/stats/summary: \
+             check kubelet_url and that the kubelet is running\n"),
+        (("namespace", "no-such"), 1, "none of the node's 7 pods is wanted: check namespace and pod_prefix\n"),
+        (("interval", "soon"), 2, "option interval: bad value 'soon'"),
+    ];
+    for (option, code, line) in rows {
+        let run = run_with(&kubelet, "once", &[option]);
+        let line = format!("kubeletstats: {line}");
+        assert!(run.err.starts_with(&line), "{}", run.err);
+        assert_eq!(run.code, Some(code));
+        // A table without a row is one all the same.
+        assert_eq!(run.out.is_empty(), option.0 != "namespace", "{}", run.out);
+    }
 }
 
 /// A reader that leaves is no panic, and does not change the exit status.
 #[test]
 fn a_closed_pipe_is_no_error() {
-    let kubelet = start(SimKubelet::builder().pods(2_000));
+    let kubelet = SimKubelet::builder().pods(2_000).started();
     for command in ["once", "check"] {
         let mut child = Command::new(env!("CARGO_BIN_EXE_kubeletstats"))
             .arg(command)

@@ -14,7 +14,7 @@ use saphyr_parser::{Event, Parser, ScalarStyle};
 use serde_json::Value;
 use sim_kubelet::{Fault, SimKubelet};
 
-use crate::{command::run_with, good::start};
+use crate::command::run_with;
 
 /// What the tools may be called with.
 const CALLS: &[&str] = &[
@@ -211,7 +211,9 @@ fn a_command_holds_whatever_the_user_is_called() {
     ];
     for user in users {
         let said = format!("Forbidden (user={user}, verb=get, resource=nodes)");
-        let kubelet = start(SimKubelet::builder().fault(Fault::Status(403, said)));
+        let kubelet = SimKubelet::builder()
+            .fault(Fault::Status(403, said))
+            .started();
         let run = run_with(&kubelet, "check", &[]);
         let [command] = commands(&run.out).try_into().expect("one command");
         let granted = paste(&command, false);

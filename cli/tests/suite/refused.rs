@@ -6,44 +6,73 @@ use rcgen::{CertificateParams, DnType, KeyPair, date_time_ymd};
 use sim_kubelet::{Fault, SimKubelet};
 
 use crate::{
-    broken::{failure, kubelet},
-    command::{after, masked, path, run, run_with, service_account_token},
-    good::start,
+    command::{
+        after, assert_failure, failure, kubelet, masked, run, run_with, service_account_token,
+        write,
+    },
     once::at_the_time_of_the_captures,
 };
+
+/// Said of any token that is not accepted.
+const NOT_ACCEPTED: &str = "FAIL  reply    401 unauthorized by https://127.0.0.1:PORT/stats/summary: it did not accept the token in DIR/token: check the token and the kubelet's authentication.webhook, or wait: a kubelet that cannot reach the api server says the same\n";
 
 const NOT_A_KUBELET: &str = "
 verdict: no metrics: what answers is not a kubelet's summary
 to do:   set kubelet_url to https://NODE_IP:10250; the way through the API server, https://kubernetes.default.svc/api/v1/nodes/NODE/proxy, needs a right that can do much more
 ";
 
+/// A kubelet that knows another token than the one in its file, and that.
+fn with_token(issued: i64, expires: i64) -> (SimKubelet, String) {
+    let kubelet = SimKubelet::builder().token("another").started();
+    let token = service_account_token(issued, expires);
+    kubelet.write_token_file(&token).expect("a file");
+    (kubelet, token)
+}
+
 #[test]
 fn an_expired_token() {
-    let kubelet = start(SimKubelet::builder().token("another"));
-    let token = service_account_token(-10_800, -7_200);
-    kubelet.write_token_file(&token).expect("a file");
+    let (kubelet, token) = with_token(-10_800, -7_200);
     let run = run_with(&kubelet, "check", &[]);
-    let out = masked(&run.out, &kubelet);
-    assert!(
-        after(&out, "warn").starts_with(
-            "\
+    let said = masked(&run.out, &kubelet);
+    let said = after(&said, "warn");
+    let (step, _) = said.split_once("ok    ca ").expect("the next step");
+    assert_eq!(
+        step,
+        "\
 warn  token    DIR/token: service account logging/fluent-bit
                audience https://kubernetes.default.svc
                issued 3 h ago, expired 2 h ago
-ok    ca "
-        ),
-        "{out}"
+"
     );
     assert_eq!(
-        failure(&run, &kubelet),
-        "\
-FAIL  reply    401 unauthorized by https://127.0.0.1:PORT/stats/summary: it did not accept the token in DIR/token: check the token and the kubelet's authentication.webhook, or wait: a kubelet that cannot reach the api server says the same
-
+        after(said, "FAIL"),
+        format!(
+            "\
+{NOT_ACCEPTED}
 verdict: no metrics: the token has expired
 to do:   the kubelet renews the token it mounts into a pod: name that file, not a copy of it, or make one: kubectl create token -n logging fluent-bit
 "
+        )
     );
+    assert_eq!((run.code, run.err.as_str()), (Some(1), ""));
     assert!(!run.out.contains(&token), "the token is shown");
+}
+
+#[test]
+fn a_token_that_is_not_accepted() {
+    let (kubelet, _) = with_token(-600, 3_000);
+    assert_failure(
+        &kubelet,
+        &[],
+        &format!(
+            "\
+{NOT_ACCEPTED}
+verdict: no metrics: the kubelet does not accept the credentials
+to do:   check that the token is of this cluster, that its audience is the API server's, and that the kubelet asks it (authentication.webhook.enabled: true in the kubelet's configuration)
+to do:   it may be temporary: a kubelet that cannot reach the API server accepts no token at all
+"
+        ),
+    );
 }
 
 /// A certificate of 2020, by which nobody is known; its key is beside it.
@@ -55,41 +84,35 @@ fn old_certificate(kubelet: &SimKubelet) -> [String; 2] {
     let key = KeyPair::generate().expect("a key");
     let certificate = params.self_signed(&key).expect("a certificate");
     [
-        ("old.crt", certificate.pem()),
-        ("old.key", key.serialize_pem()),
+        write(kubelet, "old.crt", &certificate.pem()),
+        write(kubelet, "old.key", &key.serialize_pem()),
     ]
-    .map(|(name, text)| {
-        let file = kubelet.dir().join(name);
-        fs::write(&file, text).expect("a file");
-        path(&file)
-    })
 }
 
 #[test]
 fn an_expired_client_certificate() {
-    let kubelet = start(SimKubelet::builder().token("a-token"));
+    let kubelet = SimKubelet::builder().token("a-token").started();
     let [cert, key] = old_certificate(&kubelet);
-    let options = [
-        ("kube_token_file", ""),
-        ("cert_file", cert.as_str()),
-        ("key_file", key.as_str()),
-    ];
-    let run = run_with(&kubelet, "check", &options);
-    assert_eq!(
-        failure(&run, &kubelet),
+    assert_failure(
+        &kubelet,
+        &[
+            ("kube_token_file", ""),
+            ("cert_file", &cert),
+            ("key_file", &key),
+        ],
         "\
 FAIL  reply    401 unauthorized by https://127.0.0.1:PORT/stats/summary: it did not accept the client certificate: check that the kubelet's client CA signed it and that it has not expired
 
 verdict: no metrics: the client certificate has expired
 to do:   renew the client certificate, or leave cert_file and key_file out and use a token
-"
+",
     );
 }
 
 /// The clock may be wrong here, or nobody looks: what happened counts.
 #[test]
 fn expired_and_accepted_all_the_same() {
-    let kubelet = start(SimKubelet::builder());
+    let kubelet = SimKubelet::builder().started();
     let token = service_account_token(-10_800, -7_200);
     kubelet.write_token_file(&token).expect("a file");
     let [cert, key] = old_certificate(&kubelet);
@@ -121,32 +144,16 @@ fn expired_and_accepted_all_the_same() {
     }
 }
 
-#[test]
-fn a_token_that_is_not_accepted() {
-    let kubelet = start(SimKubelet::builder().token("another"));
-    let token = service_account_token(-600, 3000);
-    kubelet.write_token_file(&token).expect("a file");
-    let run = run_with(&kubelet, "check", &[]);
-    assert_eq!(
-        failure(&run, &kubelet),
-        "\
-FAIL  reply    401 unauthorized by https://127.0.0.1:PORT/stats/summary: it did not accept the token in DIR/token: check the token and the kubelet's authentication.webhook, or wait: a kubelet that cannot reach the api server says the same
-
-verdict: no metrics: the kubelet does not accept the credentials
-to do:   check that the token is of this cluster, that its audience is the API server's, and that the kubelet asks it (authentication.webhook.enabled: true in the kubelet's configuration)
-to do:   it may be temporary: a kubelet that cannot reach the API server accepts no token at all
-"
-    );
-}
-
 fn forbidden(proxy: &str) -> String {
     let token = service_account_token(-600, 3000);
-    let kubelet = start(SimKubelet::builder().token("good").forbidden_token(&token));
+    let kubelet = SimKubelet::builder()
+        .token("good")
+        .forbidden_token(&token)
+        .started();
     kubelet.write_token_file(&token).expect("a file");
     // The refusal names another than the token does: it knows better.
     let url = format!("{}{proxy}", kubelet.url());
-    let run = run_with(&kubelet, "check", &[("kubelet_url", &url)]);
-    failure(&run, &kubelet)
+    failure(&kubelet, &[("kubelet_url", &url)])
 }
 
 fn granting(subresource: &str, careful: &str) -> String {
@@ -220,160 +227,106 @@ to do:   dial the node itself, where nodes/stats is enough: set kubelet_url=http
     );
 }
 
-/// By status, text, way, and what is to be done. A right is granted only where one is missing.
+/// By status, way ("-" is none) and text, and what is made of it. A status object stands for
+/// the API server's, by its message. A right is granted only where one is missing.
+const REFUSALS: &str = r#"
+< 403 - Forbidden (user=system:anonymous, verb=get, resource=nodes, subresource(s)=[stats])
+verdict: no metrics: the request counts as system:anonymous, whom no role should allow this
+to do:   set authentication.webhook.enabled: true in the kubelet's configuration and restart it: it does not look at tokens, so no role helps
+< 403 proxy Forbidden (user=kube-apiserver-kubelet-client, verb=get, resource=nodes, subresource(s)=[stats])
+verdict: no metrics: the kubelet refuses the API server, not you: no right of yours changes that
+to do:   bind the API server's user, kube-apiserver-kubelet-client, to the cluster role system:kubelet-api-admin; an API server that has just started may pass by itself: its rules are still loading
+DIAL
+< 401 proxy Unauthorized
+verdict: no metrics: the kubelet does not accept the API server
+to do:   check --kubelet-client-certificate of the API server, and that the CA in the kubelet's authentication.x509.clientCAFile signed that certificate
+DIAL
+< 401 proxy status: Unauthorized
+verdict: no metrics: the API server does not accept the credentials
+to do:   check that the token is of this cluster, and that its audience is the API server's
+< 403 - status: forbidden: User "system:serviceaccount:a:b" cannot get path "/stats/summary"
+verdict: no metrics: kubelet_url leads to the API server, not to a kubelet
+KUBELET
+< 404 - status: the server could not find the requested resource
+verdict: no metrics: kubelet_url leads to the API server, not to a kubelet
+KUBELET
+< 404 proxy status: nodes "vm" not found
+verdict: no metrics: the API server knows no such node
+to do:   put the node's name into the path of kubelet_url:
+
+kubectl get nodes -o wide
+< 503 proxy status: error trying to reach service: dial tcp 10.0.0.7:10250: i/o timeout
+verdict: no metrics: the API server does not reach the kubelet
+to do:   check that the node is up, and that the API server may connect to its port 10250:
+
+kubectl get nodes -o wide
+< 500 proxy error trying to reach service: remote error: tls: internal error
+verdict: no metrics: the API server does not get through the TLS handshake with the kubelet
+to do:   see whether the kubelet's request for a certificate waits, and approve it with kubectl's certificate approve:
+
+kubectl get csr
+< 500 - Authorization error (user=system:anonymous, verb=get, resource=nodes, subresource=stats)
+verdict: no metrics: the kubelet gets no answer of the API server about the user
+to do:   it may be temporary: scraping goes on when the API server answers the node again
+< 500 - Internal Error: failed to list pod stats: rpc error: code = Unavailable
+verdict: no metrics: the kubelet gets no answer of its container runtime
+to do:   look at the runtime on the node, which may have another name there:
+
+systemctl status containerd
+< 503 - not now
+verdict: no metrics: the kubelet answers with an error of its own
+to do:   look for the reason on the node:
+
+journalctl -u kubelet
+< 503 proxy status: the server is currently unable to handle the request
+verdict: no metrics: the API server answers with an error of its own
+to do:   it may be temporary; else see the API server's log
+< 502 - <html>Bad Gateway</html>
+verdict: no metrics: a proxy answers, and has no kubelet behind it
+DIAL
+< 429 proxy status: Too many requests, please try again later.
+verdict: no metrics: the other side limits requests
+to do:   raise interval, or see who else asks
+< 403 - <html>blocked</html>
+verdict: no metrics: what answers is not a kubelet's summary
+KUBELET
+< 400 - Bad Request
+verdict: no metrics: what answers is not a kubelet's summary
+KUBELET
+"#;
+
+const DIAL: &str = "to do:   dial the node itself, where nodes/stats is enough: set kubelet_url=https://NODE_IP:10250";
+const KUBELET: &str = "to do:   set kubelet_url to https://NODE_IP:10250; the way through the API server, https://kubernetes.default.svc/api/v1/nodes/NODE/proxy, needs a right that can do much more";
+
 #[test]
 fn what_the_other_side_gives_as_its_reason() {
-    const DIAL: &str =
-        "dial the node itself, where nodes/stats is enough: set kubelet_url=https://NODE_IP:10250";
-    const KUBELET: &str = "set kubelet_url to https://NODE_IP:10250; the way through the API server, https://kubernetes.default.svc/api/v1/nodes/NODE/proxy, needs a right that can do much more";
-    const PROXY: &str = "/api/v1/nodes/vm/proxy";
-    let status = |message: &str| {
-        serde_json::json!({"kind": "Status", "apiVersion": "v1", "message": message}).to_string()
-    };
-    let rows: [(u16, String, &str, &str, &[&str]); 17] = [
-        (
-            403,
-            "Forbidden (user=system:anonymous, verb=get, resource=nodes, subresource(s)=[stats])\n".into(),
-            "",
-            "the request counts as system:anonymous, whom no role should allow this",
-            &["set authentication.webhook.enabled: true in the kubelet's configuration and restart it: it does not look at tokens, so no role helps"],
-        ),
-        (
-            403,
-            "Forbidden (user=kube-apiserver-kubelet-client, verb=get, resource=nodes, subresource(s)=[stats])\n".into(),
-            PROXY,
-            "the kubelet refuses the API server, not you: no right of yours changes that",
-            &[
-                "bind the API server's user, kube-apiserver-kubelet-client, to the cluster role system:kubelet-api-admin; an API server that has just started may pass by itself: its rules are still loading",
-                DIAL,
-            ],
-        ),
-        (
-            401,
-            "Unauthorized".into(),
-            PROXY,
-            "the kubelet does not accept the API server",
-            &[
-                "check --kubelet-client-certificate of the API server, and that the CA in the kubelet's authentication.x509.clientCAFile signed that certificate",
-                DIAL,
-            ],
-        ),
-        (
-            401,
-            status("Unauthorized"),
-            PROXY,
-            "the API server does not accept the credentials",
-            &["check that the token is of this cluster, and that its audience is the API server's"],
-        ),
-        (
-            403,
-            status("forbidden: User \"system:serviceaccount:a:b\" cannot get path \"/stats/summary\""),
-            "",
-            "kubelet_url leads to the API server, not to a kubelet",
-            &[KUBELET],
-        ),
-        (
-            404,
-            status("the server could not find the requested resource"),
-            "",
-            "kubelet_url leads to the API server, not to a kubelet",
-            &[KUBELET],
-        ),
-        (
-            404,
-            status("nodes \"vm\" not found"),
-            PROXY,
-            "the API server knows no such node",
-            &["put the node's name into the path of kubelet_url:", "kubectl get nodes -o wide"],
-        ),
-        (
-            503,
-            status("error trying to reach service: dial tcp 10.0.0.7:10250: i/o timeout"),
-            PROXY,
-            "the API server does not reach the kubelet",
-            &["check that the node is up, and that the API server may connect to its port 10250:", "kubectl get nodes -o wide"],
-        ),
-        (
-            500,
-            "error trying to reach service: remote error: tls: internal error".into(),
-            PROXY,
-            "the API server does not get through the TLS handshake with the kubelet",
-            &["see whether the kubelet's request for a certificate waits, and approve it with kubectl's certificate approve:", "kubectl get csr"],
-        ),
-        (
-            500,
-            "Authorization error (user=system:anonymous, verb=get, resource=nodes, subresource=stats)".into(),
-            "",
-            "the kubelet gets no answer of the API server about the user",
-            &["it may be temporary: scraping goes on when the API server answers the node again"],
-        ),
-        (
-            500,
-            "Internal Error: failed to list pod stats: rpc error: code = Unavailable".into(),
-            "",
-            "the kubelet gets no answer of its container runtime",
-            &["look at the runtime on the node, which may have another name there:", "systemctl status containerd"],
-        ),
-        (
-            503,
-            "not now".into(),
-            "",
-            "the kubelet answers with an error of its own",
-            &["look for the reason on the node:", "journalctl -u kubelet"],
-        ),
-        (
-            503,
-            status("the server is currently unable to handle the request"),
-            PROXY,
-            "the API server answers with an error of its own",
-            &["it may be temporary; else see the API server's log"],
-        ),
-        (
-            502,
-            "<html>Bad Gateway</html>".into(),
-            "",
-            "a proxy answers, and has no kubelet behind it",
-            &[DIAL],
-        ),
-        (
-            429,
-            status("Too many requests, please try again later."),
-            PROXY,
-            "the other side limits requests",
-            &["raise interval, or see who else asks"],
-        ),
-        (
-            403,
-            "<html>blocked</html>".into(),
-            "",
-            "what answers is not a kubelet's summary",
-            &[KUBELET],
-        ),
-        (
-            400,
-            "Bad Request".into(),
-            "",
-            "what answers is not a kubelet's summary",
-            &[KUBELET],
-        ),
-    ];
-    for (code, text, path, verdict, to_do) in rows {
-        let kubelet = start(SimKubelet::builder().fault(Fault::Status(code, text.clone())));
+    for row in REFUSALS.split("\n< ").skip(1) {
+        let (refusal, expected) = row.split_once('\n').expect(row);
+        let mut words = refusal.splitn(3, ' ');
+        let mut word = || words.next().expect(row);
+        let (code, way, said) = (word().parse().expect(row), word(), word());
+        let said = match said.strip_prefix("status: ") {
+            Some(message) => serde_json::json!({"kind": "Status", "message": message}).to_string(),
+            None => said.to_owned(),
+        };
+        let kubelet = SimKubelet::builder()
+            .fault(Fault::Status(code, said))
+            .started();
+        let path = if way == "proxy" {
+            "/api/v1/nodes/vm/proxy"
+        } else {
+            ""
+        };
         let url = format!("{}{path}", kubelet.url());
-        let run = run_with(&kubelet, "check", &[("kubelet_url", &url)]);
-        let said = failure(&run, &kubelet);
+        let said = failure(&kubelet, &[("kubelet_url", &url)]);
         assert!(!said.contains("kubectl apply"), "{said}");
-        let mut expected = format!("verdict: no metrics: {verdict}\n");
-        for line in to_do {
-            expected.push_str(&match line.starts_with(char::is_lowercase)
-                && line.contains("ctl ")
-                && !line.ends_with(':')
-            {
-                true => format!("\n{line}\n"),
-                false => format!("to do:   {line}\n"),
-            });
-        }
-        assert_eq!(after(&said, "verdict:"), expected, "{code} {text}");
+        let expected = expected.replace("\nDIAL", &format!("\n{DIAL}"));
+        let expected = expected.replace("\nKUBELET", &format!("\n{KUBELET}"));
+        assert_eq!(
+            after(&said, "verdict:").trim_end(),
+            expected.trim_end(),
+            "{row}"
+        );
     }
 }
 
@@ -385,40 +338,23 @@ FAIL  pods     none of the node's 7 pods is wanted
                they are: default/limited-vm, default/log-generator-a-vm, default/log-generator-b-vm, default/web-with-sidecar-vm, kube-system/host-agent-vm, other/guaranteed-vm, other/other-app-vm
 
 verdict: no metrics: the options want none of the pods on this node
-";
+to do:   ";
     let end = "to do:   if the pods run on another node, this is as it should be: check there\n";
-    let cases: [(&[(&str, &str)], &str); 5] = [
-        (
-            &[("namespace", "other"), ("pod_prefix", "log-generator")],
-            "to do:   pods of that prefix are in namespace default: set namespace to it\n",
-        ),
-        (
-            &[("namespace", "defualt")],
-            "to do:   there is no namespace defualt here, but default\n",
-        ),
-        (
-            &[("namespace", "payments")],
-            "to do:   there is no namespace payments here: there are default, kube-system, other\n",
-        ),
-        (
-            &[("pod_prefix", "generator")],
-            "to do:   no pod's name starts with generator, but there is default/log-generator-a-vm\n",
-        ),
-        (
-            &[("pod_prefix", "checkout")],
-            "to do:   no pod's name starts with checkout: prefixes are compared from the name's start\n",
-        ),
-    ];
-    for (options, hints) in cases {
-        let run = run_with(&kubelet, "check", options);
-        let said = failure(&run, &kubelet);
-        if options[0].1 == "generator" {
-            // Whichever of the two comes first in the reply.
-            let said = said.replace("log-generator-b-vm\nto do", "log-generator-a-vm\nto do");
-            assert_eq!(said, format!("{start}{hints}{end}"));
-        } else {
-            assert_eq!(said, format!("{start}{hints}{end}"));
-        }
+    for row in [
+        "namespace=other pod_prefix=log-generator: pods of that prefix are in namespace default: set namespace to it",
+        "namespace=defualt: there is no namespace defualt here, but default",
+        "namespace=payments: there is no namespace payments here: there are default, kube-system, other",
+        "pod_prefix=generator: no pod's name starts with generator, but there is default/log-generator-a-vm",
+        "pod_prefix=checkout: no pod's name starts with checkout: prefixes are compared from the name's start",
+    ] {
+        let (options, hint) = row.split_once(": ").expect(row);
+        let options = options
+            .split(' ')
+            .map(|option| option.split_once('=').expect(row));
+        let said = failure(&kubelet, &options.collect::<Vec<_>>());
+        // Whichever of the two comes first in the reply.
+        let said = said.replace("log-generator-b-vm\nto do", "log-generator-a-vm\nto do");
+        assert_eq!(said, format!("{start}{hint}\n{end}"));
     }
 }
 
@@ -434,12 +370,7 @@ fn nothing_is_never_success() {
     );
     let report = |name: &str| fs::read(format!("{folder}/{name}.summary.json")).expect(name);
     let steady = include_str!("../../../tests/fixtures/02-steady-open.summary.json");
-    let without = |field: &str| {
-        steady
-            .replace(&format!("\"{field}\""), "\"x\"")
-            .into_bytes()
-    };
-    let no_cpu = String::from_utf8(without("usageNanoCores")).expect("text");
+    let no_cpu = steady.replace("\"usageNanoCores\"", "\"x\"");
     let no_cpu = no_cpu.replace("\"usageCoreNanoSeconds\"", "\"y\"");
     let lists_none = format!(
         "to do:   a kubelet that has just started has none yet: try again in a minute\n\
@@ -449,60 +380,33 @@ fn nothing_is_never_success() {
     let no_value = format!(
         "to do:   {YOUNG}\nto do:   if they run, the kubelet cannot read their cgroups: {LOOK}\n"
     );
-    type Row<'t> = (Vec<u8>, i64, &'t str, &'t str, &'t str, &'t str);
-    let rows: [Row<'_>; 5] = [
-        (
-            report("10-no-pods"),
-            0,
-            "auto",
-            "the kubelet lists no pods",
-            &lists_none,
-            "the kubelet lists no pods: if it has not just started, see its log: it may not reach its container runtime",
-        ),
-        (
-            report("06-no-containers"),
-            0,
-            "auto",
-            "the kubelet lists no containers of the wanted pods",
-            "to do:   a pod that has just started has none for some seconds: try again\n\
-             to do:   if it lasts, the pods run in a sandbox whose containers the kubelet does not see \
-             (gVisor, Kata): its runtime has to report them, and until then there is nothing to record\n",
-            "the kubelet lists no containers of the wanted pods",
-        ),
-        (
-            no_cpu.clone().into_bytes(),
-            0,
-            "auto",
-            "the kubelet has no CPU value of the wanted containers",
-            &no_value,
-            "the kubelet has no CPU value of the wanted containers",
-        ),
-        (
-            no_cpu.into_bytes(),
-            0,
-            "counter",
-            "the kubelet has no CPU value of the wanted containers",
-            &no_value,
-            "the kubelet has no CPU value of the wanted containers",
-        ),
-        (
-            steady.into(),
-            3_600,
-            "auto",
-            "the newest sample of the wanted containers is 60 min old: the kubelet takes no new ones",
-            "to do:   look on the node for why it takes no samples:\n\njournalctl -u kubelet\n",
-            "the newest sample of the wanted containers is 60 min old: the kubelet takes no new ones",
-        ),
-    ];
-    for (body, later, source, verdict, to_do, line) in rows {
-        let kubelet = at_the_time_of_the_captures(later, body);
+    let sandbox = "to do:   a pod that has just started has none for some seconds: try again\n\
+         to do:   if it lasts, the pods run in a sandbox whose containers the kubelet does not see \
+         (gVisor, Kata): its runtime has to report them, and until then there is nothing to record\n";
+    let stuck = "to do:   look on the node for why it takes no samples:\n\njournalctl -u kubelet\n";
+    let hint = ": if it has not just started, see its log: it may not reach its container runtime";
+    let (no_pods, no_containers) = (report("10-no-pods"), report("06-no-containers"));
+    let no_cpu = no_cpu.into_bytes();
+    const LISTS_NONE: &str = "the kubelet lists no pods";
+    const NO_CPU: &str = "the kubelet has no CPU value of the wanted containers";
+    const NONE: &str = "the kubelet lists no containers of the wanted pods";
+    const OLD: &str =
+        "the newest sample of the wanted containers is 60 min old: the kubelet takes no new ones";
+    for (body, later, source, verdict, hint, to_do) in [
+        (&no_pods, 0, "auto", LISTS_NONE, hint, &*lists_none),
+        (&no_containers, 0, "auto", NONE, "", sandbox),
+        (&no_cpu, 0, "auto", NO_CPU, "", &no_value),
+        (&no_cpu, 0, "counter", NO_CPU, "", &no_value),
+        (&steady.into(), 3_600, "auto", OLD, "", stuck),
+    ] {
+        let kubelet = at_the_time_of_the_captures(later, body.clone());
         let options = [("cpu_source", source)];
         let run = run_with(&kubelet, "check", &options);
         let expected = format!("verdict: no metrics: {verdict}\n{to_do}");
         assert_eq!(after(&run.out, "verdict:"), expected, "{}", run.out);
         assert_eq!(run.code, Some(1));
         let run = run_with(&kubelet, "once", &options);
-        assert_eq!(run.err, format!("kubeletstats: {line}\n"));
+        assert_eq!(run.err, format!("kubeletstats: {verdict}{hint}\n"));
         assert_eq!(run.code, Some(1));
     }
 }
@@ -513,7 +417,7 @@ fn clocks_that_disagree() {
         (3_600_000, "60 min ahead of"),
         (-3_600_000, "60 min behind"),
     ] {
-        let kubelet = start(SimKubelet::builder().clock_ahead_ms(ahead));
+        let kubelet = SimKubelet::builder().clock_ahead_ms(ahead).started();
         let run = run_with(&kubelet, "check", &[("pod_prefix", "log-generator")]);
         assert_eq!(run.code, Some(0));
         assert_eq!(
@@ -536,58 +440,43 @@ verdict: metrics arrive: 2 records in the first scrape (but see the warning abov
 
 #[test]
 fn something_that_is_no_kubelet() {
-    let page = start(SimKubelet::builder().fault(Fault::NotJson));
-    let run = run_with(&page, "check", &[]);
-    assert_eq!(
-        failure(&run, &page),
-        format!(
+    let page = SimKubelet::builder().fault(Fault::NotJson).started();
+    assert_failure(
+        &page,
+        &[],
+        &format!(
             "FAIL  reply    reply of https://127.0.0.1:PORT/stats/summary is not a stats summary: \
              it is not json at byte 0: check that kubelet_url is a kubelet\n{NOT_A_KUBELET}"
-        )
+        ),
     );
     let kubelet = kubelet();
-    let url = format!("{}/metrics", kubelet.url());
-    let run = run_with(&kubelet, "check", &[("kubelet_url", &url)]);
-    assert_eq!(
-        failure(&run, &kubelet),
-        format!(
+    assert_failure(
+        &kubelet,
+        &[("kubelet_url", &format!("{}/metrics", kubelet.url()))],
+        &format!(
             "FAIL  reply    unexpected status 404 from https://127.0.0.1:PORT/metrics/stats/summary: \
              it said '404 page not found': no summary is there: \
              set kubelet_url to https://NODE_IP:10250\n{NOT_A_KUBELET}"
-        )
+        ),
     );
 }
 
 #[test]
 fn options_that_stop_fluent_bit() {
-    let cases = [
-        (
-            "interval=soon",
-            "option interval: bad value 'soon': expected a time from 1ms to 7 days such as 500ms, 10s, 1m or 1h",
-        ),
-        (
-            "pod_prefix=log-*",
+    #[rustfmt::skip]
+    let rows = [
+        ("interval=soon",
+            "option interval: bad value 'soon': expected a time from 1ms to 7 days such as 500ms, 10s, 1m or 1h"),
+        ("pod_prefix=log-*",
             "option pod_prefix: bad value 'log-*': expected beginnings of pod names, of a-z, 0-9, '-' and '.', \
-             with commas between them: 'log-*' can match nothing: a prefix is taken as it stands, write log-",
-        ),
-        (
-            "namespaces=default",
-            "unknown configuration property 'namespaces': kubeletstats --help lists them",
-        ),
+             with commas between them: 'log-*' can match nothing: a prefix is taken as it stands, write log-"),
+        ("namespaces=default", "unknown configuration property 'namespaces': kubeletstats --help lists them"),
     ];
-    for (option, why) in cases {
+    for (option, why) in rows {
         let run = run(&["check", "-p", option], &[]);
-        assert_eq!(
-            run.out,
-            format!(
-                "\
-FAIL  options  {why}
-               from: command line
-
-verdict: no metrics: Fluent Bit does not start with these options
-"
-            )
-        );
+        let end = "verdict: no metrics: Fluent Bit does not start with these options\n";
+        let from = "               from: command line\n";
+        assert_eq!(run.out, format!("FAIL  options  {why}\n{from}\n{end}"));
         assert_eq!((run.code, run.err.as_str()), (Some(2), ""));
     }
 }
@@ -595,20 +484,23 @@ verdict: no metrics: Fluent Bit does not start with these options
 /// A token would not be sent over http, so naming one is of no use there.
 #[test]
 fn no_credentials_where_some_are_asked_for() {
-    for (is_http, advice) in [
-        (false, "no credentials were sent: set kube_token_file"),
+    for (is_http, remedy) in [
+        (false, ": set kube_token_file"),
         (
             true,
-            "no credentials were sent, as they never travel unencrypted: set kubelet_url=https://127.0.0.1:PORT",
+            ", as they never travel unencrypted: set kubelet_url=https://127.0.0.1:PORT",
         ),
     ] {
-        let kubelet = start(SimKubelet::builder().token("a-token").plain_http(is_http));
-        let run = run_with(&kubelet, "check", &[("kube_token_file", "")]);
-        let said = failure(&run, &kubelet);
+        let kubelet = SimKubelet::builder()
+            .token("a-token")
+            .plain_http(is_http)
+            .started();
+        let said = failure(&kubelet, &[("kube_token_file", "")]);
         assert!(
             said.starts_with("FAIL  reply    401 unauthorized by "),
             "{said}"
         );
-        assert_eq!(after(&said, "to do:"), format!("to do:   {advice}\n"));
+        let expected = format!("to do:   no credentials were sent{remedy}\n");
+        assert_eq!(after(&said, "to do:"), expected);
     }
 }

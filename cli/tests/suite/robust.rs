@@ -8,8 +8,7 @@ use sim_kubelet::{Fault, SimKubelet};
 use testkit::held::Held;
 
 use crate::{
-    command::{after, mask, path, run, run_with},
-    good::start,
+    command::{after, kubelet, mask, path, run, run_with},
     secrets::{self, OPTIONS, leak},
 };
 
@@ -17,7 +16,7 @@ use crate::{
 fn every_fault_has_a_verdict() {
     let options = [("timeout", "300ms"), ("pod_prefix", "log-")];
     for fault in Fault::all() {
-        let kubelet = start(SimKubelet::builder().fault(fault.clone()));
+        let kubelet = SimKubelet::builder().fault(fault.clone()).started();
         for command in ["check", "once"] {
             let run = run_with(&kubelet, command, &options);
             let shown = format!("{fault}: {}{}", run.out, run.err);
@@ -37,7 +36,7 @@ fn every_fault_has_a_verdict() {
 /// Names from outside reach the terminal without their control characters.
 #[test]
 fn hostile_names_stay_on_their_line() {
-    let kubelet = start(SimKubelet::builder().fault(Fault::HostilePodName));
+    let kubelet = SimKubelet::builder().fault(Fault::HostilePodName).started();
     for command in ["check", "once"] {
         let run = run_with(&kubelet, command, &[]);
         let shown = format!("{}{}", run.out, run.err);
@@ -57,16 +56,8 @@ fn a_server_that_says_nothing_of_http() {
         let (mut stream, _) = listener.accept().expect("a client");
         std::io::Write::write_all(&mut stream, b"220 mail ready\x1b[31m\r\n\r\n").expect("sent");
     });
-    let run = run(
-        &[
-            "check",
-            "-p",
-            &format!("kubelet_url={url}"),
-            "-p",
-            "timeout=20s",
-        ],
-        &[],
-    );
+    let url = format!("kubelet_url={url}");
+    let run = run(&["check", "-p", &url, "-p", "timeout=20s"], &[]);
     server.join().expect("no panic");
     assert_eq!(run.code, Some(1));
     let said = mask(after(&run.out, "FAIL"));
@@ -77,33 +68,8 @@ fn a_server_that_says_nothing_of_http() {
     assert!(!said.contains('\u{1b}'));
 }
 
-#[test]
-fn a_token_is_never_shown() {
-    let kubelet = start(SimKubelet::builder().token("another"));
-    let folder = kubelet.dir().join("odd-token");
-    for token in [
-        "secret-1",
-        "secret-2.e30.x",
-        "secret-3.!.x",
-        "secret-4\nsecret-5",
-    ] {
-        fs::write(&folder, token).expect("a file");
-        for command in ["check", "once"] {
-            let file = folder.to_str().expect("utf-8");
-            let run = run_with(&kubelet, command, &[("kube_token_file", file)]);
-            assert_eq!(run.code, Some(1));
-            assert!(
-                !run.out.contains("secret-") && !run.err.contains("secret-"),
-                "{}{}",
-                run.out,
-                run.err
-            );
-        }
-    }
-}
-
 static KUBELET: LazyLock<SimKubelet> =
-    LazyLock::new(|| start(SimKubelet::builder().client_auth_ca(true)));
+    LazyLock::new(|| SimKubelet::builder().client_auth_ca(true).started());
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(48) })]
@@ -135,9 +101,7 @@ proptest! {
 /// Files on a mount that has gone, and pipes that nobody writes to.
 #[test]
 fn a_file_that_hangs_does_not_hang_the_command() {
-    let kubelet = SimKubelet::builder()
-        .start()
-        .expect("a kubelet on loopback");
+    let kubelet = kubelet();
     let pipe = kubelet.dir().join("pipe");
     let made = Command::new("mkfifo").arg(&pipe).status();
     assert!(made.is_ok_and(|status| status.success()), "no mkfifo");

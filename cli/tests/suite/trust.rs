@@ -9,10 +9,9 @@ use std::{
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use sim_kubelet::{Fault, SimKubelet};
 
-use crate::{
-    broken::{failure, failure_with, kubelet},
-    command::{after, masked, path, run_with},
-    good::start,
+use crate::command::{
+    after, assert_failure, assert_good, failure, failure_with, kubelet, masked, path, run_with,
+    service_account_token, write,
 };
 
 /// A certificate that is its own CA, as `openssl req -x509` makes it, and its key.
@@ -25,66 +24,12 @@ fn own_ca(names: &[&str]) -> [String; 2] {
     [cert.pem(), key.serialize_pem()]
 }
 
-/// A file in the kubelet's folder.
-fn write(kubelet: &SimKubelet, name: &str, text: &str) -> String {
-    let file = kubelet.dir().join(name);
-    fs::write(&file, text).expect("a file");
-    path(&file)
-}
-
-#[test]
-fn a_certificate_that_is_its_own_ca() {
-    let kubelet = kubelet();
-    let [cert, key] = own_ca(&["vm", "127.0.0.1"]);
-    kubelet.serve_certificate(&cert, &key).expect("served");
-    let file = write(&kubelet, "own.crt", &cert);
-    let run = run_with(&kubelet, "check", &[("kube_ca_file", &file)]);
-    assert_eq!(run.code, Some(0), "{}", run.out);
-
-    // Another one is not: not even of the same name.
-    let other = write(&kubelet, "other.crt", &own_ca(&["vm", "127.0.0.1"])[0]);
-    let run = run_with(&kubelet, "check", &[("kube_ca_file", &other)]);
-    assert!(
-        failure(&run, &kubelet).starts_with(
-            "FAIL  tls      certificate of https://127.0.0.1:PORT/stats/summary is a CA's own, and \
-             not the one that is trusted: set kube_ca_file to this very certificate\n"
-        ),
-        "{}",
-        run.out
-    );
-}
-
-/// Somebody else signed it, and yet it is the one that is trusted.
-#[test]
-fn the_served_certificate_alone_as_ca_file() {
-    let kubelet = kubelet();
-    let chain = fs::read_to_string(kubelet.chain_file()).expect("the chain");
-    let end = chain.find("-----END").expect("a first one") + "-----END CERTIFICATE-----\n".len();
-    let leaf = write(&kubelet, "leaf.crt", &chain[..end]);
-    let run = run_with(&kubelet, "check", &[("kube_ca_file", &leaf)]);
-    assert_eq!(run.code, Some(0), "{}", run.out);
-    // Its name counts as before.
-    let options = [("kube_ca_file", leaf.as_str()), ("server_name", "node-7")];
-    let run = run_with(&kubelet, "check", &options);
-    assert_eq!(run.code, Some(1), "{}", run.out);
-    assert!(
-        run.out
-            .contains("is not valid for node-7, it names vm, localhost, 127.0.0.1")
-    );
-    // After its renewal it is another.
-    kubelet.rotate_certificate().expect("a new one");
-    let run = run_with(&kubelet, "check", &[("kube_ca_file", &leaf)]);
-    assert_eq!(run.code, Some(1), "{}", run.out);
-}
-
 #[test]
 fn names_of_nodes_that_are_no_names_of_hosts() {
     for name in ["12345", "worker.01", "my_node"] {
-        let kubelet = start(SimKubelet::builder().server_names(&[name]));
-        let run = run_with(&kubelet, "check", &[("server_name", name)]);
-        assert_eq!(run.code, Some(0), "{}", run.out);
-        let run = run_with(&kubelet, "check", &[("server_name", "12346")]);
-        let said = failure(&run, &kubelet);
+        let kubelet = SimKubelet::builder().server_names(&[name]).started();
+        assert_good(&kubelet, &[("server_name", name)]);
+        let said = failure(&kubelet, &[("server_name", "12346")]);
         assert!(
             said.contains(&format!("is not valid for 12346, it names {name}: ")),
             "{said}"
@@ -97,55 +42,35 @@ fn names_of_nodes_that_are_no_names_of_hosts() {
 
 #[test]
 fn alerts_say_what_to_do() {
-    let cases = [
-        (
-            80,
-            "the kubelet has no serving certificate to show, as while its request waits (alert internal_error)",
+    const ENDS: &str = "the other side ends the TLS handshake";
+    #[rustfmt::skip]
+    let rows = [
+        (80, "the kubelet has no serving certificate to show, as while its request waits (alert internal_error)",
             "the kubelet has no serving certificate",
-            "approve this node's pending request, which is listed by: kubectl get csr",
-        ),
-        (
-            40,
-            "the kubelet has no protocol, cipher or signature in common with this side (alert handshake_failure)",
-            "the other side ends the TLS handshake",
-            "the kubelet's key has to be RSA, ECDSA P-256 or P-384, or Ed25519, and its tlsCipherSuites and tlsMinVersion have to leave TLS 1.2 or 1.3",
-        ),
-        (
-            70,
-            "the kubelet speaks neither TLS 1.2 nor 1.3 (alert protocol_version)",
-            "the other side ends the TLS handshake",
-            "see its tlsMinVersion, and whether kubelet_url is a kubelet",
-        ),
-        (
-            116,
-            "the kubelet wants a client certificate, and none was shown (alert certificate_required)",
-            "the other side ends the TLS handshake",
-            "cert_file and key_file have to name a certificate that the kubelet's clientCAFile signed",
-        ),
+            "approve this node's pending request, which is listed by: kubectl get csr"),
+        (40, "the kubelet has no protocol, cipher or signature in common with this side (alert handshake_failure)", ENDS,
+            "the kubelet's key has to be RSA, ECDSA P-256 or P-384, or Ed25519, and its tlsCipherSuites and tlsMinVersion have to leave TLS 1.2 or 1.3"),
+        (70, "the kubelet speaks neither TLS 1.2 nor 1.3 (alert protocol_version)", ENDS,
+            "see its tlsMinVersion, and whether kubelet_url is a kubelet"),
+        (116, "the kubelet wants a client certificate, and none was shown (alert certificate_required)", ENDS,
+            "cert_file and key_file have to name a certificate that the kubelet's clientCAFile signed"),
     ];
-    for (number, why, verdict, remedy) in cases {
-        let kubelet = start(SimKubelet::builder().fault(Fault::TlsAlert(number)));
-        let run = run_with(&kubelet, "check", &[]);
-        assert_eq!(
-            failure(&run, &kubelet),
-            format!(
-                "\
-FAIL  tls      tls with https://127.0.0.1:PORT/stats/summary failed: {why}: {remedy}
-
-verdict: no metrics: {verdict}
-to do:   {remedy}
-"
-            )
-        );
+    for (number, why, verdict, remedy) in rows {
+        let kubelet = SimKubelet::builder()
+            .fault(Fault::TlsAlert(number))
+            .started();
+        let url = "https://127.0.0.1:PORT/stats/summary";
+        let step = format!("FAIL  tls      tls with {url} failed: {why}: {remedy}");
+        let expected = format!("{step}\n\nverdict: no metrics: {verdict}\nto do:   {remedy}\n");
+        assert_failure(&kubelet, &[], &expected);
     }
 }
 
 /// With TLS 1.3 the alert comes when the handshake is over on this side.
 #[test]
 fn a_client_certificate_that_is_demanded() {
-    let kubelet = start(SimKubelet::builder().client_auth_required(true));
-    let run = run_with(&kubelet, "check", &[]);
-    let said = failure(&run, &kubelet);
+    let kubelet = SimKubelet::builder().client_auth_required(true).started();
+    let said = failure(&kubelet, &[]);
     assert!(
         said.starts_with(
             "FAIL  tls      tls with https://127.0.0.1:PORT/stats/summary failed: the kubelet wants \
@@ -155,8 +80,7 @@ fn a_client_certificate_that_is_demanded() {
     );
     let files = [kubelet.client_cert_file(), kubelet.client_key_file()].map(|file| path(&file));
     let options = [("cert_file", files[0].as_str()), ("key_file", &files[1])];
-    let run = run_with(&kubelet, "check", &options);
-    assert_eq!(run.code, Some(0), "{}", run.out);
+    assert_good(&kubelet, &options);
 }
 
 /// The file goes on being there under its path, but in no folder.
@@ -181,8 +105,7 @@ fn a_mounted_file_that_has_been_replaced() {
     assert!(run.out.contains(&format!("\n               {replaced}\n")));
     // After the kubelet got a new one, it is the cause.
     kubelet.rotate_ca().expect("a new CA");
-    let run = run_with(&kubelet, "check", &[("kube_ca_file", &mounted)]);
-    let said = failure(&run, &kubelet);
+    let said = failure(&kubelet, &[("kube_ca_file", &mounted)]);
     assert!(said.contains("is signed by an unknown issuer"), "{said}");
     assert!(
         said.ends_with(&format!("\nto do:   {mounted}: {replaced}\n")),
@@ -192,60 +115,36 @@ fn a_mounted_file_that_has_been_replaced() {
 
 #[test]
 fn client_files_that_cannot_be_used() {
-    let kubelet = start(SimKubelet::builder().client_auth_ca(true));
+    let kubelet = SimKubelet::builder().client_auth_ca(true).started();
     let read = |file| fs::read_to_string(file).expect("a file");
     let (cert, key) = (
         read(kubelet.client_cert_file()),
         read(kubelet.client_key_file()),
     );
     let [_, foreign] = own_ca(&["x"]);
-    let cases = [
-        (
-            &*cert,
-            &*foreign,
-            "key_file",
-            "the key does not belong to the first certificate of cert_file",
-        ),
-        (
-            &key,
-            &cert,
-            "cert_file",
-            "it holds a private key, no certificate: are cert_file and key_file exchanged?",
-        ),
-        (
-            &cert,
-            &cert,
-            "key_file",
-            "it holds a certificate, no private key: are cert_file and key_file exchanged?",
-        ),
-        (&cert, "", "key_file", "it is empty"),
-    ];
-    for (cert, key, option, why) in cases {
-        let files = [
-            write(&kubelet, "c.pem", cert),
-            write(&kubelet, "k.pem", key),
-        ];
-        let options = [("cert_file", files[0].as_str()), ("key_file", &files[1])];
-        let run = run_with(&kubelet, "check", &options);
-        let file = if option == "cert_file" {
-            "c.pem"
-        } else {
-            "k.pem"
-        };
-        assert!(
-            failure_with(2, &run, &kubelet).starts_with(&format!(
-                "FAIL  cert     cannot use {option} DIR/{file}: {why}\n\nverdict: no metrics: the \
-                 client certificate cannot be used\nto do:   cert_file and key_file are PEM files"
-            )),
-            "{}",
-            run.out
+    let exchanged = "are cert_file and key_file exchanged?";
+    let no_certificate = format!("it holds a private key, no certificate: {exchanged}");
+    let no_key = format!("it holds a certificate, no private key: {exchanged}");
+    let foreign_key = "the key does not belong to the first certificate of cert_file";
+    for (cert, key, file, why) in [
+        (&*cert, &*foreign, "key_file DIR/k.pem", foreign_key),
+        (&key, &cert, "cert_file DIR/c.pem", &no_certificate),
+        (&cert, &cert, "key_file DIR/k.pem", &no_key),
+        (&cert, "", "key_file DIR/k.pem", "it is empty"),
+    ] {
+        let cert = write(&kubelet, "c.pem", cert);
+        let key = write(&kubelet, "k.pem", key);
+        let said = failure_with(2, &kubelet, &[("cert_file", &cert), ("key_file", &key)]);
+        let expected = format!(
+            "FAIL  cert     cannot use {file}: {why}\n\nverdict: no metrics: the client \
+             certificate cannot be used\nto do:   cert_file and key_file are PEM files"
         );
+        assert!(said.starts_with(&expected), "{said}");
     }
     // One file with both, as the kubelet writes its own.
     let both = write(&kubelet, "both.pem", &format!("{cert}{key}"));
     let options = [("cert_file", both.as_str()), ("key_file", &both)];
-    let run = run_with(&kubelet, "check", &options);
-    assert_eq!(run.code, Some(0), "{}", run.out);
+    assert_good(&kubelet, &options);
 }
 
 /// Whoever runs the tests as root may read everything.
@@ -258,7 +157,7 @@ fn a_token_that_this_user_may_not_read() {
         assert_eq!(run.code, Some(0), "{}", run.out);
         return;
     }
-    let said = failure(&run, &kubelet);
+    let said = failure(&kubelet, &[]);
     assert!(
         said.starts_with(
             "FAIL  token    cannot read kube_token_file DIR/token: permission denied\n"
@@ -272,7 +171,7 @@ fn a_token_that_this_user_may_not_read() {
 fn a_secret_in_place_of_its_file_is_not_shown() {
     let kubelet = kubelet();
     let [_, key] = own_ca(&["vm"]);
-    let token = crate::command::service_account_token(-600, 3000);
+    let token = service_account_token(-600, 3000);
     for options in [
         [("kube_ca_file", &*key), ("timeout", "5s")],
         [("cert_file", &key), ("key_file", &key)],

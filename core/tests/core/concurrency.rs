@@ -16,38 +16,14 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sim_kubelet::{Fault, SimKubelet};
 use testkit::wait;
 
+use crate::replay::{Random, config_for};
+
 const DEADLINE: Duration = Duration::from_secs(60);
 const INSTANCES: u64 = 4;
-
-/// xorshift.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-}
 
 fn rounds() -> u64 {
     let given = env::var("KUBELETSTATS_STRESS").ok();
     given.map_or(60, |rounds| rounds.parse().expect("a number of rounds"))
-}
-
-fn config(kubelet: &SimKubelet) -> Config {
-    let ca = kubelet.ca_file();
-    let token = kubelet.token_file();
-    let config = Config::read(|name| match name {
-        "kubelet_url" => Some(kubelet.url()),
-        "kube_ca_file" => Some(ca.display().to_string()),
-        "kube_token_file" => Some(token.display().to_string()),
-        "repeat_samples" => Some("on".to_owned()),
-        "timeout" => Some("20s".to_owned()),
-        _ => None,
-    });
-    config.expect("valid options")
 }
 
 /// Waits as the host does: for the descriptor, and never longer than told.
@@ -125,8 +101,8 @@ fn lives_of_any_length_leave_nothing_behind() {
     ] {
         let answers = matches!(fault, Fault::None | Fault::CloseAfterReply);
         let kubelet = SimKubelet::builder().plain_http(plain).fault(fault.clone());
-        let kubelet = kubelet.start().expect("a kubelet on loopback");
-        let config = Arc::new(config(&kubelet));
+        let kubelet = kubelet.started();
+        let config = Arc::new(config_for(&kubelet, &[("repeat_samples", "on")]));
         let threads: Vec<_> = (1..=INSTANCES)
             .map(|number| {
                 let config = Arc::clone(&config);

@@ -1,9 +1,10 @@
-//! Captured replies through the plugin's own pipeline.
+//! Options, and captured replies through the plugin's own pipeline.
 
 use std::{fs, path::PathBuf};
 
 use kubeletstats_core::{options::Config, scrape::Pipeline};
 use serde_json::Value;
+use sim_kubelet::SimKubelet;
 
 use crate::events;
 
@@ -11,12 +12,28 @@ pub fn fixtures() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures")
 }
 
-pub fn pipeline(options: &[(&str, &str)]) -> Pipeline {
+pub fn config(options: &[(&str, &str)]) -> Config {
     let config = Config::read(|name| {
         let given = options.iter().find(|(key, _)| *key == name);
         given.map(|(_, value)| value.to_string())
     });
-    Pipeline::new(&config.expect("valid options"))
+    config.expect("valid options")
+}
+
+/// With what this kubelet wants to see, and time enough; `more` counts before that.
+pub fn config_for(kubelet: &SimKubelet, more: &[(&str, &str)]) -> Config {
+    let [url, ca, token] = kubelet.access();
+    let usual = [
+        ("kubelet_url", url.as_str()),
+        ("kube_ca_file", &ca),
+        ("kube_token_file", &token),
+        ("timeout", "20s"),
+    ];
+    config(&[more, &usual].concat())
+}
+
+pub fn pipeline(options: &[(&str, &str)]) -> Pipeline {
+    Pipeline::new(&config(options))
 }
 
 /// The records of one reply, whose events carry the same times.
@@ -42,4 +59,16 @@ pub fn summaries() -> Vec<PathBuf> {
     found.sort();
     assert!(found.len() >= 20, "only {} fixtures", found.len());
     found
+}
+
+/// xorshift: the same numbers on every machine.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit.max(1)
+    }
 }

@@ -4,19 +4,17 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    io::Write,
-    net::TcpListener,
     thread,
     time::{Duration, Instant, SystemTime},
 };
 
-use kubeletstats_core::{options::Config, worker::Worker};
+use kubeletstats_core::worker::Worker;
 use serde_json::Value;
 use sim_kubelet::{Fault, SimKubelet, SimKubeletBuilder};
 
 use testkit::held::Held;
 
-use crate::events;
+use crate::{events, replay::config_for};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 const TOKEN: &str = "a-token-of-the-test";
@@ -27,27 +25,11 @@ struct Plugin {
 }
 
 impl Plugin {
-    fn start(options: &[(&str, &str)]) -> Self {
-        let config = Config::read(|name| {
-            let given = options.iter().find(|(key, _)| *key == name);
-            given.map(|(_, value)| value.to_string())
-        });
-        let config = config.expect("valid options");
-        let scraper = Worker::start(&config).expect("readable files");
-        Self { scraper }
-    }
-
     /// With what the kubelet wants to see, and `more`.
     fn of(kubelet: &SimKubelet, more: &[(&str, &str)]) -> Self {
-        let (url, ca, token) = (kubelet.url(), kubelet.ca_file(), kubelet.token_file());
-        let mut options = more.to_vec();
-        options.extend([
-            ("kubelet_url", url.as_str()),
-            ("kube_ca_file", ca.to_str().expect("utf-8")),
-            ("kube_token_file", token.to_str().expect("utf-8")),
-            ("timeout", "20s"),
-        ]);
-        Self::start(&options)
+        let config = config_for(kubelet, more);
+        let scraper = Worker::start(&config).expect("readable files");
+        Self { scraper }
     }
 
     /// One scrape, to its records or the line an operator would read.
@@ -78,13 +60,9 @@ fn kubelet() -> SimKubeletBuilder {
     SimKubelet::builder().token(TOKEN)
 }
 
-fn start(kubelet: SimKubeletBuilder) -> SimKubelet {
-    kubelet.start().expect("a kubelet on loopback")
-}
-
 #[test]
 fn keeps_one_connection_and_sends_what_a_kubelet_expects() {
-    let kubelet = start(kubelet());
+    let kubelet = kubelet().started();
     let mut plugin = Plugin::of(&kubelet, &[("pod_prefix", "log-generator")]);
     for _ in 0..20 {
         plugin.scrape().expect("records or nothing new");
@@ -106,84 +84,8 @@ fn keeps_one_connection_and_sends_what_a_kubelet_expects() {
 }
 
 #[test]
-fn a_new_sample_is_recorded_once() {
-    let kubelet = start(kubelet().sample_period(Duration::from_secs(30)));
-    let options = [("pod_prefix", "log-generator")];
-    let mut plugin = Plugin::of(&kubelet, &options);
-    assert_eq!(plugin.scrape().expect("records").len(), 2);
-    assert_eq!(plugin.scrape().expect("nothing new").len(), 0);
-    let repeating = [("pod_prefix", "log-generator"), ("repeat_samples", "on")];
-    let mut plugin = Plugin::of(&kubelet, &repeating);
-    assert_eq!(plugin.scrape().expect("records").len(), 2);
-    assert_eq!(plugin.scrape().expect("the same").len(), 2);
-}
-
-/// The counter burns exactly a quarter of a core; whatever the interval and
-/// however old the sample, that is what the record has to say.
-#[test]
-fn cpu_is_what_was_burnt() {
-    for (period, interval) in [(100, 30), (100, 100), (70, 250), (1000, 400)] {
-        let period = Duration::from_millis(period);
-        let kubelet = start(
-            kubelet()
-                .sample_period(period)
-                .burn("default/log-generator-b-vm", 250),
-        );
-        let options = [("pod_prefix", "log-generator-b"), ("cpu_source", "counter")];
-        let mut plugin = Plugin::of(&kubelet, &options);
-        let mut seen = 0;
-        let began = Instant::now();
-        while seen < 3 {
-            for record in plugin.scrape().expect("records or nothing new") {
-                let cpu = record["cpu"].as_f64().expect("a number");
-                assert!((cpu - 25.0).abs() <= 0.1, "cpu {cpu} with {period:?}");
-                seen += 1;
-            }
-            assert!(began.elapsed() < DEADLINE, "only {seen} rates");
-            // The interval under test.
-            thread::sleep(Duration::from_millis(interval));
-        }
-    }
-}
-
-#[test]
-fn a_rotated_token_is_read_again() {
-    let kubelet = start(kubelet());
-    let mut plugin = Plugin::of(&kubelet, &[]);
-    plugin.scrape().expect("the first token");
-    kubelet.set_tokens(&["the-next-token"]);
-    let refused = format!(
-        "401 unauthorized by {}/stats/summary: it did not accept the token in {}: \
-         check the token and the kubelet's authentication.webhook, \
-         or wait: a kubelet that cannot reach the api server says the same",
-        kubelet.url(),
-        kubelet.token_file().display()
-    );
-    let before = kubelet.requests();
-    assert_eq!(plugin.error(), refused);
-    assert_eq!(
-        kubelet.requests() - before,
-        2,
-        "asked once more, not oftener"
-    );
-    kubelet.write_token_file("the-next-token").expect("written");
-    plugin.scrape().expect("the next token");
-    assert_eq!(kubelet.handshakes(), 1, "a 401 costs no connection");
-}
-
-#[test]
-fn a_connection_closed_between_scrapes_is_made_anew() {
-    let kubelet = start(kubelet().fault(Fault::CloseAfterReply));
-    let mut plugin = Plugin::of(&kubelet, &[]);
-    for scrape in 1..=5 {
-        plugin.scrape().expect("a reply");
-        assert_eq!(kubelet.requests(), scrape);
-    }
-}
-
-#[test]
 fn certificates_and_names() {
-    let kubelet = start(kubelet().server_names(&["vm"]));
+    let kubelet = kubelet().server_names(&["vm"]).started();
     let url = format!("{}/stats/summary", kubelet.url());
     assert_eq!(
         Plugin::of(&kubelet, &[]).error(),
@@ -196,7 +98,7 @@ fn certificates_and_names() {
         .scrape()
         .expect("the right name");
 
-    let other = start(SimKubelet::builder());
+    let other = SimKubelet::builder().started();
     let other_ca = other.ca_file();
     let ca = [
         ("kube_ca_file", other_ca.to_str().expect("utf-8")),
@@ -224,23 +126,12 @@ fn certificates_and_names() {
     );
 }
 
-#[test]
-fn a_replaced_ca_bundle_is_taken_up() {
-    let kubelet = start(kubelet());
-    let mut plugin = Plugin::of(&kubelet, &[]);
-    plugin.scrape().expect("the first CA");
-    // The CA file on disk is replaced along with the CA.
-    kubelet.rotate_ca().expect("a new CA");
-    kubelet.close_connections();
-    plugin.scrape().expect("the new CA");
-}
-
 /// Nothing tells by its looks that it is another file now.
 #[test]
 fn files_are_read_again_after_a_failure() {
-    let kubelet = start(kubelet());
+    let kubelet = kubelet().started();
     let good = fs::read_to_string(kubelet.ca_file()).expect("the CA");
-    let other = start(SimKubelet::builder());
+    let other = SimKubelet::builder().started();
     let wrong = fs::read_to_string(other.ca_file()).expect("another CA");
     let length = good.len().max(wrong.len());
     let file = kubelet.dir().join("trusted.crt");
@@ -261,7 +152,7 @@ fn files_are_read_again_after_a_failure() {
 /// The kubelet asks for it once a connection: a kept one would go on with the old.
 #[test]
 fn a_renewed_client_certificate_is_shown_at_once() {
-    let kubelet = start(SimKubelet::builder().client_auth_ca(true));
+    let kubelet = SimKubelet::builder().client_auth_ca(true).started();
     let (cert, key) = (kubelet.client_cert_file(), kubelet.client_key_file());
     let options = [
         ("cert_file", cert.to_str().expect("utf-8")),
@@ -276,33 +167,19 @@ fn a_renewed_client_certificate_is_shown_at_once() {
     fs::rename(new_key, &key).expect("replaced");
     plugin.scrape().expect("the next certificate");
     assert_eq!(kubelet.handshakes(), 2);
-}
-
-#[test]
-fn a_client_certificate_stands_in_for_a_token() {
-    let kubelet = start(kubelet().client_auth_ca(true));
-    let (cert, key) = (kubelet.client_cert_file(), kubelet.client_key_file());
-    let (ca, url) = (kubelet.ca_file(), kubelet.url());
-    let options = [
-        ("kubelet_url", url.as_str()),
-        ("kube_ca_file", ca.to_str().expect("utf-8")),
-        ("cert_file", cert.to_str().expect("utf-8")),
-        ("key_file", key.to_str().expect("utf-8")),
-    ];
-    Plugin::start(&options).scrape().expect("authenticated");
-    assert!(Plugin::start(&options[..2]).error().starts_with("401 "));
+    assert!(Plugin::of(&kubelet, &[]).error().starts_with("401 "));
 }
 
 #[test]
 fn a_token_is_never_sent_over_http_or_to_another_host() {
-    let plain = start(SimKubelet::builder().plain_http(true));
+    let plain = SimKubelet::builder().plain_http(true).started();
     let mut plugin = Plugin::of(&plain, &[]);
     plugin.scrape().expect("anonymous is enough here");
     assert!(!plain.recorded_requests()[0].had_authorization);
 
-    let elsewhere = start(SimKubelet::builder());
+    let elsewhere = SimKubelet::builder().started();
     let to = format!("{}/stats/summary", elsewhere.url());
-    let kubelet = start(kubelet().fault(Fault::Redirect(to)));
+    let kubelet = kubelet().fault(Fault::Redirect(to)).started();
     assert_eq!(
         Plugin::of(&kubelet, &[]).error(),
         format!(
@@ -315,134 +192,8 @@ fn a_token_is_never_sent_over_http_or_to_another_host() {
 }
 
 #[test]
-fn every_bad_reply_has_its_line() {
-    let kubelet = start(kubelet());
-    let url = format!("{}/stats/summary", kubelet.url());
-    let cases = [
-        (
-            Fault::Status(503, "not now\n".to_owned()),
-            format!(
-                "unexpected status 503 from {url}: it said 'not now': see the log of the kubelet"
-            ),
-        ),
-        (
-            Fault::Status(304, String::new()),
-            format!(
-                "unexpected status 304 from {url}: the request set no condition: \
-                 is a cache in between?"
-            ),
-        ),
-        (
-            Fault::Interim(u64::MAX),
-            format!(
-                "reply of {url} does not begin: more than 16 interim replies (status 1xx): \
-                 check that kubelet_url is a kubelet"
-            ),
-        ),
-        (
-            Fault::HugeHeader(1 << 20),
-            format!(
-                "reply of {url} has a header of 32 KiB or more: check that kubelet_url is a kubelet"
-            ),
-        ),
-        (
-            Fault::ManyHeaders(1_000),
-            format!(
-                "reply of {url} has more than 128 header fields: \
-                 check that kubelet_url is a kubelet"
-            ),
-        ),
-        (
-            Fault::EndlessChunkLine,
-            format!(
-                "reply of {url} is not valid http: a line of 32 KiB or more between two chunks"
-            ),
-        ),
-        (
-            Fault::EndlessTrailers,
-            format!("reply of {url} is larger than 64 MiB: check that kubelet_url is a kubelet"),
-        ),
-        (Fault::EmptyBody, format!("reply of {url} is empty")),
-        (
-            Fault::HugeBody(200_000_000),
-            format!("reply of {url} is larger than 64 MiB: check that kubelet_url is a kubelet"),
-        ),
-        (
-            Fault::NotJson,
-            format!(
-                "reply of {url} is not a stats summary: it is not json at byte 0: \
-                 check that kubelet_url is a kubelet"
-            ),
-        ),
-        (
-            Fault::NoPods,
-            format!("reply of {url} is not a stats summary: it has no 'pods'"),
-        ),
-        (
-            Fault::TopLevelArray,
-            format!("reply of {url} is not a stats summary: it has no 'pods'"),
-        ),
-        (
-            Fault::Gzip,
-            format!(
-                "reply of {url} is encoded as 'gzip', which was not asked for: \
-                 is a proxy in between?"
-            ),
-        ),
-        (
-            Fault::ChunkedGarbage,
-            format!("reply of {url} is not valid http: "),
-        ),
-        (
-            Fault::CutBody,
-            format!("reply of {url} was cut short after "),
-        ),
-        (
-            Fault::WrongContentLength,
-            format!("reply of {url} was cut short after "),
-        ),
-        (
-            Fault::ResetMidBody,
-            format!("reply of {url} was cut short after "),
-        ),
-    ];
-    let mut plugin = Plugin::of(&kubelet, &[]);
-    for (fault, line) in cases {
-        kubelet.set_fault(fault.clone());
-        let got = plugin.error();
-        assert!(got.starts_with(&line), "{fault:?}: {got}");
-        assert!(!got.contains('\n') && !got.contains(TOKEN), "{got}");
-        kubelet.clear_fault();
-        plugin.scrape().expect("works again");
-    }
-}
-
-#[test]
-fn forbidden_names_the_missing_right() {
-    let kubelet = start(kubelet().forbidden_token("powerless"));
-    kubelet.write_token_file("powerless").expect("written");
-    let url = kubelet.url();
-    assert_eq!(
-        Plugin::of(&kubelet, &[]).error(),
-        format!(
-            "403 forbidden by {url}/stats/summary: \
-             system:serviceaccount:default:powerless needs verb get on nodes/stats"
-        )
-    );
-    let through_api_server = format!("{url}/api/v1/nodes/vm/proxy");
-    assert_eq!(
-        Plugin::of(&kubelet, &[("kubelet_url", &through_api_server)]).error(),
-        format!(
-            "403 forbidden by {through_api_server}/stats/summary: \
-             system:serviceaccount:default:powerless needs verb get on nodes/proxy: \
-             better set kubelet_url to https://NODE_IP:10250, where nodes/stats is enough"
-        )
-    );
-}
-
-#[test]
 fn numbers_that_are_none_are_left_out() {
-    let kubelet = start(kubelet().sample_period(Duration::from_secs(30)));
+    let kubelet = kubelet().sample_period(Duration::from_secs(30)).started();
     let fields = |fault: Option<Fault>| {
         match fault {
             Some(fault) => kubelet.set_fault(fault),
@@ -472,31 +223,8 @@ fn numbers_that_are_none_are_left_out() {
 }
 
 #[test]
-fn a_kubelet_that_is_not_there() {
-    let free = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = free.local_addr().expect("bound");
-    drop(free);
-    let url = format!("http://{address}");
-    assert_eq!(
-        Plugin::start(&[("kubelet_url", &url)]).error(),
-        format!(
-            "connection refused by {address} for {url}/stats/summary: \
-             check kubelet_url and that the kubelet is running"
-        )
-    );
-    let unknown = "http://no-such-host.invalid:10255";
-    let error = Plugin::start(&[("kubelet_url", unknown)]).error();
-    assert!(
-        error.starts_with(&format!(
-            "cannot resolve no-such-host.invalid for {unknown}/stats/summary: "
-        )),
-        "{error}"
-    );
-}
-
-#[test]
 fn a_timeout_names_what_was_waited_for() {
-    let kubelet = start(kubelet());
+    let kubelet = kubelet().started();
     let url = format!("{}/stats/summary", kubelet.url());
     for (fault, doing) in [
         (Fault::HangAfterAccept, "in the TLS handshake with"),
@@ -517,64 +245,18 @@ fn a_timeout_names_what_was_waited_for() {
     }
 }
 
-/// A proxy may send some.
+/// With time enough, what never ends becomes too much.
 #[test]
-fn a_few_interim_replies_are_passed_over() {
-    let kubelet = start(kubelet().fault(Fault::Interim(16)));
-    let mut plugin = Plugin::of(&kubelet, &[]);
-    for _ in 0..3 {
-        plugin.scrape().expect("the reply after them");
-    }
-    assert_eq!(kubelet.handshakes(), 1);
-    kubelet.set_fault(Fault::Interim(17));
-    assert!(plugin.error().contains("more than 16 interim replies"));
-}
-
-#[test]
-fn stops_at_once_whatever_hangs() {
-    let kubelet = start(kubelet());
-    for fault in [
-        Fault::HangAfterAccept,
-        Fault::HangInTls,
-        Fault::HangBeforeHeaders,
-        Fault::HangInBody,
-        Fault::TinyChunks,
-    ] {
-        kubelet.set_fault(fault.clone());
-        let mut plugin = Plugin::of(&kubelet, &[]);
-        let before = kubelet.connections();
-        assert!(plugin.scraper.scrape());
-        let began = Instant::now();
-        while kubelet.connections() == before {
-            assert!(began.elapsed() < DEADLINE, "no connection");
-            thread::yield_now();
-        }
-        let began = Instant::now();
-        drop(plugin);
-        let took = began.elapsed();
-        assert!(took < Duration::from_millis(500), "{fault:?}: {took:?}");
-    }
-}
-
-#[test]
-fn a_port_that_speaks_no_tls() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("https://{}", listener.local_addr().expect("bound"));
-    thread::spawn(move || {
-        let (mut peer, _) = listener.accept().expect("a connection");
-        let _ = peer.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
-    });
-    let error = Plugin::start(&[("kubelet_url", &url)]).error();
-    assert!(
-        error.starts_with(&format!("tls with {url}/stats/summary failed: ")),
-        "{error}"
-    );
+fn trailers_without_end_are_a_reply_that_is_too_large() {
+    let kubelet = kubelet().fault(Fault::EndlessTrailers).started();
+    let error = Plugin::of(&kubelet, &[]).error();
+    assert!(error.contains(" is larger than 64 MiB: "), "{error}");
 }
 
 /// A token file on a mount that has gone. The worker cannot say so: whoever watches it can.
 #[test]
 fn whoever_watches_sees_what_a_scrape_hangs_in() {
-    let kubelet = start(kubelet());
+    let kubelet = kubelet().started();
     let mut plugin = Plugin::of(&kubelet, &[("timeout", "200ms")]);
     plugin.scrape().expect("records");
     let token = kubelet.token_file();
@@ -613,7 +295,7 @@ fn whoever_watches_sees_what_a_scrape_hangs_in() {
 /// Files that do not answer: the start goes on without, and many stops take one grace.
 #[test]
 fn many_that_hang_start_and_stop_soon() {
-    let kubelet = start(kubelet());
+    let kubelet = kubelet().started();
     let held = match Held::new(&kubelet.ca_file()) {
         Ok(held) => held,
         Err(error) => return println!("no file can be held here: {error}"),

@@ -1,4 +1,4 @@
-//! The outputs `stdout`, `file`, `null` and `kafka`, where librdkafka queues, retries
+//! The outputs `stdout`, `null` and `kafka`, where librdkafka queues, retries
 //! and confirms. An output takes the options it knows and leaves the others alone.
 
 use crate::config::Section;
@@ -7,9 +7,7 @@ use anyhow::{Context, Result, bail};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 use rdkafka::{ClientConfig, ClientContext};
 use rmpv::Value;
-use std::fs::File;
 use std::io::{Write, stdout};
-use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 use wildmatch::WildMatch;
@@ -57,13 +55,6 @@ impl Output {
                 Box::new(move |_, event| {
                     let date = key.clone().map(|key| (key, event.date(false)));
                     Ok(writeln!(stdout(), "{}", event.to_json(date))?)
-                })
-            }
-            ("file", Some("plain")) => {
-                let path = Path::new(option("path", "")).join(option("file", "fluent-bit.out"));
-                Box::new(move |_, event| {
-                    let mut file = File::options().create(true).append(true).open(&path)?;
-                    Ok(writeln!(file, "{}", event.to_json(None))?)
                 })
             }
             ("kafka", Some("json")) => kafka(section, producer.insert(Rc::new(connect(section)?))),

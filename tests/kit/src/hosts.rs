@@ -5,6 +5,7 @@ use crate::{Child, Error, Result, Stream};
 use std::collections::HashSet;
 use std::env;
 use std::ffi::OsStr;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -64,6 +65,35 @@ impl Host {
     }
 }
 
+/// The hosts to test on: every one. None if a part is missing that `cargo test` does not
+/// build: that is said, and where it has to be there (`KUBELETSTATS_REQUIRE=1`) a failure.
+pub fn to_test() -> Vec<Host> {
+    if !is_built() {
+        return Vec::new();
+    }
+    all().expect("hosts that run")
+}
+
+/// What the tests of hosts run is there; else it says what is not, past the test harness,
+/// which keeps what a test prints that passes.
+pub fn is_built() -> bool {
+    let built = ["embedded-host", "sim-kubelet", "kubeletstats"].map(built);
+    let mut parts = vec![plugin_path(), panicking_plugin_path()];
+    parts.extend(built);
+    let Some(missing) = parts.iter().find(|part| !part.exists()) else {
+        return true;
+    };
+    let thread = std::thread::current();
+    let said = format!(
+        "NOT RUN: {}: there is no {} (make build tools panicking)",
+        thread.name().unwrap_or("main"),
+        missing.display()
+    );
+    assert!(env::var_os("KUBELETSTATS_REQUIRE").is_none(), "{said}");
+    let _ = writeln!(std::io::stderr(), "{said}");
+    false
+}
+
 /// Every host: all real ones in the order found, then the embedded one.
 pub fn all() -> Result<Vec<Host>> {
     let mut hosts = real()?;
@@ -87,7 +117,7 @@ pub fn real() -> Result<Vec<Host>> {
 
 /// The embedded host, from `EMBEDDED_HOST` or as `make tools` built it.
 pub fn embedded() -> Result<Host> {
-    let path = from_env_or_build("EMBEDDED_HOST", "target/debug/embedded-host");
+    let path = built("embedded-host");
     if !is_executable(&path) {
         return Err(Error::new(format!(
             "no embedded host at {}: run `make tools` first, or set EMBEDDED_HOST",
@@ -107,14 +137,16 @@ pub fn plugin_path() -> PathBuf {
     from_env_or_build("KUBELETSTATS_SO", "target/release/flb-in_kubeletstats.so")
 }
 
-/// The simulated kubelet's program, from `SIM_KUBELET` or as `make tools` built it.
-pub fn sim_kubelet_path() -> PathBuf {
-    from_env_or_build("SIM_KUBELET", "target/debug/sim-kubelet")
+/// The same that panics where `KUBELETSTATS_PANIC` says, as `make panicking` built it.
+pub fn panicking_plugin_path() -> PathBuf {
+    workspace_root().join("target/panic/flb-in_kubeletstats.so")
 }
 
-/// The consumer's program, from `METRICS_CONSUMER` or as `make tools` built it.
-pub fn metrics_consumer_path() -> PathBuf {
-    from_env_or_build("METRICS_CONSUMER", "target/debug/metrics-consumer")
+/// A program of this repository, from the variable of its name (`SIM_KUBELET`) or as
+/// `make tools` built it.
+pub fn built(name: &str) -> PathBuf {
+    let variable = name.to_uppercase().replace('-', "_");
+    from_env_or_build(&variable, &format!("target/debug/{name}"))
 }
 
 /// The root of this workspace.

@@ -6,7 +6,7 @@ mod artifacts;
 mod client;
 
 pub use apache::{Apache, Broker, BrokerOptions};
-pub use client::{Reader, Start, answers, consume, consume_until, produce, unique_topic};
+pub use client::{Reader, answers, consume, consume_until, produce, unique_topic};
 
 use crate::{Error, Result};
 use rdkafka::mocking::MockCluster;
@@ -153,13 +153,23 @@ pub fn stop_broker() -> Result<bool> {
     Apache::shared().stop()
 }
 
-/// Kills the shared broker (SIGKILL); `false` if none was running.
-pub fn kill_broker() -> Result<bool> {
-    Apache::shared().kill()
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Starts the shared broker again on its former port with its former data; a running one is
-/// stopped first.
-pub fn restart_broker() -> Result<Broker> {
-    Apache::shared().restart()
+    const SOON: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn a_mock_says_that_it_is_one_and_keeps_what_is_written() {
+        let kafka = Kafka::mock(Some("why".to_owned())).unwrap();
+        let text = kafka.describe();
+        assert!(text.starts_with("librdkafka's mock cluster at 127.0.0.1:"));
+        assert!(text.ends_with(" (why)"), "{text}");
+        let topic = unique_topic("kit");
+        produce(kafka.brokers(), &topic, &["one"], SOON).unwrap();
+        assert_eq!(consume(kafka.brokers(), &topic, 1, SOON).unwrap(), ["one"]);
+        let error = consume(kafka.brokers(), &topic, 2, Duration::from_millis(300)).unwrap_err();
+        let text = error.to_string();
+        assert!(text.starts_with("expected 2 messages: topic kit-") && text.contains("gave 1 "));
+    }
 }

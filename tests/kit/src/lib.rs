@@ -4,7 +4,6 @@
 //! fixed sleeps, finds the Fluent Bits of this machine, and finds or starts a Kafka.
 //! It knows nothing of the plugin but the shape of a record, which is the consumer's.
 
-pub mod cli;
 pub mod error;
 pub mod held;
 pub mod hosts;

@@ -21,37 +21,14 @@ fn runs(pid: &str) -> bool {
 }
 
 #[test]
-fn lines_are_told_apart_by_stream() {
-    let mut child = shell("echo one; echo two >&2; printf three");
-    assert!(child.wait_for_exit(SOON).unwrap().success());
-    assert_eq!(child.lines(Stream::Stdout), ["one", "three"]);
-    assert_eq!(child.lines(Stream::Stderr), ["two"]);
-    assert_eq!(child.lines(Stream::Any).len(), 3);
-}
-
-#[test]
-fn environment_and_arguments_arrive() {
-    let mut command = Command::new("sh");
-    command
-        .args(["-c", "echo $1-$GREETING", "sh", "a"])
-        .env("GREETING", "b");
-    let child = Child::spawn(command).unwrap();
-    let line = child.wait_for_line(Stream::Stdout, |line| line.contains('-'), SOON);
-    assert_eq!(line.unwrap(), "a-b");
-}
-
-#[test]
 fn a_line_that_does_not_come_is_reported_with_the_output() {
-    let child = shell("echo started; exec sleep 60");
-    child
-        .wait_for_line(Stream::Stdout, |line| line == "started", SOON)
-        .unwrap();
+    let child = up("echo up; exec sleep 60");
     let error = child
         .wait_for_line(Stream::Any, |line| line == "ready", BRIEFLY)
         .unwrap_err();
     assert_eq!(
         error.to_string(),
-        "waited 0.2 s in vain for a line of sh\nit printed:\n  out | started"
+        "waited 0.2 s in vain for a line of sh\nit printed:\n  out | up"
     );
 }
 
@@ -69,12 +46,15 @@ fn a_process_that_ends_early_is_not_waited_for() {
     assert!(begun.elapsed() < SOON);
 }
 
+fn up(script: &str) -> Child {
+    let child = shell(script);
+    let up = child.wait_for_line(Stream::Stdout, |line| line == "up", SOON);
+    up.map(|_| child).unwrap()
+}
+
 #[test]
 fn an_earlier_line_does_not_answer_for_a_later_one() {
-    let child = shell("echo ready; trap 'echo ready' USR1; while :; do sleep 0.01; done");
-    child
-        .wait_for_line(Stream::Stdout, |line| line == "ready", SOON)
-        .unwrap();
+    let child = up("echo up; trap 'echo ready' USR1; while :; do sleep 0.01; done");
     let seen = child.line_count();
     let again = |deadline| child.wait_for_line_from(seen, Stream::Stdout, |_| true, deadline);
     assert!(again(BRIEFLY).is_err());
@@ -85,10 +65,7 @@ fn an_earlier_line_does_not_answer_for_a_later_one() {
 
 #[test]
 fn terminate_lets_a_process_end_by_itself() {
-    let mut child = shell("trap 'echo bye; exit 7' TERM; echo up; while :; do sleep 0.01; done");
-    child
-        .wait_for_line(Stream::Stdout, |line| line == "up", SOON)
-        .unwrap();
+    let mut child = up("trap 'echo bye; exit 7' TERM; echo up; while :; do sleep 0.01; done");
     let ended = child.terminate(SOON);
     assert_eq!(ended.status.code(), Some(7));
     assert!(!ended.killed);
@@ -98,10 +75,7 @@ fn terminate_lets_a_process_end_by_itself() {
 
 #[test]
 fn terminate_kills_at_the_deadline_and_says_so() {
-    let mut child = shell("trap '' TERM; echo up; while :; do sleep 0.01; done");
-    child
-        .wait_for_line(Stream::Stdout, |line| line == "up", SOON)
-        .unwrap();
+    let mut child = up("trap '' TERM; echo up; while :; do sleep 0.01; done");
     let ended = child.terminate(BRIEFLY);
     assert!(ended.killed);
     assert!(ended.took >= BRIEFLY);
@@ -124,36 +98,7 @@ fn dropping_the_guard_ends_the_whole_group() {
 
 #[test]
 fn a_guard_outlives_the_thread_that_made_it() {
-    let made = std::thread::spawn(|| shell("echo up; exec sleep 60"));
+    let made = std::thread::spawn(|| up("echo up; exec sleep 60"));
     let mut child = made.join().unwrap();
-    child
-        .wait_for_line(Stream::Stdout, |line| line == "up", SOON)
-        .unwrap();
     assert!(child.wait_for_exit(BRIEFLY).is_err());
-}
-
-#[test]
-fn proc_figures_are_read() {
-    let started = |script| {
-        let child = shell(script);
-        let up = child.wait_for_line(Stream::Stdout, |line| line == "up", SOON);
-        up.map(|_| child).unwrap()
-    };
-    let mut child = started("echo up; exec sleep 60");
-    assert!(child.rss_kib().unwrap() > 0);
-    assert_eq!(child.threads().unwrap(), 1);
-    let one_more = started("exec 9</dev/null; echo up; sleep 60");
-    assert_eq!(one_more.fds().unwrap(), child.fds().unwrap() + 1);
-    child.kill();
-    assert!(child.rss_kib().is_err());
-}
-
-#[test]
-fn a_program_that_is_not_there_is_an_error() {
-    let error = Child::spawn(Command::new("/nowhere/fluent-bit")).err();
-    let text = error.unwrap().to_string();
-    assert!(
-        text.starts_with("cannot start /nowhere/fluent-bit: "),
-        "{text}"
-    );
 }

@@ -1,7 +1,7 @@
 //! Owns the settings of a simulated kubelet before it runs.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -27,7 +27,6 @@ pub struct SimKubeletBuilder {
     plain_http: bool,
     clock_ahead_ms: i64,
     server_names: Option<Vec<String>>,
-    server_ips: Option<Vec<IpAddr>>,
     listen: SocketAddr,
     dir: Option<PathBuf>,
     replay: Vec<Vec<u8>>,
@@ -45,7 +44,6 @@ impl Default for SimKubeletBuilder {
             plain_http: false,
             clock_ahead_ms: 0,
             server_names: None,
-            server_ips: None,
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             dir: None,
             replay: Vec::new(),
@@ -100,16 +98,9 @@ impl SimKubeletBuilder {
         self
     }
 
-    /// DNS names in the serving certificate; default `vm` and `localhost`.
+    /// Names in the serving certificate; default `vm`, `localhost` and 127.0.0.1.
     pub fn server_names(mut self, names: &[&str]) -> Self {
         self.server_names = Some(names.iter().map(|name| (*name).to_owned()).collect());
-        self
-    }
-
-    /// Addresses in the serving certificate; default 127.0.0.1, and none once
-    /// [`server_names`](Self::server_names) was given.
-    pub fn server_ips(mut self, ips: &[IpAddr]) -> Self {
-        self.server_ips = Some(ips.to_vec());
         self
     }
 
@@ -204,15 +195,13 @@ impl SimKubeletBuilder {
         Ok(handle)
     }
 
+    /// The same where it has to work, as in a test.
+    pub fn started(self) -> SimKubelet {
+        self.start().expect("a kubelet on loopback")
+    }
+
     fn certificate_names(&self) -> Vec<String> {
-        let defaults = (vec!["vm".to_owned(), "localhost".to_owned()], vec![]);
-        let local = vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
-        let (names, ips) = match (&self.server_names, &self.server_ips) {
-            (None, None) => (defaults.0, local),
-            (None, Some(ips)) => (defaults.0, ips.clone()),
-            (Some(names), ips) => (names.clone(), ips.clone().unwrap_or(defaults.1)),
-        };
-        let ips = ips.iter().map(ToString::to_string);
-        names.into_iter().chain(ips).collect()
+        let usual = || ["vm", "localhost", "127.0.0.1"].map(str::to_owned).to_vec();
+        self.server_names.clone().unwrap_or_else(usual)
     }
 }

@@ -29,7 +29,6 @@ pub fn serve(shared: &Shared, stream: TcpStream, id: u64) {
         Fault::HangAfterAccept => return wait_for_hangup(&stream),
         Fault::HangInTls => return drain(&stream),
         Fault::TlsAlert(number) => {
-            count(&shared.journal.failed_handshakes);
             // A peer that has left needs no alert.
             let _ = end_with_alert(stream, number);
             return;
@@ -53,16 +52,9 @@ fn open(shared: &Shared, stream: TcpStream, fault: &Fault) -> io::Result<Option<
         return Ok(None);
     }
     let config = lock(&shared.tls).config_for(fault)?;
-    match Wire::handshake(stream, config) {
-        Ok(wire) => {
-            count(&shared.journal.handshakes);
-            Ok(Some(wire))
-        }
-        Err(err) => {
-            count(&shared.journal.failed_handshakes);
-            Err(err)
-        }
-    }
+    let wire = Wire::handshake(stream, config)?;
+    count(&shared.journal.handshakes);
+    Ok(Some(wire))
 }
 
 /// Reads the ClientHello, and says no in a record of its own.
@@ -90,9 +82,8 @@ fn refuse_plain_http(stream: TcpStream) -> io::Result<()> {
 }
 
 fn converse(shared: &Shared, mut wire: Wire, id: u64) -> io::Result<()> {
-    let known_client = wire
-        .tls()
-        .is_some_and(|tls| lock(&shared.tls).clients.trusts(tls.peer_certificates()));
+    let shown = wire.tls().and_then(|tls| tls.peer_certificates());
+    let known_client = shown.is_some();
     let mut buffer = Vec::new();
     loop {
         let request = match read_request(&mut wire, &mut buffer) {
@@ -105,11 +96,8 @@ fn converse(shared: &Shared, mut wire: Wire, id: u64) -> io::Result<()> {
             Err(err) => return Err(err),
         };
         // Before the record: whoever waits for the request may change the fault next.
-        let fault = match respond::resource(request.path()) {
-            respond::Resource::Health => Fault::None,
-            _ => shared.take_fault(Stage::Request),
-        };
-        record(shared, &request, known_client, id);
+        let fault = shared.take_fault(Stage::Request);
+        record(shared, &request);
         if fault == Fault::HangBeforeHeaders {
             drain(wire.socket());
             break;
@@ -141,14 +129,12 @@ fn converse(shared: &Shared, mut wire: Wire, id: u64) -> io::Result<()> {
     Ok(())
 }
 
-fn record(shared: &Shared, request: &Request, known_client: bool, id: u64) {
+fn record(shared: &Shared, request: &Request) {
     shared.journal.record(RecordedRequest {
         method: request.method.clone(),
         target: request.target.clone(),
         headers: request.headers.clone(),
         had_authorization: request.header("authorization").is_some(),
-        had_client_certificate: known_client,
-        connection: id,
         at_ms: now_ms(),
     });
 }

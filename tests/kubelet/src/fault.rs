@@ -1,12 +1,25 @@
-//! Owns the list of faults, their names on a command line, and how long a fault lasts.
-//! Knows when a fault applies, not how it is carried out.
+//! Owns the list of faults and their names on a command line. Knows when a fault
+//! applies, not how it is carried out.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// Something a kubelet, or what stands between it and a client, can do wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Fault {
+/// The faults, and one of every kind with modest arguments; the order is that of `--help`.
+macro_rules! faults {
+    ($($(#[$about:meta])* $name:ident $(($($kind:ty = $usual:expr),*))?,)*) => {
+        /// Something a kubelet, or what stands between it and a client, can do wrong.
+        #[derive(Debug, Clone, PartialEq, Eq, Default)]
+        pub enum Fault { $($(#[$about])* $name $(($($kind),*))?,)* }
+
+        impl Fault {
+            pub fn all() -> Vec<Self> {
+                vec![$(Self::$name $(($($usual),*))?,)*]
+            }
+        }
+    };
+}
+
+faults! {
     #[default]
     None,
     /// The connection is accepted and nothing is ever read from it.
@@ -16,11 +29,11 @@ pub enum Fault {
     /// The request is read and never answered.
     HangBeforeHeaders,
     /// So many interim replies (100, 102 and 103 in turn), then the reply.
-    Interim(u64),
+    Interim(u64 = u64::MAX),
     /// A header field of so many bytes.
-    HugeHeader(usize),
+    HugeHeader(usize = 1 << 20),
     /// So many header fields more.
-    ManyHeaders(usize),
+    ManyHeaders(usize = 1_000),
     /// Chunks of one blank, without end and as fast as they are taken.
     TinyChunks,
     /// A chunk's size, and an extension of it without end.
@@ -46,17 +59,17 @@ pub enum Fault {
     /// 200 with an HTML page, as from a captive portal.
     NotJson,
     /// Valid JSON of exactly so many bytes, streamed.
-    HugeBody(u64),
-    /// `Content-Encoding: gzip` without having been asked.
+    HugeBody(u64 = 200_000_000),
+    /// A reply that says it is gzip, without having been asked; what it holds is not.
     Gzip,
     /// An HTTP/1.0 reply that ends with the connection.
     Http10,
     /// A good reply, after which the connection is closed unannounced.
     CloseAfterReply,
     /// 302 to this address.
-    Redirect(String),
+    Redirect(String = "https://127.0.0.1:1/stats/summary".to_owned()),
     /// This status with this body.
-    Status(u16, String),
+    Status(u16 = 503, String = "Service Unavailable".to_owned()),
     /// 503 to every second request.
     Flap,
     /// A serving certificate that ran out years ago.
@@ -66,7 +79,7 @@ pub enum Fault {
     /// A serving certificate of a CA nobody was told about.
     UnknownCa,
     /// The ClientHello is answered with this fatal alert.
-    TlsAlert(u8),
+    TlsAlert(u8 = 80),
     /// `"time": null` everywhere.
     TimeNull,
     /// Numbers around and beyond 64 bits.
@@ -79,7 +92,7 @@ pub enum Fault {
     /// Every pod twice, the second with another uid and an older start.
     DuplicatePods,
     /// An unknown key with so many arrays inside each other.
-    DeepNesting(usize),
+    DeepNesting(usize = 1_000),
     /// Bytes in strings that are not UTF-8.
     InvalidUtf8,
     /// A bare `NaN` where a number belongs.
@@ -94,7 +107,7 @@ pub enum Fault {
     TopLevelArray,
 }
 
-/// When a fault comes into play, and so what a count of it counts.
+/// When a fault comes into play.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     Connection,
@@ -102,56 +115,6 @@ pub enum Stage {
 }
 
 impl Fault {
-    /// One of every kind, with modest arguments; the order is the order of `--help`.
-    pub fn all() -> Vec<Self> {
-        let redirect = "https://127.0.0.1:1/stats/summary".to_owned();
-        vec![
-            Self::None,
-            Self::HangAfterAccept,
-            Self::HangInTls,
-            Self::HangBeforeHeaders,
-            Self::Interim(u64::MAX),
-            Self::HugeHeader(1 << 20),
-            Self::ManyHeaders(1_000),
-            Self::TinyChunks,
-            Self::EndlessChunkLine,
-            Self::EndlessTrailers,
-            Self::HangInBody,
-            Self::SlowHeaders,
-            Self::SlowBody,
-            Self::ResetMidBody,
-            Self::CutBody,
-            Self::ChunkedGarbage,
-            Self::WrongContentLength,
-            Self::EmptyBody,
-            Self::NotJson,
-            Self::HugeBody(200_000_000),
-            Self::Gzip,
-            Self::Http10,
-            Self::CloseAfterReply,
-            Self::Redirect(redirect),
-            Self::Status(503, "Service Unavailable".to_owned()),
-            Self::Flap,
-            Self::ExpiredCertificate,
-            Self::WrongName,
-            Self::UnknownCa,
-            Self::TlsAlert(80),
-            Self::TimeNull,
-            Self::HugeNumbers,
-            Self::NegativeNumbers,
-            Self::FloatNumbers,
-            Self::StringNumbers,
-            Self::DuplicatePods,
-            Self::DeepNesting(1_000),
-            Self::InvalidUtf8,
-            Self::NanText,
-            Self::HostilePodName,
-            Self::EmptyPods,
-            Self::NoPods,
-            Self::TopLevelArray,
-        ]
-    }
-
     pub fn stage(&self) -> Stage {
         match self {
             Self::HangAfterAccept
@@ -212,13 +175,14 @@ impl FromStr for Fault {
             return Ok(fault);
         };
         let wrong = || format!("fault {name:?} does not take {argument:?}");
+        let number = || argument.parse::<u64>().map_err(|_| wrong());
         Ok(match fault {
-            Self::HugeBody(_) => Self::HugeBody(argument.parse().map_err(|_| wrong())?),
-            Self::Interim(_) => Self::Interim(argument.parse().map_err(|_| wrong())?),
-            Self::HugeHeader(_) => Self::HugeHeader(argument.parse().map_err(|_| wrong())?),
-            Self::ManyHeaders(_) => Self::ManyHeaders(argument.parse().map_err(|_| wrong())?),
+            Self::HugeBody(_) => Self::HugeBody(number()?),
+            Self::Interim(_) => Self::Interim(number()?),
+            Self::HugeHeader(_) => Self::HugeHeader(number()? as usize),
+            Self::ManyHeaders(_) => Self::ManyHeaders(number()? as usize),
+            Self::DeepNesting(_) => Self::DeepNesting(number()? as usize),
             Self::TlsAlert(_) => Self::TlsAlert(argument.parse().map_err(|_| wrong())?),
-            Self::DeepNesting(_) => Self::DeepNesting(argument.parse().map_err(|_| wrong())?),
             Self::Redirect(_) => Self::Redirect(argument.to_owned()),
             Self::Status(..) => {
                 let (code, body) = argument.split_once(':').unwrap_or((argument, ""));
@@ -229,29 +193,23 @@ impl FromStr for Fault {
     }
 }
 
-/// The fault in force, and for how many more connections or requests.
+/// The fault in force.
 #[derive(Debug, Default)]
 pub struct Injection {
     fault: Fault,
-    remaining: Option<u64>,
     taken: u64,
 }
 
 impl Injection {
-    pub fn set(&mut self, fault: Fault, count: Option<u64>) {
-        *self = Self {
-            fault,
-            remaining: count,
-            taken: 0,
-        };
+    pub fn set(&mut self, fault: Fault) {
+        *self = Self { fault, taken: 0 };
     }
 
-    /// What to do to the connection or request at hand; uses up one of a counted fault.
+    /// What to do to the connection or request at hand.
     pub fn take(&mut self, stage: Stage) -> Fault {
-        if self.fault.stage() != stage || self.remaining == Some(0) {
+        if self.fault.stage() != stage {
             return Fault::None;
         }
-        self.remaining = self.remaining.map(|count| count - 1);
         self.taken += 1;
         match &self.fault {
             Fault::Flap if self.taken.is_multiple_of(2) => {
@@ -280,18 +238,5 @@ mod tests {
         assert_eq!("status:429:slow: down".parse(), Ok(busy));
         assert!("no-such-thing".parse::<Fault>().is_err());
         assert!("gzip:9".parse::<Fault>().is_err());
-    }
-
-    #[test]
-    fn a_counted_fault_ends_and_counts_its_own_stage_only() {
-        let mut injection = Injection::default();
-        injection.set(Fault::EmptyBody, Some(2));
-        assert_eq!(injection.take(Stage::Connection), Fault::None);
-        assert_eq!(injection.take(Stage::Request), Fault::EmptyBody);
-        assert_eq!(injection.take(Stage::Request), Fault::EmptyBody);
-        assert_eq!(injection.take(Stage::Request), Fault::None);
-        injection.set(Fault::Flap, None);
-        let answers = [(); 4].map(|()| injection.take(Stage::Request) == Fault::None);
-        assert_eq!(answers, [true, false, true, false]);
     }
 }

@@ -12,7 +12,7 @@ use crate::fault::{Fault, Stage};
 use crate::files::Folder;
 use crate::journal::{Journal, RecordedRequest};
 use crate::node::Truth;
-use crate::population::{copy, started_now};
+use crate::population::{copy, new_pod, started_now};
 use crate::server::{Server, Shared};
 use crate::sync::lock;
 use crate::tls::Authority;
@@ -98,18 +98,16 @@ impl SimKubelet {
         self.folder.join("client.key")
     }
 
+    /// What a client needs: the URL, the file of the CA, and the token's.
+    pub fn access(&self) -> [String; 3] {
+        let files = [self.ca_file(), self.token_file()];
+        let [ca, token] = files.map(|file| file.display().to_string());
+        [self.url(), ca, token]
+    }
+
     /// Another certificate of the client CA: its files, certificate and key.
     pub fn issue_client_certificate(&self, name: &str) -> io::Result<(PathBuf, PathBuf)> {
-        self.write_client(&self.client_authority, name)
-    }
-
-    /// A client certificate of a CA this kubelet does not know.
-    pub fn issue_stranger_certificate(&self, name: &str) -> io::Result<(PathBuf, PathBuf)> {
-        self.write_client(&Authority::new("stranger-client-ca")?, name)
-    }
-
-    fn write_client(&self, authority: &Authority, name: &str) -> io::Result<(PathBuf, PathBuf)> {
-        let client = authority.client(name)?;
+        let client = self.client_authority.client(name)?;
         Ok((
             self.folder
                 .write(&format!("{name}.crt"), &client.certificate_pem)?,
@@ -136,18 +134,9 @@ impl SimKubelet {
         self.journal().handshakes.load(Ordering::Relaxed)
     }
 
-    /// TLS handshakes that a side broke off.
-    pub fn failed_handshakes(&self) -> u64 {
-        self.journal().failed_handshakes.load(Ordering::Relaxed)
-    }
-
     /// The latest requests, oldest first, 10,000 at most.
     pub fn recorded_requests(&self) -> Vec<RecordedRequest> {
         self.journal().latest()
-    }
-
-    pub fn last_request_headers(&self) -> Option<Vec<(String, String)>> {
-        self.journal().last().map(|request| request.headers)
     }
 
     /// True once `count` requests have arrived since the start, false at the deadline.
@@ -155,28 +144,18 @@ impl SimKubelet {
         self.journal().wait_for_requests(count, deadline)
     }
 
-    /// From now on. A fault of connections cuts those there are, to be noticed at once;
-    /// `/healthz` never suffers from a fault of requests.
+    /// From now on. A fault of connections cuts those there are, to be noticed at once.
     pub fn set_fault(&self, fault: Fault) {
-        self.inject(fault, None);
-    }
-
-    /// For the next `count` requests (or connections, if it is a fault of those).
-    pub fn set_fault_for(&self, fault: Fault, count: u64) {
-        self.inject(fault, Some(count));
+        let cut = fault.stage() == Stage::Connection;
+        lock(&self.shared().injection).set(fault);
+        if cut {
+            self.close_connections();
+        }
     }
 
     /// Connections that hang go on hanging; new ones are as they should be.
     pub fn clear_fault(&self) {
-        self.inject(Fault::None, None);
-    }
-
-    fn inject(&self, fault: Fault, count: Option<u64>) {
-        let cut = fault.stage() == Stage::Connection;
-        lock(&self.shared().injection).set(fault, count);
-        if cut {
-            self.close_connections();
-        }
+        self.set_fault(Fault::None);
     }
 
     /// Cuts every connection there is.
@@ -256,31 +235,21 @@ impl SimKubelet {
     /// A second pod of the same name that started just now, as while one is replaced;
     /// gives its uid, or `None` if there is no such pod.
     pub fn add_duplicate_pod(&self, pod: &str) -> Option<String> {
-        self.add_like(pod, pod)
+        let (namespace, name) = pod.split_once('/')?;
+        let now = self.shared().now_ms();
+        let added = {
+            let mut node = lock(&self.shared().node);
+            let found = node.find(pod);
+            let salt = crate::random::unique();
+            started_now(copy(found.first()?, namespace, name, salt), now)
+        };
+        Some(self.add(added))
     }
 
     /// A new pod (`namespace/name`) with one container `log-generator`, started just now;
     /// gives its uid, or `None` if the name has no namespace.
     pub fn add_pod(&self, pod: &str, millicores: u64) -> Option<String> {
-        let (namespace, name) = pod.split_once('/')?;
-        let now = self.shared().now_ms();
-        let fresh = crate::population::populate(Some(1), 1_000, now);
-        let mut added = started_now(copy(fresh.pods.first()?, namespace, name, now), now);
-        for container in &mut added.containers {
-            container.burn = millicores * 1_000_000;
-        }
-        Some(self.add(added))
-    }
-
-    fn add_like(&self, model: &str, pod: &str) -> Option<String> {
-        let (namespace, name) = pod.split_once('/')?;
-        let now = self.shared().now_ms();
-        let added = {
-            let mut node = lock(&self.shared().node);
-            let found = node.find(model);
-            let salt = crate::random::unique();
-            started_now(copy(found.first()?, namespace, name, salt), now)
-        };
+        let added = new_pod(pod, millicores, self.shared().now_ms())?;
         Some(self.add(added))
     }
 
@@ -303,11 +272,5 @@ impl SimKubelet {
         let refs = node.pods.iter().map(|pod| &pod.template.pod_ref);
         refs.map(|one| format!("{}/{}", one.namespace, one.name))
             .collect()
-    }
-
-    /// Stops listening, cuts every connection and waits for all threads. The files stay
-    /// until the handle is dropped.
-    pub fn stop(&mut self) {
-        self.server.stop();
     }
 }

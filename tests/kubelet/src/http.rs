@@ -30,16 +30,6 @@ impl Request {
         self.target.split('?').next().unwrap_or_default()
     }
 
-    /// The value of a query parameter, not decoded.
-    pub fn query(&self, key: &str) -> Option<&str> {
-        let (_, query) = self.target.split_once('?')?;
-        query
-            .split('&')
-            .filter_map(|pair| pair.split_once('='))
-            .find(|(candidate, _)| *candidate == key)
-            .map(|(_, value)| value)
-    }
-
     /// The client ends the connection after this request.
     pub fn wants_close(&self) -> bool {
         let connection = self.header("connection").unwrap_or_default();
@@ -220,53 +210,5 @@ fn reason(status: u16) -> &'static str {
         503 => "Service Unavailable",
         504 => "Gateway Timeout",
         _ => "Status",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn requests_are_read_one_after_another() {
-        let bytes = b"POST /a?x=1&y=2 HTTP/1.1\r\nContent-Length: 3\r\n\r\nabcGET /b HTTP/1.1\r\nConnection: Close\r\n\r\n";
-        let mut stream = &bytes[..];
-        let mut buffer = Vec::new();
-        let first = read_request(&mut stream, &mut buffer)
-            .expect("io")
-            .expect("one");
-        assert_eq!((first.method.as_str(), first.path()), ("POST", "/a"));
-        assert_eq!((first.query("y"), first.query("z")), (Some("2"), None));
-        assert!(!first.wants_close());
-        let second = read_request(&mut stream, &mut buffer)
-            .expect("io")
-            .expect("two");
-        assert_eq!(second.path(), "/b");
-        assert!(second.wants_close());
-        assert_eq!(read_request(&mut stream, &mut buffer).expect("io"), None);
-    }
-
-    #[test]
-    fn broken_requests_are_errors() {
-        for bytes in [
-            &b"GET /"[..],
-            b"GET\r\n\r\n",
-            b"GET / HTTP/2\r\n\r\n",
-            b"\x16\x03\x01\r\n\r\n",
-        ] {
-            assert!(read_request(&mut &bytes[..], &mut Vec::new()).is_err());
-        }
-    }
-
-    #[test]
-    fn chunks_carry_the_whole_body() {
-        let reply = Reply::json(b"{\"a\":1}".to_vec());
-        assert_eq!(
-            reply.framed_body(|| 4),
-            b"4\r\n{\"a\"\r\n3\r\n:1}\r\n0\r\n\r\n"
-        );
-        let head = String::from_utf8(reply.head(1_800_000_000_123)).expect("text");
-        assert!(head.starts_with("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nDate: "));
-        assert!(head.ends_with(" GMT\r\nTransfer-Encoding: chunked\r\n\r\n"));
     }
 }

@@ -19,10 +19,6 @@ pub struct RecordedRequest {
     pub headers: Vec<(String, String)>,
     /// It carried an `Authorization` header.
     pub had_authorization: bool,
-    /// A client certificate of the client CA came with the connection.
-    pub had_client_certificate: bool,
-    /// Which connection it came over, counted from 1.
-    pub connection: u64,
     /// When it arrived, in milliseconds since the epoch.
     pub at_ms: u64,
 }
@@ -33,7 +29,6 @@ pub struct Journal {
     arrived: Condvar,
     pub connections: AtomicU64,
     pub handshakes: AtomicU64,
-    pub failed_handshakes: AtomicU64,
     pub replies: AtomicU64,
 }
 
@@ -60,10 +55,6 @@ impl Journal {
 
     pub fn latest(&self) -> Vec<RecordedRequest> {
         lock(&self.seen).latest.iter().cloned().collect()
-    }
-
-    pub fn last(&self) -> Option<RecordedRequest> {
-        lock(&self.seen).latest.back().cloned()
     }
 
     /// True as soon as `count` requests have arrived since the start, false at the deadline.

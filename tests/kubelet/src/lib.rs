@@ -4,7 +4,7 @@
 //! of its own CA, bearer tokens or client certificates, chunked and pretty-printed JSON in
 //! the real key order, pods and containers in a new order each time, samples at uneven
 //! moments whose times are cut to whole seconds, and counters that are exact for the
-//! moment. Every way a kubelet fails, down to single bytes, is a [`Fault`].
+//! moment; what the plugin does not read stays as captured. Every way a kubelet fails, down to single bytes, is a [`Fault`].
 //!
 //! ```
 //! use sim_kubelet::{Fault, SimKubelet};
@@ -15,7 +15,7 @@
 //!     .burn("default/log-generator-a-vm", 785)
 //!     .start()?;
 //! assert!(kubelet.url().starts_with("https://127.0.0.1:"));
-//! kubelet.set_fault_for(Fault::HangInBody, 1);
+//! kubelet.set_fault(Fault::HangInBody);
 //! # Ok::<(), std::io::Error>(())
 //! ```
 

@@ -3,7 +3,6 @@
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
@@ -28,10 +27,8 @@ Usage: sim-kubelet [flags]
   --server-name NAME       a DNS name in the serving certificate instead of vm, localhost; repeatable
   --dir DIR                put ca.crt, kubelet.crt, token, client.crt and client.key here;
                            default a temporary folder that is removed at the end
-  --token-file-out FILE    write the token to this file too
   --fault NAME             misbehave; a value follows a colon: status:429, huge-body:1000000
   --plain-http             speak HTTP without TLS
-  --exit-on-stdin-eof      end when the standard input ends
   --help                   this text
 
 Faults: {}
@@ -48,8 +45,6 @@ struct Flags {
     anonymous: bool,
     client_auth: bool,
     server_names: Vec<String>,
-    token_file_out: Option<PathBuf>,
-    exit_on_stdin_eof: bool,
     help: bool,
 }
 
@@ -60,8 +55,6 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Flags, String> {
         anonymous: false,
         client_auth: false,
         server_names: Vec::new(),
-        token_file_out: None,
-        exit_on_stdin_eof: false,
         help: false,
     };
     let mut arguments = arguments.peekable();
@@ -93,10 +86,8 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Flags, String> {
             "--client-auth" => flags.client_auth = true,
             "--server-name" => flags.server_names.push(value()?),
             "--dir" => flags.builder = builder.dir(value()?),
-            "--token-file-out" => flags.token_file_out = Some(value()?.into()),
             "--fault" => flags.builder = builder.fault(value()?.parse()?),
             "--plain-http" => flags.builder = builder.plain_http(true),
-            "--exit-on-stdin-eof" => flags.exit_on_stdin_eof = true,
             "--help" | "-h" => flags.help = true,
             _ => return Err(format!("unknown flag {flag}; --help lists them")),
         }
@@ -153,17 +144,6 @@ fn wait_for_signal(set: &libc::sigset_t) {
     }
 }
 
-/// The end of the standard input becomes the signal the main thread waits for.
-fn end_with_stdin() {
-    std::thread::spawn(|| {
-        let _ = io::copy(&mut io::stdin(), &mut io::sink());
-        // SAFETY: a signal to this very process, where it is blocked and waited for.
-        unsafe {
-            libc::kill(libc::getpid(), libc::SIGTERM);
-        }
-    });
-}
-
 fn run(flags: Flags) -> io::Result<()> {
     let mut builder = flags.builder.client_auth_ca(flags.client_auth);
     let mut tokens = flags.tokens;
@@ -179,12 +159,6 @@ fn run(flags: Flags) -> io::Result<()> {
     }
     let signals = block_signals();
     let kubelet = builder.start()?;
-    if let Some(path) = flags.token_file_out {
-        std::fs::copy(kubelet.token_file(), path)?;
-    }
-    if flags.exit_on_stdin_eof {
-        end_with_stdin();
-    }
     let mut out = io::stdout();
     writeln!(out, "listening on {}", kubelet.url())?;
     writeln!(out, "ca file {}", kubelet.ca_file().display())?;

@@ -1,35 +1,19 @@
 //! Owns the shape of a `/stats/summary` reply: fields in the order a kubelet writes
-//! them, every optional one left out when absent. Knows no clock and no socket.
+//! them, every optional one left out when absent. What nobody here changes stays the text
+//! it was captured as. Knows no clock and no socket.
 
 use serde::{Deserialize, Serialize};
 use serde_json::ser::{PrettyFormatter, Serializer};
+use serde_json::value::RawValue;
+
+type AsCaptured = Box<RawValue>;
 
 /// The whole reply. `pods` is an `Option` only so that a fault can leave the key out.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Summary {
-    pub node: NodeStats,
+    node: AsCaptured,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pods: Option<Vec<PodStats>>,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct NodeStats {
-    pub node_name: String,
-    pub system_containers: Vec<ContainerStats>,
-    pub start_time: String,
-    pub cpu: CpuStats,
-    pub memory: MemoryStats,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub network: Option<NetworkStats>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub fs: Option<FsStats>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub runtime: Option<RuntimeStats>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub rlimit: Option<RlimitStats>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub swap: Option<SwapStats>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -38,18 +22,18 @@ pub struct PodStats {
     pub pod_ref: PodRef,
     pub start_time: String,
     pub containers: Vec<ContainerStats>,
-    pub cpu: CpuStats,
-    pub memory: MemoryStats,
+    cpu: AsCaptured,
+    memory: AsCaptured,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<NetworkStats>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub volume: Vec<VolumeStats>,
-    #[serde(rename = "ephemeral-storage", skip_serializing_if = "Option::is_none")]
-    pub ephemeral_storage: Option<FsStats>,
-    #[serde(rename = "process_stats", skip_serializing_if = "Option::is_none")]
-    pub process_stats: Option<ProcessStats>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub swap: Option<SwapStats>,
+    volume: Option<AsCaptured>,
+    #[serde(rename = "ephemeral-storage", skip_serializing_if = "Option::is_none")]
+    ephemeral_storage: Option<AsCaptured>,
+    #[serde(rename = "process_stats", skip_serializing_if = "Option::is_none")]
+    process_stats: Option<AsCaptured>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    swap: Option<AsCaptured>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -71,7 +55,7 @@ pub struct ContainerStats {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub logs: Option<FsStats>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub swap: Option<SwapStats>,
+    swap: Option<AsCaptured>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -131,41 +115,6 @@ pub struct FsStats {
     pub inodes_used: u64,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct VolumeStats {
-    #[serde(flatten)]
-    pub fs: FsStats,
-    pub name: String,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RuntimeStats {
-    pub image_fs: FsStats,
-    pub container_fs: FsStats,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct RlimitStats {
-    pub time: String,
-    pub maxpid: u64,
-    pub curproc: u64,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ProcessStats {
-    pub process_count: u64,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct SwapStats {
-    pub time: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub swap_available_bytes: Option<u64>,
-    pub swap_usage_bytes: u64,
-}
-
 impl Summary {
     /// The bytes a kubelet sends: indented by one space, no final newline.
     pub fn to_bytes(&self) -> Vec<u8> {
@@ -174,28 +123,6 @@ impl Summary {
         self.serialize(&mut Serializer::with_formatter(&mut out, formatter))
             .expect("plain structs with string keys always serialize");
         out
-    }
-
-    /// What `?only_cpu_and_memory=true` leaves: swap stays at the node and its system
-    /// containers, and goes everywhere else.
-    pub fn only_cpu_and_memory(mut self) -> Self {
-        self.node.network = None;
-        self.node.fs = None;
-        self.node.runtime = None;
-        self.node.rlimit = None;
-        for pod in self.pods.iter_mut().flatten() {
-            pod.network = None;
-            pod.volume.clear();
-            pod.ephemeral_storage = None;
-            pod.process_stats = None;
-            pod.swap = None;
-            for container in &mut pod.containers {
-                container.rootfs = None;
-                container.logs = None;
-                container.swap = None;
-            }
-        }
-        self
     }
 }
 
@@ -224,27 +151,5 @@ mod tests {
             seen += 1;
         }
         assert!(seen >= 20, "only {seen} fixtures found");
-    }
-
-    #[test]
-    fn the_short_form_has_the_captured_short_form_shape() {
-        let full: Summary =
-            serde_json::from_slice(include_bytes!("../../fixtures/02-steady-open.summary.json"))
-                .expect("the full reply");
-        let short: Summary = serde_json::from_slice(include_bytes!(
-            "../../fixtures/02-steady-open.summary-cpumem.json"
-        ))
-        .expect("the short reply");
-        let keys = |summary: &Summary| {
-            let mut lines: Vec<String> = String::from_utf8(summary.to_bytes())
-                .expect("text")
-                .lines()
-                .map(|line| line.split(':').next().unwrap_or_default().to_owned())
-                .filter(|line| line.contains('"'))
-                .collect();
-            lines.sort();
-            lines
-        };
-        assert_eq!(keys(&full.only_cpu_and_memory()), keys(&short));
     }
 }

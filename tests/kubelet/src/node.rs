@@ -4,23 +4,16 @@
 use std::time::Duration;
 
 use crate::clock::rfc3339;
-use crate::model::{
-    ContainerStats, CpuStats, FsStats, InterfaceStats, MemoryStats, NetworkStats, PodStats,
-    ProcessStats, Summary, SwapStats,
-};
+use crate::model::{ContainerStats, CpuStats, MemoryStats, NetworkStats, PodStats, Summary};
 use crate::random::{Xorshift, mix, seed_of};
 
-/// The kubelet's own share of the node, in nanoseconds of CPU a second.
-const SYSTEM_BURN: u64 = 44_447_000;
-/// The pause container's memory, which the kubelet adds at pod level only.
-const PAUSE_BYTES: u64 = 229_376;
 const PAGE: u64 = 4_096;
 /// Between two samples of a real kubelet, on average.
 pub const USUAL_PERIOD_MS: u64 = 15_000;
 
 pub struct Node {
+    /// The captured reply: the node's own figures stay as they are in there.
     pub template: Summary,
-    pub launched_ms: u64,
     pub period_ms: u64,
     pub pods: Vec<Pod>,
 }
@@ -28,18 +21,16 @@ pub struct Node {
 pub struct Pod {
     pub template: PodStats,
     pub start_ms: u64,
-    pub host_network: bool,
     pub containers: Vec<Container>,
 }
 
+#[derive(Clone)]
 pub struct Container {
     pub template: ContainerStats,
     pub start_ms: u64,
     /// Nanoseconds of CPU a second: what `usageNanoCores` shows.
     pub burn: u64,
     pub working_set: u64,
-    /// Earlier runs of a restarted container, as (start, end): the pod's counter keeps them.
-    pub earlier_runs: Vec<(u64, u64)>,
 }
 
 /// What a pod really burns, to compare a record with.
@@ -56,26 +47,6 @@ pub struct ContainerTruth {
     pub nanocores: u64,
     /// Start of the container in milliseconds since the epoch; a reply has it cut to seconds.
     pub start_ms: u64,
-}
-
-impl Truth {
-    /// The burn of the first container, which is every container's after
-    /// [`SimKubeletBuilder::burn`](crate::SimKubeletBuilder::burn).
-    pub fn nanocores(&self) -> u64 {
-        self.containers.first().map_or(0, |first| first.nanocores)
-    }
-
-    /// The same in thousandths of a core.
-    pub fn millicores(&self) -> u64 {
-        self.nanocores() / 1_000_000
-    }
-}
-
-impl ContainerTruth {
-    /// The exact `usageCoreNanoSeconds` for a sample time in milliseconds since the epoch.
-    pub fn usage_core_nano_seconds(&self, sample_ms: u64) -> u64 {
-        burned(self.nanocores, self.start_ms, sample_ms)
-    }
 }
 
 /// Every burn is a multiple of 1,000, so that the product is exact to the millisecond.
@@ -137,139 +108,31 @@ impl Node {
         let mut pods: Vec<PodStats> = self
             .pods
             .iter()
-            .map(|pod| {
-                let mut stats = self.pod_stats(pod, now_ms);
-                order.shuffle(&mut stats.containers);
-                stats
-            })
+            .map(|pod| self.pod_stats(pod, now_ms))
             .collect();
+        for pod in &mut pods {
+            order.shuffle(&mut pod.containers);
+        }
         order.shuffle(&mut pods);
-        let mut summary = self.node_stats(now_ms);
+        let mut summary = self.template.clone();
         summary.pods = Some(pods);
         summary
     }
 
-    fn node_stats(&self, now_ms: u64) -> Summary {
-        let mut summary = self.template.clone();
-        let node = &mut summary.node;
-        let sample = self.sample_ms(1, now_ms).max(self.launched_ms);
-        let time = self.text(sample);
-        let pods_burn: u64 = self.containers().map(|container| container.burn).sum();
-        let pods_memory: u64 = self
-            .containers()
-            .map(|container| container.memory_at(sample, self.period_ms))
-            .sum();
-        let elapsed_ms = sample - self.launched_ms;
-        for (cpu, memory, burn) in node
-            .system_containers
-            .iter_mut()
-            .map(|container| (&mut container.cpu, &mut container.memory, pods_burn))
-            .chain([(&mut node.cpu, &mut node.memory, pods_burn + SYSTEM_BURN)])
-        {
-            // The template's figure keeps the counter plausible, and above zero.
-            cpu.usage_core_nano_seconds += burned(burn, 0, elapsed_ms);
-            cpu.usage_nano_cores = burn;
-            cpu.time.clone_from(&time);
-            let capacity = memory.available_bytes.unwrap_or(0) + memory.working_set_bytes;
-            memory.working_set_bytes += pods_memory;
-            memory.usage_bytes = memory.usage_bytes.map(|bytes| bytes + pods_memory);
-            memory.rss_bytes = memory.rss_bytes.map(|bytes| bytes + pods_memory);
-            // A crowd that needs more memory than the captured node had gets a larger node.
-            let capacity = capacity.max(memory.working_set_bytes / 4 * 5);
-            memory.available_bytes = Some(capacity - memory.working_set_bytes);
-            memory.time.clone_from(&time);
-        }
-        for swap in node
-            .system_containers
-            .iter_mut()
-            .filter_map(|container| container.swap.as_mut())
-            .chain(node.swap.as_mut())
-        {
-            swap.time.clone_from(&time);
-        }
-        node.network = Some(self.node_network(sample));
-        let fs_time = self.text(self.sample_ms(2, now_ms));
-        if let Some(fs) = &mut node.fs {
-            fs.time.clone_from(&time);
-        }
-        if let Some(runtime) = &mut node.runtime {
-            runtime.image_fs.time.clone_from(&fs_time);
-            runtime.container_fs.time = fs_time;
-        }
-        if let Some(rlimit) = &mut node.rlimit {
-            rlimit.time = self.text(self.sample_ms(3, now_ms));
-        }
-        summary
-    }
-
-    fn node_network(&self, sample: u64) -> NetworkStats {
-        let template = self.template.node.network.as_ref();
-        let mut network = template.cloned().unwrap_or_else(|| NetworkStats {
-            time: String::new(),
-            default_interface: InterfaceStats {
-                name: "eth0".to_owned(),
-                rx_bytes: 0,
-                rx_errors: 0,
-                tx_bytes: 0,
-                tx_errors: 0,
-            },
-            interfaces: Vec::new(),
-        });
-        let elapsed_ms = sample.saturating_sub(self.launched_ms);
-        advance(&mut network, elapsed_ms, 20_000, 8_000);
-        network.time = self.text(sample);
-        network
-    }
-
     fn pod_stats(&self, pod: &Pod, now_ms: u64) -> PodStats {
         let mut stats = pod.template.clone();
-        let seed = seed_of(&stats.pod_ref.uid);
-        let sample = self.sample_ms(seed, now_ms).max(pod.start_ms);
-        let time = self.text(sample);
         stats.start_time = rfc3339(pod.start_ms, false);
-        stats.containers = pod
-            .containers
-            .iter()
+        let containers = pod.containers.iter();
+        stats.containers = containers
             .map(|container| self.container_stats(pod, container, now_ms))
             .collect();
-        stats.cpu = CpuStats {
-            time: time.clone(),
-            usage_nano_cores: pod.containers.iter().map(|container| container.burn).sum(),
-            usage_core_nano_seconds: pod.burned_by(sample),
-        };
-        let memory_sum: u64 = pod
-            .containers
-            .iter()
-            .map(|container| container.memory_at(sample, self.period_ms))
-            .sum();
-        stats.memory = memory_stats(
-            &stats.memory,
-            memory_sum + PAUSE_BYTES,
-            pod.working_set() + PAUSE_BYTES,
-        );
-        stats.memory.page_faults = Some(0);
-        stats.memory.time.clone_from(&time);
-        let network_sample = self.sample_ms(mix(seed), now_ms).max(pod.start_ms);
-        stats.network = stats.network.map(|mut network| {
-            if pod.host_network {
-                return self.node_network(network_sample);
-            }
-            let elapsed_ms = network_sample - pod.start_ms;
-            advance(&mut network, elapsed_ms, seed % 4_000 + 50, seed % 1_500);
-            network.time = self.text(network_sample);
-            network
-        });
-        for volume in &mut stats.volume {
-            volume.fs.time = self.text(self.sample_ms(seed ^ 5, now_ms));
+        let seed = seed_of(&stats.pod_ref.uid);
+        let sample = self.sample_ms(mix(seed), now_ms).max(pod.start_ms);
+        if let Some(network) = &mut stats.network {
+            let seconds = (sample - pod.start_ms) / 1_000;
+            network.advance(seconds * (seed % 4_000 + 50), seconds * (seed % 1_500));
+            network.time = self.text(sample);
         }
-        set_time(
-            &mut stats.ephemeral_storage,
-            &self.text(self.sample_ms(3, now_ms)),
-        );
-        stats.process_stats = Some(ProcessStats {
-            process_count: pod.containers.len() as u64,
-        });
-        set_swap_time(&mut stats.swap, &time);
         stats
     }
 
@@ -285,37 +148,24 @@ impl Node {
             usage_nano_cores: if fresh { 0 } else { container.burn },
             usage_core_nano_seconds: burned(container.burn, container.start_ms, sample),
         };
-        let working_set = container.memory_at(sample, self.period_ms);
-        stats.memory = if fresh {
-            MemoryStats {
-                working_set_bytes: working_set,
-                ..MemoryStats::default()
-            }
-        } else {
-            let elapsed_ms = sample - container.start_ms;
-            let mut memory = memory_stats(&stats.memory, working_set, container.working_set);
-            memory.page_faults = memory
-                .page_faults
-                .map(|faults| faults + elapsed_ms * 3 / 1_000);
-            memory
-        };
-        stats.memory.time.clone_from(&time);
+        stats.memory.working_set_bytes = container.memory_at(sample, self.period_ms);
         if fresh {
-            if let Some(rootfs) = &mut stats.rootfs {
-                rootfs.time = self.text(0);
-                rootfs.used_bytes = 0;
-                rootfs.inodes_used = 0;
-            }
-        } else {
-            set_time(&mut stats.rootfs, &self.text(self.sample_ms(2, now_ms)));
+            stats.memory = MemoryStats {
+                working_set_bytes: stats.memory.working_set_bytes,
+                ..MemoryStats::default()
+            };
         }
-        set_time(&mut stats.logs, &self.text(self.sample_ms(3, now_ms)));
-        set_swap_time(&mut stats.swap, &time);
+        stats.memory.time = time;
+        if let Some(rootfs) = &mut stats.rootfs {
+            rootfs.time = self.text(if fresh { 0 } else { self.sample_ms(2, now_ms) });
+            if fresh {
+                (rootfs.used_bytes, rootfs.inodes_used) = (0, 0);
+            }
+        }
+        if let Some(logs) = &mut stats.logs {
+            logs.time = self.text(self.sample_ms(3, now_ms));
+        }
         stats
-    }
-
-    fn containers(&self) -> impl Iterator<Item = &Container> {
-        self.pods.iter().flat_map(|pod| &pod.containers)
     }
 
     /// All pods of that name, oldest first; more than one after a duplicate was added.
@@ -335,9 +185,7 @@ impl Node {
             .find(|candidate| candidate.template.name == container);
         if let Some(found) = found {
             // Written as whole seconds, a later run never shares its start with an earlier.
-            let start = now_ms.max((found.start_ms / 1_000 + 1) * 1_000);
-            found.earlier_runs.push((found.start_ms, start));
-            found.start_ms = start;
+            found.start_ms = now_ms.max((found.start_ms / 1_000 + 1) * 1_000);
             return true;
         }
         false
@@ -364,21 +212,6 @@ impl Pod {
                 .collect(),
         }
     }
-
-    fn working_set(&self) -> u64 {
-        self.containers.iter().map(|one| one.working_set).sum()
-    }
-
-    fn burned_by(&self, sample: u64) -> u64 {
-        let runs = self.containers.iter().flat_map(|container| {
-            container
-                .earlier_runs
-                .iter()
-                .map(|&(from, to)| burned(container.burn, from, sample.min(to)))
-                .chain([burned(container.burn, container.start_ms, sample)])
-        });
-        runs.sum()
-    }
 }
 
 impl Container {
@@ -391,47 +224,15 @@ impl Container {
     }
 }
 
-/// A full memory entry around `working_set`; a limit in the template stays a limit.
-fn memory_stats(template: &MemoryStats, working_set: u64, nominal: u64) -> MemoryStats {
-    let surplus = template
-        .usage_bytes
-        .map_or(0, |usage| usage.saturating_sub(template.working_set_bytes));
-    let limit = template
-        .available_bytes
-        .map(|available| (available + template.working_set_bytes).max(nominal * 5 / 4));
-    MemoryStats {
-        time: String::new(),
-        available_bytes: limit.map(|limit| limit.saturating_sub(working_set)),
-        usage_bytes: Some(working_set + surplus),
-        working_set_bytes: working_set,
-        rss_bytes: Some(working_set / 100 * 95 / PAGE * PAGE),
-        page_faults: template.page_faults,
-        major_page_faults: template.major_page_faults,
-    }
-}
-
-/// Moves the default interface and its twin among `interfaces` on by the same amount.
-fn advance(network: &mut NetworkStats, elapsed_ms: u64, rx_per_s: u64, tx_per_s: u64) {
-    let name = network.default_interface.name.clone();
-    let interfaces = network
-        .interfaces
-        .iter_mut()
-        .filter(|interface| interface.name == name);
-    for interface in interfaces.chain([&mut network.default_interface]) {
-        interface.rx_bytes += rx_per_s * elapsed_ms / 1_000;
-        interface.tx_bytes += tx_per_s * elapsed_ms / 1_000;
-    }
-}
-
-fn set_time(fs: &mut Option<FsStats>, time: &str) {
-    if let Some(fs) = fs {
-        time.clone_into(&mut fs.time);
-    }
-}
-
-fn set_swap_time(swap: &mut Option<SwapStats>, time: &str) {
-    if let Some(swap) = swap {
-        time.clone_into(&mut swap.time);
+impl NetworkStats {
+    /// Moves the default interface and its twin among `interfaces` on by as much.
+    fn advance(&mut self, received: u64, sent: u64) {
+        let name = self.default_interface.name.clone();
+        let interfaces = self.interfaces.iter_mut().filter(|one| one.name == name);
+        for interface in interfaces.chain([&mut self.default_interface]) {
+            interface.rx_bytes += received;
+            interface.tx_bytes += sent;
+        }
     }
 }
 

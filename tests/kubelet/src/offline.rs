@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::node::{ContainerTruth, Node, period_ms};
-use crate::population::{copy, populate, started_now};
+use crate::population::{new_pod, populate};
 use crate::random::Xorshift;
 
 /// A node whose clock is whoever asks.
@@ -25,13 +25,7 @@ impl Offline {
     /// A new pod (`namespace/name`) with one container `log-generator`; `None` if the name
     /// has no namespace.
     pub fn start_pod(&mut self, pod: &str, millicores: u64, now_ms: u64) -> Option<()> {
-        let (namespace, name) = pod.split_once('/')?;
-        let model = populate(Some(1), self.node.period_ms, now_ms);
-        let mut added = started_now(copy(model.pods.first()?, namespace, name, now_ms), now_ms);
-        for container in &mut added.containers {
-            container.burn = millicores * 1_000_000;
-        }
-        self.node.pods.push(added);
+        self.node.pods.push(new_pod(pod, millicores, now_ms)?);
         Some(())
     }
 

@@ -25,9 +25,6 @@ const WORKLOADS: [&str; 8] = [
     "frontend",
     "session-store",
 ];
-/// The letters a ReplicaSet puts into the names of its pods.
-const NAME_LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
-
 /// A node with `count` pods, or with just the captured ones.
 pub fn populate(count: Option<usize>, period_ms: u64, now_ms: u64) -> Node {
     let mut template: Summary =
@@ -44,16 +41,10 @@ pub fn populate(count: Option<usize>, period_ms: u64, now_ms: u64) -> Node {
         let age = taken_at.saturating_sub(parse_rfc3339(time).unwrap_or(taken_at));
         launched_ms.saturating_sub(age)
     };
-    let host_interfaces = template
-        .node
-        .network
-        .as_ref()
-        .map(|one| one.interfaces.len());
     let mut pods: Vec<Pod> = captured
         .into_iter()
         .map(|stats| Pod {
             start_ms: moved(&stats.start_time),
-            host_network: stats.network.as_ref().map(|one| one.interfaces.len()) == host_interfaces,
             containers: stats
                 .containers
                 .iter()
@@ -62,15 +53,6 @@ pub fn populate(count: Option<usize>, period_ms: u64, now_ms: u64) -> Node {
             template: stats,
         })
         .collect();
-    for time in [&mut template.node.start_time].into_iter().chain(
-        template
-            .node
-            .system_containers
-            .iter_mut()
-            .map(|container| &mut container.start_time),
-    ) {
-        *time = crate::clock::rfc3339(moved(time), false);
-    }
     if let Some(count) = count {
         let models = pods.len();
         for index in models..count {
@@ -81,7 +63,6 @@ pub fn populate(count: Option<usize>, period_ms: u64, now_ms: u64) -> Node {
     }
     Node {
         template,
-        launched_ms,
         period_ms,
         pods,
     }
@@ -105,7 +86,6 @@ fn captured_container(
         start_ms: moved(&container.start_time),
         burn,
         working_set,
-        earlier_runs: Vec::new(),
     }
 }
 
@@ -113,11 +93,7 @@ fn captured_container(
 fn generate(model: &Pod, index: usize) -> Pod {
     let seed = mix(index as u64 + 1_000);
     let workload = WORKLOADS[index % WORKLOADS.len()];
-    let name = format!(
-        "{workload}-{index}-{}-{}",
-        letters(seed, 9),
-        letters(mix(seed), 5)
-    );
+    let name = format!("{workload}-{index}-{:x}", seed as u32);
     let namespace = NAMESPACES[index % NAMESPACES.len()];
     let older_ms = seed % 259_200 * 1_000;
     let mut pod = copy(model, namespace, &name, index as u64);
@@ -140,18 +116,7 @@ pub fn copy(model: &Pod, namespace: &str, name: &str, salt: u64) -> Pod {
     Pod {
         template,
         start_ms: model.start_ms,
-        host_network: model.host_network,
-        containers: model
-            .containers
-            .iter()
-            .map(|container| Container {
-                template: container.template.clone(),
-                start_ms: container.start_ms,
-                burn: container.burn,
-                working_set: container.working_set,
-                earlier_runs: Vec::new(),
-            })
-            .collect(),
+        containers: model.containers.clone(),
     }
 }
 
@@ -169,6 +134,18 @@ pub fn copy_uid(name: &str, salt: u64) -> String {
     )
 }
 
+/// A new pod (`namespace/name`) with one container `log-generator` that starts at `now_ms`;
+/// `None` if the name has no namespace.
+pub fn new_pod(pod: &str, millicores: u64, now_ms: u64) -> Option<Pod> {
+    let (namespace, name) = pod.split_once('/')?;
+    let model = populate(Some(1), 1_000, now_ms).pods.pop()?;
+    let mut added = started_now(copy(&model, namespace, name, now_ms), now_ms);
+    for container in &mut added.containers {
+        container.burn = millicores * 1_000_000;
+    }
+    Some(added)
+}
+
 /// A copy that starts at `now_ms`, as a replacement or a new pod does.
 pub fn started_now(mut pod: Pod, now_ms: u64) -> Pod {
     pod.start_ms = now_ms;
@@ -176,18 +153,6 @@ pub fn started_now(mut pod: Pod, now_ms: u64) -> Pod {
         container.start_ms = pod.start_ms;
     }
     pod
-}
-
-fn letters(seed: u64, count: usize) -> String {
-    let mut rest = seed;
-    let mut out = String::with_capacity(count);
-    for _ in 0..count {
-        out.push(char::from(
-            NAME_LETTERS[(rest % NAME_LETTERS.len() as u64) as usize],
-        ));
-        rest /= NAME_LETTERS.len() as u64;
-    }
-    out
 }
 
 #[cfg(test)]
@@ -244,69 +209,13 @@ mod tests {
     }
 
     #[test]
-    fn a_crowd_has_unique_names_and_uids_in_several_namespaces() {
+    fn a_crowd_has_names_and_uids_of_its_own() {
         let node = populate(Some(500), 10_000, NOW);
-        assert_eq!(node.pods.len(), 500);
         let refs = || node.pods.iter().map(|pod| &pod.template.pod_ref);
-        assert_eq!(
-            refs().map(|one| &one.uid).collect::<HashSet<_>>().len(),
-            500
-        );
-        assert_eq!(
-            refs().map(|one| &one.name).collect::<HashSet<_>>().len(),
-            500
-        );
-        assert_eq!(
-            refs()
-                .map(|one| &one.namespace)
-                .collect::<HashSet<_>>()
-                .len(),
-            5
-        );
-        assert_eq!(node.pods[0].template.pod_ref.name, BUSY);
-        assert_eq!(node.pods[1].template.pod_ref.name, IDLE);
-        assert_eq!(node.pods[0].truth().millicores(), 785);
-        assert_eq!(node.pods[1].truth().millicores(), 250);
+        let uids: HashSet<_> = refs().map(|one| &one.uid).collect();
+        let names: HashSet<_> = refs().map(|one| &one.name).collect();
+        assert_eq!((uids.len(), names.len()), (500, 500));
         assert_eq!(populate(None, 10_000, NOW).pods.len(), 7);
         assert!(populate(Some(0), 10_000, NOW).pods.is_empty());
-    }
-
-    #[test]
-    fn a_restart_starts_the_counter_over_and_says_little_at_first() {
-        let mut node = populate(None, 15_000, NOW);
-        assert!(node.restart_container("default/log-generator-a-vm", "log-generator", NOW));
-        assert!(!node.restart_container("default/log-generator-a-vm", "absent", NOW));
-        let pod_at = |now| {
-            let summary = node.summary(now, &mut Xorshift::new(7));
-            let mut pods = summary.pods.expect("pods").into_iter();
-            pods.find(|pod| pod.pod_ref.name == BUSY).expect("the pod")
-        };
-        let fresh = pod_at(NOW + 1_000);
-        let container = &fresh.containers[0];
-        let start = crate::clock::rfc3339(NOW, false);
-        assert_eq!(container.start_time, start);
-        assert_eq!(container.cpu.usage_nano_cores, 0);
-        let burnt = 157_000_000..=785_000_000;
-        assert!(burnt.contains(&container.cpu.usage_core_nano_seconds));
-        assert_eq!(container.memory.usage_bytes, None);
-        assert!(fresh.cpu.usage_core_nano_seconds > 0);
-        let settled = pod_at(NOW + 20_000);
-        assert_eq!(settled.containers[0].cpu.usage_nano_cores, 785_000_000);
-        assert!(settled.containers[0].memory.usage_bytes.is_some());
-        assert!(settled.cpu.usage_core_nano_seconds > fresh.cpu.usage_core_nano_seconds);
-    }
-
-    #[test]
-    fn host_network_pods_repeat_the_nodes_interfaces() {
-        let summary = populate(None, 10_000, NOW).summary(NOW, &mut Xorshift::new(1));
-        for pod in summary.pods.expect("pods") {
-            let interfaces = pod.network.expect("a network").interfaces.len();
-            let expected = if pod.pod_ref.name == "host-agent-vm" {
-                4
-            } else {
-                1
-            };
-            assert_eq!(interfaces, expected, "{}", pod.pod_ref.name);
-        }
     }
 }

@@ -2,7 +2,7 @@
 //! it refuses. Knows nothing of how a reply reaches the wire.
 
 use crate::access::Verdict;
-use crate::corrupt::{corrupt_bytes, corrupt_model, gzip_stored};
+use crate::corrupt::{corrupt_bytes, corrupt_model};
 use crate::fault::Fault;
 use crate::http::{Framing, Reply, Request};
 use crate::server::Shared;
@@ -13,25 +13,6 @@ const ANONYMOUS: &str = "system:anonymous";
 const HTML: &str = "<!DOCTYPE html>\n<html><head><title>Sign in</title></head>\n<body><h1>Sign in to continue</h1></body></html>\n";
 /// More than the body has, by less than a client's read buffer.
 const MISSING_BYTES: usize = 1_000;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Resource {
-    Summary,
-    Health,
-    /// Below `/stats/`, where the kubelet's router has an answer of its own.
-    UnknownStats,
-    Unknown,
-}
-
-/// What a path names, with or without the API server's proxy path in front.
-pub fn resource(path: &str) -> Resource {
-    match below_proxy(path) {
-        "/stats/summary" | "/stats/summary/" => Resource::Summary,
-        "/healthz" => Resource::Health,
-        path if path == "/stats" || path.starts_with("/stats/") => Resource::UnknownStats,
-        _ => Resource::Unknown,
-    }
-}
 
 /// `/stats/summary` of `/api/v1/nodes/NODE/proxy/stats/summary`.
 fn below_proxy(path: &str) -> &str {
@@ -51,7 +32,6 @@ pub fn reply(shared: &Shared, request: &Request, known_client: bool, fault: &Fau
         }
         _ => {}
     }
-    let resource = resource(request.path());
     let verdict = lock(&shared.access).judge(request.header("authorization"), known_client);
     match verdict {
         Verdict::Allowed => {}
@@ -66,8 +46,8 @@ pub fn reply(shared: &Shared, request: &Request, known_client: bool, fault: &Fau
             );
             return status(403, "Forbidden", &message);
         }
-        Verdict::Forbidden => return forbidden(request, resource, FORBIDDEN_USER),
-        Verdict::Anonymous => return forbidden(request, resource, ANONYMOUS),
+        Verdict::Forbidden => return forbidden(FORBIDDEN_USER),
+        Verdict::Anonymous => return forbidden(ANONYMOUS),
         Verdict::Undecided => {
             let text = format!(
                 "Authorization error (user={ANONYMOUS}, verb=get, resource=nodes, subresource=stats)"
@@ -75,20 +55,9 @@ pub fn reply(shared: &Shared, request: &Request, known_client: bool, fault: &Fau
             return Reply::text(500, &text);
         }
     }
-    match resource {
-        Resource::Unknown => Reply::text(404, "404 page not found\n")
-            .with_header("X-Content-Type-Options", "nosniff"),
-        _ if request.method != "GET" && request.method != "POST" => {
-            let mut refused =
-                Reply::text(405, "405: Method Not Allowed").with_header("Allow", "GET, POST");
-            if request.method == "HEAD" {
-                refused.body.clear();
-            }
-            refused
-        }
-        Resource::UnknownStats => Reply::text(404, "404: Page Not Found"),
-        Resource::Health => Reply::text(200, "ok").with_header("X-Content-Type-Options", "nosniff"),
-        Resource::Summary => dressed(summary_body(shared, request, fault), fault),
+    match below_proxy(request.path()) {
+        "/stats/summary" => dressed(summary_body(shared, fault), fault),
+        _ => Reply::text(404, "404 page not found\n"),
     }
 }
 
@@ -109,26 +78,12 @@ fn status(code: u16, reason: &str, message: &str) -> Reply {
     reply
 }
 
-fn forbidden(request: &Request, resource: Resource, user: &str) -> Reply {
-    let subresources = match resource {
-        Resource::Summary | Resource::UnknownStats => "stats",
-        Resource::Health => "healthz proxy",
-        Resource::Unknown => "proxy",
-    };
-    let verb = if request.method == "POST" {
-        "create"
-    } else {
-        "get"
-    };
-    Reply::text(
-        403,
-        &format!(
-            "Forbidden (user={user}, verb={verb}, resource=nodes, subresource(s)=[{subresources}])\n"
-        ),
-    )
+fn forbidden(user: &str) -> Reply {
+    let asked = "verb=get, resource=nodes, subresource(s)=[stats]";
+    Reply::text(403, &format!("Forbidden (user={user}, {asked})\n"))
 }
 
-fn summary_body(shared: &Shared, request: &Request, fault: &Fault) -> Vec<u8> {
+fn summary_body(shared: &Shared, fault: &Fault) -> Vec<u8> {
     if let Some(body) = shared.next_replay() {
         return corrupt_bytes(body.clone(), fault);
     }
@@ -136,14 +91,6 @@ fn summary_body(shared: &Shared, request: &Request, fault: &Fault) -> Vec<u8> {
         let node = lock(&shared.node);
         node.summary(shared.now_ms(), &mut lock(&shared.order))
     };
-    // The values Go's ParseBool takes for true.
-    let truths = ["1", "t", "T", "true", "True", "TRUE"];
-    if request
-        .query("only_cpu_and_memory")
-        .is_some_and(|value| truths.contains(&value))
-    {
-        summary = summary.only_cpu_and_memory();
-    }
     corrupt_model(&mut summary, fault);
     corrupt_bytes(summary.to_bytes(), fault)
 }
@@ -152,10 +99,7 @@ fn summary_body(shared: &Shared, request: &Request, fault: &Fault) -> Vec<u8> {
 fn dressed(body: Vec<u8>, fault: &Fault) -> Reply {
     let mut reply = Reply::json(body);
     match fault {
-        Fault::Gzip => {
-            reply.body = gzip_stored(&reply.body);
-            reply = reply.with_header("Content-Encoding", "gzip");
-        }
+        Fault::Gzip => reply = reply.with_header("Content-Encoding", "gzip"),
         Fault::EmptyBody => {
             reply.body.clear();
             reply.framing = Framing::Length(0);
@@ -179,21 +123,56 @@ fn dressed(body: Vec<u8>, fault: &Fault) -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::Access;
+    use crate::population::populate;
+    use crate::tls::Tls;
 
+    const RBAC: &str = include_str!("../../fixtures/auth/webhook-rbac.txt");
+    const ANONYMOUS: &str = include_str!("../../fixtures/auth/webhook-rbac-anonymous-enabled.txt");
+    const AWAY: &str = include_str!("../../fixtures/auth/webhook-apiserver-down.txt");
+
+    type Change = fn(&mut Access);
+
+    /// Refusals of a real kubelet, word for word.
     #[test]
-    fn paths_with_and_without_the_proxy() {
-        let cases = [
-            ("/stats/summary", Resource::Summary),
-            ("/stats/summary/", Resource::Summary),
-            ("/api/v1/nodes/vm/proxy/stats/summary", Resource::Summary),
-            ("/api/v1/nodes/vm/proxy/healthz", Resource::Health),
-            ("/api/v1/nodes/vm/status", Resource::Unknown),
-            ("/stats/", Resource::UnknownStats),
-            ("/metrics", Resource::Unknown),
-            ("/", Resource::Unknown),
+    fn refusals_read_as_captured() {
+        let tls = Tls::new(vec!["vm".to_owned()], None, false).expect("certificates");
+        let shared = Shared::new(
+            populate(None, 15_000, 1_800_000_000_123),
+            Access::default(),
+            tls,
+        );
+        let no_webhook = |access: &mut Access| access.no_webhook = true;
+        let away = |access: &mut Access| access.server_away = true;
+        let rows: [(&str, Change, u16, &str); 7] = [
+            ("good", |_| {}, 200, "HTTP/1.1 200"),
+            ("weak", |_| {}, 403, RBAC),
+            ("bad", |_| {}, 401, AWAY),
+            ("", |_| {}, 401, AWAY),
+            ("good", no_webhook, 403, ANONYMOUS),
+            ("good", away, 401, AWAY),
+            ("", away, 500, AWAY),
         ];
-        for (path, expected) in cases {
-            assert_eq!(resource(path), expected, "{path}");
+        for (token, change, status, captured) in rows {
+            let mut access = Access {
+                tokens: vec!["good".to_owned()],
+                forbidden: vec!["weak".to_owned()],
+                ..Access::default()
+            };
+            change(&mut access);
+            *lock(&shared.access) = access;
+            let bearer = ("Authorization".to_owned(), format!("Bearer {token}"));
+            let request = Request {
+                method: "GET".to_owned(),
+                target: "/stats/summary".to_owned(),
+                version: "HTTP/1.1".to_owned(),
+                headers: [bearer].into_iter().filter(|_| !token.is_empty()).collect(),
+            };
+            let reply = reply(&shared, &request, false, &Fault::None);
+            assert_eq!(reply.status, status, "{token:?}");
+            let text = String::from_utf8(reply.body).expect("text");
+            let as_captured = captured.contains(&format!("\r\n\r\n{text}"));
+            assert!(status == 200 || as_captured, "{token:?}: {text}");
         }
     }
 }

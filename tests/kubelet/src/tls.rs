@@ -1,7 +1,6 @@
 //! Owns certificates: the CA of the serving certificate, the CA of client certificates,
 //! what they sign, and the rustls configuration made of them. Knows no HTTP.
 
-use std::fmt;
 use std::io;
 use std::sync::Arc;
 
@@ -9,17 +8,14 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, date_time_ymd,
 };
-use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::{CryptoProvider, ring};
+use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{
-    DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig, SignatureScheme,
-};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use time::{Duration, OffsetDateTime};
 
-use crate::clock::{civil, now_ms};
 use crate::fault::Fault;
 use crate::random::unique;
 
@@ -112,18 +108,15 @@ fn set_validity(params: &mut CertificateParams, expired: bool) {
         params.not_after = date_time_ymd(2021, 1, 1);
         return;
     }
-    let (year, month, day) = civil((now_ms() / 86_400_000).saturating_sub(1));
-    // The 28th exists in the same month of every year.
-    let (year, month, day) = (year as i32, month as u8, day.min(28) as u8);
-    params.not_before = date_time_ymd(year, month, day);
-    params.not_after = date_time_ymd(year + 1, month, day);
+    params.not_before = OffsetDateTime::now_utc() - Duration::days(1);
+    params.not_after = params.not_before + Duration::days(365);
 }
 
 /// Everything the server needs to speak TLS, replaced piece by piece on rotation.
 pub struct Tls {
     pub authority: Authority,
     pub serving: Identity,
-    pub clients: Arc<ClientGate>,
+    clients: Arc<dyn ClientCertVerifier>,
     names: Vec<String>,
     config: Arc<ServerConfig>,
 }
@@ -137,7 +130,7 @@ impl Tls {
         required: bool,
     ) -> io::Result<Self> {
         let authority = Authority::new(&format!("{}-ca", common_name(&names)))?;
-        let clients = Arc::new(ClientGate::new(clients, required)?);
+        let clients = client_verifier(clients, required)?;
         let serving = authority.sign(&common_name(&names), &names, Role::Server, false)?;
         let config = server_config(&serving, &clients)?;
         Ok(Self {
@@ -209,109 +202,35 @@ fn common_name(names: &[String]) -> String {
     names.first().cloned().unwrap_or_else(|| "node".to_owned())
 }
 
-fn server_config(identity: &Identity, clients: &Arc<ClientGate>) -> io::Result<Arc<ServerConfig>> {
+fn server_config(
+    identity: &Identity,
+    clients: &Arc<dyn ClientCertVerifier>,
+) -> io::Result<Arc<ServerConfig>> {
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .map_err(io::Error::other)?
-        .with_client_cert_verifier(Arc::<ClientGate>::clone(clients))
+        .with_client_cert_verifier(Arc::clone(clients))
         .with_single_cert(identity.chain.clone(), identity.key.clone_key().into())
         .map_err(io::Error::other)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
 
-/// Takes any client certificate in the handshake and judges it later: a kubelet answers
-/// a stranger's with 401, not with a TLS alert.
-pub struct ClientGate {
-    trusted: Option<Arc<dyn ClientCertVerifier>>,
+/// Asks for a certificate of this authority; without an authority, for none.
+fn client_verifier(
+    authority: Option<&Authority>,
     required: bool,
-    provider: CryptoProvider,
-}
-
-impl ClientGate {
-    fn new(authority: Option<&Authority>, required: bool) -> io::Result<Self> {
-        let provider = ring::default_provider();
-        let trusted = match authority {
-            None => None,
-            Some(authority) => {
-                let mut roots = RootCertStore::empty();
-                roots.add(authority.der.clone()).map_err(io::Error::other)?;
-                let verifier = WebPkiClientVerifier::builder_with_provider(
-                    Arc::new(roots),
-                    Arc::new(provider.clone()),
-                );
-                Some(verifier.build().map_err(io::Error::other)?)
-            }
-        };
-        Ok(Self {
-            trusted,
-            required,
-            provider,
-        })
-    }
-
-    /// Whether a chain sent by a client leads to the client CA.
-    pub fn trusts(&self, chain: Option<&[CertificateDer<'_>]>) -> bool {
-        let (Some(trusted), Some([leaf, rest @ ..])) = (&self.trusted, chain) else {
-            return false;
-        };
-        trusted
-            .verify_client_cert(leaf, rest, UnixTime::now())
-            .is_ok()
-    }
-}
-
-impl fmt::Debug for ClientGate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientGate").finish_non_exhaustive()
-    }
-}
-
-impl ClientCertVerifier for ClientGate {
-    fn offer_client_auth(&self) -> bool {
-        self.trusted.is_some()
-    }
-
-    fn client_auth_mandatory(&self) -> bool {
-        self.required
-    }
-
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
-    }
-
-    fn verify_client_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _now: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        Ok(ClientCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, cert, dss, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, cert, dss, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider
-            .signature_verification_algorithms
-            .supported_schemes()
-    }
+) -> io::Result<Arc<dyn ClientCertVerifier>> {
+    let Some(authority) = authority else {
+        return Ok(WebPkiClientVerifier::no_client_auth());
+    };
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.der.clone()).map_err(io::Error::other)?;
+    let provider = Arc::new(ring::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    let verifier = match required {
+        true => verifier,
+        false => verifier.allow_unauthenticated(),
+    };
+    verifier.build().map_err(io::Error::other)
 }

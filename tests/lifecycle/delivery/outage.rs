@@ -7,7 +7,6 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    fs,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -15,13 +14,14 @@ use serde_json::Value;
 use sim_kubelet::SimKubelet;
 use testkit::{
     Child, Host, Kafka, Stream,
-    kafka::{self, Apache, Broker, BrokerOptions, Reader, Start},
+    kafka::{self, Apache, Broker, BrokerOptions, Reader},
 };
 
 use super::disk;
 use crate::{
     proc::{Scratch, Table, free_port, until},
-    sink,
+    run::record_lines,
+    shipped, sink,
 };
 
 mod rest;
@@ -38,15 +38,10 @@ const STORAGE: &str = "storage";
 
 const ROOM: &str = "rdkafka.queue.buffering.max.messages";
 
-fn shipped() -> String {
-    let shipped = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/fluent-bit.conf"));
-    shipped.expect("fluent-bit.conf")
-}
-
 /// What the shipped configuration gives Kafka's client: this much is lost with Fluent
 /// Bit, and this much stays in order.
 pub fn shipped_room() -> usize {
-    let text = shipped();
+    let text = shipped::text();
     let line = text
         .lines()
         .find(|line| line.trim_start().starts_with(ROOM));
@@ -61,34 +56,6 @@ fn http(port: u16) -> String {
          port {port}\n    format json_lines\n    json_date_key false\n    \
          retry_limit no_limits\n"
     )
-}
-
-/// The shipped configuration with these values for these keys; a section is
-/// `service` or `kafka`. If there is another output section, it takes Kafka's place.
-fn configuration(settings: &[(&str, &str, &str)], instead: Option<&str>) -> String {
-    // Each section goes on to the next header.
-    let shipped = shipped().replace("\n[", "\n\0[");
-    let sections = shipped.split('\0').map(|text| {
-        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
-        let this = match lines.iter().find(|line| line.starts_with('[')) {
-            Some(header) if header == "[SERVICE]" => "service",
-            Some(header) if header == "[OUTPUT]" && text.contains("Brokers") => "kafka",
-            _ => "",
-        };
-        for (_, key, value) in settings.iter().filter(|(section, ..)| *section == this) {
-            let is_key = |line: &String| {
-                let word = line.split_whitespace().next();
-                word.is_some_and(|word| word.eq_ignore_ascii_case(key))
-            };
-            lines.retain(|line| !is_key(line));
-            lines.push(format!("    {key} {value}"));
-        }
-        if let (Some(output), "kafka") = (instead, this) {
-            return output.to_owned();
-        }
-        lines.join("\n") + "\n"
-    });
-    sections.collect()
 }
 
 /// What is done to Fluent Bit while Kafka is away.
@@ -153,8 +120,7 @@ impl<'a> Run<'a> {
         let kubelet = SimKubelet::builder()
             .pods(pods)
             .sample_period(Duration::from_millis(500))
-            .start()
-            .expect("a kubelet on loopback");
+            .started();
         let folder = Scratch::new("delivery");
         let room = room.to_string();
         let settings = [
@@ -167,7 +133,7 @@ impl<'a> Run<'a> {
         ];
         Self {
             host,
-            configuration: configuration(&settings, instead),
+            configuration: shipped::configuration(&settings, instead),
             kubelet,
             folder,
             topic,
@@ -181,19 +147,8 @@ impl<'a> Run<'a> {
 
     pub fn start(&self, brokers: &str) -> Child {
         let mut command = self.folder.command(self.host, &self.configuration);
-        command
-            .env("KUBELET_URL", self.kubelet.url())
-            .env("KUBELET_CA_FILE", self.kubelet.ca_file())
-            .env("KUBELET_TOKEN_FILE", self.kubelet.token_file())
-            .env("SCRAPE_INTERVAL_MS", "500")
-            .env("KAFKA_BROKERS", brokers);
-        for unset in [
-            "TARGET_NAMESPACE",
-            "TARGET_POD_PREFIX",
-            "KUBELET_SERVER_NAME",
-        ] {
-            command.env_remove(unset);
-        }
+        shipped::lead_to(&mut command, &self.kubelet, brokers);
+        command.env("SCRAPE_INTERVAL_MS", "500");
         Child::spawn(command).expect("the host starts")
     }
 }
@@ -209,9 +164,8 @@ pub fn sample(record: &str) -> Sample {
 }
 
 pub fn printed(child: &Child) -> BTreeSet<Sample> {
-    let lines = child.lines(Stream::Stdout);
-    let records = lines.iter().filter(|line| line.starts_with('{'));
-    records.map(|line| sample(line)).collect()
+    let records = record_lines(child);
+    records.iter().map(|line| sample(line)).collect()
 }
 
 /// Waits until a sample of this time or later was printed.
@@ -241,7 +195,7 @@ struct Topic {
 
 impl Topic {
     fn open(brokers: &str, topic: &str) -> Self {
-        let reader = Reader::open(brokers, topic, Start::Beginning, DEADLINE);
+        let reader = Reader::open(brokers, topic);
         Self {
             reader: reader.expect("a reader"),
             times: HashMap::new(),

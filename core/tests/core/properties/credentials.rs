@@ -3,7 +3,7 @@
 use std::{
     error::Error as _,
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::LazyLock,
     time::{Duration, Instant},
 };
@@ -18,13 +18,16 @@ use proptest::{prelude::*, sample::select};
 use sim_kubelet::SimKubelet;
 
 use super::cases;
-use crate::secrets::{self, OPTIONS, leak};
+use crate::{
+    replay::config_for,
+    secrets::{self, OPTIONS, leak},
+};
 
 static KUBELET: LazyLock<SimKubelet> = LazyLock::new(|| {
     let kubelet = SimKubelet::builder()
         .token("the-token-of-these-tests")
         .client_auth_ca(true);
-    kubelet.start().expect("a kubelet")
+    kubelet.started()
 });
 
 /// The good file of an option.
@@ -38,16 +41,13 @@ fn good(option: &str) -> PathBuf {
 }
 
 /// Good files everywhere, but for this option.
-fn config(option: &str, file: &std::path::Path) -> Config {
-    let url = KUBELET.url();
-    Config::read(|name| match name {
-        "kubelet_url" => Some(url.clone()),
-        "timeout" => Some("20s".to_owned()),
-        name if name == option => Some(file.to_str()?.to_owned()),
-        name if OPTIONS.contains(&name) => Some(good(name).to_str()?.to_owned()),
-        _ => None,
-    })
-    .expect("valid options")
+fn config(option: &str, file: &Path) -> Config {
+    let certificate = ["cert_file", "key_file"].map(|name| (name, good(name)));
+    let mut given = vec![(option, file.to_str().expect("utf-8"))];
+    for (name, good) in &certificate {
+        given.push((name, good.to_str().expect("utf-8")));
+    }
+    config_for(&KUBELET, &given)
 }
 
 /// Everything that can be seen of an error.

@@ -1,27 +1,18 @@
 //! Captured replies after damage, always the same: flipped bytes, cuts, splices.
 
-use std::path::Path;
-
 use super::{check, seeds};
+use crate::replay::{Random, fixtures};
 
 const SMALL: usize = 19_000;
 const WHOLE: usize = 1_000;
 
-/// xorshift: the same numbers on every machine.
-struct Random(u64);
+fn below(random: &mut Random, limit: usize) -> usize {
+    random.below(limit as u64) as usize
+}
 
-impl Random {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % limit.max(1) as u64) as usize
-    }
-
-    fn range(&mut self, length: usize) -> std::ops::Range<usize> {
-        let (a, b) = (self.below(length + 1), self.below(length + 1));
-        a.min(b)..a.max(b)
-    }
+fn range(random: &mut Random, length: usize) -> std::ops::Range<usize> {
+    let (a, b) = (below(random, length + 1), below(random, length + 1));
+    a.min(b)..a.max(b)
 }
 
 /// Values that a damaged byte alone does not make.
@@ -43,28 +34,28 @@ const WORDS: [&str; 14] = [
 ];
 
 fn damage(seeds: &[seeds::Seed], random: &mut Random) -> Vec<u8> {
-    let (_, seed) = &seeds[random.below(seeds.len())];
+    let (_, seed) = &seeds[below(random, seeds.len())];
     let mut input = seed.clone();
-    for _ in 0..=random.below(3) {
-        let at = random.below(input.len());
-        match random.below(8) {
+    for _ in 0..=below(random, 3) {
+        let at = below(random, input.len());
+        match below(random, 8) {
             0 => input.truncate(at),
-            1 if !input.is_empty() => input[at] ^= 1 << random.below(8),
-            2 if !input.is_empty() => input[at] = random.below(256) as u8,
-            3 => drop(input.drain(random.range(at).clone())),
+            1 if !input.is_empty() => input[at] ^= 1 << below(random, 8),
+            2 if !input.is_empty() => input[at] = below(random, 256) as u8,
+            3 => drop(input.drain(range(random, at))),
             4 => {
-                let again = input[random.range(at)].to_vec();
+                let again = input[range(random, at)].to_vec();
                 input.splice(at..at, again);
             }
             5 => {
-                let (_, other) = &seeds[random.below(seeds.len())];
-                let piece = &other[random.range(other.len())];
+                let (_, other) = &seeds[below(random, seeds.len())];
+                let piece = &other[range(random, other.len())];
                 input.splice(at..at, piece.iter().copied());
             }
             // A whole value in place of another.
-            6 => replace_value(&mut input, at, WORDS[random.below(WORDS.len())]),
+            6 => replace_value(&mut input, at, WORDS[below(random, WORDS.len())]),
             _ => {
-                let word = WORDS[random.below(WORDS.len())];
+                let word = WORDS[below(random, WORDS.len())];
                 input.splice(at..at, word.bytes());
             }
         }
@@ -85,8 +76,7 @@ fn replace_value(input: &mut Vec<u8>, near: usize, word: &str) {
 
 #[test]
 fn damaged_replies_break_nothing() {
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures");
-    let (whole, small) = seeds::summaries(&fixtures).expect("the fixtures");
+    let (whole, small) = seeds::summaries(&fixtures()).expect("the fixtures");
     for (name, input) in whole.iter().chain(&small) {
         let replies = input[1..].split(|byte| *byte == 0);
         let config = check::read(&[]).expect("valid options");

@@ -1,9 +1,7 @@
 //! Option values: any text is taken or refused, and what is taken means what it says.
 
-use std::{net::Ipv6Addr, time::Duration};
-
 use kubeletstats_core::options::{Config, OPTIONS};
-use proptest::{collection::vec, prelude::*, sample::select};
+use proptest::{collection::vec, prelude::*};
 
 use super::{cases, check, text};
 
@@ -51,54 +49,6 @@ proptest! {
         }
     }
 
-    #[test]
-    fn a_time_is_what_it_says(
-        millis in 1_u64..=604_800_000,
-        space in select(vec!["", " "]),
-    ) {
-        let exact = Duration::from_millis(millis);
-        let ms = read("interval", &format!("{millis}{space}ms")).expect("a time");
-        prop_assert_eq!(ms.interval, exact);
-        for unit in ["s", ""] {
-            let seconds = format!("{}.{:03}{unit}", millis / 1000, millis % 1000);
-            prop_assert_eq!(read("timeout", &seconds).expect("a time").timeout, exact);
-        }
-        let (minutes, hours) = (millis % 10_080 + 1, millis % 168 + 1);
-        let config = read("interval", &format!("{minutes}m")).expect("a time");
-        prop_assert_eq!(config.interval, Duration::from_secs(60 * minutes));
-        let config = read("interval", &format!("{hours}h")).expect("a time");
-        prop_assert_eq!(config.interval, Duration::from_secs(3600 * hours));
-    }
-
-    #[test]
-    fn a_list_is_its_items(
-        items in vec("[a-z0-9]([a-z0-9-]{0,10}[a-z0-9])?", 0..6),
-        around in select(vec!["", " ", "\t"]),
-        gaps in vec(0_usize..3, 6),
-    ) {
-        let mut text = String::new();
-        for (item, gap) in items.iter().zip(gaps) {
-            text += &format!("{around}{item}{around},{}", ",".repeat(gap));
-        }
-        let namespaces = read("namespace", &text).expect("any list").namespaces;
-        let prefixes = read("pod_prefix", &text).expect("any list").pod_prefixes;
-        prop_assert_eq!(&namespaces, &items);
-        prop_assert_eq!(&prefixes, &items);
-    }
-
-    /// What a pod's or namespace's name can begin with is taken, wherever it is cut off.
-    #[test]
-    fn no_name_that_can_be_is_refused(
-        labels in vec("[a-z0-9]([a-z0-9-]{0,60}[a-z0-9])?", 1..4),
-        cut in any::<prop::sample::Index>(),
-    ) {
-        let pod = labels.join(".");
-        let prefix = &pod[..=cut.index(pod.len())];
-        prop_assert!(read("pod_prefix", prefix).is_some(), "{}", prefix);
-        prop_assert!(read("pod_prefix", &pod).is_some(), "{}", pod);
-        prop_assert!(read("namespace", &labels[0]).is_some(), "{}", labels[0]);
-    }
-
     /// What is taken is a name, or becomes one by a letter more.
     #[test]
     fn no_name_that_cannot_be_is_taken(
@@ -128,29 +78,6 @@ proptest! {
         }
     }
 
-    #[test]
-    fn the_parts_of_a_url(
-        https: bool,
-        host in prop_oneof![
-            "[a-z]([a-z0-9-]{0,8}[a-z0-9])?(\\.[a-z]{2,5}){0,2}",
-            any::<[u8; 4]>().prop_map(|[a, b, c, d]| format!("{a}.{b}.{c}.{d}")),
-            any::<u128>().prop_map(|bits| format!("[{}]", Ipv6Addr::from(bits))),
-        ],
-        port in proptest::option::of(1_u16..),
-        path in "(/[a-zA-Z0-9._~-]{1,8}){0,4}",
-        slashes in 0_usize..3,
-    ) {
-        let scheme = if https { "https" } else { "http" };
-        let suffix = port.map(|port| format!(":{port}")).unwrap_or_default();
-        let base = format!("{scheme}://{host}{suffix}{path}");
-        let config = read("kubelet_url", &format!("{base}{}", "/".repeat(slashes)));
-        let url = config.expect("a url").url;
-        prop_assert_eq!(&url.summary, &format!("{base}/stats/summary"));
-        prop_assert_eq!(url.https, https);
-        prop_assert_eq!(url.host, host.trim_matches(['[', ']']));
-        prop_assert_eq!(url.port, port.unwrap_or(if https { 443 } else { 80 }));
-        prop_assert_eq!(url.node_proxy, path.ends_with("/proxy"));
-    }
 }
 
 /// `Uri` takes bytes above ASCII in a path, and so the control characters of

@@ -10,35 +10,26 @@ use super::{
     summary::{Container, Number, Order, Pod, Summary, Time, summary},
 };
 
-/// Names and values as an operator would give them.
-fn options() -> impl Strategy<Value = Config> {
-    let namespace = select(vec!["", "default", "other, default-2"]);
-    let prefix = select(vec!["", "log-", "w,log-b"]);
-    let source = select(vec!["auto", "counter", "instant"]);
-    let set = || select(vec!["", "mine"]);
-    (
-        namespace,
-        prefix,
-        source,
-        set(),
-        set(),
-        set(),
-        any::<bool>(),
-    )
-        .prop_map(
-            |(namespace, prefix, source, service, region, node, repeat)| {
-                let given = [
-                    ("namespace", namespace),
-                    ("pod_prefix", prefix),
-                    ("cpu_source", source),
-                    ("service", service),
-                    ("region", region),
-                    ("node_name", node),
-                    ("repeat_samples", if repeat { "on" } else { "off" }),
-                ];
-                check::read(&given).expect("valid options")
-            },
-        )
+prop_compose! {
+    /// Names and values as an operator would give them.
+    fn options()(
+        namespace in select(vec!["", "default", "other, default-2"]),
+        prefix in select(vec!["", "log-", "w,log-b"]),
+        source in select(vec!["auto", "counter", "instant"]),
+        set in [(); 3].map(|()| select(vec!["", "mine"])),
+        repeat in select(vec!["on", "off"]),
+    ) -> Config {
+        let given = [
+            ("namespace", namespace),
+            ("pod_prefix", prefix),
+            ("cpu_source", source),
+            ("service", set[0]),
+            ("region", set[1]),
+            ("node_name", set[2]),
+            ("repeat_samples", repeat),
+        ];
+        check::read(&given).expect("valid options")
+    }
 }
 
 fn order() -> impl Strategy<Value = Order> {
@@ -123,22 +114,15 @@ struct Step {
     container_left_out: bool,
 }
 
-fn step() -> impl Strategy<Value = Step> {
-    let nanos = prop_oneof![
-        Just(0),
-        (1_u64..40).prop_map(|s| s * 1_000_000_000),
-        1_u64..1 << 35
-    ];
-    let rate = prop_oneof![Just(0), 1_u64..1 << 34];
-    let rarely = || prop::bool::weighted(0.1);
-    (nanos, rate, rarely(), rarely()).prop_map(
-        |(nanos, rate, counter_left_out, container_left_out)| Step {
-            nanos,
-            rate,
-            counter_left_out,
-            container_left_out,
-        },
-    )
+prop_compose! {
+    fn step()(
+        nanos in prop_oneof![Just(0), (1_u64..40).prop_map(|s| s * 1_000_000_000), 1_u64..1 << 35],
+        rate in prop_oneof![Just(0), 1_u64..1 << 34],
+        counter_left_out in prop::bool::weighted(0.1),
+        container_left_out in prop::bool::weighted(0.1),
+    ) -> Step {
+        Step { nanos, rate, counter_left_out, container_left_out }
+    }
 }
 
 proptest! {

@@ -136,58 +136,31 @@ fn name() -> impl Strategy<Value = String> {
     ]
 }
 
-fn container() -> impl Strategy<Value = Container> {
-    (
-        (name(), time(), time(), number(), number()),
-        (time(), number(), number(), number()),
-    )
-        .prop_map(
-            |(
-                (name, start, cpu_time, nano_cores, counter),
-                (memory_time, working_set, rootfs, logs),
-            )| {
-                Container {
-                    name,
-                    start,
-                    cpu_time,
-                    nano_cores,
-                    counter,
-                    memory_time,
-                    working_set,
-                    rootfs,
-                    logs,
-                }
-            },
-        )
+prop_compose! {
+    fn container()(
+        (name, start, cpu_time, memory_time) in (name(), time(), time(), time()),
+        (nano_cores, counter) in (number(), number()),
+        (working_set, rootfs, logs) in (number(), number(), number()),
+    ) -> Container {
+        Container { name, start, cpu_time, nano_cores, counter, memory_time, working_set, rootfs, logs }
+    }
 }
 
-fn pod() -> impl Strategy<Value = Pod> {
-    let namespace = select(vec!["default", "other", "default-2", ""]).prop_map(str::to_owned);
-    let counters = || [number(), number()];
-    (
-        name(),
-        namespace,
-        option::of(0_u64..1 << 61),
-        vec(container(), 0..4),
-        counters(),
-        option::of(vec(counters(), 0..3)),
-    )
-        .prop_map(
-            |(name, namespace, start, mut containers, network, interfaces)| {
-                // A pod's containers have names of their own.
-                containers.sort_by(|a, b| a.name.cmp(&b.name));
-                containers.dedup_by(|a, b| a.name == b.name);
-                Pod {
-                    name,
-                    namespace,
-                    uid: String::new(),
-                    start,
-                    containers,
-                    network,
-                    interfaces,
-                }
-            },
-        )
+prop_compose! {
+    fn pod()(
+        name in name(),
+        namespace in select(vec!["default", "other", "default-2", ""]),
+        start in option::of(0_u64..1 << 61),
+        mut containers in vec(container(), 0..4),
+        network in [number(), number()],
+        interfaces in option::of(vec([number(), number()], 0..3)),
+    ) -> Pod {
+        // A pod's containers have names of their own.
+        containers.sort_by(|a, b| a.name.cmp(&b.name));
+        containers.dedup_by(|a, b| a.name == b.name);
+        let (namespace, uid) = (namespace.to_owned(), String::new());
+        Pod { name, namespace, uid, start, containers, network, interfaces }
+    }
 }
 
 /// Up to six pods. Some share a name, as while one is replaced; then they

@@ -1,63 +1,33 @@
-//! `kafka start [--port P] | stop | status`: the shared test broker by hand, for `make kafka`.
+//! `kafka start | stop`: the shared test broker by hand, for `make kafka`.
 
 use std::process::ExitCode;
-use testkit::cli::Flags;
-use testkit::kafka::{self, Apache, BrokerOptions};
-use testkit::{Error, Result};
-
-const USAGE: &str = "usage: kafka start [--port P] | kafka stop | kafka status";
+use testkit::Result;
+use testkit::kafka::{self, BrokerOptions};
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(code) => code,
+    match run(std::env::args().nth(1).as_deref()) {
+        Ok(said) => println!("kafka {said}"),
         Err(error) => {
             eprintln!("kafka: {error}");
-            ExitCode::FAILURE
+            return ExitCode::FAILURE;
         }
     }
+    ExitCode::SUCCESS
 }
 
-fn run() -> Result<ExitCode> {
-    let mut args = std::env::args().skip(1);
-    let verb = args.next().ok_or_else(|| Error::new(USAGE))?;
-    let known: &[&str] = if verb == "start" { &["--port"] } else { &[] };
-    let flags = Flags::parse(args, known).map_err(|error| error.context(USAGE))?;
-    match verb.as_str() {
-        "start" => {
-            let broker = kafka::start_broker(BrokerOptions {
-                port: flags.number("--port")?,
-                keep_data: false,
-            })?;
-            let state = if broker.started_here {
+fn run(verb: Option<&str>) -> Result<String> {
+    match verb {
+        Some("start") => {
+            let broker = kafka::start_broker(BrokerOptions::default())?;
+            let already = if broker.started_here {
                 ""
             } else {
                 " (it already ran)"
             };
-            println!("kafka answers on {}{state}", broker.brokers);
-            if !broker.brokers.ends_with(":9092") {
-                println!("(9092 is taken, or another port was asked for)");
-            }
+            Ok(format!("answers on {}{already}", broker.brokers))
         }
-        "stop" => {
-            let stopped = kafka::stop_broker()?;
-            println!(
-                "kafka {}",
-                if stopped {
-                    "stopped"
-                } else {
-                    "was not running"
-                }
-            );
-        }
-        "status" => match Apache::shared().status() {
-            Some(broker) => println!("kafka runs on {} as pid {}", broker.brokers, broker.pid),
-            None => {
-                println!("kafka is not running");
-                // As `systemctl status` does for a service that is not running.
-                return Ok(ExitCode::from(3));
-            }
-        },
-        _ => return Err(Error::new(USAGE)),
+        Some("stop") if kafka::stop_broker()? => Ok("stopped".to_owned()),
+        Some("stop") => Ok("was not running".to_owned()),
+        _ => Err(testkit::Error::new("usage: kafka start | kafka stop")),
     }
-    Ok(ExitCode::SUCCESS)
 }

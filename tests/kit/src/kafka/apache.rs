@@ -90,11 +90,6 @@ impl Apache {
         self.launch(&libs, port)
     }
 
-    /// The broker if it runs, whether or not it answers.
-    pub fn status(&self) -> Option<Broker> {
-        self.running().map(|process| process.broker(false))
-    }
-
     /// Asks the broker to end, kills it if it does not; `false` if it was not running.
     pub fn stop(&self) -> Result<bool> {
         let _lock = lock(&self.dir.join("lock"))?;

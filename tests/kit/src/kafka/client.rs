@@ -15,15 +15,7 @@ const REQUEST: Duration = Duration::from_millis(500);
 /// How long one poll may block: a new deadline check after each.
 const POLL: Duration = Duration::from_millis(100);
 
-/// Where to begin reading.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
-    Beginning,
-    /// Only what arrives after the reader was opened.
-    End,
-}
-
-/// Reads all partitions of one topic. The topic need not exist yet.
+/// Reads all partitions of one topic from its beginning. The topic need not exist yet.
 pub struct Reader {
     consumer: BaseConsumer,
     topic: String,
@@ -33,13 +25,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Connects; with `Start::End` it returns after the present end of the topic was looked up.
-    pub fn open(
-        brokers: &str,
-        topic: &str,
-        start: Start,
-        deadline: impl Into<Deadline>,
-    ) -> Result<Self> {
+    pub fn open(brokers: &str, topic: &str) -> Result<Self> {
         let consumer: BaseConsumer = config(brokers)
             // Partitions are assigned by hand, which needs no group. librdkafka asks for the
             // name of one all the same; a fresh one can have no offsets stored.
@@ -49,17 +35,12 @@ impl Reader {
             .set("fetch.wait.max.ms", "100")
             .create()
             .map_err(|error| Error::new(format!("cannot read from {brokers}: {error}")))?;
-        let mut reader = Self {
+        Ok(Self {
             consumer,
             topic: topic.to_owned(),
             assigned: false,
             last_error: None,
-        };
-        if start == Start::End {
-            let what = format!("the end of topic {topic} at {brokers}");
-            wait::until(&what, deadline, || reader.assign_ends().is_some())?;
-        }
-        Ok(reader)
+        })
     }
 
     /// The next message as text, or `None` when the deadline passes without one.
@@ -67,7 +48,7 @@ impl Reader {
         let deadline = deadline.into();
         if !self.assigned {
             let what = format!("topic {}", self.topic);
-            let found = wait::until(&what, deadline, || self.assign_beginning().is_some());
+            let found = wait::until(&what, deadline, || self.assign().is_some());
             if let Err(error) = found {
                 self.last_error = Some(error.to_string());
                 return None;
@@ -95,48 +76,20 @@ impl Reader {
         self.last_error.as_deref()
     }
 
-    fn assign_beginning(&mut self) -> Option<()> {
-        let partitions = self.partitions()?;
-        if partitions.is_empty() {
-            return None;
-        }
-        let starts = partitions.iter().map(|&id| (id, Offset::Beginning));
-        self.assign(starts.collect())
-    }
-
-    /// A topic that does not exist yet has nothing before its end: it is left to `next`, which
-    /// then takes it from its beginning.
-    fn assign_ends(&mut self) -> Option<()> {
-        let partitions = self.partitions()?;
-        if partitions.is_empty() {
-            return Some(());
-        }
-        let mut ends = Vec::new();
-        for id in partitions {
-            let watermarks = self.consumer.fetch_watermarks(&self.topic, id, REQUEST);
-            ends.push((id, Offset::Offset(self.keep_error(watermarks)?.1)));
-        }
-        self.assign(ends)
-    }
-
-    /// `None` if the brokers did not answer; empty if they do not know the topic.
-    fn partitions(&mut self) -> Option<Vec<i32>> {
+    /// `None` if the brokers do not answer, or do not know the topic.
+    fn assign(&mut self) -> Option<()> {
         let metadata = self.consumer.fetch_metadata(Some(&self.topic), REQUEST);
         let metadata = self.keep_error(metadata)?;
-        let partitions = metadata.topics().iter().flat_map(|t| t.partitions());
-        Some(partitions.map(|partition| partition.id()).collect())
-    }
-
-    fn assign(&mut self, starts: Vec<(i32, Offset)>) -> Option<()> {
         let mut list = TopicPartitionList::new();
-        for (partition, offset) in starts {
-            let added = list.add_partition_offset(&self.topic, partition, offset);
+        for partition in metadata.topics().iter().flat_map(|t| t.partitions()) {
+            let (id, start) = (partition.id(), Offset::Beginning);
+            let added = list.add_partition_offset(&self.topic, id, start);
             self.keep_error(added)?;
         }
         let assigned = self.consumer.assign(&list);
         self.keep_error(assigned)?;
-        self.assigned = true;
-        Some(())
+        self.assigned = list.count() > 0;
+        self.assigned.then_some(())
     }
 
     fn keep_error<T>(&mut self, result: rdkafka::error::KafkaResult<T>) -> Option<T> {
@@ -189,7 +142,7 @@ pub fn consume_until(
     mut enough: impl FnMut(&[String]) -> bool,
 ) -> Result<Vec<String>> {
     let deadline = deadline.into();
-    let mut reader = Reader::open(brokers, topic, Start::Beginning, deadline)?;
+    let mut reader = Reader::open(brokers, topic)?;
     let mut messages = Vec::new();
     while !enough(&messages) {
         match reader.next(deadline) {

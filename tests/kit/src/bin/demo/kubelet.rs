@@ -31,7 +31,7 @@ impl Kubelet {
         if let Some(url) = env::var("KUBELET_URL").ok().filter(|url| !url.is_empty()) {
             return Ok(Self::Own { url });
         }
-        let mut command = Command::new(hosts::sim_kubelet_path());
+        let mut command = Command::new(hosts::built("sim-kubelet"));
         command.args(["--listen", "127.0.0.1:0", "--sample-period", "1s"]);
         command.args(["--burn", BURN]);
         let process = Child::spawn(command)?;

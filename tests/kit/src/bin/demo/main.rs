@@ -11,6 +11,7 @@ mod tally;
 use kubelet::Kubelet;
 use outputs::{read_back, show_host, show_readings, topic_exists};
 use settings::Topic;
+use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -39,7 +40,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
-    let conf = settings::shipped_conf()?;
+    let conf = settings::shipped_conf();
     let host = hosts::best()?;
     println!("looking for Kafka (the first time, Apache Kafka is downloaded)");
     let kafka = Kafka::find_or_start()?;
@@ -49,23 +50,23 @@ fn run() -> Result<()> {
     result.and(stopped)
 }
 
-fn with_kafka(conf: &settings::Conf, host: &Host, kafka: &Kafka) -> Result<()> {
+fn with_kafka(conf: &Path, host: &Host, kafka: &Kafka) -> Result<()> {
     if interrupt::requested() {
         return Err(Error::new("interrupted"));
     }
     let deadline = Deadline::after(DEADLINE);
     let mut kubelet = Kubelet::find_or_start(deadline)?;
     println!("kubelet: {}", kubelet.describe());
-    let topic = Topic::choose(conf, |name| topic_exists(kafka.brokers(), name))?;
+    let topic = Topic::choose(|name| topic_exists(kafka.brokers(), name))?;
     println!("topic:   {}", topic.describe());
 
     // The reader has to stand ready before the first record is written.
     let mut reader = read_back(kafka.brokers(), &topic, deadline)?;
     println!("{}\n", settings::running(host));
-    let mut command = host.command(["-c".as_ref(), conf.path.as_os_str()]);
+    let mut command = host.command(["-c".as_ref(), conf.as_os_str()]);
     // The path in plugins.conf is meant to be seen from there.
     command.current_dir(hosts::workspace_root());
-    command.envs(settings::environment(&kubelet, &topic, kafka.brokers()));
+    command.envs(settings::environment(&kubelet, kafka.brokers()));
     let mut fluent_bit = Child::spawn(command)?;
 
     let mut tally = Tally::new(kubelet.expected_pods());

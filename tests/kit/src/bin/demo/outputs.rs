@@ -25,7 +25,7 @@ pub fn topic_exists(brokers: &str, name: &str) -> Result<bool> {
 
 /// Starts the consumer, without a database, and returns once it looks for the topic.
 pub fn read_back(brokers: &str, topic: &Topic, deadline: Deadline) -> Result<Child> {
-    let program = hosts::metrics_consumer_path();
+    let program = hosts::built("metrics-consumer");
     if !program.exists() {
         return Err(Error::new(format!(
             "no consumer at {}: run `make tools` first, or set METRICS_CONSUMER",

@@ -1,0 +1,63 @@
+//! The configuration that is shipped, with a kubelet and brokers of the test's own.
+
+use std::{fs, process::Command};
+
+use sim_kubelet::SimKubelet;
+
+pub fn text() -> String {
+    let shipped = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/fluent-bit.conf"));
+    shipped.expect("fluent-bit.conf")
+}
+
+/// The shipped configuration with these values for these keys; a section is
+/// `service` or `kafka`. If there is another output section, it takes Kafka's place.
+pub fn configuration(settings: &[(&str, &str, &str)], instead: Option<&str>) -> String {
+    // Each section goes on to the next header.
+    let shipped = text().replace("\n[", "\n\0[");
+    let sections = shipped.split('\0').map(|text| {
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        let this = match lines.iter().find(|line| line.starts_with('[')) {
+            Some(header) if header == "[SERVICE]" => "service",
+            Some(header) if header == "[OUTPUT]" && text.contains("Brokers") => "kafka",
+            _ => "",
+        };
+        for (_, key, value) in settings.iter().filter(|(section, ..)| *section == this) {
+            let is_key = |line: &String| {
+                let word = line.split_whitespace().next();
+                word.is_some_and(|word| word.eq_ignore_ascii_case(key))
+            };
+            lines.retain(|line| !is_key(line));
+            lines.push(format!("    {key} {value}"));
+        }
+        if let (Some(output), "kafka") = (instead, this) {
+            return output.to_owned();
+        }
+        lines.join("\n") + "\n"
+    });
+    sections.collect()
+}
+
+/// Gives the command what the configuration refers to. What is not set leaves the plugin's
+/// defaults in force.
+pub fn lead_to(command: &mut Command, kubelet: &SimKubelet, brokers: &str) {
+    let [url, ca, token] = kubelet.access();
+    for (name, value) in [
+        ("KUBELET_URL", &*url),
+        ("KUBELET_CA_FILE", &ca),
+        ("KUBELET_TOKEN_FILE", &token),
+        ("KAFKA_BROKERS", brokers),
+    ] {
+        command.env(name, value);
+    }
+    for unset in [
+        "KUBELET_SERVER_NAME",
+        "KUBELET_TIMEOUT_MS",
+        "ALLOW_INSECURE_TLS",
+        "TARGET_NAMESPACE",
+        "TARGET_POD_PREFIX",
+        "NODE_NAME",
+        "SERVICE_NAME",
+    ] {
+        command.env_remove(unset);
+    }
+}
