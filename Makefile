@@ -94,8 +94,9 @@ faults: build tools panicking ## the plugin under every fault, on every Fluent B
 	$(CARGO) test -q --locked --test faults
 
 .PHONY: soak
-soak: build tools panicking ## the long form of the lifecycle and delivery tests, with tables
+soak: build tools panicking ## the long form of the lifecycle, delivery and memory tests, with tables
 	KUBELETSTATS_SOAK=1 $(CARGO) test --locked --test lifecycle -- --nocapture --test-threads=1
+	KUBELETSTATS_SOAK=1 $(CARGO) test --locked --release -p kubeletstats-core --test budget -- --nocapture
 
 .PHONY: memcheck
 memcheck: build tools panicking ## every host under Valgrind's memcheck (needs valgrind)

@@ -571,6 +571,10 @@ fn list<'a, T: Members<'a> + Listed + Default>(
         let mut one = T::default();
         one.read(plan, walk)?;
         if one.is_plausible() {
+            // Most pods have one container, and the first growth would be to four.
+            if list.is_empty() {
+                list.reserve_exact(1);
+            }
             list.push(one);
         }
         more = walk.another(b']')?;

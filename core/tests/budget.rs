@@ -1,10 +1,12 @@
 //! Budgets that are counts, so that no machine is too noisy for them. Those that
 //! are ratios are `make bench`'s.
 
-use std::hint::black_box;
+use std::{env, hint::black_box};
 
 use allocation_counter::{AllocationInfo, measure};
-use kubeletstats_core::{options::Config, scrape::Pipeline};
+use kubeletstats_core::{
+    catalogue::Plan, options::Config, scrape::Pipeline, select::Selector, summary::Malformed,
+};
 use sim_kubelet::captured;
 
 fn pipeline(prefix: &str) -> Pipeline {
@@ -25,7 +27,7 @@ fn heap_allocations_of_a_scrape() {
         assert_eq!(batch.records(), 2);
         memory = batch.into_buffer();
         assert!(
-            sample == 0 || used.count_total <= 16,
+            sample == 0 || used.count_total <= 5,
             "{} allocations",
             used.count_total
         );
@@ -34,99 +36,226 @@ fn heap_allocations_of_a_scrape() {
 
 const MIB: usize = 1 << 20;
 
-/// As many of `part` as fill `size` bytes, between `head` and `tail`.
-fn filled(head: &str, part: &str, separator: &str, tail: &str, size: usize) -> Vec<u8> {
-    let count = (size - head.len() - tail.len()) / (part.len() + separator.len());
-    let parts = vec![part; count.max(1)].join(separator);
-    format!("{head}{parts}{tail}").into_bytes()
+/// `1`, as of the other suites.
+fn soak() -> bool {
+    env::var("KUBELETSTATS_SOAK").is_ok_and(|value| value == "1")
 }
 
-/// What somebody writes who wants memory filled. Each gives a peak that is bounded by what
-/// a node can have, not a multiple of its bytes. With `KUBELETSTATS_SOAK=1` the replies are as
-/// large as a reply may be; `--nocapture` prints the table.
-#[test]
-fn peak_memory_of_hostile_replies() {
-    let size = match std::env::var_os("KUBELETSTATS_SOAK") {
-        Some(_) => 63 * MIB,
-        None => 5 * MIB,
+/// As many of `part` as fill `size` bytes, between `head` and `tail`.
+fn filled(head: &str, part: &str, separator: &str, tail: &str, size: usize) -> String {
+    let count = (size - head.len() - tail.len()) / (part.len() + separator.len());
+    let parts = vec![part; count.max(1)].join(separator);
+    format!("{head}{parts}{tail}")
+}
+
+/// Something that stands many times in one pod: how it begins, what stands there, how it ends.
+struct InPod {
+    what: &'static str,
+    head: &'static str,
+    part: String,
+    tail: &'static str,
+    /// Whether such a pod can be read, for its records and for everything.
+    readable: [bool; 2],
+}
+
+/// A reply, and what has to come of it.
+struct Hostile {
+    what: String,
+    body: String,
+    outcomes: [String; 2],
+}
+
+const REFERENCE: &str = r#"{"podRef":{"name":"p","namespace":"n","uid":"u"},"#;
+const CPU: &str = r#""cpu":{"time":"2026-11-21T09:30:40Z","usageNanoCores":1}"#;
+const MEMORY: &str = r#""memory":{"time":"2026-11-21T09:30:40Z","workingSetBytes":1}"#;
+
+fn in_pod() -> Vec<InPod> {
+    let sampled = format!(r#"{{"name":"c",{CPU},{MEMORY}}}"#);
+    let shape = |what, head, part: &str, tail, readable| InPod {
+        what,
+        head,
+        part: part.to_owned(),
+        tail,
+        readable,
     };
-    const POD: &str = r#"{"pods":[{"podRef":{"name":"p","namespace":"n","uid":"u"},"#;
+    let (containers, list) = (r#""containers":["#, "]}");
+    let (interfaces, of_network) = (r#""network":{"interfaces":["#, "]}}");
+    let (yes, no) = (true, false);
+    vec![
+        // What has no name is left out and not kept.
+        shape("containers {}", containers, "{}", list, [yes, yes]),
+        shape(
+            "containers with a name",
+            containers,
+            r#"{"name":"c"}"#,
+            list,
+            [no, no],
+        ),
+        shape("containers null", containers, "null", list, [no, no]),
+        shape(
+            "containers with samples",
+            containers,
+            &sampled,
+            list,
+            [no, no],
+        ),
+        shape("interfaces {}", interfaces, "{}", of_network, [no, no]),
+        shape(
+            "interfaces with names",
+            interfaces,
+            r#"{"name":"veth"}"#,
+            of_network,
+            [no, no],
+        ),
+        shape(
+            "volumes with names",
+            r#""volume":["#,
+            r#"{"name":"v"}"#,
+            list,
+            [yes, no],
+        ),
+        shape(
+            "keys with pressure",
+            r#""x":0,"#,
+            r#""cpu":{"psi":{"some":{}}}"#,
+            "}",
+            [yes, yes],
+        ),
+        shape("one long string", r#""x":""#, "y", r#""}"#, [yes, yes]),
+    ]
+}
+
+/// What somebody writes who wants memory filled, in replies of about this size.
+fn hostile(size: usize) -> Vec<Hostile> {
+    let mut all = Vec::new();
+    for shape in in_pod() {
+        let separator = if shape.part == "y" { "" } else { "," };
+        let pod = |size| {
+            let head = format!("{REFERENCE}{}", shape.head);
+            filled(&head, &shape.part, separator, shape.tail, size)
+        };
+        let outcome = |readable, pods| match readable {
+            true => "0 unreadable".to_owned(),
+            false => format!("{pods} unreadable"),
+        };
+        // As large as a pod may be in a reply of any size, and one that is a whole reply.
+        let (one, other) = (pod(MIB - 64), pod(4 * MIB - 64));
+        let body = filled("{\"pods\":[", &one, ",", "]}", size);
+        let pods = body.matches("podRef").count();
+        all.push(Hostile {
+            what: format!("{}, pods of 1 MiB", shape.what),
+            body,
+            outcomes: shape.readable.map(|readable| outcome(readable, pods)),
+        });
+        all.push(Hostile {
+            what: format!("{}, a pod of 4 MiB", shape.what),
+            body: format!("{{\"pods\":[{other}]}}"),
+            outcomes: shape.readable.map(|readable| outcome(readable, 1)),
+        });
+    }
     let long = format!(r#""{}""#, "x".repeat(253));
     let escaped = "\\u00e4".repeat(126);
-    let sample = r#""cpu":{"time":"2026-11-21T09:30:40Z","usageNanoCores":1},"memory":{"time":"2026-11-21T09:30:40Z","workingSetBytes":1}"#;
-    let sampled = format!(r#"{{"name":"c",{sample}}}"#);
-    let one = format!(r#"{{"podRef":{{"name":"p"}},"containers":[{sampled}]}}"#);
+    let one =
+        format!(r#"{{"podRef":{{"name":"p"}},"containers":[{{"name":"c",{CPU},{MEMORY}}}]}}"#);
     let named = format!(
-        r#"{{"podRef":{{"name":{long},"namespace":{long},"uid":{long}}},"containers":[{{"name":{long},{sample}}},{sampled}]}}"#
+        r#"{{"podRef":{{"name":{long},"namespace":{long},"uid":{long}}},"containers":[{{"name":{long},{CPU}}},{{"name":"c",{MEMORY}}}]}}"#
     );
     let in_escapes =
         format!(r#"{{"podRef":{{"name":"{escaped}","namespace":"{escaped}"}},"containers":[]}}"#);
-    let containers = (&*format!("{POD}\"containers\":["), ",", "]}]}");
-    let interfaces = (
-        &*format!("{POD}\"network\":{{\"interfaces\":["),
-        ",",
-        "]}}]}",
-    );
+    let containers: Vec<_> = (0..1_000)
+        .map(|at| format!(r#"{{"name":"c{at}",{CPU},{MEMORY}}}"#))
+        .collect();
+    let full = format!("{REFERENCE}\"containers\":[{}]}}", containers.join(","));
     let pods = ("{\"pods\":[", ",", "]}");
-    let of_a_pod = (&*format!("{POD}\"x\":"), "", "");
-    let text = (&*format!("{POD}\"x\":\""), "", "\"}]}");
-    let node = ("{\"node\":{", ",", "},\"pods\":[]}");
-    let shapes = [
-        ("containers {}", containers, "{}"),
-        ("containers with a name", containers, r#"{"name":"c"}"#),
-        ("containers null", containers, "null"),
-        ("containers with samples", containers, &sampled),
-        ("pods {}", pods, "{}"),
-        ("pods null", pods, "null"),
-        ("pods podRef {}", pods, r#"{"podRef":{}}"#),
-        ("pods with one container", pods, &one),
-        ("pods with long names", pods, &named),
-        ("names in escapes", pods, &in_escapes),
-        ("interfaces {}", interfaces, "{}"),
-        ("interfaces with names", interfaces, r#"{"name":"veth"}"#),
-        ("brackets", ("{\"x\":", "", ""), "["),
-        ("brackets in a pod", of_a_pod, "["),
-        ("keys of the node", node, r#""a":1"#),
-        ("one long string", text, "y"),
-    ];
-    println!(
-        "{:<26} {:>9} {:>12}  outcome",
-        "reply", "bytes", "peak bytes"
+    let (many, plenty) = (
+        "it has more than 10000 pods",
+        "it has more than 20000 containers",
     );
-    for (shape, (head, separator, tail), part) in shapes {
-        let body = filled(head, part, separator, tail, size);
-        let mut pipeline = pipeline("");
-        let mut outcome = String::new();
-        let used = measure(|| {
-            outcome = match pipeline.run(&body, Vec::new()) {
-                Ok(batch) => format!(
-                    "{} records, {} unreadable",
-                    batch.records(),
-                    batch.pods_unreadable
-                ),
-                Err(error) => error.to_string(),
-            };
+    for (what, (head, separator, tail), part, outcome) in [
+        ("pods {}", pods, "{}", many),
+        ("pods null", pods, "null", many),
+        ("pods podRef {}", pods, r#"{"podRef":{}}"#, many),
+        ("pods with one container", pods, &*one, many),
+        ("pods with long names", pods, &named, "0 unreadable"),
+        ("names in escapes", pods, &in_escapes, "0 unreadable"),
+        ("pods full of containers", pods, &full, plenty),
+        (
+            "brackets",
+            ("{\"x\":", "", ""),
+            "[",
+            "it ends in the middle",
+        ),
+        (
+            "keys of the node",
+            ("{\"node\":{", ",", "},\"pods\":[]}"),
+            r#""a":1"#,
+            "0 unreadable",
+        ),
+    ] {
+        // As many as are needed, whatever the others' size.
+        let size = if outcome == plenty {
+            size.max(full.len() * 22)
+        } else {
+            size
+        };
+        all.push(Hostile {
+            what: what.to_owned(),
+            body: filled(head, part, separator, tail, size),
+            outcomes: [outcome, outcome].map(str::to_owned),
         });
+    }
+    all
+}
+
+/// Each gives a peak that is bounded by what a node can have, not a multiple of its bytes;
+/// with the default plan, which a scrape uses, and with everything decoded. With
+/// `KUBELETSTATS_SOAK=1` the replies are as large as a reply may be; `--nocapture` prints the
+/// table.
+#[test]
+fn peak_memory_of_hostile_replies() {
+    let size = if soak() { 63 * MIB } else { 5 * MIB };
+    println!(
+        "{:<40} {:>9} {:>12} {:>12}  outcome",
+        "reply", "bytes", "peak", "of all"
+    );
+    for Hostile {
+        what,
+        body,
+        outcomes,
+    } in hostile(size)
+    {
+        let body = body.as_bytes();
+        let (mut found, mut peaks) = ([String::new(), String::new()], [0, 0]);
+        let tell = |unreadable: Result<usize, Malformed>| match unreadable {
+            Ok(unreadable) => format!("{unreadable} unreadable"),
+            Err(error) => error.to_string(),
+        };
+        let mut pipeline = pipeline("");
+        let used = measure(|| {
+            let batch = pipeline.run(body, Vec::new());
+            found[0] = tell(batch.map(|batch| batch.pods_unreadable));
+        });
+        peaks[0] = used.bytes_max;
+        let used = measure(|| {
+            let summary = Selector::default().parse(body, Plan::ALL);
+            found[1] = tell(summary.map(|summary| summary.pods_unreadable));
+        });
+        peaks[1] = used.bytes_max;
+        let length = body.len();
         println!(
-            "{shape:<26} {:>9} {:>12}  {outcome}",
-            body.len(),
-            used.bytes_max
+            "{what:<40} {length:>9} {:>12} {:>12}  {}",
+            peaks[0], peaks[1], found[1]
         );
-        assert!(
-            used.bytes_max < 48 * MIB as u64,
-            "{shape}: {} bytes",
-            used.bytes_max
-        );
+        assert_eq!(found, outcomes, "{what}");
+        assert!(peaks[0] < 10 * MIB as u64, "{what}: {peaks:?} bytes");
+        assert!(peaks[1] < 12 * MIB as u64, "{what}: {peaks:?} bytes");
     }
 }
 
 /// Every reply has containers that nobody has seen before.
 #[test]
 fn state_is_bounded_by_number_as_well_as_by_age() {
-    let scrapes = match std::env::var_os("KUBELETSTATS_SOAK") {
-        Some(_) => 1_000,
-        None => 60,
-    };
+    let scrapes = if soak() { 1_000 } else { 60 };
     let reply = |scrape: usize| {
         let pods: Vec<String> = (0..2_000)
             .map(|pod| {
