@@ -1,7 +1,14 @@
 //! Whatever comes from outside: no panic, nothing that drives a terminal, and
 //! never the token.
 
-use std::{fs, net::TcpListener, process::Command, sync::LazyLock};
+use std::{
+    env, fs,
+    io::{self, Write},
+    net::TcpListener,
+    path::Path,
+    process::Command,
+    sync::LazyLock,
+};
 
 use proptest::{prelude::*, sample::select};
 use sim_kubelet::{Fault, SimKubelet};
@@ -98,6 +105,21 @@ proptest! {
     }
 }
 
+/// A file that does not answer. Where none can be had, that is said past the test harness,
+/// which keeps what a test prints that passes; with `KUBELETSTATS_REQUIRE=1` it is a failure.
+fn held(test: &str, file: &Path) -> Option<Held> {
+    match Held::new(file) {
+        Ok(held) => Some(held),
+        Err(error) => {
+            let said = format!("test {test} NOT RUN: no file can be held here: {error}");
+            let required = env::var("KUBELETSTATS_REQUIRE").is_ok_and(|value| value == "1");
+            assert!(!required, "{said}");
+            let _ = writeln!(io::stderr(), "{said}");
+            None
+        }
+    }
+}
+
 /// Files on a mount that has gone, and pipes that nobody writes to.
 #[test]
 fn a_file_that_hangs_does_not_hang_the_command() {
@@ -116,9 +138,8 @@ fn a_file_that_hangs_does_not_hang_the_command() {
         );
     }
     let token = kubelet.token_file();
-    let _held = match Held::new(&token) {
-        Ok(held) => held,
-        Err(error) => return println!("no file can be held here: {error}"),
+    let Some(_held) = held("a_file_that_hangs_does_not_hang_the_command", &token) else {
+        return;
     };
     for command in ["check", "once"] {
         let run = run_with(&kubelet, command, &[("timeout", "100ms")]);
