@@ -58,7 +58,6 @@ pub fn run(input: &Input, screen: &mut Screen) -> Verdict {
             return Verdict::Refused;
         }
     };
-    let _watchdog = watchdog::start(&config);
     let announcement = config.announcement();
     report.ok(
         "options",
@@ -82,7 +81,9 @@ pub fn run(input: &Input, screen: &mut Screen) -> Verdict {
 /// token with each scrape.
 pub fn plugin_would_start(config: &Config) -> bool {
     let signal = deadline::stop_pair().map(|(_, signal)| signal);
-    signal.is_ok_and(|signal| Client::new(config, signal).is_ok())
+    watchdog::watch(config, || {
+        signal.is_ok_and(|signal| Client::new(config, signal).is_ok())
+    })
 }
 
 /// Every step from the token to the records; returns the verdict if none failed.
@@ -102,6 +103,10 @@ fn run_steps(config: &Config, report: &mut Report) -> Option<String> {
 }
 
 fn scrape(config: &Config) -> Result<Scrape, Error> {
+    watchdog::watch(config, || scrape_once(config))
+}
+
+fn scrape_once(config: &Config) -> Result<Scrape, Error> {
     let (_stop, signal) = deadline::stop_pair().map_err(Error::thread)?;
     let observer = Observer::enabled();
     let mut client = Client::with_observer(config, signal, observer.clone())?;

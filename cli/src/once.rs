@@ -49,7 +49,6 @@ fn run_input(input: &Input, output: Output, screen: &mut Screen) -> Verdict {
             return Verdict::Refused;
         }
     };
-    let _watchdog = watchdog::start(&config);
     match scrape(&config) {
         Ok((batch, status, records)) => {
             show(&records, output, screen);
@@ -84,10 +83,11 @@ fn verdict(batch: &Batch, status: RecordStatus) -> Verdict {
 }
 
 fn scrape(config: &Config) -> Result<(Batch, RecordStatus, Vec<Value>), Error> {
-    let (_stop, signal) = deadline::stop_pair().map_err(Error::thread)?;
     let observer = Observer::enabled();
-    let mut client = Client::with_observer(config, signal, observer.clone())?;
-    let body = client.summary()?;
+    let body = watchdog::watch(config, || {
+        let (_stop, signal) = deadline::stop_pair().map_err(Error::thread)?;
+        Client::with_observer(config, signal, observer.clone())?.summary()
+    })?;
     let failed = |error| Error::unparsable(&config.url.summary, body.len(), &error);
     let batch = Pipeline::new(config)
         .run(&body, Vec::new())

@@ -1,5 +1,6 @@
 //! Ends the process where no deadline reaches: in reading a file on a mount that has gone.
-//! All else ends by itself long before.
+//! Nothing is printed while it watches: whoever reads the output may take as long as they
+//! like.
 
 use std::{
     process,
@@ -12,27 +13,26 @@ use kubeletstats_core::{error::Error, kubelet::deadline, options::Config};
 
 use crate::print_error;
 
-/// Beyond `timeout`, for all that is not the scrape itself.
+/// Beyond the time that is allowed anyway.
 const SPARE: Duration = Duration::from_secs(5);
 
-/// Drop it in time, or it ends the process with status 1 and one line.
-#[derive(Debug)]
-pub struct Watchdog {
-    _dropped: mpsc::Sender<()>,
+/// Does `work`, which is one scrape at most, or looks at the files of these options. It has
+/// `timeout` and five seconds, else the process ends with status 1 and one line.
+pub fn watch<T>(config: &Config, work: impl FnOnce() -> T) -> T {
+    let files = deadline::credential_files(config).join(", ");
+    end_after(config.timeout + SPARE, files, 1, work)
 }
 
-/// Starts the clock for one input. `None` where no thread can be had: then nothing is
-/// watched.
-pub fn start(config: &Config) -> Option<Watchdog> {
-    let (dropped, end) = mpsc::channel();
-    let limit = config.timeout + SPARE;
-    let files = deadline::credential_files(config).join(", ");
-    let watch = move || {
+/// Where no thread can be had, nothing is watched.
+fn end_after<T>(limit: Duration, files: String, status: i32, work: impl FnOnce() -> T) -> T {
+    let (done, end) = mpsc::channel::<()>();
+    let _ = thread::Builder::new().spawn(move || {
         if end.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
             print_error(&Error::timeout_reading(&files, limit).to_string());
-            process::exit(1);
+            process::exit(status);
         }
-    };
-    let started = thread::Builder::new().spawn(watch);
-    started.ok().map(|_| Watchdog { _dropped: dropped })
+    });
+    let result = work();
+    drop(done);
+    result
 }

@@ -290,14 +290,15 @@ fn advise(
 }
 
 fn ca_advice(config: &Config, cert: &Certificate) -> String {
-    let trusted = tls::trusted_certificates(&config.ca_file).map(|trusted| trusted.certificates);
+    let trusted = credentials::trusted_certificates(config);
     let same_name = trusted
+        .map(|trusted| trusted.certificates)
         .unwrap_or_default()
         .iter()
         .any(|der| Certificate::read(der).is_some_and(|ca| ca.subject == cert.issuer));
     let issuer = printable(&cert.issuer, 253);
     let path = config.ca_file.path();
-    if credentials::is_stale_mount(path) {
+    if credentials::is_stale_mount(config, path) {
         return format!("{}: {}", path.display(), credentials::STALE_MOUNT);
     }
     let path = path.display();

@@ -7,14 +7,14 @@ use kubeletstats_core::{
     kubelet::{
         observer::Observer,
         pem,
-        tls::{self, Tls},
+        tls::{self, Tls, TrustSource},
         token::Token,
     },
     options::{Config, FilePath},
     text::printable,
 };
 
-use crate::{certificate::Certificate, humanize, screen::Report, token::Claims};
+use crate::{certificate::Certificate, humanize, screen::Report, token::Claims, watchdog};
 
 /// The credentials of the request, as far as they say something about themselves.
 #[derive(Debug, Default)]
@@ -75,7 +75,7 @@ pub fn check(config: &Config, report: &mut Report) -> Option<Credential> {
 
 fn check_token(config: &Config, credential: &mut Credential, report: &mut Report) -> bool {
     let path = config.token_file.path().display();
-    let header = match Token::new(config).read() {
+    let header = match watchdog::watch(config, || Token::new(config).read()) {
         Ok(Some(header)) => header,
         Ok(None) => {
             report_no_token(config, report);
@@ -193,7 +193,7 @@ fn renewal_advice(claims: &Claims) -> String {
 }
 
 fn check_ca(config: &Config, report: &mut Report) -> bool {
-    let trusted = match tls::trusted_certificates(&config.ca_file) {
+    let trusted = match trusted_certificates(config) {
         Ok(trusted) => trusted,
         Err(error) => {
             report.fail("ca", &error.to_string(), "the CA file cannot be used");
@@ -249,7 +249,7 @@ fn check_ca(config: &Config, report: &mut Report) -> bool {
     if over > 0 {
         warnings.push(format!("{} expired", humanize::count(over, "certificate")));
     }
-    if is_stale_mount(file) {
+    if is_stale_mount(config, file) {
         warnings.push(STALE_MOUNT.to_owned());
     }
     match warnings.is_empty() {
@@ -257,6 +257,11 @@ fn check_ca(config: &Config, report: &mut Report) -> bool {
         false => report.warn("ca", &format!("{text}\n{}", warnings.join("\n"))),
     }
     true
+}
+
+/// As the plugin finds them.
+pub fn trusted_certificates(config: &Config) -> Result<TrustSource<'_>, Error> {
+    watchdog::watch(config, || tls::trusted_certificates(&config.ca_file))
 }
 
 const NOT_READABLE: &str = "the file is there, but not for this user: in a pod give the volume a \
@@ -268,8 +273,9 @@ pub const STALE_MOUNT: &str = "this file has been replaced or removed where it w
 
 /// Whether the file has no directory entry any more, and yet can be opened: a single file
 /// was mounted, and has been replaced by another at its source.
-pub fn is_stale_mount(file: &Path) -> bool {
-    fs::metadata(file).is_ok_and(|meta| meta.is_file() && meta.nlink() == 0)
+pub fn is_stale_mount(config: &Config, file: &Path) -> bool {
+    let meta = watchdog::watch(config, || fs::metadata(file));
+    meta.is_ok_and(|meta| meta.is_file() && meta.nlink() == 0)
 }
 
 /// Whether the file is there, but this user may not read it.
@@ -287,9 +293,11 @@ fn check_client_certificate(
     let Some((path, key)) = config.client_cert() else {
         return true;
     };
-    let read = pem::certificates("cert_file", path);
-    let fits = |chain| Tls::new(config, &Observer::default()).map(|_| chain);
-    let chain = match read.and_then(fits) {
+    let read = || {
+        let chain = pem::certificates("cert_file", path)?;
+        Tls::new(config, &Observer::default()).map(|_| chain)
+    };
+    let chain = match watchdog::watch(config, read) {
         Ok(chain) => chain,
         Err(error) => {
             report.fail(
@@ -308,7 +316,7 @@ fn check_client_certificate(
         }
     };
     for file in [path, key] {
-        if is_stale_mount(file) {
+        if is_stale_mount(config, file) {
             report.warn("cert", &format!("{}: {STALE_MOUNT}", file.display()));
         }
     }

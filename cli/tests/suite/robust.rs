@@ -3,11 +3,14 @@
 
 use std::{
     env, fs,
-    io::{self, Write},
+    io::{self, PipeReader, PipeWriter, Read, Write},
     net::TcpListener,
+    os::fd::AsRawFd,
     path::Path,
     process::Command,
     sync::LazyLock,
+    thread,
+    time::Duration,
 };
 
 use proptest::{prelude::*, sample::select};
@@ -149,5 +152,73 @@ fn a_file_that_hangs_does_not_hang_the_command() {
         );
         assert_eq!(run.code, Some(1), "{}", run.err);
         assert!(run.err.contains(&said), "{}", run.err);
+    }
+}
+
+/// With `allow_insecure_tls` there are two, each with a timeout of its own. Together they take
+/// longer than what one has before a file is blamed.
+#[test]
+fn each_of_two_scrapes_has_its_own_time() {
+    let kubelet = start(SimKubelet::builder().fault(Fault::HangBeforeHeaders));
+    let options = [("allow_insecure_tls", "on"), ("timeout", "6s")];
+    let run = run_with(&kubelet, "check", &options);
+    assert_eq!((run.code, run.err.as_str()), (Some(1), ""), "{}", run.out);
+    let verdict = "\nverdict: no metrics: timed out after 6s waiting for the reply\n";
+    assert!(run.out.contains(verdict), "{}", run.out);
+    assert_eq!(kubelet.requests(), 2);
+}
+
+/// A pipe with room for so many bytes more.
+fn nearly_full_pipe(room: usize) -> (PipeReader, PipeWriter) {
+    let (reader, mut writer) = io::pipe().expect("a pipe");
+    // SAFETY: the descriptor is open, and no pointer is passed.
+    let size = unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_SETPIPE_SZ, 4096) };
+    let size = usize::try_from(size).expect("a pipe's size can be set");
+    writer
+        .write_all(&vec![b'\n'; size - room])
+        .expect("there is room");
+    (reader, writer)
+}
+
+/// `2>&1 | less`, and nobody at the keys for longer than a file may take.
+#[test]
+fn whoever_reads_the_output_may_take_their_time() {
+    let kubelet = start(SimKubelet::builder());
+    kubelet
+        .add_pod("default/ended", 0)
+        .expect("a name with a namespace");
+    let start_into = |command: &[&str], room| {
+        let (reader, writer) = nearly_full_pipe(room);
+        let child = Command::new(env!("CARGO_BIN_EXE_kubeletstats"))
+            .args(command)
+            .args(["-p", "timeout=2s"])
+            .args(["-p", &format!("kubelet_url={}", kubelet.url())])
+            .args(["-p", &format!("kube_ca_file={}", path(&kubelet.ca_file()))])
+            .stdout(writer.try_clone().expect("a descriptor"))
+            .stderr(writer)
+            .spawn()
+            .expect("it starts");
+        (child, reader)
+    };
+    // Those of `check` block at the first line, and at later steps.
+    let started = [
+        (start_into(&["check"], 0), "\nverdict: metrics arrive"),
+        (start_into(&["check"], 500), "\nverdict: metrics arrive"),
+        (start_into(&["check"], 1_000), "\nverdict: metrics arrive"),
+        (start_into(&["once"], 0), "\nNAMESPACE "),
+        (
+            start_into(&["once", "-o", "json"], 1_000),
+            "\n{\"timestamp\":",
+        ),
+    ];
+    thread::sleep(Duration::from_secs(8));
+    for ((mut child, mut reader), expected) in started {
+        let ended = child.try_wait().expect("a child");
+        let mut out = String::new();
+        reader.read_to_string(&mut out).expect("text");
+        assert_eq!(ended, None, "{out}");
+        assert!(out.contains(expected), "{out}");
+        assert!(!out.contains("timed out"), "{out}");
+        assert_eq!(child.wait().expect("a child").code(), Some(0), "{out}");
     }
 }
