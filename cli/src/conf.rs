@@ -3,7 +3,9 @@
 
 use std::{
     collections::HashMap,
-    env, fs,
+    env,
+    fs::{self, File},
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -51,12 +53,12 @@ impl Conf {
 
     /// `root` is where relative includes start: the first file's folder.
     fn add(&mut self, path: &Path, root: &Path) -> Result<(), String> {
-        let failed = |error: std::io::Error| format!("cannot read {}: {error}", path.display());
+        let failed = |error: io::Error| format!("cannot read {}: {error}", path.display());
         let identity = fs::canonicalize(path).map_err(failed)?;
         if self.seen.contains(&identity) {
             return Err(format!("{} is included twice", path.display()));
         }
-        let text = fs::read(path).map_err(failed)?;
+        let text = read_file(path).map_err(failed)?;
         self.seen.push(identity);
         self.add_text(&String::from_utf8_lossy(&text), path, root)
     }
@@ -141,6 +143,26 @@ impl Conf {
             true => Ok(()),
             false => Err(format!("no file matches {pattern}")),
         }
+    }
+}
+
+/// More than any configuration.
+const MAX_FILE: u64 = 4 << 20;
+
+/// A device may have no end, and a named pipe nobody who writes to it.
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let meta = fs::metadata(path)?;
+    // Reading a folder fails by itself.
+    if !meta.is_file() && !meta.is_dir() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut text = Vec::new();
+    File::open(path)?
+        .take(MAX_FILE + 1)
+        .read_to_end(&mut text)?;
+    match text.len() as u64 > MAX_FILE {
+        true => Err(io::Error::other("it is larger than 4 MiB")),
+        false => Ok(text),
     }
 }
 

@@ -11,6 +11,7 @@ use kubeletstats_core::{
 use crate::{
     conf::{Conf, Environment, Section},
     properties::{self, Handling},
+    watchdog,
 };
 
 /// Where the image has its configuration.
@@ -87,6 +88,11 @@ impl Input {
 
 /// Every input that the arguments lead to. `given` is what stands after `-p`.
 pub fn find(file: Option<PathBuf>, given: &[(String, String)]) -> Result<Vec<Input>, String> {
+    let path = file.clone().unwrap_or_else(|| DEFAULT_FILE.into());
+    watchdog::watch_configuration(&path, || find_unwatched(file, given))
+}
+
+fn find_unwatched(file: Option<PathBuf>, given: &[(String, String)]) -> Result<Vec<Input>, String> {
     let default = || {
         let path = PathBuf::from(DEFAULT_FILE);
         (given.is_empty() && path.exists()).then_some(path)

@@ -3,6 +3,7 @@
 //! like.
 
 use std::{
+    path::Path,
     process,
     sync::mpsc::{self, RecvTimeoutError},
     thread,
@@ -21,6 +22,13 @@ const SPARE: Duration = Duration::from_secs(5);
 pub fn watch<T>(config: &Config, work: impl FnOnce() -> T) -> T {
     let files = deadline::credential_files(config).join(", ");
     end_after(config.timeout + SPARE, files, 1, work)
+}
+
+/// Does `work`, which reads this configuration and all that it includes. It has five
+/// seconds, else the process ends with status 2 and one line.
+pub fn watch_configuration<T>(path: &Path, work: impl FnOnce() -> T) -> T {
+    let files = format!("{}, or what it includes", path.display());
+    end_after(SPARE, files, 2, work)
 }
 
 /// Where no thread can be had, nothing is watched.

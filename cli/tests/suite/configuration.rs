@@ -1,6 +1,10 @@
 //! Arguments and `-c`: which inputs are found, and with which options.
 
-use std::fs;
+use std::{
+    fs::{self, File},
+    path::PathBuf,
+    process::Command,
+};
 
 use sim_kubelet::SimKubelet;
 
@@ -316,6 +320,39 @@ fn arguments_that_cannot_be_used() {
         "kubeletstats: cannot read /no/such.conf: No such file or directory (os error 2)\n"
     );
     assert_eq!(run.code, Some(2));
+}
+
+/// What is no configuration is neither waited for nor read to its end.
+#[test]
+fn files_that_no_configuration_is_in() {
+    let kubelet = start(SimKubelet::builder());
+    let pipe = kubelet.dir().join("pipe.conf");
+    let made = Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.is_ok_and(|status| status.success()), "no mkfifo");
+    let large = kubelet.dir().join("large.conf");
+    let file = File::create(&large).expect("a file");
+    file.set_len((4 << 20) + 1).expect("a file with a hole");
+    let zero = PathBuf::from("/dev/zero");
+    let cases = [
+        (&pipe, "it is not a regular file"),
+        (&zero, "it is not a regular file"),
+        (&large, "it is larger than 4 MiB"),
+    ];
+    for (file, why) in cases {
+        let why = format!("cannot read {}: {why}", file.display());
+        let alone = run(&["check", "-c", &path(file)], &[]);
+        assert_eq!(alone.err, format!("kubeletstats: {why}\n"));
+        assert_eq!(alone.code, Some(2));
+        let includes = format!("@INCLUDE {}\n", file.display());
+        let included = check(&kubelet, &includes, &[]);
+        let includes = kubelet.dir().join("fluent-bit.conf");
+        let expected = format!("kubeletstats: {}:1: {why}\n", includes.display());
+        assert_eq!((included.code, included.err), (Some(2), expected));
+    }
+    // As long as a file may be.
+    let mut text = input("Interval 3s");
+    text.push_str(&"#\n".repeat(((4 << 20) - text.len()) / 2));
+    assert_eq!(check(&kubelet, &text, &[]).code, Some(0));
 }
 
 #[test]

@@ -123,6 +123,26 @@ fn held(test: &str, file: &Path) -> Option<Held> {
     }
 }
 
+#[test]
+fn a_configuration_that_hangs_does_not_hang_the_command() {
+    let kubelet = start(SimKubelet::builder());
+    let file = kubelet.dir().join("fluent-bit.conf");
+    fs::write(&file, "[INPUT]\n    Name kubeletstats\n").expect("a file");
+    let Some(_held) = held(
+        "a_configuration_that_hangs_does_not_hang_the_command",
+        &file,
+    ) else {
+        return;
+    };
+    let run = run(&["check", "-c", &path(&file)], &[]);
+    let said = format!(
+        "kubeletstats: timed out after 5s reading {}, or what it includes: the file system \
+         behind it does not answer: is it a mount that has gone?\n",
+        file.display()
+    );
+    assert_eq!((run.code, run.err), (Some(2), said));
+}
+
 /// Files on a mount that has gone, and pipes that nobody writes to.
 #[test]
 fn a_file_that_hangs_does_not_hang_the_command() {
