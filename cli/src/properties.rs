@@ -1,6 +1,8 @@
 //! Which properties of an `[INPUT]` Fluent Bit keeps for itself, before the plugin sees any:
 //! as observed on 1.9 to 5.1. Knows no option of the plugin but those to set instead.
 
+use kubeletstats_core::text::printable;
+
 /// What Fluent Bit does with a property of an `[INPUT]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Handling {
@@ -83,8 +85,9 @@ pub fn handling(name: &str, value: &str) -> Handling {
                 .to_owned(),
         ),
         net if net.starts_with("net.") => Handling::Refused(format!(
-            "{net} is for Fluent Bit's own connections, and it does not start with it on an input \
-             that makes none (4.2 and 5.1 crash): leave it out, timeout bounds a scrape"
+            "{} is for Fluent Bit's own connections, and it does not start with it on an input \
+             that makes none (4.2 and 5.1 crash): leave it out, timeout bounds a scrape",
+            printable(net, 80)
         )),
         _ if HOST_PROPERTIES.contains(&&*name) => Handling::FluentBit,
         _ if HOST_PREFIXES.iter().any(|one| name.starts_with(one)) => Handling::FluentBit,

@@ -6,6 +6,7 @@ use std::{
     process::Command,
 };
 
+use kubeletstats_core::text::printable;
 use sim_kubelet::SimKubelet;
 
 use crate::command::{Run, path, run, write};
@@ -214,6 +215,7 @@ fn properties_that_are_fluent_bits_own() {
     ] {
         let (line, instead) = row.split_once(": ").expect(row);
         let name = line.split(' ').next().unwrap_or_default();
+        let name = printable(name, 80);
         let instead = format!("{name} has no effect on this input: {instead}");
         let run = check(&kubelet, &input(line), &[]);
         let warning = format!("\nwarn  options  {instead}\n");
@@ -241,6 +243,7 @@ fn properties_that_are_fluent_bits_own() {
     for row in [
         "tls on: is for Fluent Bit's own connections",
         "net.connect_timeout 1s: is for Fluent Bit's own connections",
+        "net.\u{1b}[31mred\u{202e} 1s: is for Fluent Bit's own connections",
         "log_level loud: is Fluent Bit's own, which expects off, error, warn, warning, info, debug, trace",
         "storage.type disk: is Fluent Bit's own, which expects filesystem, memory, memrb",
         "threaded 1: is Fluent Bit's own, which expects on or off",
@@ -249,6 +252,7 @@ fn properties_that_are_fluent_bits_own() {
     ] {
         let (line, why) = row.split_once(": ").expect(row);
         let name = line.split(' ').next().unwrap_or_default();
+        let name = printable(name, 80);
         let why = match why {
             "" => format!("unknown configuration property '{name}'"),
             why => format!("{name} {why}"),
