@@ -22,28 +22,31 @@ pub fn advise(refusal: &Refusal, credential: &Credential, report: &mut Report) {
             ));
         }
     };
-    if let (Some(of_token), true) = (subject(credential), credential.client.is_none())
-        && of_token != user
-    {
-        report.advise(format!(
+    match subject(credential).filter(|of_token| *of_token != user) {
+        // The user is of something in between, which may serve others too: no right for it.
+        Some(of_token) if credential.client.is_none() => report.advise(format!(
             "the token is of {}, but {} was refused: check what is between here and the kubelet",
             printable(of_token, 253),
             printable(&user, 253)
-        ));
+        )),
+        _ => advise_grant(&user, resource, through_server, report),
     }
-    let careful = match through_server {
-        true => " (it can do much more: its holder can run commands in every pod)",
-        false => "",
-    };
-    let shown = printable(&user, 253);
-    report.advise(format!(
-        "grant {resource} to {shown}, unless it has that already{careful}:"
-    ));
-    report.command(grant_command(&user, resource));
     report.advise(
         "if the right was there, it may be temporary: an API server that has just started still loads \
          its rules, and the kubelet remembers a refusal for half a minute",
     );
+}
+
+fn advise_grant(user: &str, resource: &str, through_server: bool, report: &mut Report) {
+    let careful = match through_server {
+        true => " (it can do much more: its holder can run commands in every pod)",
+        false => "",
+    };
+    let shown = printable(user, 253);
+    report.advise(format!(
+        "grant {resource} to {shown}, unless it has that already{careful}:"
+    ));
+    report.command(grant_command(user, resource));
 }
 
 /// The first thing to try where the request goes through the API server.

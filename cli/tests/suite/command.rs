@@ -130,6 +130,11 @@ pub fn after<'t>(text: &'t str, step: &str) -> &'t str {
 
 /// A token of the cluster's form, issued and running out so many seconds from now.
 pub fn service_account_token(issued: i64, expires: i64) -> String {
+    token_of("system:serviceaccount:logging:fluent-bit", issued, expires)
+}
+
+/// The same, of this user.
+pub fn token_of(user: &str, issued: i64, expires: i64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.expect("after 1970").as_secs() as i64;
     let payload = serde_json::json!({
@@ -138,7 +143,7 @@ pub fn service_account_token(issued: i64, expires: i64) -> String {
         "iat": now + issued,
         "nbf": now + issued,
         "iss": "https://kubernetes.default.svc",
-        "sub": "system:serviceaccount:logging:fluent-bit",
+        "sub": user,
     });
     let encode = |text: &str| BASE64URL_NOPAD.encode(text.as_bytes());
     let header = encode(r#"{"alg":"RS256","kid":"k"}"#);

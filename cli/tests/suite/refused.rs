@@ -8,7 +8,7 @@ use sim_kubelet::{Fault, SimKubelet};
 use crate::{
     command::{
         after, assert_failure, failure, kubelet, masked, run, run_with, service_account_token,
-        write,
+        token_of, write,
     },
     once::at_the_time_of_the_captures,
 };
@@ -144,14 +144,17 @@ fn expired_and_accepted_all_the_same() {
     }
 }
 
-fn forbidden(proxy: &str) -> String {
-    let token = service_account_token(-600, 3000);
+/// Who the simulated kubelet says lacks a right.
+const REFUSED: &str = "system:serviceaccount:default:powerless";
+
+/// What `check` says from the failure on, where the token is of this user.
+fn forbidden(user: &str, proxy: &str) -> String {
+    let token = token_of(user, -600, 3000);
     let kubelet = SimKubelet::builder()
         .token("good")
         .forbidden_token(&token)
         .started();
     kubelet.write_token_file(&token).expect("a file");
-    // The refusal names another than the token does: it knows better.
     let url = format!("{}{proxy}", kubelet.url());
     failure(&kubelet, &[("kubelet_url", &url)])
 }
@@ -159,7 +162,6 @@ fn forbidden(proxy: &str) -> String {
 fn granting(subresource: &str, careful: &str) -> String {
     format!(
         "\
-to do:   the token is of system:serviceaccount:logging:fluent-bit, but system:serviceaccount:default:powerless was refused: check what is between here and the kubelet
 to do:   grant nodes/{subresource} to system:serviceaccount:default:powerless, unless it has that already{careful}:
 
 kubectl auth can-i get nodes --subresource={subresource} --as=system:serviceaccount:default:powerless || kubectl apply -f - <<'END'
@@ -186,16 +188,31 @@ subjects:
     namespace: \"default\"
 END
 
-to do:   if the right was there, it may be temporary: an API server that has just started still loads its rules, and the kubelet remembers a refusal for half a minute
-"
+{TEMPORARY}"
     )
+}
+
+const TEMPORARY: &str = "to do:   if the right was there, it may be temporary: an API server that has just started still loads its rules, and the kubelet remembers a refusal for half a minute\n";
+
+/// Whoever stands in between is given no right by a command to be pasted.
+#[test]
+fn another_user_than_the_tokens_is_refused() {
+    const OTHER: &str = "to do:   the token is of system:serviceaccount:logging:fluent-bit, but system:serviceaccount:default:powerless was refused: check what is between here and the kubelet\n";
+    const DIAL: &str = "to do:   dial the node itself, where nodes/stats is enough: set kubelet_url=https://NODE_IP:10250\n";
+    let user = "system:serviceaccount:logging:fluent-bit";
+    let to_do = |said: &str| after(said, "to do:").to_owned();
+    assert_eq!(to_do(&forbidden(user, "")), format!("{OTHER}{TEMPORARY}"));
+    assert_eq!(
+        to_do(&forbidden(user, "/api/v1/nodes/vm/proxy")),
+        format!("{DIAL}{OTHER}{TEMPORARY}")
+    );
 }
 
 #[test]
 fn a_right_that_is_missing() {
     let granting = granting("stats", "");
     assert_eq!(
-        forbidden(""),
+        forbidden(REFUSED, ""),
         format!(
             "\
 FAIL  reply    403 forbidden by https://127.0.0.1:PORT/stats/summary: system:serviceaccount:default:powerless needs verb get on nodes/stats
@@ -214,7 +231,7 @@ fn a_right_that_is_missing_at_the_api_server() {
         " (it can do much more: its holder can run commands in every pod)",
     );
     assert_eq!(
-        forbidden("/api/v1/nodes/vm/proxy"),
+        forbidden(REFUSED, "/api/v1/nodes/vm/proxy"),
         format!(
             "\
 FAIL  reply    403 forbidden by https://127.0.0.1:PORT/api/v1/nodes/vm/proxy/stats/summary: system:serviceaccount:default:powerless needs verb get on nodes/proxy: better set kubelet_url to https://NODE_IP:10250, where nodes/stats is enough
