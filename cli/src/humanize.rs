@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use kubeletstats_core::text::printable;
+use kubeletstats_core::text::{self, printable};
 use time::OffsetDateTime;
 
 /// Seconds since the epoch; negative before it.
@@ -48,10 +48,7 @@ pub fn date(seconds: i64) -> String {
 
 /// `1 pod`, `2 pods`; the plural of `what` has to be with an `s`.
 pub fn count(number: usize, what: &str) -> String {
-    match number {
-        1 => format!("1 {what}"),
-        _ => format!("{number} {what}s"),
-    }
+    text::count(number as u64, what, &format!("{what}s"))
 }
 
 /// The first `max` names, fit for a line, with commas between them.

@@ -2,7 +2,7 @@
 
 use kubeletstats_core::{
     error::{Error, Reason},
-    health::NO_PODS,
+    health::{self, NO_PODS},
     kubelet::{Client, deadline, observer::Observer},
     options::Config,
     scrape::{Batch, Pipeline},
@@ -68,9 +68,7 @@ fn run_input(input: &Input, output: Output, screen: &mut Screen) -> Verdict {
 fn verdict(batch: &Batch, status: RecordStatus) -> Verdict {
     let why = match (batch.pods_wanted, batch.pods_on_node) {
         (0, 0) => Some(NO_PODS.to_owned()),
-        (0, all) => Some(format!(
-            "none of the node's {all} pods is wanted: check namespace and pod_prefix"
-        )),
+        (0, all) => Some(health::none_wanted(all)),
         _ => status.failure(),
     };
     match why {

@@ -13,6 +13,7 @@ use std::{
 use crate::{
     error::{Error, Reason},
     scrape::Batch,
+    text::count,
 };
 
 /// A failure that lasts is repeated this often, with a count.
@@ -28,6 +29,12 @@ const MAX_LINES: usize = 6;
 /// not see what runs. The command says the same.
 pub const NO_PODS: &str = "the kubelet lists no pods: if it has not just started, \
      see its log: it may not reach its container runtime";
+
+/// Logged where so many pods are listed, and the options want none. The command says the
+/// same.
+pub fn none_wanted(all: usize) -> String {
+    format!("none of the node's {all} pods is wanted: check namespace and pod_prefix")
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Selection {
@@ -241,9 +248,7 @@ impl Health {
         self.selection = Some(selection);
         Some(match selection {
             Selection::NoPodsOnNode => NO_PODS.to_owned(),
-            Selection::NoneWanted => {
-                format!("none of the node's {all} pods is wanted: check namespace and pod_prefix")
-            }
+            Selection::NoneWanted => none_wanted(all),
             Selection::SomeWanted => format!("{wanted} of the node's {all} pods are wanted"),
         })
     }
@@ -357,10 +362,6 @@ impl Outage {
         let how = if self.flapping { "on and off " } else { "" };
         format!("{how}for {seconds:.1}s")
     }
-}
-
-fn count(number: u64, one: &str, more: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { more })
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Foreign text made fit for a line of the log. What a kubelet, a user, a library or the
 //! system says comes through here before it is shown: on one line, visible as it stands,
-//! not longer than it is worth, and without what may be a secret.
+//! not longer than it is worth, and without what may be a secret. Numbers of things are put
+//! into words here as well.
 
 use std::path::Path;
 
@@ -56,6 +57,11 @@ pub fn redact_url(url: &str) -> String {
         (None, Some((rest, _))) => format!("{scheme}{rest}?***"),
         (None, None) => url.to_owned(),
     }
+}
+
+/// `1 try`, `2 tries`
+pub fn count(number: u64, one: &str, more: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { more })
 }
 
 /// Foreign text made fit for one log line: every character can be seen, stands
