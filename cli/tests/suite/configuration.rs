@@ -329,7 +329,7 @@ fn arguments_that_cannot_be_used() {
 /// What is no configuration is neither waited for nor read to its end.
 #[test]
 fn files_that_no_configuration_is_in() {
-    let kubelet = start(SimKubelet::builder());
+    let kubelet = SimKubelet::builder().started();
     let pipe = kubelet.dir().join("pipe.conf");
     let made = Command::new("mkfifo").arg(&pipe).status();
     assert!(made.is_ok_and(|status| status.success()), "no mkfifo");

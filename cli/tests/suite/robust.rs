@@ -125,7 +125,7 @@ fn held(test: &str, file: &Path) -> Option<Held> {
 
 #[test]
 fn a_configuration_that_hangs_does_not_hang_the_command() {
-    let kubelet = start(SimKubelet::builder());
+    let kubelet = SimKubelet::builder().started();
     let file = kubelet.dir().join("fluent-bit.conf");
     fs::write(&file, "[INPUT]\n    Name kubeletstats\n").expect("a file");
     let Some(_held) = held(
@@ -179,7 +179,9 @@ fn a_file_that_hangs_does_not_hang_the_command() {
 /// longer than what one has before a file is blamed.
 #[test]
 fn each_of_two_scrapes_has_its_own_time() {
-    let kubelet = start(SimKubelet::builder().fault(Fault::HangBeforeHeaders));
+    let kubelet = SimKubelet::builder()
+        .fault(Fault::HangBeforeHeaders)
+        .started();
     let options = [("allow_insecure_tls", "on"), ("timeout", "6s")];
     let run = run_with(&kubelet, "check", &options);
     assert_eq!((run.code, run.err.as_str()), (Some(1), ""), "{}", run.out);
@@ -203,7 +205,7 @@ fn nearly_full_pipe(room: usize) -> (PipeReader, PipeWriter) {
 /// `2>&1 | less`, and nobody at the keys for longer than a file may take.
 #[test]
 fn whoever_reads_the_output_may_take_their_time() {
-    let kubelet = start(SimKubelet::builder());
+    let kubelet = SimKubelet::builder().started();
     kubelet
         .add_pod("default/ended", 0)
         .expect("a name with a namespace");
