@@ -4,7 +4,6 @@
 use std::{
     fs,
     io::Write,
-    os::unix::fs::PermissionsExt,
     path::Path,
     process::{Command, Stdio},
 };
@@ -38,6 +37,9 @@ case "$*" in
     "apply "*) cat > "$SEEN/applied" ;;
 esac
 "#;
+
+const WRITE_STUBS: &str =
+    r#"for tool; do printf %s "$STUB" > "$tool" && chmod 755 "$tool" || exit; done"#;
 
 /// What came of one command.
 pub struct Pasted {
@@ -90,11 +92,14 @@ pub fn paste(command: &str, allowed: bool) -> Pasted {
 }
 
 fn paste_into(shell: &str, command: &str, allowed: bool, folder: &Path) -> Option<Pasted> {
-    for tool in TOOLS {
-        let file = folder.join(tool);
-        fs::write(&file, STUB).expect("a file");
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("its owner");
-    }
+    // Written by a process of its own: what another test starts just now would inherit a file
+    // that is open for writing here, and such a file cannot be run: the real tool would be.
+    let written = Command::new("sh")
+        .args(["-c", WRITE_STUBS, "sh"])
+        .args(TOOLS.map(|tool| folder.join(tool)))
+        .env("STUB", STUB)
+        .status();
+    assert!(written.is_ok_and(|status| status.success()), "no stand-ins");
     let path = std::env::var("PATH").expect("a PATH");
     let mut child = Command::new(shell)
         .arg("-s")
