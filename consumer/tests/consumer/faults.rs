@@ -247,7 +247,7 @@ pub fn one_uid_on_two_nodes(stage: &Stage) -> Outcome {
     let (topic, database) = (topic(), stage.cluster.database());
     let replies = ["a", "b"].map(|node| {
         let name =
-            format!("../../tests/fixtures/field-reports/16-static-pod-node-{node}.summary.records");
+            format!("../tests/fixtures/field-reports/16-static-pod-node-{node}.summary.records");
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
         std::fs::read_to_string(path).expect("what the plugin makes of it")
     });
