@@ -246,7 +246,7 @@ export PATH="$HERE/bin:$PATH"
 cd "$HERE/clone"
 kubelet() {
     target/debug/sim-kubelet --dir "$@" > ../kubelet.out &
-    until grep -q 'listening on' ../kubelet.out; do kill -0 $!; done
+    until grep -q 'listening on' ../kubelet.out; do kill -0 $!; sleep 0.1; done
 }
 "#;
 

@@ -10,10 +10,10 @@ use super::{
 };
 use crate::common::run::Line;
 
-/// Each sample on its own: numbers that change at random make no rate.
 const UNREADABLE: &str = "* of the node's * pods cannot be read and are left out: \
                           the kubelet writes of them what no kubelet should";
 
+/// Each sample on its own: numbers that change at random make no rate.
 const INSTANT: &[(&str, &str)] = &[("cpu_source", "instant")];
 
 /// More than a scrape of a large node should leave behind, in MiB.

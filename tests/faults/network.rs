@@ -346,7 +346,8 @@ fn keeping() -> Vec<Row> {
     ]
 }
 
-/// The host may open no file any more, and so have no thread that says when it is done.
+/// With no descriptor left the look-up's thread cannot be given the socket by which it
+/// says that it is done.
 fn no_thread(site: &Site) -> Result<Seen, String> {
     let scene = Scene::new(Setting {
         plain: true,

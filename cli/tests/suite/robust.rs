@@ -6,7 +6,6 @@ use std::{
     io::{self, PipeReader, PipeWriter, Read, Write},
     net::TcpListener,
     os::fd::AsRawFd,
-    path::Path,
     process::Command,
     sync::LazyLock,
     thread,
@@ -108,30 +107,12 @@ proptest! {
     }
 }
 
-/// A file that does not answer. Where none can be had, that is said past the test harness,
-/// which keeps what a test prints that passes; with `KUBELETSTATS_REQUIRE=1` it is a failure.
-fn held(test: &str, file: &Path) -> Option<Held> {
-    match Held::new(file) {
-        Ok(held) => Some(held),
-        Err(error) => {
-            let said = format!("test {test} NOT RUN: no file can be held here: {error}");
-            let required = env::var("KUBELETSTATS_REQUIRE").is_ok_and(|value| value == "1");
-            assert!(!required, "{said}");
-            let _ = writeln!(io::stderr(), "{said}");
-            None
-        }
-    }
-}
-
 #[test]
 fn a_configuration_that_hangs_does_not_hang_the_command() {
     let kubelet = SimKubelet::builder().started();
     let file = kubelet.dir().join("fluent-bit.conf");
     fs::write(&file, "[INPUT]\n    Name kubeletstats\n").expect("a file");
-    let Some(_held) = held(
-        "a_configuration_that_hangs_does_not_hang_the_command",
-        &file,
-    ) else {
+    let Some(_held) = Held::or_not_run(&file) else {
         return;
     };
     let run = run(&["check", "-c", &path(&file)], &[]);
@@ -161,7 +142,7 @@ fn a_file_that_hangs_does_not_hang_the_command() {
         );
     }
     let token = kubelet.token_file();
-    let Some(_held) = held("a_file_that_hangs_does_not_hang_the_command", &token) else {
+    let Some(_held) = Held::or_not_run(&token) else {
         return;
     };
     for command in ["check", "once"] {

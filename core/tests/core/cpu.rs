@@ -160,10 +160,9 @@ fn beside_the_kernels_counters() {
     }
     print("all", &all);
     println!("the kubelet's rate was outside of what the counter proves {outside} times");
-    let [counter, instant, auto] = all;
+    let [counter, _, auto] = all;
     assert!(auto.0.len() > 100);
     assert!(auto.deviation() < 1.5 && auto.worst() < 5.5);
-    assert!(auto.deviation() <= instant.deviation());
     assert!(counter.deviation() > 2.0, "what this is about is not seen");
     assert_eq!(outside, 0);
 }
@@ -350,10 +349,10 @@ fn no_byte_is_counted_twice() {
                 None if count == 1 => Some(&network["interfaces"][0]["rxBytes"]),
                 None => None,
             };
-            several += usize::from(expected.is_none() && count > 1);
             let of_pod = |record: &&Value| record["podUid"] == pod["podRef"]["uid"];
             for record in records.iter().filter(of_pod) {
                 assert_eq!(record.get("network_in"), expected, "{record}");
+                several += usize::from(expected.is_none() && count > 1);
             }
         }
         assert!(several > 0, "{name} has no such pod");

@@ -35,7 +35,7 @@ fn compare(path: &Path, options: &[(&str, &str)]) {
     if std::env::var_os("GOLDEN").is_some() {
         fs::write(&expected, &text).expect("writable fixtures");
     }
-    let want = fs::read_to_string(&expected).unwrap_or_default();
+    let want = fs::read_to_string(&expected).expect("expected records: make golden");
     assert_eq!(text, want, "{}", expected.display());
 }
 

@@ -260,9 +260,8 @@ fn whoever_watches_sees_what_a_scrape_hangs_in() {
     let mut plugin = Plugin::of(&kubelet, &[("timeout", "200ms")]);
     plugin.scrape().expect("records");
     let token = kubelet.token_file();
-    let held = match Held::new(&token) {
-        Ok(held) => held,
-        Err(error) => return println!("no file can be held here: {error}"),
+    let Some(held) = Held::or_not_run(&token) else {
+        return;
     };
     assert!(plugin.scraper.scrape());
     let began = Instant::now();
@@ -296,9 +295,8 @@ fn whoever_watches_sees_what_a_scrape_hangs_in() {
 #[test]
 fn many_that_hang_start_and_stop_soon() {
     let kubelet = kubelet().started();
-    let held = match Held::new(&kubelet.ca_file()) {
-        Ok(held) => held,
-        Err(error) => return println!("no file can be held here: {error}"),
+    let Some(held) = Held::or_not_run(&kubelet.ca_file()) else {
+        return;
     };
     let began = Instant::now();
     let starting: Vec<_> = thread::scope(|scope| {

@@ -3,7 +3,7 @@
 
 use std::{
     ffi::CString,
-    io,
+    io::{self, Write},
     os::{
         fd::{AsRawFd, FromRawFd, OwnedFd},
         unix::ffi::OsStrExt,
@@ -18,6 +18,19 @@ pub struct Held {
 }
 
 impl Held {
+    /// The same; where it cannot be, that is said past the test harness, which keeps what a
+    /// test prints that passes.
+    pub fn or_not_run(path: &Path) -> Option<Self> {
+        let held = Self::new(path);
+        if let Err(error) = &held {
+            let thread = std::thread::current();
+            let test = thread.name().unwrap_or("main");
+            let said = format!("NOT RUN: {test}: no file can be held here: {error}");
+            let _ = writeln!(io::stderr(), "{said}");
+        }
+        held.ok()
+    }
+
     /// The error says why this machine cannot: it takes root, and a kernel that asks.
     pub fn new(path: &Path) -> io::Result<Self> {
         let checked = |result| match result {
