@@ -82,8 +82,18 @@ test faults soak memcheck: export KUBELETSTATS_REQUIRE := 1
 test: test-deps lint build tools panicking ## lints and all tests, end to end on every Fluent Bit found
 	$(CARGO) test --locked --workspace && $(CARGO) test --locked $(CONSUMER); \
 		status=$$?; $(MAKE) -s kafka-stop; exit $$status
+	@$(MAKE) -s minimum
 	@if command -v kubectl >/dev/null || command -v kustomize >/dev/null; then $(MAKE) -s manifests; \
 	else echo "manifests: NOT RUN, there is neither kubectl nor kustomize to render them"; fi
+
+# What Cargo.toml promises.
+MINIMUM := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+
+.PHONY: minimum
+minimum: ## plugin and command with the oldest Rust that does (needs rustup)
+	@if rustup run $(MINIMUM) true 2>/dev/null; then \
+		rustup run $(MINIMUM) cargo check -q --locked --target-dir target/minimum -p flb-in-kubeletstats -p kubeletstats-cli; \
+	else echo "minimum: NOT RUN, there is no rustup with Rust $(MINIMUM)"; fi
 
 .PHONY: manifests
 manifests: ## Kubernetes, Helm, compose, dashboard: schemas, rights, queries (needs Python, and kubectl or kustomize)
