@@ -4,7 +4,7 @@
 //! What they hold is checked a second time here, field by field, against the
 //! captured JSON read in another way.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use kubeletstats_core::health::Missing;
 use serde_json::{Value, json};
@@ -112,9 +112,11 @@ fn expected(reply: &Value, pod: &Value, container: &Value) -> Option<Value> {
     Some(record)
 }
 
+/// The default record, read here a second time. What is added to it is the catalogue's to
+/// try, and the expected records' to show.
 #[test]
 fn every_field_of_every_container_is_what_the_reply_says() {
-    let mut compared = 0;
+    let mut read = Vec::new();
     for path in summaries() {
         let body = fs::read(&path).expect("a fixture");
         let reply: Value = serde_json::from_slice(&body).expect("json");
@@ -124,10 +126,22 @@ fn every_field_of_every_container_is_what_the_reply_says() {
                 want.extend(expected(&reply, pod, container));
             }
         }
+        read.push((path, records(&mut pipeline(&[]), &body), want));
+    }
+    let fields = |record: &Value| record.as_object().expect("a map").keys().cloned().collect();
+    let known = read.iter().flat_map(|(.., want)| want);
+    let known: BTreeSet<String> = known
+        .flat_map(|record| -> Vec<_> { fields(record) })
+        .collect();
+    let mut compared = 0;
+    for (path, mut got, mut want) in read {
         let key = |record: &Value| format!("{}{}", record["podUid"], record["containerName"]);
-        let mut got = records(&mut pipeline(&[]), &body);
         got.sort_by_key(key);
         want.sort_by_key(key);
+        for record in &mut got {
+            let record = record.as_object_mut().expect("a map");
+            record.retain(|field, _| known.contains(field));
+        }
         assert_eq!(got, want, "{}", path.display());
         compared += got.len();
     }
