@@ -3,16 +3,16 @@
 
 use std::path::{Path, PathBuf};
 
+use kubeletstats_cli::{
+    conf::{Conf, Environment, Section},
+    properties::{self, Handling},
+};
 use kubeletstats_core::{
     options::{Config, OPTIONS},
     text::printable,
 };
 
-use crate::{
-    conf::{Conf, Environment, Section},
-    properties::{self, Handling},
-    watchdog,
-};
+use crate::watchdog;
 
 /// Where the image has its configuration.
 pub const DEFAULT_FILE: &str = "/fluent-bit/etc/fluent-bit.conf";

@@ -4,13 +4,11 @@
 
 mod certificate;
 mod check;
-mod conf;
 mod containers;
 mod humanize;
 mod inputs;
 mod json;
 mod once;
-mod properties;
 mod screen;
 mod table;
 mod token;

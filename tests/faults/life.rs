@@ -4,7 +4,6 @@
 use std::{env, fs, path::Path, process, thread, time::Duration};
 
 use serde_json::Value;
-
 use sim_kubelet::Fault;
 use testkit::{Host, held::Held, wait};
 

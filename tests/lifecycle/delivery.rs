@@ -12,11 +12,12 @@ use testkit::{
 mod disk;
 mod outage;
 
+use outage::{By, Outcome, Plan, Run, Sample, To, moved, outage, shipped_room};
+
 use crate::{
     proc::{self, Scratch, Table, alone, sized, soak},
     sink,
 };
-use outage::{By, Outcome, Plan, Run, Sample, To, moved, outage, shipped_room};
 
 /// What the room of Kafka's client is without the shipped configuration.
 const ROOM_BY_DEFAULT: usize = 100_000;

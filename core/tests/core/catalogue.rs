@@ -9,8 +9,8 @@ use std::{
 use kubeletstats_core::{
     catalogue::{
         ContainerStats, Fields, Figure, Filesystem, Level, NodeStats, Part, Plan, PodStats,
+        RuntimeStats, Traffic,
     },
-    catalogue::{RuntimeStats, Traffic},
     select::Selector,
 };
 use serde_json::Value;

@@ -11,7 +11,6 @@ use std::{
 use kubeletstats_core::worker::Worker;
 use serde_json::Value;
 use sim_kubelet::{Fault, SimKubelet, SimKubeletBuilder};
-
 use testkit::held::Held;
 
 use crate::{events, replay::config_for};

@@ -2,10 +2,14 @@
 //! object, and of the functions a plugin finds with `dlsym(RTLD_DEFAULT, …)` those
 //! that concern no instance; `input` has the others.
 
-use crate::input::Input;
+use std::{
+    ffi::{CStr, c_char, c_int, c_void},
+    mem::offset_of,
+};
+
 use log::{Level, Record};
-use std::ffi::{CStr, c_char, c_int, c_void};
-use std::mem::offset_of;
+
+use crate::input::Input;
 
 /// A plugin's context, or the `struct flb_config *` that plugins only hand back.
 pub type Opaque = *mut c_void;

@@ -1,9 +1,10 @@
-//! Settings as text: the classic configuration file and `${ENV}` in it. Knows no plugin.
+//! Settings as text: the sections of a configuration, as the command reads it. Knows no
+//! plugin.
 
-use anyhow::{Context, Result, anyhow, bail};
-use std::path::Path;
-use std::str::FromStr;
-use std::{env, fs};
+use std::{path::Path, str::FromStr};
+
+use anyhow::{Result, anyhow};
+use kubeletstats_cli::conf::Conf;
 
 /// A `[KIND]` with its options. Kinds, names and keys are in lower case here.
 pub struct Section {
@@ -51,33 +52,17 @@ pub fn service<T: FromStr>(sections: &[Section], key: &str) -> Result<Option<T>>
 
 /// Reads a file in the classic format, and the plugins file that it names.
 pub fn read(path: &Path) -> Result<Vec<Section>> {
-    let shown = path.display();
-    let text = fs::read_to_string(path).with_context(|| format!("[config] {shown}"))?;
-    let mut sections: Vec<Section> = Vec::new();
-    for (number, line) in (1..).zip(text.lines().map(str::trim)) {
-        if line.is_empty() || line.starts_with('#') {
-            continue;
+    let conf = Conf::read(path).map_err(|why| anyhow!("[config] {why}"))?;
+    let mut sections = Vec::new();
+    for found in &conf.sections {
+        let mut section = Section::new(&found.name, "");
+        for (key, value) in &found.properties {
+            section.set(key, &conf.environment.expand(value));
         }
-        let header = line.strip_prefix('[').and_then(|l| l.strip_suffix(']'));
-        let property = line.split_once(char::is_whitespace);
-        match (header, property, sections.last_mut()) {
-            (Some(kind), _, _) => sections.push(Section::new(kind, "")),
-            (None, Some((key, value)), Some(section)) => section.set(key, &expand(value.trim())),
-            _ => bail!("[config] error in {shown}:{number}: neither a section nor a property"),
-        }
+        sections.push(section);
     }
     if let Some(name) = service::<String>(&sections, "plugins_file")? {
         sections.extend(read(&path.with_file_name(name))?);
     }
     Ok(sections)
-}
-
-/// Replaces each `${NAME}`; an unset one becomes nothing.
-fn expand(text: &str) -> String {
-    if let Some((before, rest)) = text.split_once("${")
-        && let Some((name, after)) = rest.split_once('}')
-    {
-        return before.to_owned() + &env::var(name).unwrap_or_default() + &expand(after);
-    }
-    text.to_owned()
 }

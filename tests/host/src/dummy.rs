@@ -1,12 +1,18 @@
 //! The host's own input `dummy`: a fixed record at a fixed rate.
 
-use crate::config::Section;
-use crate::input::{Collect, Input};
+use std::{
+    cell::Cell,
+    rc::Rc,
+    time::{Duration, UNIX_EPOCH},
+};
+
 use anyhow::{Context, Result, ensure};
 use rmpv::Value;
-use std::cell::Cell;
-use std::rc::Rc;
-use std::time::{Duration, UNIX_EPOCH};
+
+use crate::{
+    config::Section,
+    input::{Collect, Input},
+};
 
 pub const OPTIONS: [&str; 3] = ["dummy", "rate", "samples"];
 

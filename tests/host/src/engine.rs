@@ -1,19 +1,27 @@
 //! The pipeline: builds the instances, runs the one event loop, and stops in
 //! Fluent Bit's order.
 
-use crate::abi::InputPlugin;
-use crate::config::{self, Section};
-use crate::event::Filter;
-use crate::input::Input;
-use crate::output::Output;
+use std::{
+    io::Read,
+    os::{
+        fd::{AsRawFd, RawFd},
+        unix::net::UnixStream,
+    },
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
 use anyhow::{Context, Result};
 use libc::c_int;
 use log::{error, info};
-use std::io::Read;
-use std::os::fd::{AsRawFd, RawFd};
-use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+
+use crate::{
+    abi::InputPlugin,
+    config::{self, Section},
+    event::Filter,
+    input::Input,
+    output::Output,
+};
 
 /// How often the outputs are asked whether they are done, when stopping.
 const DRAIN_STEP: Duration = Duration::from_millis(20);

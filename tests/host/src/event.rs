@@ -1,11 +1,13 @@
 //! Log events, from the msgpack stream that an input appends to the JSON that the
 //! outputs write, and the filter on the way. Keys keep their order, numbers their type.
 
-use crate::config::Section;
+use std::time::{Duration, UNIX_EPOCH};
+
 use anyhow::{Context, Result, ensure};
 use rmpv::Value;
-use std::time::{Duration, UNIX_EPOCH};
 use wildmatch::WildMatch;
+
+use crate::config::Section;
 
 type Pair = (Value, Value);
 

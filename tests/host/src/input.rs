@@ -2,24 +2,28 @@
 //! when it is paused. Everything here runs on the host's only thread, and a plugin calls
 //! back from inside its own callbacks: no borrow is held while plugin code runs.
 
-use crate::abi::{Callback, InputPlugin, Opaque, Text};
-use crate::config::Section;
-use crate::dummy;
-use crate::event::{self, Event};
+use std::{
+    cell::{Cell, RefCell},
+    ffi::{CString, c_char, c_int},
+    fs,
+    os::fd::RawFd,
+    path::{Path, PathBuf},
+    ptr::{null, null_mut},
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
 use anyhow::{Context, Result, bail, ensure};
 use bytesize::ByteSize;
+use kubeletstats_cli::properties::{Handling, handling};
 use log::{LevelFilter, debug, error, info, warn};
-use std::cell::{Cell, RefCell};
-use std::ffi::{CString, c_char, c_int};
-use std::fs;
-use std::os::fd::RawFd;
-use std::path::{Path, PathBuf};
-use std::ptr::{null, null_mut};
-use std::rc::Rc;
-use std::time::{Duration, Instant};
 
-/// Options the host takes for itself, up to a dot: the plugin never sees them.
-const OWN: &str = "tag alias log_level mem_buf_limit routable threaded host port tls net storage";
+use crate::{
+    abi::{Callback, InputPlugin, Opaque, Text},
+    config::Section,
+    dummy,
+    event::{self, Event},
+};
 
 pub type Collect = Rc<dyn Fn(&Input) -> c_int>;
 
@@ -89,8 +93,8 @@ impl Input {
             None => bail!("[config] no plugin has the input '{}'", section.name),
         };
         for (key, value) in &section.options {
-            let stem = key.split('.').next();
-            if OWN.split(' ').any(|own| Some(own) == stem) {
+            // What is the host's own the plugin never sees.
+            if handling(key, value) != Handling::Plugin {
                 continue;
             }
             ensure!(

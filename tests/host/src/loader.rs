@@ -1,9 +1,11 @@
 //! Loads shared objects by Fluent Bit's rules, and describes what was loaded for `-h`.
 
-use crate::abi::InputPlugin;
+use std::path::Path;
+
 use anyhow::{Context, Result, ensure};
 use libloading::Library;
-use std::path::Path;
+
+use crate::abi::InputPlugin;
 
 /// In the order of the ABI's numbers.
 const TYPES: &str = "string prefix integer boolean double size time";

@@ -11,13 +11,11 @@ mod input;
 mod loader;
 mod output;
 
+use std::{env, io, os::unix::net::UnixStream, path::Path, process::ExitCode, time::SystemTime};
+
 use anyhow::{Context, Result, bail};
 use config::Section;
 use log::{LevelFilter, error, info};
-use std::os::unix::net::UnixStream;
-use std::path::Path;
-use std::process::ExitCode;
-use std::{env, io, time::SystemTime};
 
 const USAGE: &str = "Usage: embedded-host [-c CONFIGURATION] [-e PLUGIN]... [-f FLUSH_SECONDS]
     [-i INPUT | -o OUTPUT [-t TAG] [-m MATCH] [-p KEY=VALUE]...]...

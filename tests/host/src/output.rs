@@ -1,16 +1,21 @@
 //! The outputs `stdout`, `null` and `kafka`, where librdkafka queues, retries
 //! and confirms. An output takes the options it knows and leaves the others alone.
 
-use crate::config::Section;
-use crate::event::Event;
+use std::{
+    io::{Write, stdout},
+    rc::Rc,
+    time::Duration,
+};
+
 use anyhow::{Context, Result, bail};
-use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
-use rdkafka::{ClientConfig, ClientContext};
+use rdkafka::{
+    ClientConfig, ClientContext,
+    producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext},
+};
 use rmpv::Value;
-use std::io::{Write, stdout};
-use std::rc::Rc;
-use std::time::Duration;
 use wildmatch::WildMatch;
+
+use crate::{config::Section, event::Event};
 
 /// What is done with an event; the number is its place in the flush.
 type Sink = Box<dyn Fn(usize, &Event) -> Result<()>>;

@@ -1,15 +1,18 @@
 //! Which Fluent Bits this machine has, and where the built parts of this workspace lie.
 //! A Fluent Bit that was named but cannot be run is an error, never a silent skip.
 
+use std::{
+    collections::HashSet,
+    env,
+    ffi::OsStr,
+    io::Write,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
 use crate::{Child, Error, Result, Stream};
-use std::collections::HashSet;
-use std::env;
-use std::ffi::OsStr;
-use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
 
 const PACKAGED: &str = "/opt/fluent-bit/bin/fluent-bit";
 const VERSION_DEADLINE: Duration = Duration::from_secs(20);

@@ -5,14 +5,13 @@ mod apache;
 mod artifacts;
 mod client;
 
+use std::{env, time::Duration};
+
 pub use apache::{Apache, Broker, BrokerOptions};
 pub use client::{Reader, answers, consume, consume_until, produce, unique_topic};
+use rdkafka::{mocking::MockCluster, producer::DefaultProducerContext};
 
 use crate::{Error, Result};
-use rdkafka::mocking::MockCluster;
-use rdkafka::producer::DefaultProducerContext;
-use std::env;
-use std::time::Duration;
 
 /// How long brokers named by the user may take to answer.
 const FOREIGN_ANSWER: Duration = Duration::from_secs(5);

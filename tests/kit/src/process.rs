@@ -2,15 +2,20 @@
 //! `/proc` says about it. Signals go only to the process that was started here and to
 //! the process group it leads.
 
+use std::{
+    fs, io,
+    io::{BufRead, BufReader, Read},
+    os::unix::process::CommandExt,
+    process::{Command, ExitStatus, Stdio},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
+        mpsc::{self, Sender},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
 use crate::{Deadline, Error, Result};
-use std::io::{BufRead, BufReader, Read};
-use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Sender};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread;
-use std::time::{Duration, Instant};
-use std::{fs, io};
 
 /// How many of the last lines an error quotes.
 const TAIL: usize = 40;

@@ -1,8 +1,11 @@
 //! Bounded waiting: a point in time not to pass, and polling for a condition until then.
 
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
 use crate::{Error, Result};
-use std::thread;
-use std::time::{Duration, Instant};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);

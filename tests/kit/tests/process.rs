@@ -1,7 +1,10 @@
 //! The process guard, on shells.
 
-use std::process::Command;
-use std::time::{Duration, Instant};
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
+
 use testkit::{Child, Stream, wait};
 
 const SOON: Duration = Duration::from_secs(10);

@@ -1,20 +1,24 @@
 //! Owns the settings of a simulated kubelet before it runs.
 
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
-use std::time::Duration;
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::PathBuf,
+    time::Duration,
+};
 
-use crate::access::Access;
-use crate::clock::now_ms;
-use crate::fault::Fault;
-use crate::files::Folder;
-use crate::handle::SimKubelet;
-use crate::node::{USUAL_PERIOD_MS, period_ms};
-use crate::population::populate;
-use crate::random::unique;
-use crate::server::{Server, Shared};
-use crate::tls::{Authority, Tls};
+use crate::{
+    access::Access,
+    clock::now_ms,
+    fault::Fault,
+    files::Folder,
+    handle::SimKubelet,
+    node::{USUAL_PERIOD_MS, period_ms},
+    population::populate,
+    random::unique,
+    server::{Server, Shared},
+    tls::{Authority, Tls},
+};
 
 /// Settings; each has a default, and [`start`](Self::start) makes them real.
 #[derive(Debug, Clone)]

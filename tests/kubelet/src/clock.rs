@@ -1,8 +1,10 @@
 //! Owns time as text: milliseconds since the epoch to and from RFC 3339 and the
 //! HTTP date. Knows no node and no socket.
 
-use time::OffsetDateTime;
-use time::format_description::well_known::{Rfc2822, Rfc3339};
+use time::{
+    OffsetDateTime,
+    format_description::well_known::{Rfc2822, Rfc3339},
+};
 
 /// The wall clock in milliseconds since the epoch.
 pub fn now_ms() -> u64 {

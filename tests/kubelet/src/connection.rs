@@ -1,19 +1,23 @@
 //! Owns one connection from accept to close: the handshake, then requests one after
 //! another. Decides when to end it; what to answer is `respond`'s, how is `deliver`'s.
 
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream};
-use std::time::Duration;
+use std::{
+    io::{self, Read, Write},
+    net::{Shutdown, TcpStream},
+    time::Duration,
+};
 
-use crate::clock::now_ms;
-use crate::deliver::{After, deliver};
-use crate::fault::{Fault, Stage};
-use crate::http::{Request, read_request};
-use crate::journal::{RecordedRequest, count};
-use crate::respond;
-use crate::server::Shared;
-use crate::sync::lock;
-use crate::wire::{Wire, drain, wait_for_hangup};
+use crate::{
+    clock::now_ms,
+    deliver::{After, deliver},
+    fault::{Fault, Stage},
+    http::{Request, read_request},
+    journal::{RecordedRequest, count},
+    respond,
+    server::Shared,
+    sync::lock,
+    wire::{Wire, drain, wait_for_hangup},
+};
 
 /// What Go's TLS listener says to a client that did not speak TLS.
 const PLAIN_HTTP_REFUSED: &[u8] =

@@ -1,10 +1,7 @@
 //! Owns the faults inside a body: what is done to the model before it is printed, and
 //! to the bytes after. Knows no HTTP and no TLS.
 
-use crate::fault::Fault;
-use crate::model::Summary;
-use crate::population::copy_uid;
-use crate::random::seed_of;
+use crate::{fault::Fault, model::Summary, population::copy_uid, random::seed_of};
 
 /// Changes that are changes of content: other pods, other names.
 pub fn corrupt_model(summary: &mut Summary, fault: &Fault) {

@@ -1,14 +1,15 @@
 //! Owns how a reply reaches the wire: whole, slowly, in part, or garbled. Knows no paths
 //! and no pods.
 
-use std::io;
-use std::time::Duration;
+use std::{io, time::Duration};
 
-use crate::fault::Fault;
-use crate::http::{Framing, Reply, push_chunk};
-use crate::server::Shared;
-use crate::sync::lock;
-use crate::wire::Wire;
+use crate::{
+    fault::Fault,
+    http::{Framing, Reply, push_chunk},
+    server::Shared,
+    sync::lock,
+    wire::Wire,
+};
 
 /// What becomes of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

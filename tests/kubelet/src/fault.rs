@@ -1,8 +1,7 @@
 //! Owns the list of faults and their names on a command line. Knows when a fault
 //! applies, not how it is carried out.
 
-use std::fmt;
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
 /// The faults, and one of every kind with modest arguments; the order is that of `--help`.
 macro_rules! faults {

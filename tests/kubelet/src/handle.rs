@@ -1,21 +1,25 @@
 //! Owns the handle of a running simulated kubelet: where it is, what it saw, and what to
 //! change about it while it runs.
 
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::atomic::Ordering,
+    time::Duration,
+};
 
-use crate::builder::SimKubeletBuilder;
-use crate::fault::{Fault, Stage};
-use crate::files::Folder;
-use crate::journal::{Journal, RecordedRequest};
-use crate::node::Truth;
-use crate::population::{copy, new_pod, started_now};
-use crate::server::{Server, Shared};
-use crate::sync::lock;
-use crate::tls::Authority;
+use crate::{
+    builder::SimKubeletBuilder,
+    fault::{Fault, Stage},
+    files::Folder,
+    journal::{Journal, RecordedRequest},
+    node::Truth,
+    population::{copy, new_pod, started_now},
+    server::{Server, Shared},
+    sync::lock,
+    tls::Authority,
+};
 
 /// A running simulated kubelet; dropping it stops it and removes its temporary folder.
 pub struct SimKubelet {

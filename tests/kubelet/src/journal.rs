@@ -1,9 +1,13 @@
 //! Owns what was seen: counters, and the latest requests. A test waits here.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex};
-use std::time::Duration;
+use std::{
+    collections::VecDeque,
+    sync::{
+        Condvar, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use crate::sync::{lock, wait_until};
 

@@ -1,11 +1,13 @@
 //! Owns the command line of the simulated kubelet: flags in, one running kubelet, an end
 //! on a signal.
 
-use std::io::{self, Read, Write};
-use std::net::SocketAddr;
-use std::process::ExitCode;
-use std::str::FromStr;
-use std::time::Duration;
+use std::{
+    io::{self, Read, Write},
+    net::SocketAddr,
+    process::ExitCode,
+    str::FromStr,
+    time::Duration,
+};
 
 use sim_kubelet::{Fault, SimKubelet, SimKubeletBuilder};
 

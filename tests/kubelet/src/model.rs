@@ -3,8 +3,10 @@
 //! it was captured as. Knows no clock and no socket.
 
 use serde::{Deserialize, Serialize};
-use serde_json::ser::{PrettyFormatter, Serializer};
-use serde_json::value::RawValue;
+use serde_json::{
+    ser::{PrettyFormatter, Serializer},
+    value::RawValue,
+};
 
 type AsCaptured = Box<RawValue>;
 

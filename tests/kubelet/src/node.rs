@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
-use crate::clock::rfc3339;
-use crate::model::{ContainerStats, CpuStats, MemoryStats, NetworkStats, PodStats, Summary};
-use crate::random::{Xorshift, mix, seed_of};
+use crate::{
+    clock::rfc3339,
+    model::{ContainerStats, CpuStats, MemoryStats, NetworkStats, PodStats, Summary},
+    random::{Xorshift, mix, seed_of},
+};
 
 const PAGE: u64 = 4_096;
 /// Between two samples of a real kubelet, on average.

@@ -3,9 +3,11 @@
 
 use std::time::Duration;
 
-use crate::node::{ContainerTruth, Node, period_ms};
-use crate::population::{new_pod, populate};
-use crate::random::Xorshift;
+use crate::{
+    node::{ContainerTruth, Node, period_ms},
+    population::{new_pod, populate},
+    random::Xorshift,
+};
 
 /// A node whose clock is whoever asks.
 pub struct Offline {

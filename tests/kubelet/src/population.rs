@@ -1,10 +1,12 @@
 //! Owns who lives on the node: the pods of a captured reply, moved to the present, and
 //! as many generated ones as were asked for. Knows no HTTP and no TLS.
 
-use crate::clock::parse_rfc3339;
-use crate::model::{ContainerStats, PodStats, Summary};
-use crate::node::{Container, Node, Pod};
-use crate::random::{mix, seed_of};
+use crate::{
+    clock::parse_rfc3339,
+    model::{ContainerStats, PodStats, Summary},
+    node::{Container, Node, Pod},
+    random::{mix, seed_of},
+};
 
 const STEADY: &[u8] = include_bytes!("../../fixtures/02-steady-open.summary.json");
 /// When that reply was taken: the newest sample time in it.

@@ -1,12 +1,14 @@
 //! Owns what is answered: the paths, who may read them, and a kubelet's own words when
 //! it refuses. Knows nothing of how a reply reaches the wire.
 
-use crate::access::Verdict;
-use crate::corrupt::{corrupt_bytes, corrupt_model};
-use crate::fault::Fault;
-use crate::http::{Framing, Reply, Request};
-use crate::server::Shared;
-use crate::sync::lock;
+use crate::{
+    access::Verdict,
+    corrupt::{corrupt_bytes, corrupt_model},
+    fault::Fault,
+    http::{Framing, Reply, Request},
+    server::Shared,
+    sync::lock,
+};
 
 const FORBIDDEN_USER: &str = "system:serviceaccount:default:powerless";
 const ANONYMOUS: &str = "system:anonymous";
@@ -123,9 +125,7 @@ fn dressed(body: Vec<u8>, fault: &Fault) -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::Access;
-    use crate::population::populate;
-    use crate::tls::Tls;
+    use crate::{access::Access, population::populate, tls::Tls};
 
     const RBAC: &str = include_str!("../../fixtures/auth/webhook-rbac.txt");
     const ANONYMOUS: &str = include_str!("../../fixtures/auth/webhook-rbac-anonymous-enabled.txt");

@@ -1,24 +1,30 @@
 //! Owns the threads and the state they share: the accept loop, one thread a connection,
 //! and an end that reaches all of them at once. Knows no HTTP.
 
-use std::collections::HashMap;
-use std::io;
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    io,
+    net::{Shutdown, TcpListener, TcpStream},
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
 
-use crate::access::Access;
-use crate::clock::now_ms;
-use crate::connection;
-use crate::fault::{Fault, Injection, Stage};
-use crate::journal::{Journal, count};
-use crate::node::Node;
-use crate::random::Xorshift;
-use crate::sync::{lock, wait_until};
-use crate::tls::Tls;
-use crate::wire::stop_listening;
+use crate::{
+    access::Access,
+    clock::now_ms,
+    connection,
+    fault::{Fault, Injection, Stage},
+    journal::{Journal, count},
+    node::Node,
+    random::Xorshift,
+    sync::{lock, wait_until},
+    tls::Tls,
+    wire::stop_listening,
+};
 
 /// What every connection looks at.
 pub struct Shared {

@@ -1,23 +1,21 @@
 //! Owns certificates: the CA of the serving certificate, the CA of client certificates,
 //! what they sign, and the rustls configuration made of them. Knows no HTTP.
 
-use std::io;
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, date_time_ymd,
 };
-use rustls::crypto::ring;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::server::danger::ClientCertVerifier;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{
+    RootCertStore, ServerConfig,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivatePkcs8KeyDer, pem::PemObject},
+    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
+};
 use time::{Duration, OffsetDateTime};
 
-use crate::fault::Fault;
-use crate::random::unique;
+use crate::{fault::Fault, random::unique};
 
 /// A certificate with its chain and key, as PEM for files and as DER for rustls.
 pub struct Identity {

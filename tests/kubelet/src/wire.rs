@@ -1,10 +1,12 @@
 //! Owns the socket of one connection, with or without TLS on it, and the few system
 //! calls std has no name for. Knows no HTTP.
 
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
-use std::sync::Arc;
+use std::{
+    io::{self, Read, Write},
+    net::{Shutdown, TcpListener, TcpStream},
+    os::fd::AsRawFd,
+    sync::Arc,
+};
 
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 

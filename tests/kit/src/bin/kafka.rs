@@ -1,8 +1,11 @@
 //! `kafka start | stop`: the shared test broker by hand, for `make kafka`.
 
 use std::process::ExitCode;
-use testkit::Result;
-use testkit::kafka::{self, BrokerOptions};
+
+use testkit::{
+    Result,
+    kafka::{self, BrokerOptions},
+};
 
 fn main() -> ExitCode {
     match run(std::env::args().nth(1).as_deref()) {

@@ -1,17 +1,22 @@
 //! Apache Kafka as one KRaft node on loopback, in a folder of its own: settings, data, log,
 //! and a file that tells any other test binary which process is the broker.
 
-use super::artifacts;
-use super::client::{Probe, answers};
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    net::TcpListener,
+    os::{fd::AsRawFd, unix::process::CommandExt},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    ptr,
+    time::Duration,
+};
+
+use super::{
+    artifacts,
+    client::{Probe, answers},
+};
 use crate::{Child, Deadline, Error, Result, wait};
-use std::fs::{self, File, OpenOptions};
-use std::net::TcpListener;
-use std::os::fd::AsRawFd;
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Duration;
-use std::{io, ptr};
 
 /// Kafka's usual port, taken when it is free and no other was asked for.
 const USUAL_PORT: u16 = 9092;

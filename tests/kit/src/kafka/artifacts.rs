@@ -1,12 +1,17 @@
 //! The programs and jars that Apache Kafka needs: are they here, and fetching them by Maven.
 //! Knows nothing of a running broker.
 
-use crate::hosts::{is_executable, workspace_root};
-use crate::{Child, Error, Result, Stream};
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
-use std::{env, fs};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use crate::{
+    Child, Error, Result, Stream,
+    hosts::{is_executable, workspace_root},
+};
 
 /// The oldest Java that Kafka 4 brokers run on.
 const OLDEST_JAVA: u32 = 17;

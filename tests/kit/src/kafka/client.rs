@@ -1,14 +1,20 @@
 //! What the kit does as a Kafka client: ask for metadata, write, read a topic from a known
 //! place. Everything through librdkafka, and everything with a deadline.
 
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use rdkafka::{
+    config::ClientConfig,
+    consumer::{BaseConsumer, Consumer},
+    message::Message,
+    producer::{BaseProducer, BaseRecord, Producer},
+    topic_partition_list::{Offset, TopicPartitionList},
+};
+
 use crate::{Deadline, Error, Result, wait};
-use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::message::Message;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// One request within a longer wait.
 const REQUEST: Duration = Duration::from_millis(500);

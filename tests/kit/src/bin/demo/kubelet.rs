@@ -1,8 +1,7 @@
 //! The kubelet of the demo: the simulated one, or the user's own at `KUBELET_URL`.
 
-use std::env;
-use std::process::Command;
-use std::time::Duration;
+use std::{env, process::Command, time::Duration};
+
 use testkit::{Child, Deadline, Result, Stream, hosts};
 
 const START: Duration = Duration::from_secs(20);

@@ -8,13 +8,11 @@ mod outputs;
 mod settings;
 mod tally;
 
+use std::{path::Path, process::ExitCode, thread, time::Duration};
+
 use kubelet::Kubelet;
 use outputs::{read_back, show_host, show_readings, topic_exists};
 use settings::Topic;
-use std::path::Path;
-use std::process::ExitCode;
-use std::thread;
-use std::time::Duration;
 use tally::Tally;
 use testkit::{Child, Deadline, Error, Host, Kafka, Result, hosts};
 

@@ -1,15 +1,20 @@
 //! The two outputs of the pipeline as lines: what the host prints, and what a separate
 //! consumer reads back from Kafka.
 
-use crate::settings::Topic;
-use crate::tally::{Side, Tally};
-use rdkafka::config::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use std::process::Command;
-use std::time::Duration;
-use testkit::kafka::unique_topic;
-use testkit::record_reader::Metric;
-use testkit::{Child, Deadline, Error, Result, Stream, hosts};
+use std::{process::Command, time::Duration};
+
+use rdkafka::{
+    config::ClientConfig,
+    consumer::{BaseConsumer, Consumer},
+};
+use testkit::{
+    Child, Deadline, Error, Result, Stream, hosts, kafka::unique_topic, record_reader::Metric,
+};
+
+use crate::{
+    settings::Topic,
+    tally::{Side, Tally},
+};
 
 const METADATA: Duration = Duration::from_secs(10);
 

@@ -1,9 +1,10 @@
 //! What the demo sets for the shipped configuration: its environment and the topic.
 
-use crate::kubelet::Kubelet;
-use std::env;
-use std::path::PathBuf;
+use std::{env, path::PathBuf};
+
 use testkit::{Host, Result, hosts};
+
+use crate::kubelet::Kubelet;
 
 /// What the configuration sends to.
 const TOPIC: &str = "metrics";
