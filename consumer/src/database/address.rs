@@ -3,25 +3,30 @@
 
 mod options;
 
-use super::tls::Check;
-use options::Options;
-use std::fmt;
-use std::path::PathBuf;
-use std::str::FromStr;
-use std::time::Duration;
+use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
+
 use tokio_postgres::config::{Config, Host, LoadBalanceHosts, SslMode};
 
-/// For TCP to one address, and for all that it takes to be let in by one host: the look-up of
-/// its name, TCP to its addresses in turn, TLS, and the password. `connect_timeout` sets both.
+use self::options::Options;
+use super::tls::Check;
+
+/// For TCP to one address, and for everything until one host has let us in: the look-up of its
+/// name, TCP to its addresses in turn, TLS, and the password. `connect_timeout` sets both.
 const TCP: Duration = Duration::from_secs(10);
 const CONNECT: Duration = Duration::from_secs(30);
-/// A server that vanished without a word is given up after this time.
+/// A server that vanished is given up after this time without an answer.
 const SILENCE: Duration = Duration::from_secs(30);
+
+const EXPECTED: &str = "expected postgresql://USER:PASSWORD@HOST:PORT/DATABASE \
+    or host=HOST user=USER dbname=DATABASE";
 
 /// A parsed address; never shows its password.
 #[derive(Clone)]
 pub struct Address {
+    /// With all hosts.
     config: Config,
+    /// One for each host, in the order in which to try them.
+    hosts: Vec<Config>,
     check: Check,
     connect_limit: Duration,
 }
@@ -29,19 +34,14 @@ pub struct Address {
 impl Address {
     /// `password` is for an address without one.
     pub fn parse(text: &str, password: Option<String>) -> Result<Self, String> {
-        let expected = "expected postgresql://USER:PASSWORD@HOST:PORT/DATABASE or host=HOST user=USER dbname=DATABASE";
-        let mut options = if text.contains("://") {
-            Options::of_url(text)
-        } else {
-            Options::of_pairs(text).ok_or(expected)?
-        };
+        let mut options = Options::parse(text).ok_or(EXPECTED)?;
         let root = options.take("sslrootcert").filter(|file| file != "system");
         let root = root.map(PathBuf::from);
         let mode = options.take("sslmode");
         let (driver_mode, check) = match mode.as_deref() {
             Some("disable") => (SslMode::Disable, Check::Nothing),
             None | Some("allow" | "prefer") => (SslMode::Prefer, Check::Nothing),
-            // As libpq has it: with a file to check by, `require` checks.
+            // As libpq does: with a file to check by, `require` checks.
             Some("require") if root.is_some() => (SslMode::Require, Check::Issuer(root)),
             Some("require") => (SslMode::Require, Check::Nothing),
             Some("verify-ca") => (SslMode::Require, Check::Issuer(root)),
@@ -52,27 +52,31 @@ impl Address {
                 ));
             }
         };
-        if let Some(name) = options.unknown() {
+        if let Some(name) = options.not_supported() {
             return Err(format!("option {name} is not supported"));
         }
-        // The driver's error may quote the value it does not like.
-        let mut config = Config::from_str(&options.into_text()).map_err(|_| expected)?;
-        config.ssl_mode(driver_mode);
+        let parse = |options: &Options| {
+            // The driver's error may quote what it does not know.
+            let mut config = Config::from_str(&options.to_text()).map_err(|_| EXPECTED)?;
+            let connect_limit = config.get_connect_timeout().copied();
+            config.connect_timeout(connect_limit.unwrap_or(TCP));
+            config.ssl_mode(driver_mode);
+            if let (None, Some(password)) = (config.get_password(), &password) {
+                config.password(password);
+            }
+            if config.get_application_name().is_none() {
+                config.application_name("metrics-consumer");
+            }
+            config.keepalives_idle(SILENCE).tcp_user_timeout(SILENCE);
+            Ok::<_, String>((config, connect_limit.unwrap_or(CONNECT)))
+        };
+        let (config, connect_limit) = parse(&options)?;
         if config.get_hosts().is_empty() {
-            return Err(expected.to_owned());
+            return Err(EXPECTED.to_owned());
         }
-        if let (None, Some(password)) = (config.get_password(), password) {
-            config.password(password);
-        }
-        let connect_limit = config.get_connect_timeout().copied().unwrap_or(CONNECT);
-        if config.get_connect_timeout().is_none() {
-            config.connect_timeout(TCP);
-        }
-        if config.get_application_name().is_none() {
-            config.application_name("metrics-consumer");
-        }
-        config.keepalives_idle(SILENCE).tcp_user_timeout(SILENCE);
+        options.remove_hosts();
         Ok(Self {
+            hosts: each_host(&config, &parse(&options)?.0),
             config,
             check,
             connect_limit,
@@ -88,64 +92,38 @@ impl Address {
         self.connect_limit
     }
 
-    /// One for each host, in the order in which to try them.
-    pub(super) fn hosts(&self) -> Vec<Config> {
-        let (hosts, config) = (self.config.get_hosts(), &self.config);
-        let addresses = config.get_hostaddrs();
-        let ports = config.get_ports();
-        let fits = |count: usize, least: usize| count <= least || count == hosts.len();
-        let is_shuffled = config.get_load_balance_hosts() != LoadBalanceHosts::Disable;
-        // What does not fit together is the driver's to refuse, and the dice are its own, too:
-        // then one silent host takes the time of all, and the next attempt may begin elsewhere.
-        if is_shuffled || !fits(ports.len(), 1) || !fits(addresses.len(), 0) {
-            return vec![config.clone()];
-        }
-        let hosts = hosts.iter().enumerate().map(|(index, host)| {
-            let mut one = of_any_host(config);
-            match host {
-                Host::Tcp(name) => one.host(name),
-                Host::Unix(folder) => one.host_path(folder),
-            };
-            if let Some(address) = addresses.get(index) {
-                one.hostaddr(*address);
-            }
-            if let Some(port) = ports.get(index).or(ports.first()) {
-                one.port(*port);
-            }
-            one
-        });
-        hosts.collect()
+    /// The driver does not go on from a host that takes connections and says nothing, and so
+    /// is given one host after the other.
+    pub(super) fn hosts(&self) -> &[Config] {
+        &self.hosts
     }
 }
 
-/// All but the hosts, which cannot be taken out of a configuration.
-fn of_any_host(config: &Config) -> Config {
-    let mut any = Config::new();
-    any.ssl_mode(config.get_ssl_mode())
-        .ssl_negotiation(config.get_ssl_negotiation())
-        .channel_binding(config.get_channel_binding())
-        .target_session_attrs(config.get_target_session_attrs())
-        .keepalives(config.get_keepalives())
-        .keepalives_idle(config.get_keepalives_idle());
-    macro_rules! copy_if_set {
-        ($($name:ident: $get:ident),*) => {
-            $(if let Some(value) = config.$get() {
-                any.$name(value.to_owned());
-            })*
-        };
+/// What does not fit together is the driver's to refuse, and a random order is its own, too:
+/// then one silent host takes the time of all, and the next attempt may begin elsewhere.
+fn each_host(config: &Config, without_hosts: &Config) -> Vec<Config> {
+    let (hosts, ports) = (config.get_hosts(), config.get_ports());
+    let addresses = config.get_hostaddrs();
+    let fits = |count: usize, least: usize| count <= least || count == hosts.len();
+    let is_random = config.get_load_balance_hosts() == LoadBalanceHosts::Random;
+    if is_random || !fits(ports.len(), 1) || !fits(addresses.len(), 0) {
+        return vec![config.clone()];
     }
-    copy_if_set!(
-        user: get_user,
-        password: get_password,
-        dbname: get_dbname,
-        options: get_options,
-        application_name: get_application_name,
-        connect_timeout: get_connect_timeout,
-        tcp_user_timeout: get_tcp_user_timeout,
-        keepalives_interval: get_keepalives_interval,
-        keepalives_retries: get_keepalives_retries
-    );
-    any
+    let of_host = |(index, host): (usize, &Host)| {
+        let mut one = without_hosts.clone();
+        match host {
+            Host::Tcp(name) => one.host(name),
+            Host::Unix(folder) => one.host_path(folder),
+        };
+        if let Some(address) = addresses.get(index) {
+            one.hostaddr(*address);
+        }
+        if let Some(port) = ports.get(index).or(ports.first()) {
+            one.port(*port);
+        }
+        one
+    };
+    hosts.iter().enumerate().map(of_host).collect()
 }
 
 impl fmt::Display for Address {
@@ -177,7 +155,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Address {
-        Address::parse(text, None).unwrap()
+        Address::parse(text, None).expect("an address")
     }
 
     #[test]
@@ -211,7 +189,7 @@ mod tests {
         assert_eq!(of("?sslmode=verify-ca&sslrootcert=/ca"), expected);
         let expected = (SslMode::Require, Check::IssuerAndName(None));
         assert_eq!(of("?sslmode=verify-full&sslrootcert=system"), expected);
-        let error = Address::parse("postgres://h/db?sslmode=on", None).unwrap_err();
+        let error = Address::parse("postgres://h/db?sslmode=on", None).expect_err("no mode");
         assert!(
             error.starts_with("sslmode on: expected disable, "),
             "{error}"
@@ -220,7 +198,8 @@ mod tests {
 
     #[test]
     fn a_socket_and_a_password_from_outside() {
-        let address = Address::parse("host=/run/pg user=u", Some("x y".to_owned())).unwrap();
+        let address =
+            Address::parse("host=/run/pg user=u", Some("x y".to_owned())).expect("an address");
         assert_eq!(address.to_string(), "database u at /run/pg:5432");
         assert_eq!(address.config.get_password(), Some(&b"x y"[..]));
         let address = parse(r"host=h user=u password='it\'s a \\ b' options='-c work_mem=1MB'");
@@ -238,6 +217,13 @@ mod tests {
         let of = |host: &str| vec![parse(&format!("{host} {options}")).config];
         let expected = [of("host=a port=1"), of("host=/run/pg port=2")].concat();
         assert_eq!(both.hosts(), expected);
+        let url = parse("postgres://u:p%40w@a:1,b/d?application_name=x");
+        let of = |host: &str| {
+            let pairs = format!("{host} user=u password=p@w dbname=d application_name=x");
+            vec![parse(&pairs).config]
+        };
+        let expected = [of("host=a port=1"), of("host=b port=5432")].concat();
+        assert_eq!(url.hosts(), expected);
         assert_eq!(both.connect_limit(), Duration::from_secs(3));
         assert_eq!(parse("host=a").connect_limit(), CONNECT);
         let shuffled = parse("host=a,b load_balance_hosts=random");
