@@ -2,7 +2,7 @@
 //! takes TCP connections and then says nothing would otherwise be waited for for ever.
 
 use super::address::Address;
-use super::tls::Connector;
+use super::tls;
 use std::fmt;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
@@ -85,7 +85,7 @@ async fn open(address: &Address) -> Result<Open, Failure> {
     for config in address.hosts() {
         failure = match timeout(limit, open_one(address, &config)).await {
             Ok(Ok(open)) => return Ok(open),
-            Ok(Err(error)) => Failure::Driver(error),
+            Ok(Err(failure)) => failure,
             Err(_) => silence("when connecting", limit),
         };
     }
@@ -94,14 +94,17 @@ async fn open(address: &Address) -> Result<Open, Failure> {
 
 type Open = (Client, JoinHandle<Result<(), Error>>);
 
-async fn open_one(address: &Address, config: &Config) -> Result<Open, Error> {
+async fn open_one(address: &Address, config: &Config) -> Result<Open, Failure> {
     match config.get_ssl_mode() {
         SslMode::Disable => start(config, NoTls).await,
-        _ => start(config, Connector::new(address.check().clone())).await,
+        _ => {
+            let connector = tls::connector(address.check()).map_err(Failure::Other)?;
+            start(config, connector).await
+        }
     }
 }
 
-async fn start<T>(config: &Config, tls: T) -> Result<Open, Error>
+async fn start<T>(config: &Config, tls: T) -> Result<Open, Failure>
 where
     T: MakeTlsConnect<Socket>,
     T::Stream: Send + 'static,

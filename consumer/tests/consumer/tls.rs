@@ -38,6 +38,9 @@ pub fn sslmodes(_: &Stage) -> Outcome {
         .expect("no TLS there yet");
     assert!(error.contains("server does not support TLS"), "{error}");
     assert!(connect("localhost", "").is_ok());
+    let error = connect("localhost", "?channel_binding=require");
+    let error = error.err().expect("nothing to bind to");
+    assert!(error.contains("channel binding"), "{error}");
 
     cluster.stop_immediately();
     cluster.append(&format!(
@@ -64,6 +67,7 @@ pub fn sslmodes(_: &Stage) -> Outcome {
         "localhost",
         &format!("?sslmode=verify-full&sslrootcert={ca}")
     ));
+    assert!(encrypted("localhost", "?channel_binding=require"));
 
     let mut saw = String::new();
     for (host, options, expected) in [
