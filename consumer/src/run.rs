@@ -238,7 +238,7 @@ impl<'a> Running<'a> {
     fn collect(&mut self, message: Message) {
         let before = self.collecting.size;
         let (partition, offset) = (message.partition, message.offset);
-        let keeps = self.settings.dead_letters.is_some();
+        let keeps = self.settings.dead_letters().is_some();
         if let Err(reason) = self.collecting.add(message, keeps) {
             self.skip(partition, offset, &reason);
         }

@@ -1,99 +1,21 @@
-//! What can be set: one table of names, text → [`Settings`]. No I/O but what is handed in.
+//! What can be set, by flags and by variables of the environment.
 
-use crate::database::Address;
-use crate::dead_letters::Place;
-use std::fmt;
-use std::time::Duration;
+use std::{
+    env,
+    error::Error as _,
+    ffi::{OsStr, OsString},
+    fmt,
+    time::Duration,
+};
 
-/// A setting as the help shows it.
-struct Entry {
-    flag: &'static str,
-    variable: &'static str,
-    default: &'static str,
-    help: &'static str,
-}
+use clap::{
+    CommandFactory, FromArgMatches, Parser, ValueEnum,
+    builder::NonEmptyStringValueParser,
+    error::{ContextKind, ErrorKind},
+};
+use kubeletstats_core::duration;
 
-const fn entry(
-    flag: &'static str,
-    variable: &'static str,
-    default: &'static str,
-    help: &'static str,
-) -> Entry {
-    Entry {
-        flag,
-        variable,
-        default,
-        help,
-    }
-}
-
-const TABLE: [Entry; 13] = [
-    entry(
-        "--brokers",
-        "KAFKA_BROKERS",
-        "",
-        "HOST:PORT[,HOST:PORT...] of Kafka; required",
-    ),
-    entry("--topic", "KAFKA_TOPIC", "metrics", "topic to read"),
-    entry(
-        "--group",
-        "KAFKA_GROUP",
-        "system-metrics",
-        "consumer group that keeps the place in the topic",
-    ),
-    entry(
-        "--from",
-        "KAFKA_FROM",
-        "beginning",
-        "beginning or end: where a group begins that has no place yet",
-    ),
-    entry(
-        "--kafka-option",
-        "KAFKA_OPTION_...",
-        "",
-        "NAME=VALUE of librdkafka, any number of times; as a variable \
-           KAFKA_OPTION_SASL_PASSWORD for sasl.password",
-    ),
-    entry(
-        "--database",
-        "DATABASE_URL",
-        "",
-        "postgresql://USER:PASSWORD@HOST/DB?sslmode=... or key=value pairs; \
-           without it lines are printed and nothing is stored",
-    ),
-    entry(
-        "--dead-letter-topic",
-        "DEAD_LETTER_TOPIC",
-        "",
-        "topic that gets each record that is skipped, with the reason in its headers",
-    ),
-    entry(
-        "--dead-letter-file",
-        "DEAD_LETTER_FILE",
-        "",
-        "file that gets them instead, each as a line of JSON",
-    ),
-    entry(
-        "--batch-rows",
-        "BATCH_ROWS",
-        "1000",
-        "rows of one insert at most",
-    ),
-    entry(
-        "--batch-wait",
-        "BATCH_WAIT",
-        "500ms",
-        "how long the first row of an insert waits for others",
-    ),
-    entry("--quiet", "QUIET", "false", "print no line for each record"),
-    entry("--count", "", "", "end with 0 after so many good records"),
-    entry(
-        "--timeout",
-        "",
-        "",
-        "end with 1 after this time, such as 500ms, 60s, 2m",
-    ),
-];
+use crate::{database::Address, dead_letters::Place};
 
 /// These decide what may be lost, so they are not for the user to set.
 const OURS: [&str; 5] = [
@@ -106,125 +28,205 @@ const OURS: [&str; 5] = [
 ];
 
 const OPTION_PREFIX: &str = "KAFKA_OPTION_";
-const MOST_ROWS: usize = 100_000;
+const MOST_ROWS: u64 = 100_000;
 
-#[derive(Clone)]
+/// Prints records from Kafka as lines on stdout and stores them as rows in PostgreSQL
+#[derive(Clone, Parser)]
+#[command(name = "metrics-consumer", version, args_override_self = true)]
 pub struct Settings {
+    /// HOST:PORT[,HOST:PORT...] of Kafka
+    #[arg(long, env = "KAFKA_BROKERS", value_parser = NonEmptyStringValueParser::new())]
     pub brokers: String,
+
+    /// Topic to read
+    #[arg(
+        long,
+        env = "KAFKA_TOPIC",
+        default_value = "metrics",
+        value_parser = NonEmptyStringValueParser::new()
+    )]
     pub topic: String,
+
+    /// Consumer group that keeps the place in the topic
+    #[arg(
+        long,
+        env = "KAFKA_GROUP",
+        default_value = "system-metrics",
+        value_parser = NonEmptyStringValueParser::new()
+    )]
     pub group: String,
-    pub from_end: bool,
+
+    /// Where a group begins that has no place yet
+    #[arg(long, env = "KAFKA_FROM", default_value = "beginning")]
+    pub from: From,
+
+    /// Option of librdkafka, any number of times; as a variable KAFKA_OPTION_SASL_PASSWORD for
+    /// sasl.password
+    #[arg(long = "kafka-option", value_name = "NAME=VALUE", value_parser = kafka_option)]
     pub kafka_options: Vec<(String, String)>,
+
+    /// postgresql://USER:PASSWORD@HOST/DB?sslmode=... or key=value pairs, PGPASSWORD if it has no
+    /// password; without it lines are printed and nothing is stored
+    #[arg(long, env = "DATABASE_URL", value_parser = database)]
     pub database: Option<Address>,
-    pub dead_letters: Option<Place>,
+
+    /// Topic that gets each record that is skipped, with the reason in its headers
+    #[arg(long, env = "DEAD_LETTER_TOPIC")]
+    dead_letter_topic: Option<String>,
+
+    /// File that gets them instead, each as a line of JSON
+    #[arg(long, env = "DEAD_LETTER_FILE", conflicts_with = "dead_letter_topic")]
+    dead_letter_file: Option<String>,
+
+    /// Rows of one insert at most
+    #[arg(long, env = "BATCH_ROWS", default_value = "1000", value_parser = rows)]
     pub batch_rows: usize,
+
+    /// How long the first row of an insert waits for others
+    #[arg(long, env = "BATCH_WAIT", default_value = "500ms", value_parser = time)]
     pub batch_wait: Duration,
+
+    /// Print no line for each record
+    #[arg(
+        long,
+        env = "QUIET",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        default_value = "false"
+    )]
     pub quiet: bool,
+
+    /// End with 0 after so many good records
+    #[arg(long, value_parser = number)]
     pub count: Option<u64>,
+
+    /// End with 1 after this time
+    #[arg(long, value_parser = time)]
     pub timeout: Option<Duration>,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum From {
+    Beginning,
+    End,
+}
+
+fn number(text: &str) -> Result<u64, &'static str> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or("expected a whole number from 1")
+}
+
+fn rows(text: &str) -> Result<usize, &'static str> {
+    number(text).map(|rows| rows.min(MOST_ROWS) as usize)
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    duration::parse(text).ok_or_else(|| format!("expected {}", duration::FORM))
+}
+
+fn database(text: &str) -> Result<Address, String> {
+    Address::parse(text, env::var("PGPASSWORD").ok())
+}
+
+fn kafka_option(pair: &str) -> Result<(String, String), String> {
+    let (name, value) = pair.split_once('=').ok_or("expected NAME=VALUE")?;
+    let name = name.trim();
+    match OURS.contains(&name) {
+        true => Err(format!("{name} is not for you to set")),
+        false => Ok((name.to_owned(), value.trim().to_owned())),
+    }
+}
+
 impl Settings {
-    /// A flag goes before its variable. An empty variable counts as not set.
-    pub fn read(
-        args: impl IntoIterator<Item = String>,
-        variable: impl Fn(&str) -> Option<String>,
+    /// Of this process. A flag goes before its variable; an empty variable counts as not set.
+    pub fn read() -> Result<Self, String> {
+        let is_empty = |name: &OsStr| env::var_os(name).is_some_and(|value| value.is_empty());
+        let pairs = env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        });
+        Self::parse_from(env::args_os(), is_empty, pairs)
+    }
+
+    /// Of arguments alone, without the program's name.
+    pub fn of_arguments(arguments: &[&str]) -> Result<Self, String> {
+        let arguments = [&["metrics-consumer"], arguments].concat();
+        Self::parse_from(arguments.iter().map(OsString::from), |_| true, [])
+    }
+
+    fn parse_from(
+        arguments: impl IntoIterator<Item = OsString>,
+        is_ignored: impl Fn(&OsStr) -> bool,
         variables: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, String> {
-        let given = Given::parse(args)?;
-        let get = |flag: &str| -> Option<String> {
-            let entry = TABLE.iter().find(|entry| entry.flag == flag)?;
-            let found = given.last(flag).or_else(|| variable(entry.variable));
-            let found = found.filter(|value| !value.is_empty());
-            found.or_else(|| Some(entry.default.to_owned()).filter(|value| !value.is_empty()))
-        };
-        let bad = |flag: &str, value: &str, expected: &str| {
-            format!("{flag} {value}: expected {expected}")
-        };
-        let number = |flag: &str| -> Result<Option<u64>, String> {
-            let parse = |value: String| {
-                let number: Option<u64> = value.parse().ok();
-                let number = number.filter(|number| *number > 0);
-                number.ok_or_else(|| bad(flag, &value, "a whole number from 1"))
-            };
-            get(flag).map(parse).transpose()
-        };
-        let time = |flag: &str| -> Result<Option<Duration>, String> {
-            let parse = |value: String| {
-                duration(&value).ok_or_else(|| bad(flag, &value, "a time such as 500ms, 60s, 2m"))
-            };
-            get(flag).map(parse).transpose()
-        };
-        let choice = |flag: &str, no: &str, yes: &str| -> Result<bool, String> {
-            match get(flag) {
-                Some(value) if value == yes => Ok(true),
-                Some(value) if value == no => Ok(false),
-                value => Err(bad(
-                    flag,
-                    &value.unwrap_or_default(),
-                    &format!("{no} or {yes}"),
-                )),
+        let command = Self::command().mut_args(|argument| {
+            let argument = argument.hide_env_values(true);
+            match argument.get_env().is_some_and(&is_ignored) {
+                true => argument.env(None),
+                false => argument,
             }
-        };
-
-        let mut kafka_options: Vec<(String, String)> = variables
-            .into_iter()
-            .filter_map(|(name, value)| {
-                let name = name
-                    .strip_prefix(OPTION_PREFIX)?
-                    .to_lowercase()
-                    .replace('_', ".");
-                Some((name, value))
-            })
-            .collect();
-        for pair in given.all("--kafka-option") {
-            let (name, value) = pair
-                .split_once('=')
-                .ok_or_else(|| bad("--kafka-option", pair, "NAME=VALUE"))?;
-            kafka_options.push((name.trim().to_owned(), value.trim().to_owned()));
+        });
+        let parsed = command.try_get_matches_from(arguments);
+        let parsed = parsed.and_then(|matches| Self::from_arg_matches(&matches));
+        let mut settings = parsed.map_err(|error| match error.use_stderr() {
+            true => describe(&error),
+            // The help, or the version.
+            false => error.exit(),
+        })?;
+        if settings.dead_letter_topic.as_ref() == Some(&settings.topic) {
+            return Err("--dead-letter-topic: expected another topic than --topic".to_owned());
         }
-        if let Some((name, _)) = kafka_options
-            .iter()
-            .find(|(name, _)| OURS.contains(&name.as_str()))
-        {
-            return Err(format!("--kafka-option {name}: is not for you to set"));
+        let mut options = Vec::new();
+        for (name, value) in variables {
+            if let Some(name) = name.strip_prefix(OPTION_PREFIX) {
+                let name = name.to_lowercase().replace('_', ".");
+                let option = kafka_option(&format!("{name}={value}"));
+                options.push(option.map_err(|error| format!("{OPTION_PREFIX}...: {error}"))?);
+            }
         }
+        options.append(&mut settings.kafka_options);
+        settings.kafka_options = options;
+        Ok(settings)
+    }
 
-        let database = get("--database").map(|text| Address::parse(&text, variable("PGPASSWORD")));
-        let topic = get("--topic").unwrap_or_default();
-        let dead_letters = match (get("--dead-letter-topic"), get("--dead-letter-file")) {
-            (Some(_), Some(_)) => {
-                return Err("--dead-letter-file: not together with --dead-letter-topic".to_owned());
-            }
-            (Some(name), None) if name == topic => {
-                return Err(bad(
-                    "--dead-letter-topic",
-                    &name,
-                    "another topic than --topic",
-                ));
-            }
-            (name, file) => {
-                let file = file.map(|path| Place::File(path.into()));
-                name.map(Place::Topic).or(file)
-            }
-        };
-        let rows = number("--batch-rows")?.unwrap_or_default() as usize;
-        Ok(Self {
-            brokers: get("--brokers").ok_or("--brokers (KAFKA_BROKERS) is required")?,
-            topic,
-            group: get("--group").unwrap_or_default(),
-            from_end: choice("--from", "beginning", "end")?,
-            kafka_options,
-            database: database
-                .transpose()
-                .map_err(|error| format!("--database: {error}"))?,
-            dead_letters,
-            batch_rows: rows.clamp(1, MOST_ROWS),
-            batch_wait: time("--batch-wait")?.unwrap_or_default(),
-            quiet: choice("--quiet", "false", "true")?,
-            count: number("--count")?,
-            timeout: time("--timeout")?,
-        })
+    pub fn dead_letters(&self) -> Option<Place> {
+        let file = self.dead_letter_file.as_ref();
+        let topic = self.dead_letter_topic.clone().map(Place::Topic);
+        topic.or(file.map(|path| Place::File(path.into())))
+    }
+}
+
+/// In one line, and without what may be a password.
+fn describe(error: &clap::Error) -> String {
+    let context = |kind| error.get(kind).map(ToString::to_string).unwrap_or_default();
+    let argument = context(ContextKind::InvalidArg);
+    let flag = argument.split([' ', '[']).next().unwrap_or_default();
+    let value = context(ContextKind::InvalidValue);
+    let shown = match flag {
+        "--database" | "--kafka-option" => String::new(),
+        _ => format!(" {value}"),
+    };
+    match (error.kind(), error.source()) {
+        (ErrorKind::MissingRequiredArgument, _) => {
+            "--brokers (KAFKA_BROKERS) is required".to_owned()
+        }
+        // What does not begin like a flag is a value that lost its own.
+        (ErrorKind::UnknownArgument, _) => {
+            let name = if flag.starts_with("--") { flag } else { "" };
+            format!("unknown argument {name}: see --help")
+        }
+        (ErrorKind::ArgumentConflict, _) => {
+            let other = context(ContextKind::PriorArg);
+            let other = other.split(' ').next().unwrap_or_default();
+            format!("{flag}: not together with {other}")
+        }
+        (ErrorKind::InvalidValue, _) if value.is_empty() => format!("{flag} needs a value"),
+        (ErrorKind::InvalidValue, _) => {
+            let valid = context(ContextKind::ValidValue).replace(", ", " or ");
+            format!("{flag}{shown}: expected {valid}")
+        }
+        (_, Some(source)) => format!("{flag}{shown}: {source}"),
+        (kind, None) => format!("{flag}: {kind}"),
     }
 }
 
@@ -240,178 +242,107 @@ impl fmt::Debug for Settings {
     }
 }
 
-/// The command line, one pair a flag.
-struct Given(Vec<(&'static str, String)>);
-
-impl Given {
-    fn parse(args: impl IntoIterator<Item = String>) -> Result<Self, String> {
-        let mut given = Vec::new();
-        let mut args = args.into_iter();
-        while let Some(arg) = args.next() {
-            let (name, inline) = match arg.split_once('=') {
-                Some((name, value)) => (name, Some(value.to_owned())),
-                None => (arg.as_str(), None),
-            };
-            // The value is not shown: it may be a password that lost its flag.
-            let entry = TABLE.iter().find(|entry| entry.flag == name);
-            let flag = entry.map(|entry| entry.flag).ok_or_else(|| {
-                let name = if name.starts_with("--") { name } else { "" };
-                format!("unknown argument {name}: see --help")
-            })?;
-            let value = match (flag, inline) {
-                ("--quiet", None) => Some("true".to_owned()),
-                (_, Some(value)) => Some(value),
-                (_, None) => args.next(),
-            };
-            given.push((flag, value.ok_or_else(|| format!("{flag} needs a value"))?));
-        }
-        Ok(Self(given))
-    }
-
-    fn all(&self, flag: &str) -> impl Iterator<Item = &String> {
-        let of_flag = self.0.iter().filter(move |(name, _)| *name == flag);
-        of_flag.map(|(_, value)| value)
-    }
-
-    fn last(&self, flag: &str) -> Option<String> {
-        self.all(flag).last().cloned()
-    }
-}
-
-/// `500ms`, `60s`, `2m`; a bare number is seconds.
-fn duration(text: &str) -> Option<Duration> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let number: u64 = digits.parse().ok()?;
-    match &text[digits.len()..] {
-        "ms" => Some(Duration::from_millis(number)),
-        "" | "s" => Some(Duration::from_secs(number)),
-        "m" => number.checked_mul(60).map(Duration::from_secs),
-        _ => None,
-    }
-}
-
-/// The table as text.
-pub fn help() -> String {
-    let mut text = String::from(
-        "metrics-consumer: records from Kafka, as lines on stdout and as rows in PostgreSQL\n",
-    );
-    for entry in &TABLE {
-        text.push_str(&format!("\n  {}", entry.flag));
-        if !entry.variable.is_empty() {
-            text.push_str(&format!("  ({})", entry.variable));
-        }
-        if !entry.default.is_empty() {
-            text.push_str(&format!("  [{}]", entry.default));
-        }
-        text.push_str(&format!("\n      {}", entry.help));
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(args: &[&str], variables: &[(&str, &str)]) -> Result<Settings, String> {
-        let owned = |(name, value): &(&str, &str)| (name.to_string(), value.to_string());
-        let variables: Vec<_> = variables.iter().map(owned).collect();
-        let find = |name: &str| variables.iter().find(|(known, _)| known == name);
-        Settings::read(
-            args.iter().map(ToString::to_string),
-            |name| find(name).map(|(_, value)| value.clone()),
-            variables.clone(),
-        )
+    fn read(arguments: &[&str]) -> Settings {
+        let arguments = [&["--brokers", "k:9092"], arguments].concat();
+        Settings::of_arguments(&arguments).expect("settings")
     }
 
-    fn refused(args: &[&str]) -> String {
-        let args = [&["--brokers", "k:9092"], args].concat();
-        read(&args, &[]).unwrap_err()
+    fn refused(arguments: &[&str]) -> String {
+        let arguments = [&["--brokers", "k:9092"], arguments].concat();
+        Settings::of_arguments(&arguments).expect_err("a mistake")
     }
 
     #[test]
-    fn defaults_variables_and_flags_in_this_order() {
-        let settings = read(&[], &[("KAFKA_BROKERS", "k:9092"), ("KAFKA_GROUP", "")]).unwrap();
+    fn defaults_and_flags() {
+        let settings = read(&[]);
         assert_eq!(settings.topic, "metrics");
         assert_eq!(settings.group, "system-metrics");
         assert_eq!(
             (settings.batch_rows, settings.batch_wait.as_millis()),
             (1000, 500)
         );
-        assert!(settings.database.is_none() && !settings.quiet && !settings.from_end);
+        assert!(settings.database.is_none() && !settings.quiet);
+        assert_eq!(settings.from, From::Beginning);
 
-        let variables = [
-            ("KAFKA_BROKERS", "k:9092"),
-            ("KAFKA_TOPIC", "metrics.system"),
-        ];
-        let settings = read(&["--quiet", "--from=end"], &variables).unwrap();
-        assert_eq!(settings.topic, "metrics.system");
-        assert!(settings.quiet && settings.from_end);
-        let settings = read(
-            &["--topic", "t", "--count=3", "--timeout", "2m"],
-            &variables,
-        )
-        .unwrap();
+        let settings = read(&["--quiet", "--from=end", "--topic", "t", "--count=3"]);
+        assert!(settings.quiet);
+        assert_eq!(settings.from, From::End);
         assert_eq!((settings.topic.as_str(), settings.count), ("t", Some(3)));
+        let settings = read(&["--timeout", "2m", "--quiet=false", "--topic=t", "--topic=u"]);
         assert_eq!(settings.timeout, Some(Duration::from_secs(120)));
+        assert_eq!((settings.topic.as_str(), settings.quiet), ("u", false));
     }
 
     #[test]
     fn options_of_kafka_come_from_both_sides() {
-        let variables = [
-            ("KAFKA_BROKERS", "k:9092"),
-            ("KAFKA_OPTION_SASL_PASSWORD", "a=b"),
-        ];
-        let args = ["--kafka-option", "security.protocol=SASL_SSL"];
-        let settings = read(&args, &variables).unwrap();
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let arguments = [
+            "metrics-consumer",
+            "--brokers=k",
+            "--kafka-option",
+            "security.protocol=SASL_SSL",
+            "--kafka-option=debug=topic",
+        ];
+        let parse = |variable: &str| {
+            let arguments = arguments.map(OsString::from);
+            Settings::parse_from(
+                arguments,
+                |_| true,
+                [pair(variable, "a=b"), pair("PATH", "/")],
+            )
+        };
         assert_eq!(
-            settings.kafka_options,
+            parse("KAFKA_OPTION_SASL_PASSWORD")
+                .expect("settings")
+                .kafka_options,
             [
                 pair("sasl.password", "a=b"),
-                pair("security.protocol", "SASL_SSL")
+                pair("security.protocol", "SASL_SSL"),
+                pair("debug", "topic"),
             ]
         );
         assert_eq!(
-            refused(&["--kafka-option=enable.auto.commit=true"]),
-            "--kafka-option enable.auto.commit: is not for you to set"
+            parse("KAFKA_OPTION_GROUP_ID").expect_err("ours"),
+            "KAFKA_OPTION_...: group.id is not for you to set"
         );
     }
 
     #[test]
     fn mistakes_are_named() {
         assert_eq!(
-            read(&[], &[]).unwrap_err(),
+            Settings::of_arguments(&[]).expect_err("no brokers"),
             "--brokers (KAFKA_BROKERS) is required"
         );
-        assert_eq!(
-            refused(&["--topics=x"]),
-            "unknown argument --topics: see --help"
-        );
-        assert_eq!(refused(&["--topic"]), "--topic needs a value");
-        assert_eq!(
-            refused(&["--count=0"]),
-            "--count 0: expected a whole number from 1"
-        );
-        assert_eq!(
-            refused(&["--timeout=2h"]),
-            "--timeout 2h: expected a time such as 500ms, 60s, 2m"
-        );
-        assert_eq!(
-            refused(&["--dead-letter-topic=metrics"]),
-            "--dead-letter-topic metrics: expected another topic than --topic"
-        );
-        assert_eq!(
-            refused(&["--dead-letter-topic=x", "--dead-letter-file=y"]),
-            "--dead-letter-file: not together with --dead-letter-topic"
-        );
-        assert_eq!(
-            refused(&["--kafka-option=auto.offset.reset=latest"]),
-            "--kafka-option auto.offset.reset: is not for you to set"
-        );
-        assert_eq!(
-            refused(&["--from=start"]),
-            "--from start: expected beginning or end"
-        );
+        for (arguments, expected) in [
+            (&["--topics=x"][..], "unknown argument --topics: see --help"),
+            (&["--topic"], "--topic needs a value"),
+            (&["--group="], "--group needs a value"),
+            (&["--count=0"], "--count 0: expected a whole number from 1"),
+            (
+                &["--timeout=2d"],
+                "--timeout 2d: expected 500ms, 10s, 1m or 1h",
+            ),
+            (
+                &["--dead-letter-topic=metrics"],
+                "--dead-letter-topic: expected another topic than --topic",
+            ),
+            (
+                &["--dead-letter-topic=x", "--dead-letter-file=y"],
+                "--dead-letter-topic: not together with --dead-letter-file",
+            ),
+            (
+                &["--kafka-option=auto.offset.reset=latest"],
+                "--kafka-option: auto.offset.reset is not for you to set",
+            ),
+            (&["--from=start"], "--from start: expected beginning or end"),
+            (&["--quiet=yes"], "--quiet yes: expected true or false"),
+        ] {
+            assert_eq!(refused(arguments), expected);
+        }
     }
 
     #[test]
@@ -426,29 +357,41 @@ mod tests {
             assert!(error.starts_with("--database: "), "{error}");
             assert!(!error.contains("sesame"), "{error}");
         }
-        let error = refused(&["postgresql://u:sesame@h/db"]);
-        assert!(!error.contains("sesame"), "{error}");
-        let args = [
-            "--brokers=k",
-            "--database=postgresql://u:sesame@h/db",
-            "--kafka-option=sasl.password=sesame",
-        ];
-        let shown = format!("{:?}", read(&args, &[]).unwrap());
+        for lost in [
+            "postgresql://u:sesame@h/db",
+            "--kafka-option=sesame",
+            "--databse=sesame",
+            "-sesame",
+        ] {
+            let error = refused(&[lost]);
+            assert!(!error.contains("sesame"), "{error}");
+        }
+        let shown = format!(
+            "{:?}",
+            read(&[
+                "--database=postgresql://u:sesame@h/db",
+                "--kafka-option=sasl.password=sesame",
+            ])
+        );
         assert!(shown.contains("database db at h:5432"), "{shown}");
         assert!(!shown.contains("sesame"), "{shown}");
     }
 
     #[test]
     fn help_and_readme_show_every_setting() {
-        let (help, readme) = (help(), include_str!("../README.md"));
-        for entry in &TABLE {
-            assert!(help.contains(entry.flag) && help.contains(entry.variable));
-            let row = format!("| `{}", entry.flag);
+        let help = Settings::command().render_help().to_string();
+        let readme = include_str!("../README.md");
+        for argument in Settings::command().get_arguments() {
+            let flag = argument.get_long().expect("a name");
+            let row = format!("| `--{flag}");
             let row = readme.lines().find(|line| line.starts_with(&row));
-            let row = row.unwrap_or_else(|| panic!("{} is not in README.md", entry.flag));
-            let variable = entry.variable.trim_end_matches('.');
-            assert!(row.contains(variable), "{row}");
-            assert!(row.contains(entry.default), "{row}");
+            let row = row.unwrap_or_else(|| panic!("{flag} is not in README.md"));
+            let variable = argument.get_env().unwrap_or_default();
+            let defaults = argument.get_default_values().iter();
+            for part in defaults.map(|value| &**value).chain([variable]) {
+                let part = part.to_string_lossy();
+                assert!(row.contains(&*part) && help.contains(&*part), "{row}");
+            }
         }
     }
 }

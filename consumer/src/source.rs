@@ -6,7 +6,7 @@ mod place;
 use crate::health::Health;
 use crate::output::say;
 use crate::positions::{Position, Positions};
-use crate::settings::Settings;
+use crate::settings::{From, Settings};
 use place::{Gone, Start};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
@@ -97,7 +97,7 @@ impl Source {
             .any(|(name, _)| name == "debug");
         let events = Events {
             topic: settings.topic.clone(),
-            from_end: settings.from_end,
+            from_end: settings.from == From::End,
             debugs,
             state: Mutex::default(),
         };
@@ -564,7 +564,7 @@ mod tests {
     #[test]
     fn an_option_that_librdkafka_refuses_keeps_its_value_to_itself() {
         let args = ["--brokers=k:9092", "--kafka-option=sasl.pasword=sesame"];
-        let settings = Settings::read(args.map(str::to_owned), |_| None, []).unwrap();
+        let settings = Settings::of_arguments(&args).unwrap();
         assert_eq!(
             Source::open(&settings).err().unwrap(),
             "option sasl.pasword: No such configuration property: \"sasl.pasword\""

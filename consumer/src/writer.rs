@@ -41,7 +41,7 @@ impl Writer {
             let health = Health::new(address.to_string());
             Link::new(health, move || Store::connect(&address))
         });
-        let mut letters = settings.dead_letters.clone().map(|place| {
+        let mut letters = settings.dead_letters().map(|place| {
             let (health, settings) = (Health::new(place.to_string()), settings.clone());
             Link::new(health, move || DeadLetters::open(&place, &settings))
         });
