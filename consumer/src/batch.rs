@@ -1,11 +1,11 @@
 //! Records that go to the database together. Pure.
 
-use crate::dead_letters::Letter;
-use crate::positions::Positions;
-use crate::source::Message;
-use crate::{Metric, Row};
-use std::ops::{AddAssign, SubAssign};
-use std::time::Instant;
+use std::{
+    ops::{AddAssign, SubAssign},
+    time::Instant,
+};
+
+use crate::{Metric, Row, dead_letters::DeadLetter, positions::Positions, source::Message};
 
 #[derive(Default)]
 pub struct Batch {
@@ -13,7 +13,7 @@ pub struct Batch {
     /// Of each row.
     pub origins: Vec<Origin>,
     /// For the dead letters, if there are to be any.
-    pub unusable: Vec<Letter>,
+    pub unusable: Vec<DeadLetter>,
     /// Past every message that was looked at, unusable ones too.
     pub positions: Positions,
     pub size: Size,
@@ -77,7 +77,7 @@ impl Batch {
             }
             Err(reason) => {
                 if keeps {
-                    self.unusable.push(Letter {
+                    self.unusable.push(DeadLetter {
                         partition,
                         offset,
                         reason: reason.clone(),

@@ -1,5 +1,5 @@
-//! The database: a connection to it, its table, and inserts that may be repeated. Blocking;
-//! decides nothing about trying again.
+//! The database: a connection to it, its table, and inserts that may be repeated. Decides
+//! nothing about trying again.
 
 mod address;
 mod refusal;
@@ -7,15 +7,17 @@ mod session;
 mod table;
 mod tls;
 
-pub use address::Address;
-
-use crate::Row;
-use refusal::{describe, is_of_function, may_be_of_row};
-use session::{Failure, Session};
 use std::time::Duration;
-use table::{COLUMNS, KEY, TABLE, Wrong};
-use tokio_postgres::Statement;
-use tokio_postgres::types::ToSql;
+
+use tokio_postgres::{Statement, types::ToSql};
+
+pub use self::address::Address;
+use self::{
+    refusal::{describe, is_of_function, may_be_of_row},
+    session::{Failure, Session},
+    table::{COLUMNS, KEY, Mismatch, TABLE},
+};
+use crate::Row;
 
 /// The file that makes the table; it is also shipped for psql.
 pub const SCHEMA: &str = include_str!("../schema.sql");
@@ -71,13 +73,17 @@ pub struct Store {
 }
 
 impl Store {
-    pub fn connect(address: &Address) -> Result<Self, String> {
-        let mut session = Session::open(address).map_err(|failure| describe(&failure))?;
-        match table::look(&mut session).map_err(|failure| describe(&failure))? {
+    pub async fn connect(address: &Address) -> Result<Self, String> {
+        let mut session = Session::open(address)
+            .await
+            .map_err(|failure| describe(&failure))?;
+        let mismatch = table::inspect(&mut session).await;
+        match mismatch.map_err(|failure| describe(&failure))? {
             None => {}
-            Some(Wrong::Differs(remedy)) => return Err(remedy),
-            Some(Wrong::Lacks(lacks)) => session
+            Some(Mismatch::Differs(remedy)) => return Err(remedy),
+            Some(Mismatch::Lacks(lacks)) => session
                 .run(MIGRATION, async |client| client.batch_execute(SCHEMA).await)
+                .await
                 .map_err(|failure| {
                     let reason = describe(&failure);
                     format!(
@@ -96,7 +102,7 @@ impl Store {
             let insert = format!("{INSERT} ON CONFLICT {target} DO NOTHING");
             Ok((limit, client.prepare(&insert).await?))
         });
-        let (milliseconds, insert) = settings.map_err(|failure| describe(&failure))?;
+        let (milliseconds, insert) = settings.await.map_err(|failure| describe(&failure))?;
         let statement = Duration::from_millis(u64::try_from(milliseconds).unwrap_or_default());
         Ok(Self {
             session,
@@ -107,13 +113,13 @@ impl Store {
 
     /// All rows but those that the table refuses through their own fault. After an error some of
     /// them may be there, and are counted: the same call again is right, however it ended.
-    pub fn insert(&mut self, rows: &[Row], written: &mut Written) -> Result<(), String> {
+    pub async fn insert(&mut self, rows: &[Row], written: &mut Written) -> Result<(), String> {
         written.refused.clear();
         // Halves of halves, until the row that spoils a batch is alone; the next is on top.
         let mut left = vec![rows];
         let mut index = 0;
         while let Some(part) = left.pop().filter(|part| !part.is_empty()) {
-            match self.try_insert(part) {
+            match self.try_insert(part).await {
                 Ok(inserted) => {
                     written.inserted += inserted;
                     index += part.len();
@@ -123,7 +129,7 @@ impl Store {
                     let (first, second) = part.split_at(part.len() / 2);
                     left.extend([second, first]);
                 }
-                Err(failure) if self.takes_another(&part[0], &failure) => {
+                Err(failure) if self.takes_another(&part[0], &failure).await => {
                     let reason = format!("the database refuses it: {}", describe(&failure));
                     written.refused.push((index, reason));
                     index += 1;
@@ -139,12 +145,12 @@ impl Store {
 
     /// Is another row taken at this moment, so that the one that failed alone has only itself to
     /// blame? Tried with the newest of the table and with one made up, and undone.
-    fn takes_another(&mut self, refused: &Row, failure: &Failure) -> bool {
+    async fn takes_another(&mut self, refused: &Row, failure: &Failure) -> bool {
         // Beside each row that is there: kubelets tell whole seconds.
         let time = refused.time + Duration::from_micros(1);
         // A row of the time is asked for where time itself may be what was refused.
         let time = is_of_function(failure).then_some(time);
-        probes().iter().any(|(probe, least)| {
+        for (probe, least) in &probes() {
             let inserted = self.session.run(self.limit, async |client| {
                 client.batch_execute("BEGIN").await?;
                 let result = client.execute(probe, &[&time]).await;
@@ -156,11 +162,14 @@ impl Store {
                 client.batch_execute("ROLLBACK").await?;
                 checked.and(result)
             });
-            inserted.is_ok_and(|inserted| inserted >= *least)
-        })
+            if inserted.await.is_ok_and(|inserted| inserted >= *least) {
+                return true;
+            }
+        }
+        false
     }
 
-    fn try_insert(&mut self, rows: &[Row]) -> Result<u64, Failure> {
+    async fn try_insert(&mut self, rows: &[Row]) -> Result<u64, Failure> {
         fn column<'a, T>(rows: &'a [Row], of: impl Fn(&'a Row) -> T) -> Vec<T> {
             rows.iter().map(of).collect()
         }
@@ -177,9 +186,11 @@ impl Store {
             &column(rows, |row| row.network_out),
         ];
         let insert = &self.insert;
-        self.session.run(self.limit, async |client| {
-            client.execute(insert, &columns).await
-        })
+        self.session
+            .run(self.limit, async |client| {
+                client.execute(insert, &columns).await
+            })
+            .await
     }
 }
 

@@ -1,22 +1,26 @@
 //! Records that are skipped, kept for whoever wants to look into them: in a file or a topic that
-//! the user names. Blocking; decides nothing about trying again.
+//! the user names. Decides nothing about trying again.
+
+use std::{
+    fmt,
+    fs::{File, OpenOptions, metadata},
+    io::{self, Read, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+};
+
+use rdkafka::{
+    ClientConfig,
+    error::KafkaError,
+    message::{Header, OwnedHeaders},
+    producer::{FutureProducer, FutureRecord},
+};
+use serde_json::json;
+use tokio::{io::AsyncWriteExt, task::spawn_blocking};
 
 use crate::Settings;
-use rdkafka::ClientConfig;
-use rdkafka::client::ClientContext;
-use rdkafka::error::KafkaError;
-use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
-use serde_json::json;
-use std::fmt;
-use std::fs::{File, OpenOptions, metadata};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
-/// How long Kafka may take for some letters.
-const DELIVERY: Duration = Duration::from_secs(30);
+/// How long Kafka may take for one of them, in milliseconds.
+const DELIVERY: &str = "30000";
 /// Handed to Kafka at once.
 const AT_ONCE: usize = 1_000;
 
@@ -35,80 +39,92 @@ impl fmt::Display for Place {
     }
 }
 
-/// A record, where it stands, and why it was skipped.
+/// A record, its origin, and why it was skipped.
 #[derive(Clone, Debug)]
-pub struct Letter {
+pub struct DeadLetter {
     pub partition: i32,
     pub offset: i64,
     pub reason: String,
     pub record: Vec<u8>,
 }
 
-/// An open place. Letters may stand there twice, but none is missing of those reported as written.
+/// An open place. A record may stand there twice, but none is missing of those reported as written.
 pub enum DeadLetters {
     File {
-        file: File,
+        file: tokio::fs::File,
         from: String,
     },
     Topic {
-        producer: BaseProducer<Reports>,
+        producer: FutureProducer,
         topic: String,
         from: String,
     },
 }
 
 impl DeadLetters {
-    pub fn open(place: &Place, settings: &Settings) -> Result<Self, String> {
+    pub async fn open(place: &Place, settings: &Settings) -> Result<Self, String> {
         let from = settings.topic.clone();
-        match place {
-            Place::File(path) => open(path)
-                .map(|file| Self::File { file, from })
-                .map_err(|error| error.to_string()),
+        match place.clone() {
+            Place::File(path) => match spawn_blocking(move || open(&path)).await {
+                Ok(Ok(file)) => Ok(Self::File {
+                    file: file.into(),
+                    from,
+                }),
+                Ok(Err(error)) => Err(error.to_string()),
+                Err(error) => Err(error.to_string()),
+            },
             Place::Topic(topic) => {
                 let mut config = ClientConfig::new();
                 for (name, value) in &settings.kafka_options {
                     config.set(name, value);
                 }
-                config
+                let producer = config
                     .set("bootstrap.servers", &settings.brokers)
                     .set("acks", "all")
                     .set("enable.idempotence", "true")
                     // The topic has its own limit: what came from Kafka is not refused here.
                     .set("message.max.bytes", "1000000000")
-                    .set("message.timeout.ms", DELIVERY.as_millis().to_string());
-                let producer = config.create_with_context(Reports::default());
-                let topic = topic.clone();
-                producer
-                    .map(|producer| Self::Topic {
-                        producer,
-                        topic,
-                        from,
-                    })
+                    .set("message.timeout.ms", DELIVERY)
+                    .create()
                     // As text it would show an option's value, too.
-                    .map_err(|_| "cannot write to Kafka with these options".to_owned())
+                    .map_err(|_| "cannot write to Kafka with these options")?;
+                Ok(Self::Topic {
+                    producer,
+                    topic,
+                    from,
+                })
             }
         }
     }
 
     /// All of them are kept when this is over, also through a crash.
-    pub fn write(&mut self, letters: &[Letter]) -> Result<(), String> {
+    pub async fn write(&mut self, dead: &[DeadLetter]) -> Result<(), String> {
         match self {
             Self::File { file, from } => {
-                let lines: String = letters.iter().map(|letter| line(from, letter)).collect();
-                file.write_all(lines.as_bytes())
-                    .and_then(|()| file.sync_data())
+                let lines: String = dead.iter().map(|one| line(from, one)).collect();
+                append(file, &lines)
+                    .await
                     .map_err(|error| error.to_string())
             }
             Self::Topic {
                 producer,
                 topic,
                 from,
-            } => letters
-                .chunks(AT_ONCE)
-                .try_for_each(|letters| produce(producer, topic, from, letters))
-                .map_err(|error| error.to_string()),
+            } => {
+                for some in dead.chunks(AT_ONCE) {
+                    let sent = produce(producer, topic, from, some).await;
+                    sent.map_err(|error| error.to_string())?;
+                }
+                Ok(())
+            }
         }
     }
+}
+
+async fn append(file: &mut tokio::fs::File, lines: &str) -> io::Result<()> {
+    file.write_all(lines.as_bytes()).await?;
+    file.flush().await?;
+    file.sync_data().await
 }
 
 /// At its end, and at the beginning of a line: a crash may have left half of one.
@@ -131,17 +147,17 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 /// As a line of JSON; a record that is no text is shown in hexadecimal.
-fn line(from: &str, letter: &Letter) -> String {
+fn line(from: &str, dead: &DeadLetter) -> String {
     let mut json = json!({
         "topic": from,
-        "partition": letter.partition,
-        "offset": letter.offset,
-        "reason": letter.reason,
+        "partition": dead.partition,
+        "offset": dead.offset,
+        "reason": dead.reason,
     });
-    match str::from_utf8(&letter.record) {
+    match str::from_utf8(&dead.record) {
         Ok(text) => json["record"] = text.into(),
         Err(_) => {
-            let digits = letter.record.iter().map(|byte| format!("{byte:02x}"));
+            let digits = dead.record.iter().map(|byte| format!("{byte:02x}"));
             json["record_hex"] = digits.collect::<String>().into();
         }
     }
@@ -149,87 +165,62 @@ fn line(from: &str, letter: &Letter) -> String {
 }
 
 /// The record as it is, and the rest in headers.
-fn produce(
-    producer: &BaseProducer<Reports>,
+async fn produce(
+    producer: &FutureProducer,
     topic: &str,
     from: &str,
-    letters: &[Letter],
+    dead: &[DeadLetter],
 ) -> Result<(), KafkaError> {
-    let failed = || {
-        producer
-            .context()
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-    };
-    failed();
-    for letter in letters {
-        let (partition, offset) = (letter.partition.to_string(), letter.offset.to_string());
+    let mut deliveries = Vec::new();
+    for one in dead {
+        let (partition, offset) = (one.partition.to_string(), one.offset.to_string());
         let header = |key, value| Header {
             key,
             value: Some(value),
         };
         let headers = OwnedHeaders::new()
             .insert(header("topic", from))
-            .insert(header("partition", partition.as_str()))
-            .insert(header("offset", offset.as_str()))
-            .insert(header("reason", letter.reason.as_str()));
-        let record = BaseRecord::<(), [u8]>::to(topic)
-            .payload(&letter.record)
+            .insert(header("partition", &partition))
+            .insert(header("offset", &offset))
+            .insert(header("reason", &one.reason));
+        let record = FutureRecord::<(), [u8]>::to(topic)
+            .payload(&one.record)
             .headers(headers);
-        producer.send(record).map_err(|(error, _)| error)?;
+        deliveries.push(producer.send_result(record).map_err(|(error, _)| error)?);
     }
-    producer.flush(DELIVERY)?;
-    failed().map_or(Ok(()), Err)
-}
-
-/// The first delivery that failed.
-#[derive(Default)]
-pub struct Reports(Mutex<Option<KafkaError>>);
-
-impl ClientContext for Reports {
-    /// That deliveries fail is told by them.
-    fn error(&self, _: KafkaError, _: &str) {}
-}
-
-impl ProducerContext for Reports {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        if let Err((error, _)) = result {
-            let mut first = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            first.get_or_insert_with(|| error.clone());
-        }
+    for delivery in deliveries {
+        let delivered = delivery.await.map_err(|_| KafkaError::Canceled)?;
+        delivered.map_err(|(error, _)| error)?;
     }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_letter_is_a_line_also_behind_half_of_one() {
-        let path = std::env::temp_dir().join(format!("letters-{}", std::process::id()));
-        std::fs::write(&path, "{\"half").unwrap();
-        let mut letters = DeadLetters::File {
-            file: open(&path).unwrap(),
+    #[tokio::test]
+    async fn a_record_is_a_line_also_behind_half_of_one() {
+        let path = std::env::temp_dir().join(format!("dead-letters-{}", std::process::id()));
+        std::fs::write(&path, "{\"half").expect("written");
+        let mut file = DeadLetters::File {
+            file: open(&path).expect("a file").into(),
             from: "metrics".to_owned(),
         };
-        let letter = |record: &[u8]| Letter {
+        let dead = |record: &[u8]| DeadLetter {
             partition: 2,
             offset: 7,
             reason: "it is\nbad".to_owned(),
             record: record.to_owned(),
         };
-        letters
-            .write(&[letter(b"{\"a\":1}\n"), letter(b"\xff\x00")])
-            .unwrap();
-        let text = std::fs::read_to_string(&path).unwrap();
-        std::fs::remove_file(&path).unwrap();
+        file.write(&[dead(b"{\"a\":1}\n"), dead(b"\xff\x00")])
+            .await
+            .expect("written");
+        let text = std::fs::read_to_string(&path).expect("text");
+        std::fs::remove_file(&path).expect("ours");
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "{\"half");
-        let read = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap();
+        let read = |line: &str| serde_json::from_str::<serde_json::Value>(line).expect("JSON");
         let first = json!({
             "topic": "metrics", "partition": 2, "offset": 7, "reason": "it is\nbad",
             "record": "{\"a\":1}\n",

@@ -1,11 +1,13 @@
-//! When to say that something fails, and that it works again. Knows no clock: time comes in.
+//! When to tell that something fails, and that it works again.
 
 use std::time::{Duration, Instant};
+
+use tracing::{info, warn};
 
 /// How often a lasting failure is repeated.
 const AGAIN: Duration = Duration::from_secs(60);
 
-/// Of one thing that can fail: said once when it begins, at most once a minute while it lasts,
+/// Of one thing that can fail: logged once when it begins, at most once a minute while it lasts,
 /// and once when it is over.
 #[derive(Debug)]
 pub struct Health {
@@ -16,7 +18,7 @@ pub struct Health {
 #[derive(Debug)]
 struct Failing {
     since: Instant,
-    said: Instant,
+    logged: Instant,
     times: u64,
 }
 
@@ -33,30 +35,43 @@ impl Health {
         self.failing.is_some()
     }
 
-    /// The line to log, if one is due.
-    pub fn failed(&mut self, reason: &str, now: Instant) -> Option<String> {
+    pub fn failed(&mut self, reason: &str) {
+        if let Some(line) = self.failed_at(Instant::now(), reason) {
+            warn!("{line}");
+        }
+    }
+
+    /// Did it fail until now?
+    pub fn works(&mut self) -> bool {
+        let line = self.works_at(Instant::now());
+        if let Some(line) = &line {
+            info!("{line}");
+        }
+        line.is_some()
+    }
+
+    fn failed_at(&mut self, now: Instant, reason: &str) -> Option<String> {
         let what = &self.what;
         let Some(failing) = &mut self.failing else {
             self.failing = Some(Failing {
                 since: now,
-                said: now,
+                logged: now,
                 times: 1,
             });
             return Some(format!("{what}: {reason}"));
         };
         failing.times += 1;
-        if now - failing.said < AGAIN {
+        if now - failing.logged < AGAIN {
             return None;
         }
-        failing.said = now;
+        failing.logged = now;
         let (since, times) = ((now - failing.since).as_secs(), failing.times);
         Some(format!(
             "{what}: {reason} (failing for {since} s, {times} times)"
         ))
     }
 
-    /// The same.
-    pub fn works(&mut self, now: Instant) -> Option<String> {
+    fn works_at(&mut self, now: Instant) -> Option<String> {
         let failing = self.failing.take()?;
         let lasted = (now - failing.since).as_secs_f64();
         let what = &self.what;
@@ -69,26 +84,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn changes_are_said_and_a_lasting_failure_once_a_minute() {
+    fn changes_are_logged_and_a_lasting_failure_once_a_minute() {
         let begun = Instant::now();
         let at = |seconds| begun + Duration::from_secs(seconds);
         let mut health = Health::new("database m");
-        assert_eq!(health.works(at(0)), None);
+        assert_eq!(health.works_at(at(0)), None);
         assert_eq!(
-            health.failed("refused", at(1)).unwrap(),
+            health.failed_at(at(1), "refused").expect("a line"),
             "database m: refused"
         );
-        assert_eq!(health.failed("refused", at(30)), None);
+        assert_eq!(health.failed_at(at(30), "refused"), None);
         assert_eq!(
-            health.failed("starting up", at(62)).unwrap(),
+            health.failed_at(at(62), "starting up").expect("a line"),
             "database m: starting up (failing for 61 s, 3 times)"
         );
         assert!(health.is_failing());
         assert_eq!(
-            health.works(at(63)).unwrap(),
+            health.works_at(at(63)).expect("a line"),
             "database m: works again, it failed for 62.0 s"
         );
-        assert_eq!(health.works(at(64)), None);
-        assert!(health.failed("refused", at(65)).is_some());
+        assert_eq!(health.works_at(at(64)), None);
+        assert!(health.failed_at(at(65), "refused").is_some());
     }
 }

@@ -1,39 +1,76 @@
 //! `metrics-consumer`: settings from the command line and the environment, signals, exit code.
 
-use kubeletstats_consumer::Settings;
-use kubeletstats_consumer::output::{finish_log, say};
-use kubeletstats_consumer::run::{Ended, run};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
-use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::{
+    io,
+    process::{self, ExitCode},
+    sync::Arc,
+    time::Duration,
+};
+
+use kubeletstats_consumer::{
+    Settings, output,
+    run::{Ended, run},
+};
+use tokio::{
+    runtime::Builder,
+    select,
+    signal::unix::{SignalKind, signal},
+    sync::Notify,
+};
+use tracing::error;
 
 /// At the end: for a log that is read slowly, or not at all.
 const LAST_LINES: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
-    let code = match start() {
-        Ok(Ended::Asked | Ended::Counted) => ExitCode::SUCCESS,
-        Ok(Ended::TimedOut) => ExitCode::FAILURE,
+    let log = output::start_log();
+    let runtime = match Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
         Err(error) => {
-            say(format!("metrics-consumer: {error}"));
-            ExitCode::FAILURE
+            eprintln!("metrics-consumer: no runtime: {error}");
+            return ExitCode::FAILURE;
         }
     };
-    finish_log(LAST_LINES);
+    let code = runtime.block_on(async {
+        let code = match start().await {
+            Ok(Ended::Asked | Ended::Counted) => ExitCode::SUCCESS,
+            Ok(Ended::TimedOut) => ExitCode::FAILURE,
+            Err(error) => {
+                error!("metrics-consumer: {error}");
+                ExitCode::FAILURE
+            }
+        };
+        log.flush(LAST_LINES).await;
+        code
+    });
+    // The look-up of a name, or a commit, cannot be broken off: it is not waited for.
+    runtime.shutdown_background();
     code
 }
 
-fn start() -> Result<Ended, String> {
+async fn start() -> Result<Ended, String> {
     let settings = Settings::read()?;
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGTERM, SIGINT] {
-        // A second one does not wait for anything.
-        flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop))
-            .and_then(|_| flag::register(signal, Arc::clone(&stop)))
-            .map_err(|error| format!("cannot take signal {signal}: {error}"))?;
-    }
-    run(&settings, &stop)
+    let stop = stop_signal().map_err(|error| format!("cannot take signals: {error}"))?;
+    run(&settings, stop.notified()).await
+}
+
+/// Told of the first SIGTERM or SIGINT; a second one does not wait for anything.
+fn stop_signal() -> io::Result<Arc<Notify>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let stop = Arc::new(Notify::new());
+    let told = Arc::clone(&stop);
+    tokio::spawn(async move {
+        for is_second in [false, true] {
+            select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if is_second {
+                process::exit(1);
+            }
+            told.notify_one();
+        }
+    });
+    Ok(stop)
 }

@@ -2,117 +2,107 @@
 //! reads stops that thread and nothing else: what does not fit into memory meanwhile is dropped,
 //! by whole lines, and counted.
 
+use std::{
+    io::{self, Write},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst},
+        mpsc::{self, Sender},
+    },
+    thread,
+    time::Duration,
+};
+
 use kubeletstats_core::text::printable;
-use std::io::{self, Write};
-use std::mem;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread;
-use std::time::Duration;
+use tokio::{sync::Notify, time::timeout};
 
 /// Kept for a reader that is slow: some 40,000 lines.
-const KEPT: usize = 4 << 20;
+const CAPACITY: usize = 4 << 20;
 
-/// The near end of the thread, which lasts as long as the program.
-pub struct Output(Arc<Shared>);
-
-#[derive(Default)]
-struct Shared {
-    state: Mutex<State>,
-    changed: Condvar,
+/// Its thread lasts as long as the program.
+#[derive(Clone)]
+pub struct Output {
+    queue: Sender<String>,
+    state: Arc<State>,
 }
 
 #[derive(Default)]
 struct State {
-    pending: String,
-    /// Bytes that the thread is writing now.
-    writing: usize,
-    dropped: u64,
-    failed: Option<io::Error>,
+    /// Bytes that are not written yet.
+    pending: AtomicUsize,
+    dropped: AtomicU64,
+    failure: Mutex<Option<String>>,
+    written: Notify,
 }
 
 impl Output {
     pub fn start(mut stream: impl Write + Send + 'static) -> Self {
-        let shared = Arc::new(Shared::default());
-        let far = Arc::clone(&shared);
+        let (queue, texts) = mpsc::channel::<String>();
+        let state = Arc::new(State::default());
+        let shared = Arc::clone(&state);
         thread::spawn(move || {
-            loop {
-                let text = far.next();
-                let result = stream
-                    .write_all(text.as_bytes())
-                    .and_then(|()| stream.flush());
-                let mut state = far.state();
-                state.writing = 0;
-                if result.is_err() {
-                    state.dropped += lines(&text);
+            for text in texts {
+                let written = stream.write_all(text.as_bytes());
+                let written = written.and_then(|()| stream.flush());
+                if written.is_err() {
+                    shared.dropped.fetch_add(lines(&text), SeqCst);
                 }
-                state.failed = result.err();
-                far.changed.notify_all();
+                *shared.failure() = written.err().map(|error| error.to_string());
+                shared.pending.fetch_sub(text.len(), SeqCst);
+                shared.written.notify_one();
             }
         });
-        Self(shared)
+        Self { queue, state }
     }
 
     /// Takes whole lines, or counts them as dropped if those before them fill the memory.
-    pub fn print(&self, text: &str) {
-        let mut state = self.0.state();
-        if state.is_full() {
-            state.dropped += lines(text);
+    pub fn print(&self, text: String) {
+        if self.is_full() {
+            self.state.dropped.fetch_add(lines(&text), SeqCst);
         } else {
-            state.pending.push_str(text);
-            self.0.changed.notify_all();
+            self.state.pending.fetch_add(text.len(), SeqCst);
+            let _ = self.queue.send(text);
         }
     }
 
     pub fn is_full(&self) -> bool {
-        self.0.state().is_full()
+        self.state.pending.load(SeqCst) >= CAPACITY
     }
 
     /// Has the stream taken everything?
     pub fn is_done(&self) -> bool {
-        self.0.state().waiting() == 0
+        self.state.pending.load(SeqCst) == 0
     }
 
     /// Lines that were never written.
     pub fn dropped(&self) -> u64 {
-        self.0.state().dropped
+        self.state.dropped.load(SeqCst)
     }
 
     /// Why the last write failed, if it did.
     pub fn failure(&self) -> Option<String> {
-        self.0.state().failed.as_ref().map(ToString::to_string)
+        self.state.failure().clone()
+    }
+
+    /// Resolves when something was written since the last call.
+    pub async fn written(&self) {
+        self.state.written.notified().await;
     }
 
     /// Waits until all is written, for a limited time.
-    pub fn flush(&self, within: Duration) {
-        let waits = |state: &mut State| state.waiting() > 0;
-        let state = self.0.state();
-        drop(self.0.changed.wait_timeout_while(state, within, waits));
-    }
-}
-
-impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn next(&self) -> String {
-        let state = self.state();
-        let waits = |state: &mut State| state.pending.is_empty();
-        let state = self.changed.wait_while(state, waits);
-        let mut state = state.unwrap_or_else(PoisonError::into_inner);
-        state.writing = state.pending.len();
-        mem::take(&mut state.pending)
+    pub async fn flush(&self, limit: Duration) {
+        let all_written = async {
+            while !self.is_done() {
+                self.written().await;
+            }
+        };
+        let _ = timeout(limit, all_written).await;
     }
 }
 
 impl State {
-    fn waiting(&self) -> usize {
-        self.pending.len() + self.writing
-    }
-
-    fn is_full(&self) -> bool {
-        self.waiting() >= KEPT
+    fn failure(&self) -> MutexGuard<'_, Option<String>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -120,26 +110,45 @@ fn lines(text: &str) -> u64 {
     text.lines().count() as u64
 }
 
-fn log() -> &'static Output {
-    static LOG: OnceLock<Output> = OnceLock::new();
-    LOG.get_or_init(|| Output::start(io::stderr()))
+/// The program's own lines go to stderr, and a log that nobody reads stops nothing.
+pub fn start_log() -> Output {
+    let stderr = Output::start(io::stderr());
+    let log = Log {
+        output: stderr.clone(),
+        told: Arc::default(),
+    };
+    tracing_subscriber::fmt()
+        .with_writer(move || log.clone())
+        .without_time()
+        .with_level(false)
+        .with_target(false)
+        .init();
+    stderr
 }
 
-/// A line of the log, and no more than one: keys of records and the words of servers stand in
-/// it. A log that nobody reads stops nothing.
-pub fn say(line: impl AsRef<str>) {
-    static TOLD: AtomicU64 = AtomicU64::new(0);
-    let (log, mut text) = (log(), String::new());
-    let dropped = log.dropped();
-    if !log.is_full() && TOLD.swap(dropped, Ordering::Relaxed) < dropped {
-        text = format!("log: {dropped} lines were dropped, nobody read them\n");
+#[derive(Clone)]
+struct Log {
+    output: Output,
+    /// Dropped lines that the log has told of.
+    told: Arc<AtomicU64>,
+}
+
+/// Each call is one line: keys of records and what servers say stand in it.
+impl Write for Log {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let (output, dropped) = (&self.output, self.output.dropped());
+        if !output.is_full() && self.told.swap(dropped, SeqCst) < dropped {
+            output.print(format!(
+                "log: {dropped} lines were dropped, nobody read them\n"
+            ));
+        }
+        let text = String::from_utf8_lossy(line);
+        let text = text.strip_suffix('\n').unwrap_or(&text);
+        output.print(printable(text, usize::MAX) + "\n");
+        Ok(line.len())
     }
-    text.push_str(&printable(line.as_ref(), usize::MAX));
-    text.push('\n');
-    log.print(&text);
-}
 
-/// Gives the log's last lines a moment to be written.
-pub fn finish_log(within: Duration) {
-    log().flush(within);
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

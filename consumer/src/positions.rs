@@ -1,7 +1,9 @@
 //! Which offsets may be committed, and which commits are under way. Pure: no Kafka, no clock.
 
-use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 /// A commit that failed is tried again, also if no new records come.
 const RETRY: Duration = Duration::from_secs(1);
@@ -56,12 +58,12 @@ impl Commits {
     }
 
     /// The commit under way has been answered.
-    pub fn answered(&mut self, well: bool, now: Instant) {
+    pub fn answered(&mut self, succeeded: bool, now: Instant) {
         let Some(sent) = self.sent.take() else {
             return;
         };
-        self.not_before = (!well).then_some(now + RETRY);
-        if well {
+        self.not_before = (!succeeded).then_some(now + RETRY);
+        if succeeded {
             self.wanted
                 .retain(|partition, position| sent.get(partition) != Some(position));
         }
@@ -108,7 +110,7 @@ mod tests {
         let now = Instant::now();
         let mut commits = Commits::default();
         commits.add(at(3, 1, 10));
-        commits.due(now, |_| Some(1)).unwrap();
+        commits.due(now, |_| Some(1)).expect("due");
         commits.answered(false, now);
         assert_eq!(commits.due(now, |_| Some(1)), None);
         let later = now + RETRY;

@@ -1,7 +1,8 @@
 //! A record as a row of `system_metrics`. Pure; refuses what the table could not hold.
 
-use crate::Metric;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::Metric;
 
 /// The last millisecond of the year 9999. PostgreSQL could hold more, but a later time is
 /// seconds or nanoseconds taken for milliseconds, or worse.
@@ -82,13 +83,13 @@ mod tests {
             network_in: Some(9_007_199_254_740_993),
             network_out: Some(7),
         };
-        assert_eq!(row(RECORD).unwrap(), expected);
+        assert_eq!(row(RECORD).expect("a row"), expected);
     }
 
     #[test]
     fn an_absent_number_is_no_zero() {
         let short = r#"{"timestamp":0,"service":"s","podName":"p","cpu":0}"#;
-        let row = row(short).unwrap();
+        let row = row(short).expect("a row");
         assert_eq!(
             (row.memory, row.network_in, row.network_out),
             (None, None, None)
@@ -103,16 +104,16 @@ mod tests {
     #[test]
     fn what_no_row_can_hold_is_refused() {
         for timestamp in ["-1", "253402300800000", "1795253446123000000"] {
-            let error = row(&RECORD.replace("1795253446123", timestamp)).unwrap_err();
+            let error = row(&RECORD.replace("1795253446123", timestamp)).expect_err("no row");
             assert!(
                 error.starts_with(&format!("timestamp is {timestamp}: ")),
                 "{error}"
             );
         }
-        let error = row(&RECORD.replace("\"vm\"", "\"v\\u0000m\"")).unwrap_err();
+        let error = row(&RECORD.replace("\"vm\"", "\"v\\u0000m\"")).expect_err("no row");
         assert_eq!(error, "nodeName holds a NUL character");
         // The number that JSON allows and a double does not.
-        let error = row(&RECORD.replace("78.5", "1e999")).unwrap_err();
+        let error = row(&RECORD.replace("78.5", "1e999")).expect_err("no row");
         assert!(error.starts_with("not a record: "), "{error}");
     }
 }

@@ -4,31 +4,40 @@
 //! librdkafka has read ahead waits there. Only when that lasts is the topic paused, and Kafka
 //! polled so that the group keeps us.
 
-use crate::Settings;
-use crate::batch::{Batch, Size};
-use crate::database::Written;
-use crate::health::Health;
-use crate::output::{Output, say};
-use crate::positions::{Commits, Positions};
-use crate::source::{Message, Source};
-use crate::writer::Writer;
-use std::fmt;
-use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::{
+    fmt,
+    future::pending,
+    io, mem,
+    time::{Duration, Instant},
+};
 
-/// How long a poll of Kafka may take, alone and while the database is at work.
-const IDLE_POLL: Duration = Duration::from_millis(100);
-const BUSY_POLL: Duration = Duration::from_millis(5);
+use tokio::{
+    select,
+    task::{JoinHandle, yield_now},
+    time::{sleep, timeout},
+};
+use tracing::{info, warn};
+
+use crate::{
+    Settings,
+    batch::{Batch, Size},
+    database::Written,
+    health::Health,
+    output::Output,
+    positions::{Commits, Positions},
+    source::{Message, Source},
+    writer::{self, Writer},
+};
+
+/// How often what depends on the time alone is looked at.
+const TICK: Duration = Duration::from_millis(100);
 /// How far the database may be behind: so many records, or two batches if that is more, and so
 /// many bytes of them.
 const BUFFER_RECORDS: usize = 10_000;
 const BUFFER_BYTES: usize = 16 << 20;
 /// A buffer that has been full for so long is not about to be taken: the topic is paused until
 /// half of it is. Meanwhile the group is not served, which has to be far less than its patience.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// A database that takes longer for a batch is worth a line.
-const SLOW: Duration = Duration::from_secs(30);
+const PAUSE_AFTER: Duration = Duration::from_secs(1);
 /// At the end: for the batches in hand, for their lines and their offsets, and for leaving the group.
 const LAST_BATCH: Duration = Duration::from_secs(5);
 const LAST_LINES: Duration = Duration::from_millis(500);
@@ -43,30 +52,24 @@ pub enum Ended {
     TimedOut,
 }
 
-/// Reads until `stop` is set, or the settings' count or time is reached.
-pub fn run(settings: &Settings, stop: &AtomicBool) -> Result<Ended, String> {
-    let mut consumer = Running::start(settings)?;
-    // One too far away for the clock is none.
-    let deadline = settings
-        .timeout
-        .and_then(|timeout| Instant::now().checked_add(timeout));
-    let result = loop {
-        if let Err(error) = consumer.step() {
-            break Err(error);
-        }
-        if consumer.has_counted() {
-            break Ok(Ended::Counted);
-        }
-        if stop.load(Ordering::Relaxed) {
-            break Ok(Ended::Asked);
-        }
-        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            break Ok(Ended::TimedOut);
-        }
+/// Reads until `stop` resolves, or the settings' count or time is reached.
+pub async fn run(settings: &Settings, stop: impl Future<Output = ()>) -> Result<Ended, String> {
+    let (writer, writing) = writer::start(settings);
+    let mut consumer = Running::start(settings, writer)?;
+    let reading = async {
+        let result = select! {
+            result = consumer.consume() => result.map(|()| Ended::Counted),
+            () = stop => Ok(Ended::Asked),
+            () = sleep(settings.timeout.unwrap_or(Duration::MAX)) => Ok(Ended::TimedOut),
+        };
+        let counts = consumer.finish(result.is_ok()).await;
+        info!("ended: {counts}");
+        result
     };
-    let counts = consumer.finish(result.is_ok());
-    say(format!("ended: {counts}"));
-    result
+    select! {
+        result = reading => result,
+        () = writing => Err("internal error: nothing writes to the database any more".to_owned()),
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -97,14 +100,11 @@ impl fmt::Display for Counts {
 struct Running<'a> {
     settings: &'a Settings,
     source: Source,
-    writer: Option<Writer>,
+    writer: Writer,
+    keeps_skipped: bool,
     collecting: Batch,
-    /// Batches with the writer, since when it has had the first of them, and when that is worth
-    /// a line.
+    /// Batches with the writer.
     writing: usize,
-    handed: Instant,
-    overdue: Instant,
-    answers: Health,
     /// All that has been collected and is not done with.
     buffered: Size,
     full_since: Option<Instant>,
@@ -113,31 +113,30 @@ struct Running<'a> {
     /// Without a database: to be committed once stdout has taken the lines.
     unprinted: Positions,
     commits: Commits,
+    committing: Option<JoinHandle<bool>>,
     counts: Counts,
 }
 
 impl<'a> Running<'a> {
-    fn start(settings: &'a Settings) -> Result<Self, String> {
+    fn start(settings: &'a Settings, writer: Writer) -> Result<Self, String> {
         let stored = settings.database.is_some().then_some(0);
         if stored.is_none() {
-            say("no database is set: records are printed only");
+            info!("no database is set: records are printed only");
         }
-        let now = Instant::now();
         Ok(Self {
             settings,
             source: Source::open(settings)?,
-            writer: Writer::start(settings),
+            writer,
+            keeps_skipped: settings.dead_letters().is_some(),
             collecting: Batch::default(),
             writing: 0,
-            handed: now,
-            overdue: now,
-            answers: Health::new("insert"),
             buffered: Size::default(),
             full_since: None,
             stdout: Output::start(io::stdout()),
             printing: Health::new("stdout"),
             unprinted: Positions::new(),
             commits: Commits::default(),
+            committing: None,
             counts: Counts {
                 stored,
                 ..Counts::default()
@@ -180,30 +179,48 @@ impl<'a> Running<'a> {
         })
     }
 
-    fn is_away(&self) -> bool {
-        self.writer.as_ref().is_some_and(Writer::is_away)
+    /// Until so many good records as were asked for are done with.
+    async fn consume(&mut self) -> Result<(), String> {
+        while !self.has_counted() {
+            self.pause_or_resume(Instant::now());
+            let takes_more = self.has_room() || self.source.is_paused();
+            let wait = match self.collecting.begun {
+                Some(begun) if self.writing == 0 => {
+                    TICK.min(self.settings.batch_wait.saturating_sub(begun.elapsed()))
+                }
+                _ => TICK,
+            };
+            select! {
+                message = self.source.next(), if takes_more => self.read(message?)?,
+                Some((batch, written)) = self.writer.written.recv() => self.done(batch, &written),
+                succeeded = end_of(&mut self.committing) => self.committed(succeeded),
+                () = self.stdout.written() => {}
+                () = sleep(wait) => {}
+            }
+            self.source.serve();
+            if self.is_due() {
+                self.hand_over();
+            }
+            self.check_stdout()?;
+            self.commit();
+            // The connection to the database is another task of the same thread.
+            yield_now().await;
+        }
+        Ok(())
     }
 
-    fn step(&mut self) -> Result<(), String> {
-        self.pause_or_resume(Instant::now());
-        let wait = match self.collecting.begun {
-            _ if self.writing > 0 && !self.is_away() => BUSY_POLL,
-            Some(begun) if self.writing == 0 => {
-                IDLE_POLL.min(self.settings.batch_wait.saturating_sub(begun.elapsed()))
+    /// Goes on as long as there are messages at hand. A paused topic may still have some to
+    /// give: they are not lost, as they were not committed and resuming goes on behind them.
+    fn read(&mut self, mut next: Option<Message>) -> Result<(), String> {
+        while let Some(message) = next {
+            self.collect(message);
+            // Messages of no use fill no batch: without a limit of time a topic full of them
+            // would keep us here, deaf to signals and without a commit.
+            if self.is_due() {
+                break;
             }
-            _ => IDLE_POLL,
-        };
-        if self.has_room() || self.source.is_paused() {
-            self.read(wait)?;
-            self.look_after_writer(Duration::ZERO)?;
-        } else {
-            self.look_after_writer(wait)?;
-            if self.writing == 0 {
-                self.stdout.flush(wait);
-            }
+            next = self.source.try_next()?;
         }
-        self.look_after_stdout()?;
-        self.commit();
         Ok(())
     }
 
@@ -213,33 +230,17 @@ impl<'a> Running<'a> {
         self.full_since = since;
         let is_half_empty = self.buffered.messages <= self.most_messages() / 2
             && self.buffered.bytes <= BUFFER_BYTES / 2;
-        if since.is_some_and(|since| now - since >= PATIENCE) {
+        if since.is_some_and(|since| now - since >= PAUSE_AFTER) {
             self.source.pause(true);
         } else if !is_full && is_half_empty {
             self.source.pause(false);
         }
     }
 
-    fn read(&mut self, mut wait: Duration) -> Result<(), String> {
-        while let Some(message) = self.source.next(wait)? {
-            // A paused topic may still have one to give: it is not lost, as it was not committed
-            // and resuming goes on behind it.
-            self.collect(message);
-            wait = Duration::ZERO;
-            // Messages of no use fill no batch: without a limit of time a topic full of them
-            // would keep us here, deaf to signals and without a commit.
-            if self.is_due() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
     fn collect(&mut self, message: Message) {
         let before = self.collecting.size;
         let (partition, offset) = (message.partition, message.offset);
-        let keeps = self.settings.dead_letters().is_some();
-        if let Err(reason) = self.collecting.add(message, keeps) {
+        if let Err(reason) = self.collecting.add(message, self.keeps_skipped) {
             self.skip(partition, offset, &reason);
         }
         self.buffered += self.collecting.size;
@@ -248,58 +249,19 @@ impl<'a> Running<'a> {
 
     fn skip(&mut self, partition: i32, offset: i64, reason: &str) {
         self.counts.skipped += 1;
-        say(format!(
-            "skipped partition {partition} offset {offset}: {reason}"
-        ));
+        warn!("skipped partition {partition} offset {offset}: {reason}");
     }
 
-    /// Takes the database's answers, and gives it the next batch if that is due.
-    fn look_after_writer(&mut self, mut wait: Duration) -> Result<(), String> {
-        while let (Some(writer), true) = (&self.writer, self.writing > 0) {
-            let now = Instant::now();
-            match writer.written(wait)? {
-                Some((batch, written)) => {
-                    self.answers.works(now).iter().for_each(say);
-                    self.writing -= 1;
-                    (self.handed, self.overdue) = (now, now + SLOW);
-                    wait = Duration::ZERO;
-                    self.done(batch, &written);
-                }
-                // One that is away has been reported.
-                None => {
-                    if !writer.is_away() && now >= self.overdue {
-                        self.overdue = now + SLOW;
-                        let waited = (now - self.handed).as_secs();
-                        let reason = format!("no answer for {waited} s, still waiting");
-                        self.answers.failed(&reason, now).iter().for_each(say);
-                    }
-                    break;
-                }
-            }
-        }
-        match self.is_due() {
-            true => self.hand_over(),
-            false => Ok(()),
-        }
-    }
-
-    fn hand_over(&mut self) -> Result<(), String> {
-        let batch = std::mem::take(&mut self.collecting);
-        let Some(writer) = &self.writer else {
-            // Nothing to wait for.
-            self.done(batch, &Written::default());
-            return Ok(());
-        };
-        if self.writing == 0 {
-            self.handed = Instant::now();
-            self.overdue = self.handed + SLOW;
-        }
+    fn hand_over(&mut self) {
         self.writing += 1;
-        writer.write(batch)
+        let batch = mem::take(&mut self.collecting);
+        // The writer ends after us.
+        let _ = self.writer.batches.send(batch);
     }
 
     /// The database has the batch: now its lines are printed and its offsets may be committed.
     fn done(&mut self, batch: Batch, written: &Written) {
+        self.writing -= 1;
         self.buffered -= batch.size;
         for (row, reason) in &written.refused {
             let origin = &batch.origins[*row];
@@ -319,7 +281,7 @@ impl<'a> Running<'a> {
             self.counts.known += (good as u64).saturating_sub(written.inserted);
         }
         if !self.settings.quiet {
-            self.stdout.print(&text);
+            self.stdout.print(text);
         }
         match self.stores() {
             true => self.commits.add(batch.positions),
@@ -327,81 +289,95 @@ impl<'a> Running<'a> {
         }
     }
 
-    /// Lines that nobody reads are told. With a database they are dropped, as the rows are there;
+    /// Tells of lines that nobody reads. With a database they are dropped, as the rows are there;
     /// without one they are all there is, and are waited for.
-    fn look_after_stdout(&mut self) -> Result<(), String> {
-        let now = Instant::now();
+    fn check_stdout(&mut self) -> Result<(), String> {
         let dropped = self.stdout.dropped();
-        let failure = self.stdout.failure();
-        let line = match (self.stores(), failure) {
+        match (self.stores(), self.stdout.failure()) {
             (false, Some(failure)) => return Err(format!("cannot print: {failure}")),
             (false, None) if self.stdout.is_full() => {
-                self.printing.failed("nobody reads it, waiting", now)
+                self.printing.failed("nobody reads it, waiting");
             }
             (true, failure) if dropped > self.counts.dropped => {
-                let reason = failure.unwrap_or_else(|| "nobody reads it".to_owned());
-                let reason =
-                    format!("{reason}, {dropped} lines dropped; rows are stored all the same");
-                self.printing.failed(&reason, now)
+                let reason = failure.as_deref().unwrap_or("nobody reads it");
+                self.printing.failed(&format!(
+                    "{reason}, {dropped} lines dropped; rows are stored all the same"
+                ));
             }
             (_, None) if self.stdout.is_done() => {
-                self.commits.add(std::mem::take(&mut self.unprinted));
-                let line = self.printing.works(now);
-                line.map(|line| format!("{line}, {dropped} lines dropped in all"))
+                self.commits.add(mem::take(&mut self.unprinted));
+                if self.printing.works() && dropped > 0 {
+                    info!("stdout: {dropped} lines dropped in all");
+                }
             }
-            _ => None,
-        };
+            _ => {}
+        }
         self.counts.dropped = dropped;
-        line.iter().for_each(say);
         Ok(())
     }
 
     fn commit(&mut self) {
-        if let Some(well) = self.source.committed() {
-            self.commits.answered(well, Instant::now());
-        }
         self.commits.add(self.source.chosen());
         let source = &self.source;
-        let due = self
-            .commits
-            .due(Instant::now(), |partition| source.assignment(partition));
-        if let Some(due) = due {
-            source.commit(due);
+        let assignment = |partition| source.assignment(partition);
+        if let Some(due) = self.commits.due(Instant::now(), assignment) {
+            self.committing = Some(source.commit(due));
         }
+    }
+
+    fn committed(&mut self, succeeded: bool) {
+        self.committing = None;
+        self.commits.answered(succeeded, Instant::now());
     }
 
     /// Finishes what is in hand, as long as that does not take long: what is not finished is
     /// not committed, and so will be read again.
-    fn finish(mut self, well: bool) -> Counts {
-        if well {
+    async fn finish(mut self, is_regular: bool) -> Counts {
+        if is_regular {
             self.source.pause(true);
-            let deadline = Instant::now() + LAST_BATCH;
-            while Instant::now() < deadline && self.finish_batches().unwrap_or(false) {
-                // The group is served meanwhile; what may still come is left for the next.
-                let _ = self.source.next(Duration::ZERO);
-            }
-            self.stdout.flush(LAST_LINES);
-            let deadline = Instant::now() + LAST_COMMIT;
-            loop {
-                let _ = self.look_after_stdout();
-                self.commit();
-                if self.commits.is_done() || Instant::now() >= deadline {
-                    break;
-                }
-                let _ = self.source.next(BUSY_POLL);
-            }
+            let _ = timeout(LAST_BATCH, self.finish_batches()).await;
+            self.stdout.flush(LAST_LINES).await;
+            let _ = timeout(LAST_COMMIT, self.finish_commits()).await;
         }
         self.counts.dropped = self.stdout.dropped();
-        self.source.close(LEAVE);
+        self.source.close(self.committing, LEAVE).await;
         self.counts
     }
 
-    /// Is there more to wait for?
-    fn finish_batches(&mut self) -> Result<bool, String> {
-        self.look_after_writer(BUSY_POLL)?;
+    /// The group is served meanwhile; what may still come is left for the next.
+    async fn finish_batches(&mut self) {
         if self.collecting.begun.is_some() {
-            self.hand_over()?;
+            self.hand_over();
         }
-        Ok(self.writing > 0 && !self.is_away())
+        while self.writing > 0 && !self.writer.is_away() {
+            select! {
+                Some((batch, written)) = self.writer.written.recv() => self.done(batch, &written),
+                _ = self.source.next() => {}
+                () = sleep(TICK) => {}
+            }
+        }
+    }
+
+    async fn finish_commits(&mut self) {
+        loop {
+            let _ = self.check_stdout();
+            self.commit();
+            if self.commits.is_done() {
+                return;
+            }
+            select! {
+                succeeded = end_of(&mut self.committing) => self.committed(succeeded),
+                _ = self.source.next() => {}
+                () = sleep(TICK) => {}
+            }
+        }
+    }
+}
+
+/// Whether the commit that is under way succeeds, if there is one.
+async fn end_of(committing: &mut Option<JoinHandle<bool>>) -> bool {
+    match committing {
+        Some(commit) => commit.await.unwrap_or(false),
+        None => pending().await,
     }
 }

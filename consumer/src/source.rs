@@ -1,25 +1,42 @@
 //! The topic: a member of a consumer group that reads, pauses and commits when told to, and
-//! says in plain words when Kafka is away. Knows neither records nor the database.
+//! tells when Kafka is away. Knows neither records nor the database.
+//!
+//! What librdkafka answers only to a caller that waits is asked for on a thread of the runtime,
+//! but for the look-up of places: it is part of the answer to the group, and limited.
 
 mod place;
 
-use crate::health::Health;
-use crate::output::say;
-use crate::positions::{Position, Positions};
-use crate::settings::{From, Settings};
-use place::{Gone, Start};
-use rdkafka::client::ClientContext;
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::message::Message as _;
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use rdkafka::types::RDKafkaRespErr;
-use std::collections::BTreeMap;
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    client::ClientContext,
+    config::{ClientConfig, RDKafkaLogLevel},
+    consumer::{
+        BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol, StreamConsumer,
+    },
+    error::{KafkaError, KafkaResult, RDKafkaErrorCode},
+    message::{BorrowedMessage, Message as _},
+    topic_partition_list::{Offset, TopicPartitionList},
+    types::RDKafkaRespErr,
+};
+use tokio::{
+    task::{JoinHandle, spawn_blocking},
+    time::timeout,
+};
+use tracing::{error, info, warn};
+
+use self::place::{Gone, Start};
+use crate::{
+    health::Health,
+    positions::{Position, Positions},
+    settings::{From, Settings},
+};
 
 /// While Kafka is away: how often it is asked, and how long for.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
@@ -55,6 +72,17 @@ pub struct Message {
 }
 
 impl Message {
+    /// Not of an assignment yet.
+    fn of(message: &BorrowedMessage<'_>) -> Self {
+        Self {
+            partition: message.partition(),
+            offset: message.offset(),
+            assignment: 0,
+            time: message.timestamp().to_millis(),
+            payload: message.payload().unwrap_or_default().to_owned(),
+        }
+    }
+
     /// Behind it.
     pub fn position(&self) -> Position {
         Position {
@@ -66,8 +94,7 @@ impl Message {
 }
 
 pub struct Source {
-    consumer: Arc<BaseConsumer<Events>>,
-    committer: Committer,
+    consumer: Arc<StreamConsumer<Events>>,
     topic: String,
     paused: bool,
     brokers: Health,
@@ -87,7 +114,7 @@ impl Source {
         config
             .set("bootstrap.servers", &settings.brokers)
             .set("group.id", &settings.group)
-            // What is still there is read, wherever a group's place was; see `Events::place`.
+            // What is still there is read, wherever a group's place was; see `Events::starts`.
             .set("auto.offset.reset", "earliest")
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false");
@@ -106,7 +133,7 @@ impl Source {
         } else {
             RDKafkaLogLevel::Emerg
         });
-        let consumer: BaseConsumer<Events> =
+        let consumer: StreamConsumer<Events> =
             config
                 .create_with_context(events)
                 .map_err(|error| match error {
@@ -114,17 +141,15 @@ impl Source {
                     KafkaError::ClientConfig(_, why, name, _) => format!("option {name}: {why}"),
                     error => format!("cannot read from Kafka: {error}"),
                 })?;
-        say(format!(
+        info!(
             "reading topic {} at {} in group {}",
             settings.topic, settings.brokers, settings.group
-        ));
+        );
         consumer
             .subscribe(&[&settings.topic])
             .map_err(|error| format!("cannot read topic {}: {error}", settings.topic))?;
-        let consumer = Arc::new(consumer);
         Ok(Self {
-            committer: Committer::start(Arc::clone(&consumer), settings.topic.clone()),
-            consumer,
+            consumer: Arc::new(consumer),
             topic: settings.topic.clone(),
             paused: false,
             brokers: Health::new(format!("Kafka at {}", settings.brokers)),
@@ -135,95 +160,105 @@ impl Source {
 
     /// Serves the group and returns a message if there is one; fails only where going on is
     /// of no use. Has to be called all the time, or the group believes us dead.
-    pub fn next(&mut self, wait: Duration) -> Result<Option<Message>, String> {
-        let message = match self.consumer.poll(wait) {
-            Some(Ok(message)) => {
-                let (partition, offset) = (message.partition(), message.offset());
-                let time = message.timestamp().to_millis();
-                let mut state = self.consumer.context().state();
-                // Without an assignment it is left over from one that has ended.
-                let ours = state.assigned.get_mut(&partition);
-                let read = ours.map(|ours| (ours.number, ours.pass(offset, time)));
-                drop(state);
-                read.map(|(assignment, gap)| {
-                    if let Some(gap) = gap {
-                        self.tell_of(partition, gap);
-                    }
-                    Message {
-                        partition,
-                        offset,
-                        assignment,
-                        time,
-                        payload: message.payload().unwrap_or_default().to_owned(),
-                    }
-                })
+    pub async fn next(&mut self) -> Result<Option<Message>, String> {
+        let received = self.consumer.recv().await;
+        let received = received.map(|message| Message::of(&message));
+        self.received(received)
+    }
+
+    /// The same, if that need not be waited for.
+    pub fn try_next(&mut self) -> Result<Option<Message>, String> {
+        let received = {
+            let mut context = Context::from_waker(Waker::noop());
+            match pin!(self.consumer.recv()).poll(&mut context) {
+                Poll::Ready(received) => received.map(|message| Message::of(&message)),
+                Poll::Pending => return Ok(None),
             }
-            Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
-                return Err(format!("Kafka: {code}"));
-            }
-            Some(Err(error)) => {
-                self.failed(&error);
-                None
-            }
-            None => None,
         };
-        self.serve(message.is_some());
-        Ok(message)
+        self.received(received)
+    }
+
+    fn received(&mut self, received: KafkaResult<Message>) -> Result<Option<Message>, String> {
+        let mut message = match received {
+            Ok(message) => message,
+            Err(KafkaError::MessageConsumptionFatal(code)) => return Err(format!("Kafka: {code}")),
+            Err(error) => {
+                self.failed(&error);
+                return Ok(None);
+            }
+        };
+        self.works();
+        let mut state = self.consumer.context().state();
+        // Without an assignment it is left over from one that has ended.
+        let Some(ours) = state.assigned.get_mut(&message.partition) else {
+            return Ok(None);
+        };
+        message.assignment = ours.number;
+        let gap = ours.pass(message.offset, message.time);
+        drop(state);
+        if let Some(gap) = gap {
+            self.report(message.partition, gap);
+        }
+        Ok(Some(message))
     }
 
     /// Offsets that did not come. Those that are before all that is kept were deleted; others
     /// never were records for us, such as the marks of transactions.
-    fn tell_of(&self, partition: i32, gap: Gone) {
+    fn report(&self, partition: i32, gap: Gone) {
         let kept = self
             .consumer
             .fetch_watermarks(&self.topic, partition, LOOK_UP);
         let to = kept.map_or(gap.to, |(low, _)| low.min(gap.to));
         if gap.from < to {
             let topic = &self.topic;
-            say(format!("partition {partition} of topic {topic}: {gap}"));
+            warn!("partition {partition} of topic {topic}: {gap}");
         }
     }
 
     fn failed(&mut self, error: &KafkaError) {
         use RDKafkaErrorCode as Code;
-        let now = Instant::now();
-        let code = error.rdkafka_error_code();
-        let line = match code {
+        match error.rdkafka_error_code() {
             Some(Code::AllBrokersDown | Code::Authentication | Code::SSL) => {
                 let last = self.consumer.context().state().last_failure.take();
                 let reason = last.as_deref().unwrap_or("no broker answers");
-                self.brokers.failed(reason, now)
+                self.brokers.failed(reason);
             }
             // One connection of perhaps several: if it was the last, the above follows.
-            Some(Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut) => None,
+            Some(Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut) => {}
             Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => {
                 self.consumer.context().state().is_awaited = true;
-                self.reading
-                    .failed("does not exist yet, waiting for it", now)
+                self.reading.failed("does not exist yet, waiting for it");
             }
-            _ => self.reading.failed(&error.to_string(), now),
-        };
-        line.iter().for_each(say);
+            _ => self.reading.failed(&error.to_string()),
+        }
+    }
+
+    fn works(&mut self) {
+        self.brokers.works();
+        self.reading.works();
     }
 
     /// Sees to what has changed since the last call.
-    fn serve(&mut self, got_message: bool) {
+    pub fn serve(&mut self) {
         let now = Instant::now();
-        let changed = std::mem::take(&mut self.consumer.context().state().changed);
-        if changed {
+        let mut state = self.consumer.context().state();
+        let has_changed = std::mem::take(&mut state.has_changed);
+        let has_answered = std::mem::take(&mut state.has_answered);
+        drop(state);
+        if has_changed {
             // A new assignment begins unpaused.
             self.pause_all(self.paused);
         }
-        if got_message || changed {
-            let lines = [self.brokers.works(now), self.reading.works(now)];
-            lines.iter().flatten().for_each(say);
+        if has_changed || has_answered {
+            self.works();
         } else if self.brokers.is_failing() && now - self.probed >= PROBE_EVERY {
             // An idle topic brings no message to tell that Kafka is back.
-            let answer = self.consumer.fetch_metadata(Some(&self.topic), PROBE);
-            self.probed = Instant::now();
-            if answer.is_ok() {
-                self.brokers.works(now).iter().for_each(say);
-            }
+            self.probed = now;
+            let (consumer, topic) = (Arc::clone(&self.consumer), self.topic.clone());
+            spawn_blocking(move || {
+                let answer = consumer.fetch_metadata(Some(&topic), PROBE);
+                consumer.context().state().has_answered = answer.is_ok();
+            });
         }
     }
 
@@ -263,62 +298,30 @@ impl Source {
         std::mem::take(&mut self.consumer.context().state().chosen)
     }
 
-    /// Begins a commit; how it went is told by [`Source::committed`].
-    pub fn commit(&self, positions: Positions) {
-        let _ = self.committer.requests.send(positions);
+    /// Begins a commit, which may take as long as Kafka is away; its value is whether it succeeded.
+    pub fn commit(&self, positions: Positions) -> JoinHandle<bool> {
+        let (consumer, topic) = (Arc::clone(&self.consumer), self.topic.clone());
+        spawn_blocking(move || commit(&consumer, &topic, &positions).is_ok())
     }
 
-    /// Whether the commit went well, once that is known.
-    pub fn committed(&self) -> Option<bool> {
-        self.committer.answers.try_recv().ok()
-    }
-
-    /// Leaves the group, for a limited time: a Kafka that is away is not waited for.
-    pub fn close(self, within: Duration) {
-        let (done, closed) = mpsc::channel::<()>();
-        let Committer {
-            requests, thread, ..
-        } = self.committer;
-        let consumer = self.consumer;
-        thread::spawn(move || {
-            drop(requests);
-            let _ = thread.join();
-            drop(consumer);
-            drop(done);
-        });
-        let _ = closed.recv_timeout(within);
-    }
-}
-
-/// A thread for commits: librdkafka tells only who waits for it how a commit went, and that
-/// may take as long as Kafka is away.
-struct Committer {
-    requests: Sender<Positions>,
-    answers: Receiver<bool>,
-    thread: JoinHandle<()>,
-}
-
-impl Committer {
-    fn start(consumer: Arc<BaseConsumer<Events>>, topic: String) -> Self {
-        let (requests, queue) = mpsc::channel::<Positions>();
-        let (answer, answers) = mpsc::channel();
-        let thread = thread::spawn(move || {
-            for positions in queue {
-                let well = commit(&consumer, &topic, &positions).is_ok();
-                if answer.send(well).is_err() {
-                    return;
-                }
+    /// Leaves the group once the last commit has ended, for a limited time: a Kafka that is away
+    /// is not waited for.
+    pub async fn close(self, commit: Option<JoinHandle<bool>>, limit: Duration) {
+        let closing = async {
+            if let Some(commit) = commit {
+                let _ = commit.await;
             }
-        });
-        Self {
-            requests,
-            answers,
-            thread,
-        }
+            let _ = spawn_blocking(move || drop(self.consumer)).await;
+        };
+        let _ = timeout(limit, closing).await;
     }
 }
 
-fn commit(consumer: &BaseConsumer<Events>, topic: &str, positions: &Positions) -> KafkaResult<()> {
+fn commit(
+    consumer: &StreamConsumer<Events>,
+    topic: &str,
+    positions: &Positions,
+) -> KafkaResult<()> {
     let mut list = TopicPartitionList::new();
     for (partition, position) in positions {
         list.add_partition_offset(topic, *partition, Offset::Offset(position.next))?;
@@ -343,7 +346,9 @@ struct Events {
 struct State {
     assigned: BTreeMap<i32, Assigned>,
     assignments: u64,
-    changed: bool,
+    has_changed: bool,
+    /// Kafka, when it was asked whether it is back.
+    has_answered: bool,
     /// The topic was not there when we came: whatever is in it is new.
     is_awaited: bool,
     /// Where reading begins: the group's places from then on.
@@ -392,7 +397,7 @@ impl ClientContext for Events {
     /// For option `debug` only: what matters comes as errors too.
     fn log(&self, _: RDKafkaLogLevel, facility: &str, text: &str) {
         if self.debugs {
-            say(format!("librdkafka: {facility} {text}"));
+            info!("librdkafka: {facility} {text}");
         }
     }
 }
@@ -442,10 +447,10 @@ impl Events {
     /// Takes note of partitions that become ours, and sets where to begin in each.
     fn assign(&self, consumer: &BaseConsumer<Self>, partitions: &mut TopicPartitionList) {
         let starts = self.starts(consumer, partitions).unwrap_or_else(|error| {
-            say(format!(
+            error!(
                 "the place of the group cannot be looked up: {error}; \
                  reading from there, or else from the beginning"
-            ));
+            );
             BTreeMap::new()
         });
         let mut state = self.state();
@@ -471,17 +476,12 @@ impl Events {
             };
             state.chosen.insert(partition, position);
         }
-        state.changed = !state.assigned.is_empty();
+        state.has_changed = !state.assigned.is_empty();
         let all: Vec<String> = state.assigned.keys().map(ToString::to_string).collect();
         let topic = &self.topic;
         match all.as_slice() {
-            [] => say(format!(
-                "no partition of topic {topic} is ours: others have them"
-            )),
-            all => say(format!(
-                "partition {} of topic {topic} is ours",
-                all.join(", ")
-            )),
+            [] => info!("no partition of topic {topic} is ours: others have them"),
+            all => info!("partition {} of topic {topic} is ours", all.join(", ")),
         }
     }
 
@@ -510,12 +510,12 @@ impl Events {
             let of = format!("partition {partition} of topic {topic}");
             match &start {
                 Start::Place(_) => {}
-                Start::Behind(gone) => say(format!("{of}: {gone}")),
-                Start::Anew(low) => say(format!(
+                Start::Behind(gone) => warn!("{of}: {gone}"),
+                Start::Anew(low) => warn!(
                     "{of}: it ends at offset {}, before the group's place {place}, as one that \
                      was made anew: reading all of it, from offset {low}",
                     kept.1
-                )),
+                ),
             }
             starts.insert(partition, (start.offset(), since));
         }
@@ -564,9 +564,9 @@ mod tests {
     #[test]
     fn an_option_that_librdkafka_refuses_keeps_its_value_to_itself() {
         let args = ["--brokers=k:9092", "--kafka-option=sasl.pasword=sesame"];
-        let settings = Settings::of_arguments(&args).unwrap();
+        let settings = Settings::of_arguments(&args).expect("settings");
         assert_eq!(
-            Source::open(&settings).err().unwrap(),
+            Source::open(&settings).err().expect("no such option"),
             "option sasl.pasword: No such configuration property: \"sasl.pasword\""
         );
     }

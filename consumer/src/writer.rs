@@ -1,116 +1,99 @@
-//! A thread that brings batches to the database, one after the other, and what is skipped to the
-//! dead letters. It does not give up: while one of them is away it tries again, and Kafka is
-//! served meanwhile by the other thread.
+//! Brings batches to the database, one after the other, and what is skipped to the dead letters.
+//! It does not give up: while one of them is away it tries again, and Kafka is served meanwhile.
 
-use crate::Settings;
-use crate::batch::Batch;
-use crate::database::{Store, Written};
-use crate::dead_letters::{DeadLetters, Letter};
-use crate::health::Health;
-use crate::output::say;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::{cell::Cell, pin::pin, rc::Rc, time::Duration};
+
+use tokio::{
+    sync::mpsc::{self, UnboundedReceiver, UnboundedSender},
+    time::{sleep, timeout},
+};
+
+use crate::{
+    Settings,
+    batch::Batch,
+    database::{Store, Written},
+    dead_letters::{DeadLetter, DeadLetters},
+    health::Health,
+};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// What takes longer, such as a change of the table, is worth a line.
+const SLOW: Duration = Duration::from_secs(40);
 
-/// The near end of the thread. Dropping it ends the thread as soon as it is not in the middle
-/// of a statement.
+/// What the work of [`start`] is given, and what it answers.
 pub struct Writer {
-    batches: Sender<Batch>,
-    written: Receiver<(Batch, Written)>,
-    _stop: Sender<()>,
-    away: Arc<AtomicBool>,
+    pub batches: UnboundedSender<Batch>,
+    /// The batches that are done with, in their order, and what became of each.
+    pub written: UnboundedReceiver<(Batch, Written)>,
+    away: Rc<Cell<bool>>,
 }
 
 impl Writer {
-    /// None where there is nothing to write to.
-    pub fn start(settings: &Settings) -> Option<Self> {
-        let (batches, queue) = mpsc::channel::<Batch>();
-        let (answers, written) = mpsc::channel();
-        let (_stop, stopped) = mpsc::channel();
-        let away = Arc::new(AtomicBool::new(false));
-        let patience = Patience {
-            stopped,
-            away: Arc::clone(&away),
-        };
-        let mut database = settings.database.clone().map(|address| {
-            let health = Health::new(address.to_string());
-            Link::new(health, move || Store::connect(&address))
-        });
-        let mut letters = settings.dead_letters().map(|place| {
-            let (health, settings) = (Health::new(place.to_string()), settings.clone());
-            Link::new(health, move || DeadLetters::open(&place, &settings))
-        });
-        if database.is_none() && letters.is_none() {
-            return None;
-        }
-        thread::spawn(move || {
-            // Without a value, or without a reader for it, the program is ending.
-            let work = || {
-                // At once, so that what is wrong is said before the first record comes.
-                if let Some(letters) = &mut letters {
-                    letters.insist(&patience, |_| Ok(()))?;
-                }
-                if let Some(database) = &mut database {
-                    database.insist(&patience, |_| Ok(()))?;
-                }
-                for batch in queue {
-                    let mut written = Written::default();
-                    if let Some(database) = &mut database {
-                        let insert = |store: &mut Store| store.insert(&batch.rows, &mut written);
-                        database.insist(&patience, insert)?;
-                    }
-                    let skipped = skipped(&batch, &written);
-                    if let (Some(letters), false) = (&mut letters, skipped.is_empty()) {
-                        letters.insist(&patience, |letters| letters.write(&skipped))?;
-                    }
-                    answers.send((batch, written)).ok()?;
-                }
-                Some(())
-            };
-            work()
-        });
-        Some(Self {
-            batches,
-            written,
-            _stop,
-            away,
-        })
-    }
-
-    /// Hands over a batch; it waits behind those that were handed over before.
-    pub fn write(&self, batch: Batch) -> Result<(), String> {
-        self.batches.send(batch).map_err(|_| gone())
-    }
-
-    /// The next batch that is done with and what became of it, once that is known.
-    pub fn written(&self, wait: Duration) -> Result<Option<(Batch, Written)>, String> {
-        match self.written.recv_timeout(wait) {
-            Ok(written) => Ok(Some(written)),
-            Err(RecvTimeoutError::Timeout) => Ok(None),
-            Err(RecvTimeoutError::Disconnected) => Err(gone()),
-        }
-    }
-
     /// Is what is written to away, so that an answer may take any time?
     pub fn is_away(&self) -> bool {
-        self.away.load(Ordering::Relaxed)
+        self.away.get()
     }
 }
 
-fn gone() -> String {
-    "internal error: the thread that writes to the database has ended".to_owned()
+/// The second value does the work, and ends with the first one. Dropping it breaks the work off.
+pub fn start(settings: &Settings) -> (Writer, impl Future<Output = ()>) {
+    let (batches, queue) = mpsc::unbounded_channel();
+    let (answers, written) = mpsc::unbounded_channel();
+    let away = Rc::new(Cell::new(false));
+    let work = write(settings, queue, answers, Rc::clone(&away));
+    let writer = Writer {
+        batches,
+        written,
+        away,
+    };
+    (writer, work)
+}
+
+async fn write(
+    settings: &Settings,
+    mut queue: UnboundedReceiver<Batch>,
+    answers: UnboundedSender<(Batch, Written)>,
+    away: Rc<Cell<bool>>,
+) {
+    let mut database = settings.database.as_ref().map(|address| {
+        let open = async || Store::connect(address).await;
+        Target::new(address.to_string(), Rc::clone(&away), open)
+    });
+    let mut dead_letters = settings.dead_letters().map(|place| {
+        let name = place.to_string();
+        let open = async move || DeadLetters::open(&place, settings).await;
+        Target::new(name, away, open)
+    });
+    // At once, so that what is wrong is told before the first record comes.
+    if let Some(dead_letters) = &mut dead_letters {
+        dead_letters.retry(async |_| Ok(())).await;
+    }
+    if let Some(database) = &mut database {
+        database.retry(async |_| Ok(())).await;
+    }
+    while let Some(batch) = queue.recv().await {
+        let mut written = Written::default();
+        if let Some(database) = &mut database {
+            let insert = async |store: &mut Store| store.insert(&batch.rows, &mut written).await;
+            database.retry(insert).await;
+        }
+        let skipped = skipped(&batch, &written);
+        if let (Some(dead_letters), false) = (&mut dead_letters, skipped.is_empty()) {
+            let write = async |open: &mut DeadLetters| open.write(&skipped).await;
+            dead_letters.retry(write).await;
+        }
+        if answers.send((batch, written)).is_err() {
+            return;
+        }
+    }
 }
 
 /// What of a batch goes to the dead letters. Records are only there if they are wanted.
-fn skipped(batch: &Batch, written: &Written) -> Vec<Letter> {
+fn skipped(batch: &Batch, written: &Written) -> Vec<DeadLetter> {
     let refused = written.refused.iter().filter_map(|(row, reason)| {
         let origin = batch.origins.get(*row)?;
-        Some(Letter {
+        Some(DeadLetter {
             partition: origin.partition,
             offset: origin.offset,
             reason: reason.clone(),
@@ -120,49 +103,49 @@ fn skipped(batch: &Batch, written: &Written) -> Vec<Letter> {
     batch.unusable.iter().cloned().chain(refused).collect()
 }
 
-/// What ends the trying, and who sees that it is needed.
-struct Patience {
-    stopped: Receiver<()>,
-    away: Arc<AtomicBool>,
-}
-
 /// Something to write to, which is opened again after each failure.
-struct Link<T> {
+struct Target<T, O> {
     health: Health,
-    open: Box<dyn Fn() -> Result<T, String> + Send>,
+    away: Rc<Cell<bool>>,
+    open: O,
     opened: Option<T>,
 }
 
-impl<T> Link<T> {
-    fn new(health: Health, open: impl Fn() -> Result<T, String> + Send + 'static) -> Self {
+impl<T, O: AsyncFn() -> Result<T, String>> Target<T, O> {
+    fn new(name: String, away: Rc<Cell<bool>>, open: O) -> Self {
         Self {
-            health,
-            open: Box::new(open),
+            health: Health::new(name),
+            away,
+            open,
             opened: None,
         }
     }
 
-    /// Does the work on a connection that works, however long it takes to get one; `None` if
-    /// the program ends meanwhile.
-    fn insist<R>(
-        &mut self,
-        patience: &Patience,
-        mut work: impl FnMut(&mut T) -> Result<R, String>,
-    ) -> Option<R> {
+    /// Does the work on a connection that works, however long it takes to get one.
+    async fn retry<R>(&mut self, mut work: impl AsyncFnMut(&mut T) -> Result<R, String>) -> R {
         let mut pause = FIRST_PAUSE;
         loop {
             // A connection of before may have ended unnoticed: that alone is not an outage.
             let is_old = self.opened.is_some();
-            let result = match &mut self.opened {
-                Some(opened) => work(opened),
-                none => (self.open)().and_then(|opened| work(none.insert(opened))),
+            let result = {
+                let mut attempt = pin!(async {
+                    match &mut self.opened {
+                        Some(opened) => work(opened).await,
+                        none => work(none.insert((self.open)().await?)).await,
+                    }
+                });
+                loop {
+                    match timeout(SLOW, &mut attempt).await {
+                        Ok(result) => break result,
+                        Err(_) => self.health.failed("no answer yet, still waiting"),
+                    }
+                }
             };
-            let now = Instant::now();
             let reason = match result {
                 Ok(value) => {
-                    patience.away.store(false, Ordering::Relaxed);
-                    self.health.works(now).iter().for_each(say);
-                    return Some(value);
+                    self.away.set(false);
+                    self.health.works();
+                    return value;
                 }
                 Err(reason) => reason,
             };
@@ -170,11 +153,9 @@ impl<T> Link<T> {
             if is_old {
                 continue;
             }
-            patience.away.store(true, Ordering::Relaxed);
-            self.health.failed(&reason, now).iter().for_each(say);
-            if patience.stopped.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
-                return None;
-            }
+            self.away.set(true);
+            self.health.failed(&reason);
+            sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }

@@ -1,11 +1,14 @@
-//! Why the database refuses a row, in words, and whose fault that may be. Pure.
+//! Why the database refuses a row, and whose fault that may be. Pure.
 
-use super::session::Failure;
-use super::{COLUMNS, TABLE};
-use kubeletstats_core::text::printable;
 use std::error::Error as _;
-use tokio_postgres::Error;
-use tokio_postgres::error::{DbError, SqlState};
+
+use kubeletstats_core::text::printable;
+use tokio_postgres::{
+    Error,
+    error::{DbError, SqlState},
+};
+
+use super::{COLUMNS, TABLE, session::Failure};
 
 /// The most that a reason quotes of the server's text, in characters.
 const QUOTED: usize = 200;

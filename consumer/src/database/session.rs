@@ -1,30 +1,34 @@
-//! One connection to a server, blocking, in which nothing is waited for without a limit: what
-//! takes TCP connections and then says nothing would otherwise be waited for for ever.
+//! One connection to a server, on which every wait has a limit: one that takes TCP connections
+//! and says nothing would otherwise be waited for for ever.
 
-use super::address::Address;
-use super::tls;
-use std::fmt;
-use std::time::Duration;
-use tokio::runtime::{Builder, Runtime};
-use tokio::task::JoinHandle;
-use tokio::time::timeout;
-use tokio_postgres::config::SslMode;
-use tokio_postgres::tls::MakeTlsConnect;
-use tokio_postgres::{Client, Config, Error, NoTls, Socket};
+use std::{fmt::Display, time::Duration};
 
-/// A connection that is given up by being dropped: whatever failed, it is not used again.
+use tokio::{task::JoinHandle, time::timeout};
+use tokio_postgres::{Client, Config, Error, NoTls, Socket, config::SslMode, tls::MakeTlsConnect};
+
+use super::{address::Address, tls};
+
+/// Not to be used again once something has failed.
 pub struct Session {
     client: Client,
-    /// Moves the bytes, and ends with the reason why there are no more.
-    connection: JoinHandle<Result<(), Error>>,
-    runtime: Runtime,
+    /// Moves the bytes, and ends with the reason why there are no more, which is asked for once.
+    connection: Option<JoinHandle<Result<(), Error>>>,
+}
+
+/// A server that does not answer is not waited for, and ends what it is doing.
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Some(connection) = &self.connection {
+            connection.abort();
+        }
+    }
 }
 
 #[derive(Debug)]
 pub enum Failure {
     /// The server's answer, or the driver's reason for there being none.
     Driver(Error),
-    /// No answer in time, or nothing to wait with.
+    /// No answer in time, or nothing to connect with.
     Other(String),
 }
 
@@ -35,66 +39,43 @@ impl From<Error> for Failure {
 }
 
 impl Session {
-    pub fn open(address: &Address) -> Result<Self, Failure> {
-        let runtime = Builder::new_current_thread().enable_all().build();
-        let runtime =
-            runtime.map_err(|error| Failure::Other(format!("no runtime to wait with: {error}")))?;
-        match runtime.block_on(open(address)) {
-            Ok((client, connection)) => Ok(Self {
-                client,
-                connection,
-                runtime,
-            }),
-            Err(failure) => {
-                // The look-up of a name cannot be broken off: it is left to itself.
-                runtime.shutdown_background();
-                Err(failure)
-            }
+    /// To the first host that lets us in. Each has its time: behind one that is silent there
+    /// may be one that is not.
+    pub async fn open(address: &Address) -> Result<Self, Failure> {
+        let limit = address.connect_limit();
+        let mut failure = Failure::Other("no host to connect to".to_owned());
+        for config in address.hosts() {
+            failure = match timeout(limit, open(address, config)).await {
+                Ok(Ok(session)) => return Ok(session),
+                Ok(Err(failure)) => failure,
+                Err(_) => no_answer("when connecting", limit),
+            };
         }
+        Err(failure)
     }
 
     /// Work with the server that has to be done in this time.
-    pub fn run<T>(
+    pub async fn run<T>(
         &mut self,
         limit: Duration,
         work: impl AsyncFnOnce(&Client) -> Result<T, Error>,
     ) -> Result<T, Failure> {
-        let (client, connection) = (&self.client, &mut self.connection);
         let limited = async {
-            match work(client).await {
+            match work(&self.client).await {
                 // That it is closed is all the client knows.
-                Err(error) if error.is_closed() => match connection.await {
-                    Ok(Err(reason)) => Err(reason),
-                    _ => Err(error),
+                Err(error) if error.is_closed() => match self.connection.take() {
+                    Some(connection) => connection.await.unwrap_or(Ok(())).and(Err(error)),
+                    None => Err(error),
                 },
                 result => result,
             }
         };
-        let done = self
-            .runtime
-            .block_on(async { timeout(limit, limited).await });
-        Ok(done.map_err(|_| silence("to a statement", limit))??)
+        let done = timeout(limit, limited).await;
+        Ok(done.map_err(|_| no_answer("to a statement", limit))??)
     }
 }
 
-/// The first host that lets us in. Each has its time: behind one that is silent there may be
-/// one that is not.
-async fn open(address: &Address) -> Result<Open, Failure> {
-    let limit = address.connect_limit();
-    let mut failure = Failure::Other("no host to connect to".to_owned());
-    for config in address.hosts() {
-        failure = match timeout(limit, open_one(address, &config)).await {
-            Ok(Ok(open)) => return Ok(open),
-            Ok(Err(failure)) => failure,
-            Err(_) => silence("when connecting", limit),
-        };
-    }
-    Err(failure)
-}
-
-type Open = (Client, JoinHandle<Result<(), Error>>);
-
-async fn open_one(address: &Address, config: &Config) -> Result<Open, Failure> {
+async fn open(address: &Address, config: &Config) -> Result<Session, Failure> {
     match config.get_ssl_mode() {
         SslMode::Disable => start(config, NoTls).await,
         _ => {
@@ -104,15 +85,16 @@ async fn open_one(address: &Address, config: &Config) -> Result<Open, Failure> {
     }
 }
 
-async fn start<T>(config: &Config, tls: T) -> Result<Open, Failure>
+async fn start<T>(config: &Config, tls: T) -> Result<Session, Failure>
 where
     T: MakeTlsConnect<Socket>,
     T::Stream: Send + 'static,
 {
     let (client, connection) = config.connect(tls).await?;
-    Ok((client, tokio::spawn(connection)))
+    let connection = Some(tokio::spawn(connection));
+    Ok(Session { client, connection })
 }
 
-fn silence(when: impl fmt::Display, limit: Duration) -> Failure {
+fn no_answer(when: impl Display, limit: Duration) -> Failure {
     Failure::Other(format!("no answer {when} for {} s", limit.as_secs()))
 }

@@ -1,7 +1,9 @@
 //! What the table has to be, and what it is.
 
-use super::BRIEF;
-use super::session::{Failure, Session};
+use super::{
+    BRIEF,
+    session::{Failure, Session},
+};
 
 pub const TABLE: &str = "system_metrics";
 
@@ -39,7 +41,7 @@ const LONGEST_NAME: usize = 253;
 ///
 /// Such a constraint lacks a column of the key, and has none that differs by itself: one that
 /// no value is given for is NULL, which equals nothing, and a sequence counts.
-const LOOK: &str = "\
+const INSPECT: &str = "\
     WITH narrow AS (SELECT indexrelid, indrelid, conname FROM pg_index \
         LEFT JOIN pg_constraint ON conindid = indexrelid AND conrelid = indrelid AND contype IN ('p', 'u', 'x') \
         WHERE indrelid = to_regclass('system_metrics') AND (indisunique OR indisexclusion) AND indimmediate \
@@ -69,30 +71,32 @@ const LOOK: &str = "\
                     ELSE 'ALTER TABLE ' || indrelid::regclass || ' DROP CONSTRAINT ' || quote_ident(conname) END \
             FROM narrow ORDER BY 1)";
 
-/// What is wrong with the table, in words.
-pub enum Wrong {
+/// What is wrong with the table.
+pub enum Mismatch {
     /// `schema.sql` mends it.
     Lacks(String),
-    /// Only its owner knows what the values of before are: the remedy is in the words.
+    /// Only its owner knows what the values of before are: the text says how.
     Differs(String),
 }
 
-pub fn look(session: &mut Session) -> Result<Option<Wrong>, Failure> {
+pub async fn inspect(session: &mut Session) -> Result<Option<Mismatch>, Failure> {
     let columns = COLUMNS.map(|(name, _)| name);
-    let row = session.run(BRIEF, async |client| {
-        client
-            .query_one(LOOK, &[&KEY.as_slice(), &columns.as_slice()])
-            .await
-    })?;
+    let row = session
+        .run(BRIEF, async |client| {
+            client
+                .query_one(INSPECT, &[&KEY.as_slice(), &columns.as_slice()])
+                .await
+        })
+        .await?;
     let Some(table) = row.try_get::<_, Option<String>>(0)? else {
-        return Ok(Some(Wrong::Lacks(format!("there is no table {TABLE}"))));
+        return Ok(Some(Mismatch::Lacks(format!("there is no table {TABLE}"))));
     };
     let (names, types): (Vec<String>, Vec<String>) = (row.try_get(1)?, row.try_get(2)?);
     let has_key: bool = row.try_get(3)?;
     let (narrow, drops): (Vec<String>, Vec<String>) = (row.try_get(4)?, row.try_get(5)?);
     if !narrow.is_empty() {
         let (narrow, drops) = (narrow.join(", "), drops.join("; "));
-        return Ok(Some(Wrong::Differs(format!(
+        return Ok(Some(Mismatch::Differs(format!(
             "{table}: distinct samples are the same for {narrow}, and the second would be lost; to mend it: {drops}"
         ))));
     }
@@ -112,14 +116,14 @@ pub fn look(session: &mut Session) -> Result<Option<Wrong>, Failure> {
         .collect();
     Ok(match (different.as_slice(), missing.as_slice(), has_key) {
         ([], [], true) => None,
-        ([], [], false) => Some(Wrong::Lacks(format!(
+        ([], [], false) => Some(Mismatch::Lacks(format!(
             "{TABLE} lacks index system_metrics_sample"
         ))),
-        ([], missing, _) => Some(Wrong::Lacks(format!(
+        ([], missing, _) => Some(Mismatch::Lacks(format!(
             "{TABLE} lacks {}",
             missing.join(", ")
         ))),
-        (different, _, _) => Some(Wrong::Differs(remedy(&table, different))),
+        (different, _, _) => Some(Mismatch::Differs(remedy(&table, different))),
     })
 }
 

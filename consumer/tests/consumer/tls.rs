@@ -1,10 +1,10 @@
 //! TLS to the database, by libpq's words for it.
 
-use crate::Outcome;
-use crate::postgres::Cluster;
-use crate::scene::Stage;
 use kubeletstats_consumer::database::{Address, Store};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tokio::runtime::Builder;
+
+use crate::{Outcome, postgres::Cluster, scene::Stage};
 
 fn authority() -> CertifiedIssuer<'static, KeyPair> {
     let mut params = CertificateParams::default();
@@ -28,10 +28,13 @@ pub fn sslmodes(_: &Stage) -> Outcome {
     ];
     let [certificate, key, ca, other] = files.map(|path| path.display().to_string());
     let (port, name) = (cluster.port(), cluster.database().name().to_owned());
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime");
     let connect = |host: &str, options: &str| {
         let password = crate::postgres::PASSWORD;
         let url = format!("postgresql://metrics:{password}@{host}:{port}/{name}{options}");
-        Store::connect(&Address::parse(&url, None).expect("an address"))
+        let address = Address::parse(&url, None).expect("an address");
+        runtime.block_on(Store::connect(&address))
     };
     let error = connect("localhost", "?sslmode=require")
         .err()
