@@ -1,8 +1,11 @@
 //! Records that are of no use, rows that the table does not take, and the command line.
 
-use crate::Outcome;
-use crate::scene::{DEADLINE, Stage, record, records, topic, wait_for_rows};
-use testkit::Stream;
+use testkit::{Child, Stream};
+
+use crate::{
+    Outcome,
+    scene::{Consumer, DEADLINE, Stage, record, records, topic, wait_for_rows},
+};
 
 pub fn bad_records_are_skipped(stage: &Stage) -> Outcome {
     stage.needs_no_mock()?;
@@ -132,8 +135,13 @@ pub fn count_timeout_and_quiet(stage: &Stage) -> Outcome {
         ]
     );
     // The third is left for whoever comes next, and a second consumer of the group gets it.
-    let args = ["--count=2", "--timeout=8s", "--quiet"];
-    let (code, child) = stage.consumer(&topic, None, &args).ended();
+    // An empty variable counts as not set.
+    let with_variable = |name, value, args: &[&str]| {
+        let mut command = Consumer::command(stage.brokers(), &topic, None, args);
+        command.env(name, value).env("KAFKA_FROM", "");
+        Consumer(Child::spawn(command).expect("the consumer starts")).ended()
+    };
+    let (code, child) = with_variable("QUIET", "true", &["--count=2", "--timeout=8s"]);
     assert_eq!(code, Some(1), "{}", child.tail());
     assert_eq!(child.lines(Stream::Stdout).len(), 0);
     let log = child.lines(Stream::Stderr);
@@ -147,6 +155,22 @@ pub fn count_timeout_and_quiet(stage: &Stage) -> Outcome {
         child.lines(Stream::Stderr),
         ["metrics-consumer: unknown argument --tpic: see --help"]
     );
+    let database = "postgresql://metrics:sesame@localhost:port/metrics";
+    for (name, value, begins) in [
+        ("QUIET", "yes", "--quiet yes: expected true or false"),
+        (
+            "DATABASE_URL",
+            database,
+            "--database: expected postgresql://",
+        ),
+    ] {
+        let (code, child) = with_variable(name, value, &[]);
+        assert_eq!(code, Some(1));
+        let log = child.lines(Stream::Stderr).join("\n");
+        let begins = format!("metrics-consumer: {begins}");
+        assert!(log.starts_with(&begins), "{log}");
+        assert!(!log.contains("sesame"), "{log}");
+    }
     Ok(String::new())
 }
 

@@ -1,9 +1,12 @@
 //! Whose fault it is when a row is refused: the table's is waited for, the row's own is skipped.
 
-use crate::Outcome;
-use crate::postgres::{Database, PASSWORD};
-use crate::scene::{Consumer, Stage, assert_complete, records, topic};
 use kubeletstats_consumer::database::SCHEMA;
+
+use crate::{
+    Outcome,
+    postgres::{Database, PASSWORD},
+    scene::{Consumer, Stage, assert_complete, records, topic},
+};
 
 fn with_schema(database: &Database<'_>) {
     database

@@ -1,17 +1,21 @@
 //! What is slow or stuck at the far ends: a database that takes its time, pipes that nobody reads.
 
-use crate::Outcome;
-use crate::postgres::Database;
-use crate::scene::{
-    Consumer, DEADLINE, Stage, assert_complete, record, records, topic, wait_for_rows,
+use std::{
+    fs::{self, File},
+    io::{BufRead, BufReader},
+    path::PathBuf,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
 };
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
-use std::process::Command;
-use std::thread;
-use std::time::{Duration, Instant};
+
 use testkit::{Child, Stream};
+
+use crate::{
+    Outcome,
+    postgres::Database,
+    scene::{Consumer, DEADLINE, Stage, assert_complete, record, records, topic, wait_for_rows},
+};
 
 /// Every insert takes so much longer.
 pub fn slow_down(database: &Database<'_>, milliseconds: u32) {

@@ -2,16 +2,22 @@
 //! arrive: at the agent's output, at the topic, at the table. With the plugin in every host
 //! that is found, the shipped configuration, and a simulated kubelet.
 
-use crate::Outcome;
-use crate::postgres::Database;
-use crate::scene::{DEADLINE, Stage, topic};
+use std::{
+    fs,
+    path::PathBuf,
+    thread,
+    time::{Duration, UNIX_EPOCH},
+};
+
 use kubeletstats_consumer::{Metric, Row};
 use sim_kubelet::SimKubelet;
-use std::fs;
-use std::path::PathBuf;
-use std::thread;
-use std::time::{Duration, UNIX_EPOCH};
 use testkit::{Child, Host, Stream, hosts, wait};
+
+use crate::{
+    Outcome,
+    postgres::Database,
+    scene::{DEADLINE, Stage, topic},
+};
 
 const PODS: [&str; 2] = ["log-generator-a-vm", "log-generator-b-vm"];
 /// Of each pod, before a look is taken.

@@ -17,13 +17,16 @@ mod silence;
 mod timescale;
 mod tls;
 
+use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    process::ExitCode,
+    sync::Mutex,
+    thread,
+    time::Instant,
+};
+
 use scene::Stage;
-use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::process::ExitCode;
-use std::sync::Mutex;
-use std::thread;
-use std::time::Instant;
 
 /// Most of them wait most of the time.
 const THREADS: usize = 4;

@@ -1,13 +1,18 @@
 //! Where a group begins, and what it is told of records that are gone.
 
-use crate::Outcome;
-use crate::restarts::{admin, block_on, create_topic};
-use crate::scene::{DEADLINE, Stage, records, topic, wait_for_rows};
-use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminOptions, NewPartitions};
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::{
+    ClientConfig,
+    admin::{AdminOptions, NewPartitions},
+    consumer::{BaseConsumer, CommitMode, Consumer as _},
+    topic_partition_list::{Offset, TopicPartitionList},
+};
 use testkit::wait;
+
+use crate::{
+    Outcome,
+    restarts::{admin, block_on, create_topic},
+    scene::{DEADLINE, Stage, records, topic, wait_for_rows},
+};
 
 fn at(topic: &str, offset: i64) -> TopicPartitionList {
     let mut list = TopicPartitionList::new();

@@ -2,15 +2,19 @@
 //! or anybody else installed. The server refuses to run as root: then it runs as `postgres`
 //! or, failing that, `nobody`.
 
-use std::fs;
-use std::net::TcpListener;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Duration;
-use testkit::kafka::unique_topic;
-use testkit::{Child, Stream, wait};
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt, chown},
+        process::CommandExt,
+    },
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use testkit::{Child, Stream, kafka::unique_topic, wait};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 const USER: &str = "metrics";

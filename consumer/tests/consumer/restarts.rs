@@ -1,20 +1,24 @@
 //! Whatever is killed or stopped while records flow: no row is lost, and none stands twice.
 
-use crate::Outcome;
-use crate::postgres::Cluster;
-use crate::scene::{
-    Consumer, DEADLINE, OwnKafka, Stage, assert_complete, records, topic, wait_for_rows,
+use std::{
+    ops::Range,
+    thread,
+    time::{Duration, Instant},
 };
-use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
-use std::ops::Range;
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
-use std::time::{Duration, Instant};
+
+use rdkafka::{
+    ClientConfig,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    client::DefaultClientContext,
+};
 use testkit::{Stream, wait};
+use tokio::runtime::Builder;
+
+use crate::{
+    Outcome,
+    postgres::Cluster,
+    scene::{Consumer, DEADLINE, OwnKafka, Stage, assert_complete, records, topic, wait_for_rows},
+};
 
 /// A member that comes back under this name need not wait until its dead self is forgotten.
 const SAME_MEMBER: &str = "group.instance.id=the-one";
@@ -310,20 +314,7 @@ pub fn create_topic(brokers: &str, topic: &str, partitions: i32) {
     made[0].as_ref().expect("the topic is made");
 }
 
-/// The few futures of these tests need no runtime.
 pub fn block_on<F: Future>(future: F) -> F::Output {
-    struct Unpark(Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => thread::park(),
-        }
-    }
+    let runtime = Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(future)
 }

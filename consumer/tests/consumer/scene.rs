@@ -1,12 +1,15 @@
 //! What the tests share: the Kafka and the PostgreSQL, records by the thousand, and the
 //! consumer as a process.
 
+use std::{path::PathBuf, process::Command, time::Duration};
+
+use testkit::{
+    Child, Kafka, Stream,
+    kafka::{self, Apache, BrokerOptions, produce, unique_topic},
+    wait,
+};
+
 use crate::postgres::{Cluster, Database, PASSWORD};
-use std::path::PathBuf;
-use std::process::Command;
-use std::time::Duration;
-use testkit::kafka::{self, Apache, BrokerOptions, produce, unique_topic};
-use testkit::{Child, Kafka, Stream, wait};
 
 /// For anything that has to happen at all.
 pub const DEADLINE: Duration = Duration::from_secs(40);

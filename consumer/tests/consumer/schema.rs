@@ -1,10 +1,13 @@
 //! `schema.sql` on what may be there before: nothing, the old stack's table, a table that is
 //! somebody else's.
 
-use crate::Outcome;
-use crate::postgres::{Database, PASSWORD};
-use crate::scene::{Consumer, Stage, records, topic, wait_for_rows};
 use std::path::{Path, PathBuf};
+
+use crate::{
+    Outcome,
+    postgres::{Database, PASSWORD},
+    scene::{Consumer, Stage, records, topic, wait_for_rows},
+};
 
 /// As the old stack made it.
 const OLD_TABLE: &str = "CREATE TABLE system_metrics (time timestamptz NOT NULL, service text, \

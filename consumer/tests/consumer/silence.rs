@@ -1,15 +1,23 @@
 //! A database that is there and says nothing: one that takes connections only, one that stops
 //! in the middle, and one that waits for somebody's lock.
 
-use crate::Outcome;
-use crate::postgres::{Cluster, Database};
-use crate::scene::{Consumer, DEADLINE, Stage, assert_complete, records, topic, wait_for_rows};
-use std::net::{TcpListener, TcpStream};
-use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
+use std::{
+    net::{TcpListener, TcpStream},
+    process::Command,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+};
+
 use testkit::wait;
+
+use crate::{
+    Outcome,
+    postgres::{Cluster, Database},
+    scene::{Consumer, DEADLINE, Stage, assert_complete, records, topic, wait_for_rows},
+};
 
 /// Accepts connections, keeps them, and says nothing.
 struct Silent {

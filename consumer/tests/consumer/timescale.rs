@@ -1,11 +1,14 @@
 //! The hypertable: on a TimescaleDB where there is one, and on a stand-in everywhere, which
 //! shows that `schema.sql` takes the right branch and what it calls there.
 
-use crate::Outcome;
-use crate::postgres::{Cluster, Database, find_programs};
-use crate::scene::{Consumer, Stage, assert_complete, records, topic, wait_for_rows};
-use crate::schema::file;
 use std::path::PathBuf;
+
+use crate::{
+    Outcome,
+    postgres::{Cluster, Database, find_programs},
+    scene::{Consumer, Stage, assert_complete, records, topic, wait_for_rows},
+    schema::file,
+};
 
 /// Catalogue and function that say what they are told, found before the real ones.
 const STAND_IN: &str = "CREATE SCHEMA stand_in; \
