@@ -13,7 +13,7 @@ use tokio_postgres::{Statement, types::ToSql};
 
 pub use self::address::Address;
 use self::{
-    refusal::{describe, is_of_function, may_be_of_row},
+    refusal::{describe, is_answer, is_of_function, may_be_of_row},
     session::{Failure, Session},
     table::{COLUMNS, KEY, Mismatch, TABLE},
 };
@@ -82,7 +82,13 @@ impl Store {
             None => {}
             Some(Mismatch::Differs(remedy)) => return Err(remedy),
             Some(Mismatch::Lacks(lacks)) => session
-                .run(MIGRATION, async |client| client.batch_execute(SCHEMA).await)
+                .run(MIGRATION, async |client| {
+                    // The limit of one insert, which the address or the role may set, is none
+                    // for a change of the table.
+                    client.batch_execute("SET statement_timeout = 0").await?;
+                    client.batch_execute(SCHEMA).await?;
+                    client.batch_execute("RESET statement_timeout").await
+                })
                 .await
                 .map_err(|failure| {
                     let reason = describe(&failure);
@@ -162,8 +168,12 @@ impl Store {
                 client.batch_execute("ROLLBACK").await?;
                 checked.and(result)
             });
-            if inserted.await.is_ok_and(|inserted| inserted >= *least) {
-                return true;
+            match inserted.await {
+                Ok(inserted) if inserted >= *least => return true,
+                Ok(_) => {}
+                Err(failure) if is_answer(&failure) => {}
+                // A transaction may still be open there: nothing more is asked of it.
+                Err(_) => return false,
             }
         }
         false

@@ -57,12 +57,16 @@ impl Output {
 
     /// Takes whole lines, or counts them as dropped if those before them fill the memory.
     pub fn print(&self, text: String) {
-        if self.is_full() {
-            self.state.dropped.fetch_add(lines(&text), SeqCst);
-        } else {
-            self.state.pending.fetch_add(text.len(), SeqCst);
-            let _ = self.queue.send(text);
+        match self.is_full() {
+            true => drop(self.state.dropped.fetch_add(lines(&text), SeqCst)),
+            false => self.keep(text),
         }
+    }
+
+    /// Takes them in any case, from whoever takes no more of his own while [`Self::is_full`].
+    pub fn keep(&self, text: String) {
+        self.state.pending.fetch_add(text.len(), SeqCst);
+        let _ = self.queue.send(text);
     }
 
     pub fn is_full(&self) -> bool {

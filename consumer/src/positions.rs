@@ -34,8 +34,10 @@ impl Commits {
     pub fn add(&mut self, done: Positions) {
         for (partition, position) in done {
             let newest = self.wanted.entry(partition).or_insert(position);
-            // A batch of before may be done after the partition came back to us.
-            if position.assignment >= newest.assignment {
+            // A batch of before may be done after the partition came back to us, and where
+            // reading begins may be told after the first records are done.
+            let order = |position: &Position| (position.assignment, position.next);
+            if order(&position) >= order(newest) {
                 *newest = position;
             }
         }
@@ -103,6 +105,19 @@ mod tests {
         assert_eq!(commits.due(now, |_| Some(1)), Some(at(0, 1, 20)));
         commits.answered(true, now);
         assert!(commits.is_done());
+    }
+
+    #[test]
+    fn a_place_never_goes_back() {
+        let now = Instant::now();
+        let mut commits = Commits::default();
+        commits.add(at(0, 1, 20));
+        commits.add(at(0, 1, 10));
+        assert_eq!(commits.due(now, |_| Some(1)), Some(at(0, 1, 20)));
+        // The topic was made anew: a new assignment begins where it begins.
+        commits.add(at(0, 2, 0));
+        commits.answered(true, now);
+        assert_eq!(commits.due(now, |_| Some(2)), Some(at(0, 2, 0)));
     }
 
     #[test]

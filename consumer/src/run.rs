@@ -280,8 +280,11 @@ impl<'a> Running<'a> {
             *stored += written.inserted;
             self.counts.known += (good as u64).saturating_sub(written.inserted);
         }
-        if !self.settings.quiet {
-            self.stdout.print(text);
+        match (self.stores(), self.settings.quiet) {
+            (_, true) => {}
+            (true, false) => self.stdout.print(text),
+            // These lines are all there is, and their offsets are committed with them.
+            (false, false) => self.stdout.keep(text),
         }
         match self.stores() {
             true => self.commits.add(batch.positions),

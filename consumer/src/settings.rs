@@ -122,7 +122,7 @@ fn rows(text: &str) -> Result<usize, &'static str> {
 }
 
 fn time(text: &str) -> Result<Duration, String> {
-    duration::parse(text).ok_or_else(|| format!("expected {}", duration::FORM))
+    duration::parse(text).ok_or_else(|| format!("expected {}", duration::EXPECTED))
 }
 
 fn database(text: &str) -> Result<Address, String> {
@@ -357,6 +357,8 @@ mod tests {
             assert!(error.starts_with("--database: "), "{error}");
             assert!(!error.contains("sesame"), "{error}");
         }
+        let error = refused(&["--kafka-option", "sasl.password sesame"]);
+        assert_eq!(error, "--kafka-option: expected NAME=VALUE");
         for lost in [
             "postgresql://u:sesame@h/db",
             "--kafka-option=sesame",

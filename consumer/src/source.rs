@@ -44,6 +44,9 @@ const PROBE: Duration = Duration::from_millis(500);
 /// For finding out where to begin, when partitions become ours, and what is gone.
 const LOOK_UP: Duration = Duration::from_secs(3);
 
+/// Not more are remembered while Kafka is away.
+const MOST_GAPS: usize = 10_000;
+
 /// What can be set otherwise by `--kafka-option`.
 const DEFAULTS: [(&str, &str); 7] = [
     ("client.id", "metrics-consumer"),
@@ -100,6 +103,7 @@ pub struct Source {
     brokers: Health,
     reading: Health,
     probed: Instant,
+    looked_up: Instant,
 }
 
 impl Source {
@@ -155,6 +159,7 @@ impl Source {
             brokers: Health::new(format!("Kafka at {}", settings.brokers)),
             reading: Health::new(format!("topic {}", settings.topic)),
             probed: Instant::now(),
+            looked_up: Instant::now(),
         })
     }
 
@@ -195,24 +200,47 @@ impl Source {
         };
         message.assignment = ours.number;
         let gap = ours.pass(message.offset, message.time);
-        drop(state);
-        if let Some(gap) = gap {
-            self.report(message.partition, gap);
+        if let Some(gap) = gap.filter(|_| state.gaps.len() < MOST_GAPS) {
+            state.gaps.push((message.partition, gap));
         }
+        drop(state);
         Ok(Some(message))
     }
 
     /// Offsets that did not come. Those that are before all that is kept were deleted; others
-    /// never were records for us, such as the marks of transactions.
-    fn report(&self, partition: i32, gap: Gone) {
-        let kept = self
-            .consumer
-            .fetch_watermarks(&self.topic, partition, LOOK_UP);
-        let to = kept.map_or(gap.to, |(low, _)| low.min(gap.to));
-        if gap.from < to {
-            let topic = &self.topic;
-            warn!("partition {partition} of topic {topic}: {gap}");
+    /// never were records for us, such as the marks of transactions, of which there can be one
+    /// after each few records. So they are looked up beside the reading, and once for all gaps
+    /// of a partition that are known by then; where that fails, with the next.
+    fn look_up_gaps(&mut self, now: Instant) {
+        let mut state = self.consumer.context().state();
+        if state.gaps.is_empty() || state.looks_up || now - self.looked_up < PROBE_EVERY {
+            return;
         }
+        state.looks_up = true;
+        let gaps = std::mem::take(&mut state.gaps);
+        drop(state);
+        self.looked_up = now;
+        let (consumer, topic) = (Arc::clone(&self.consumer), self.topic.clone());
+        spawn_blocking(move || {
+            let mut kept = BTreeMap::new();
+            let mut unknown = Vec::new();
+            for (partition, gap) in gaps {
+                let low = *kept.entry(partition).or_insert_with(|| {
+                    let kept = consumer.fetch_watermarks(&topic, partition, LOOK_UP);
+                    kept.ok().map(|(low, _)| low)
+                });
+                match low.map(|low| low.min(gap.to)) {
+                    None => unknown.push((partition, gap)),
+                    Some(to) if gap.from < to => {
+                        warn!("partition {partition} of topic {topic}: {gap}");
+                    }
+                    Some(_) => {}
+                }
+            }
+            let mut state = consumer.context().state();
+            state.gaps.extend(unknown);
+            state.looks_up = false;
+        });
     }
 
     fn failed(&mut self, error: &KafkaError) {
@@ -241,6 +269,7 @@ impl Source {
     /// Sees to what has changed since the last call.
     pub fn serve(&mut self) {
         let now = Instant::now();
+        self.look_up_gaps(now);
         let mut state = self.consumer.context().state();
         let has_changed = std::mem::take(&mut state.has_changed);
         let has_answered = std::mem::take(&mut state.has_answered);
@@ -354,6 +383,9 @@ struct State {
     /// Where reading begins: the group's places from then on.
     chosen: Positions,
     last_failure: Option<String>,
+    /// Not looked up yet.
+    gaps: Vec<(i32, Gone)>,
+    looks_up: bool,
 }
 
 /// A partition that is ours.

@@ -31,6 +31,11 @@ pub fn may_be_of_row(failure: &Failure) -> bool {
     }
 }
 
+/// Did the server say it, and go on to listen?
+pub fn is_answer(failure: &Failure) -> bool {
+    answer(failure).is_some()
+}
+
 /// Was it said in a function, such as a trigger's? What that says may hold for a time only, as
 /// where triggers stand in for partitions.
 pub fn is_of_function(failure: &Failure) -> bool {

@@ -36,7 +36,7 @@ pub type Outcome = Result<String, String>;
 type Test = (&'static str, fn(&Stage) -> Outcome);
 
 /// The long ones first.
-const TESTS: [Test; 41] = [
+const TESTS: [Test; 42] = [
     ("restarts: Kafka killed", restarts::kafka_is_killed),
     ("restarts: consumer killed", restarts::consumer_is_killed),
     ("restarts: database killed", restarts::database_is_killed),
@@ -89,6 +89,7 @@ const TESTS: [Test; 41] = [
     ("schema: twice", schema::twice),
     ("schema: statements of the README", schema::readme),
     ("schema: old table", schema::old_table),
+    ("schema: a slow change", schema::a_slow_change),
     ("schema: no right", schema::without_the_right),
     ("schema: other types", schema::other_types),
     ("schema: another schema", schema::in_another_schema),

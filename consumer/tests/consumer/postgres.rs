@@ -17,7 +17,7 @@ use std::{
 use testkit::{Child, Stream, kafka::unique_topic, wait};
 
 const DEADLINE: Duration = Duration::from_secs(60);
-const USER: &str = "metrics";
+pub const USER: &str = "metrics";
 /// Must never be seen in any output.
 pub const PASSWORD: &str = "open-sesame";
 

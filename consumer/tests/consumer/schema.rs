@@ -1,12 +1,17 @@
 //! `schema.sql` on what may be there before: nothing, the old stack's table, a table that is
 //! somebody else's.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    thread,
+};
+
+use testkit::wait;
 
 use crate::{
     Outcome,
-    postgres::{Database, PASSWORD},
-    scene::{Consumer, Stage, records, topic, wait_for_rows},
+    postgres::{Database, PASSWORD, USER},
+    scene::{Consumer, DEADLINE, Stage, records, topic, wait_for_rows},
 };
 
 /// As the old stack made it.
@@ -138,6 +143,36 @@ pub fn old_table(stage: &Stage) -> Outcome {
         assert_eq!(old[1], old[0]);
         assert_eq!(old[2], "2025-01-01 00:00:10+00|app|app-0|13.5|100||");
     }
+    Ok(String::new())
+}
+
+/// The limit of a statement is that of inserts: a change of the table may take longer.
+pub fn a_slow_change(stage: &Stage) -> Outcome {
+    let (topic, database) = (topic(), stage.cluster.database());
+    database.rows(OLD_TABLE);
+    stage.produce(&topic, &records(0, 6));
+    let url = database.url_of(
+        USER,
+        "sslmode=disable&options=-c%20statement_timeout%3D500ms",
+    );
+    thread::scope(|scope| {
+        let locked = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted \
+            AND relation = 'system_metrics'::regclass";
+        let lock = "BEGIN; LOCK TABLE system_metrics; SELECT pg_sleep(2); COMMIT";
+        scope.spawn(|| database.rows(lock));
+        wait::until("the lock", DEADLINE, || database.rows(locked) == ["1"])
+            .unwrap_or_else(|error| panic!("{error}"));
+        let consumer = Consumer::start(stage.brokers(), &topic, Some(&url), &[]);
+        wait_for_rows(&database, 6, &consumer);
+        assert_eq!(
+            consumer.times("cannot be changed"),
+            0,
+            "{:?}",
+            consumer.log()
+        );
+        consumer.stop();
+    });
+    assert_columns(&database);
     Ok(String::new())
 }
 
