@@ -39,15 +39,15 @@ fn cases() -> Vec<Case> {
     };
     vec![
         Case {
-            warns: &["no record for 60s: the kubelet names no container of the wanted pods: "],
+            warns: &["the kubelet names no container of the wanted pods: "],
             ..case("no-containers", vec![no_containers])
         },
         Case {
-            warns: &["no record for 60s: the kubelet has no cpu value of the wanted pods' "],
+            warns: &["the kubelet has no cpu value of the wanted pods' "],
             ..case("no-cpu", vec![no_cpu.into_bytes()])
         },
         Case {
-            warns: &["no record for 60s: the kubelet repeats old samples of the wanted pods' "],
+            warns: &["the kubelet repeats old samples of the wanted pods' "],
             ends: Some("records come again: there was none for "),
             ..case("stuck", stuck.clone())
         },
@@ -70,6 +70,13 @@ fn said(child: &Child, alias: &str) -> Vec<Said> {
     let lines = child.lines(Stream::Stderr);
     let said = lines.iter().filter_map(|line| Said::of(line));
     said.filter(|said| said.input == alias).collect()
+}
+
+/// What follows a minute or little more, as a busy machine has it.
+fn reason(line: &str) -> &str {
+    let rest = line.strip_prefix("no record for 6");
+    let reason = rest.and_then(|rest| rest.split_once("s: "));
+    reason.map_or(line, |(_, reason)| reason)
 }
 
 fn is_told(host: &Host) {
@@ -103,7 +110,7 @@ fn is_told(host: &Host) {
             && warns
                 .iter()
                 .zip(case.warns)
-                .all(|(said, expected)| said.text.starts_with(expected));
+                .all(|(said, expected)| reason(&said.text).starts_with(expected));
         assert!(as_expected, "{} {}: {warns:#?}", host.name, case.alias);
         let end = said
             .iter()
