@@ -6,6 +6,7 @@
 //! (bytes to samples), then [`sink`] (samples to events). `ARCHITECTURE.md` has the picture.
 
 #![forbid(unsafe_code)]
+#![deny(missing_docs)]
 
 pub mod catalogue;
 pub mod counters;

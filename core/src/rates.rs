@@ -85,12 +85,14 @@ pub struct Samples {
 /// A sample that deserves a record.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sample {
+    /// When the kubelet took it.
     pub time: Timestamp,
     /// CPU in use, in billionths of a core.
     pub nano_cores: f64,
 }
 
 impl Samples {
+    /// Nothing seen yet; with `repeat` a known sample is one as well.
     pub fn new(source: CpuSource, repeat: bool) -> Self {
         Self {
             source,

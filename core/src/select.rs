@@ -14,6 +14,7 @@ pub struct Selector {
 }
 
 impl Selector {
+    /// As the options choose.
     pub fn new(config: &Config) -> Self {
         Self {
             namespaces: config.namespaces.clone(),
