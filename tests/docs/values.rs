@@ -1,10 +1,11 @@
-//! The table of values in `docs/record.md` is the catalogue's.
-//! `GOLDEN=rewrite cargo test --test docs values` writes it anew.
+//! The table of values in `docs/record.md` is the catalogue's, and the manual page's list of
+//! options that of the code. `GOLDEN=rewrite cargo test --test docs values` writes both anew.
 
 use std::{env, fs};
 
-use kubeletstats_core::catalogue::{
-    ContainerStats, Kind, Level, OF_CONTAINER_RECORD, Part, Unit, Value,
+use kubeletstats_core::{
+    catalogue::{ContainerStats, Kind, Level, OF_CONTAINER_RECORD, Part, Unit, Value},
+    options::OPTIONS,
 };
 
 use crate::pages::{read, root};
@@ -87,4 +88,30 @@ fn the_table_of_values_is_the_catalogues() {
         return;
     }
     assert_eq!(format!("{found}\n"), expected);
+}
+
+#[test]
+fn the_manual_page_lists_the_options() {
+    const PAGE: &str = "packaging/debian/kubeletstats.1";
+    const HEAD: &str = ".SH OPTIONS OF THE PLUGIN\n";
+    let expected: String = OPTIONS
+        .iter()
+        .map(|option| {
+            let default = option
+                .default
+                .map(|default| format!(" (default: {default})"));
+            let (name, help) = (option.name, option.help.replace('\'', "\\(aq"));
+            let default = default.unwrap_or_default();
+            format!(".TP\n\\fB{name}\\fR{default}\n{help}\n")
+        })
+        .collect();
+    let page = read(PAGE);
+    let (before, rest) = page.split_once(HEAD).expect("the section");
+    let (found, after) = rest.split_once(".SH ").expect("another behind it");
+    if env::var_os("GOLDEN").is_some() {
+        let page = format!("{before}{HEAD}{expected}.SH {after}");
+        fs::write(root().join(PAGE), page).expect("the page can be written");
+        return;
+    }
+    assert_eq!(found, expected);
 }

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use kubeletstats_core::duration;
 use sim_kubelet::{Fault, SimKubelet, SimKubeletBuilder};
 
 fn help() -> String {
@@ -102,19 +103,10 @@ fn typed<T: FromStr>(flag: &str, text: &str) -> Result<T, String> {
         .map_err(|_| format!("{flag} does not take {text:?}"))
 }
 
-/// `500ms`, `10s`, `1m`; a bare number is seconds.
 fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
-    let unit = match &text[digits.len()..] {
-        "ms" => Some(1),
-        "" | "s" => Some(1_000),
-        "m" => Some(60_000),
-        _ => None,
-    };
-    unit.zip(digits.parse::<u64>().ok())
-        .filter(|(_, count)| *count > 0)
-        .map(|(unit, count)| Duration::from_millis(unit * count))
-        .ok_or_else(|| format!("{text:?} is no time; expected 500ms, 10s or 1m"))
+    duration::parse(text)
+        .filter(|time| !time.is_zero())
+        .ok_or_else(|| format!("{text:?} is no time; expected {}", duration::EXPECTED))
 }
 
 /// 128 bits from the system, in hexadecimal.
