@@ -121,6 +121,7 @@ fuzz: ## fuzz both targets for a minute each (needs a nightly toolchain and carg
 .PHONY: deny
 deny: ## licences, duplicates and sources of all crates (needs cargo-deny)
 	$(CARGO) deny --locked check licenses bans sources
+	$(CARGO) deny --locked --manifest-path consumer/Cargo.toml check --config ../deny.toml licenses sources
 
 .PHONY: bench
 bench: ## cost of a scrape beside its budgets

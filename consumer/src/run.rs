@@ -182,7 +182,7 @@ impl<'a> Running<'a> {
     /// Until so many good records as were asked for are done with.
     async fn consume(&mut self) -> Result<(), String> {
         while !self.has_counted() {
-            self.pause_or_resume(Instant::now());
+            self.pause_or_resume();
             let takes_more = self.has_room() || self.source.is_paused();
             let wait = match self.collecting.begun {
                 Some(begun) if self.writing == 0 => {
@@ -224,7 +224,8 @@ impl<'a> Running<'a> {
         Ok(())
     }
 
-    fn pause_or_resume(&mut self, now: Instant) {
+    fn pause_or_resume(&mut self) {
+        let now = Instant::now();
         let is_full = !self.has_room();
         let since = is_full.then(|| self.full_since.unwrap_or(now));
         self.full_since = since;

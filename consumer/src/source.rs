@@ -8,6 +8,7 @@ mod place;
 
 use std::{
     collections::BTreeMap,
+    mem,
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
@@ -122,20 +123,17 @@ impl Source {
             .set("auto.offset.reset", "earliest")
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false");
-        let debugs = settings
-            .kafka_options
-            .iter()
-            .any(|(name, _)| name == "debug");
+        let mut options = settings.kafka_options.iter();
+        let is_debugging = options.any(|(name, _)| name == "debug");
         let events = Events {
             topic: settings.topic.clone(),
             from_end: settings.from == From::End,
-            debugs,
+            is_debugging,
             state: Mutex::default(),
         };
-        config.set_log_level(if debugs {
-            RDKafkaLogLevel::Debug
-        } else {
-            RDKafkaLogLevel::Emerg
+        config.set_log_level(match is_debugging {
+            true => RDKafkaLogLevel::Debug,
+            false => RDKafkaLogLevel::Emerg,
         });
         let consumer: StreamConsumer<Events> =
             config
@@ -271,8 +269,8 @@ impl Source {
         let now = Instant::now();
         self.look_up_gaps(now);
         let mut state = self.consumer.context().state();
-        let has_changed = std::mem::take(&mut state.has_changed);
-        let has_answered = std::mem::take(&mut state.has_answered);
+        let has_changed = mem::take(&mut state.has_changed);
+        let has_answered = mem::take(&mut state.has_answered);
         drop(state);
         if has_changed {
             // A new assignment begins unpaused.
@@ -324,7 +322,7 @@ impl Source {
     /// Where reading begins in partitions that became ours, to be committed: the group keeps the
     /// place also if no record ever comes.
     pub fn chosen(&self) -> Positions {
-        std::mem::take(&mut self.consumer.context().state().chosen)
+        mem::take(&mut self.consumer.context().state().chosen)
     }
 
     /// Begins a commit, which may take as long as Kafka is away; its value is whether it succeeded.
@@ -367,7 +365,7 @@ struct Events {
     topic: String,
     from_end: bool,
     /// Is option `debug` set?
-    debugs: bool,
+    is_debugging: bool,
     state: Mutex<State>,
 }
 
@@ -428,7 +426,7 @@ impl ClientContext for Events {
 
     /// For option `debug` only: what matters comes as errors too.
     fn log(&self, _: RDKafkaLogLevel, facility: &str, text: &str) {
-        if self.debugs {
+        if self.is_debugging {
             info!("librdkafka: {facility} {text}");
         }
     }
@@ -543,7 +541,7 @@ impl Events {
             match &start {
                 Start::Place(_) => {}
                 Start::Behind(gone) => warn!("{of}: {gone}"),
-                Start::Anew(low) => warn!(
+                Start::Recreated(low) => warn!(
                     "{of}: it ends at offset {}, before the group's place {place}, as one that \
                      was made anew: reading all of it, from offset {low}",
                     kept.1

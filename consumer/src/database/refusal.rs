@@ -13,7 +13,7 @@ use super::{COLUMNS, TABLE, session::Failure};
 /// The most that a reason quotes of the server's text, in characters.
 const QUOTED: usize = 200;
 
-/// May a value of the row be to blame? It may for what is said of the row alone: a value that
+/// May a value of the row be to blame? It may for errors about the row alone: a value that
 /// does not fit, a check, a NULL, a key too long for an index. Whether it is, another row shows.
 ///
 /// What depends on what else is there, or is not, waits for that: a partition, the row that a
@@ -24,7 +24,7 @@ pub fn may_be_of_row(failure: &Failure) -> bool {
     };
     let class = error.code().code().get(..2).unwrap_or_default();
     match *error.code() {
-        // Without a name of a constraint the server itself says this of partitions.
+        // Without a name of a constraint it is the server's error about partitions.
         SqlState::CHECK_VIOLATION => error.constraint().is_some() || is_of_function(failure),
         SqlState::NOT_NULL_VIOLATION => wanted_column(error).is_none(),
         _ => class == "22" || class == "54",
@@ -36,7 +36,7 @@ pub fn is_answer(failure: &Failure) -> bool {
     answer(failure).is_some()
 }
 
-/// Was it said in a function, such as a trigger's? What that says may hold for a time only, as
+/// Was it raised in a function, such as a trigger's? What that refuses may depend on the time, as
 /// where triggers stand in for partitions.
 pub fn is_of_function(failure: &Failure) -> bool {
     answer(failure).is_some_and(|error| error.where_().is_some())
@@ -58,7 +58,7 @@ fn wanted_column(error: &DbError) -> Option<&str> {
     (!COLUMNS.iter().any(|(name, _)| *name == column)).then_some(column)
 }
 
-/// The server's own words and what to do, or the whole chain of what went wrong on the way to it.
+/// The server's own message and what to do, or the whole chain of what went wrong on the way to it.
 pub fn describe(failure: &Failure) -> String {
     match failure {
         Failure::Driver(error) => error.as_db_error().map_or_else(|| chain(error), answered),

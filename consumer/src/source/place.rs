@@ -1,4 +1,4 @@
-//! Where reading begins in a partition, and what to say of records that are gone. Pure.
+//! Where reading begins in a partition, and what to log of records that are gone. Pure.
 
 use std::fmt;
 
@@ -38,7 +38,7 @@ pub enum Start {
     /// What was at its place has been deleted.
     Behind(Gone),
     /// The topic ends before its place: it was made anew, or lost its end.
-    Anew(i64),
+    Recreated(i64),
 }
 
 impl Start {
@@ -51,14 +51,14 @@ impl Start {
                 to: low,
                 since,
             }),
-            place if place > high => Self::Anew(low),
+            place if place > high => Self::Recreated(low),
             place => Self::Place(place),
         }
     }
 
     pub fn offset(&self) -> i64 {
         match self {
-            Self::Place(offset) | Self::Anew(offset) => *offset,
+            Self::Place(offset) | Self::Recreated(offset) => *offset,
             Self::Behind(gone) => gone.to,
         }
     }
@@ -101,7 +101,7 @@ mod tests {
         assert_eq!(Start::of(9, None, (10, 20)), gone(9, 10));
         // All of it was deleted.
         assert_eq!(Start::of(9, None, (20, 20)), gone(9, 20));
-        assert_eq!(Start::of(21, None, (10, 20)), Start::Anew(10));
+        assert_eq!(Start::of(21, None, (10, 20)), Start::Recreated(10));
     }
 
     #[test]
