@@ -135,14 +135,15 @@ impl Store {
                     let (first, second) = part.split_at(part.len() / 2);
                     left.extend([second, first]);
                 }
-                Err(failure) if self.takes_another(&part[0], &failure).await => {
-                    let reason = format!("the database refuses it: {}", describe(&failure));
-                    written.refused.push((index, reason));
-                    index += 1;
-                }
                 Err(failure) => {
                     let reason = describe(&failure);
-                    return Err(format!("{reason}; no other row is taken either"));
+                    let takes_another = self.takes_another(&part[0], &failure).await;
+                    if !takes_another.map_err(|failure| describe(&failure))? {
+                        return Err(format!("{reason}; no other row is taken either"));
+                    }
+                    let reason = format!("the database refuses it: {reason}");
+                    written.refused.push((index, reason));
+                    index += 1;
                 }
             }
         }
@@ -151,7 +152,7 @@ impl Store {
 
     /// Is another row taken at this moment, so that the one that failed alone has only itself to
     /// blame? Tried with the newest of the table and with one made up, and undone.
-    async fn takes_another(&mut self, refused: &Row, failure: &Failure) -> bool {
+    async fn takes_another(&mut self, refused: &Row, failure: &Failure) -> Result<bool, Failure> {
         // Beside each row that is there: kubelets tell whole seconds.
         let time = refused.time + Duration::from_micros(1);
         // A row of the time is asked for where time itself may be what was refused.
@@ -169,14 +170,14 @@ impl Store {
                 checked.and(result)
             });
             match inserted.await {
-                Ok(inserted) if inserted >= *least => return true,
+                Ok(inserted) if inserted >= *least => return Ok(true),
                 Ok(_) => {}
                 Err(failure) if is_answer(&failure) => {}
                 // A transaction may still be open there: nothing more is asked of it.
-                Err(_) => return false,
+                Err(failure) => return Err(failure),
             }
         }
-        false
+        Ok(false)
     }
 
     async fn try_insert(&mut self, rows: &[Row]) -> Result<u64, Failure> {

@@ -299,6 +299,8 @@ impl<'a> Running<'a> {
         let dropped = self.stdout.dropped();
         match (self.stores(), self.stdout.failure()) {
             (false, Some(failure)) => return Err(format!("cannot print: {failure}")),
+            // One that failed and then did not has lost lines all the same.
+            (false, None) if dropped > 0 => return Err("cannot print all lines".to_owned()),
             (false, None) if self.stdout.is_full() => {
                 self.printing.failed("nobody reads it, waiting");
             }
