@@ -15,6 +15,9 @@
 //! field        type   key               unit  kind  level  of the record's fields: level, how the
 //!                                                          name ends, and how it is made
 //! ```
+//!
+//! Behind a group's name stands from which level on the time of its sample is decoded. What
+//! stands behind its rows, such as `psi`, are objects within it, decoded when all is wanted.
 
 use crate::{
     json::{Broken, Walk},
