@@ -1,5 +1,15 @@
 //! Records that are of no use, rows that the table does not take, and the command line.
 
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    ClientConfig, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer as _},
+    message::{Header, Headers as _, Message as _},
+};
 use testkit::{Child, Stream};
 
 use crate::{
@@ -234,7 +244,42 @@ pub fn dead_letters(stage: &Stage) -> Outcome {
     let in_topic = format!("--dead-letter-topic={to}");
     let consumer = start(&["--group=another", &in_topic]);
     let letters = testkit::kafka::consume(stage.brokers(), &to, 2, DEADLINE).expect("letters");
-    assert_eq!(letters, [unusable, all[2].clone()]);
+    assert_eq!(letters, [&*unusable, &*all[2]]);
+    for (found, (offset, _, reason)) in headers(stage.brokers(), &to, 2).iter().zip(expected) {
+        let offset = offset.to_string();
+        let header = |key: &str| found.get(key).map_or("", String::as_str);
+        let place = ["topic", "partition", "offset"].map(header);
+        assert_eq!(place, [from.as_str(), "0", &offset], "{found:?}");
+        assert!(header("reason").starts_with(reason), "{found:?}");
+    }
     let last = consumer.stop();
     Ok(format!("  {line}\n{text}  {last}"))
+}
+
+/// The headers of the first messages of a topic.
+fn headers(brokers: &str, topic: &str, count: usize) -> Vec<BTreeMap<String, String>> {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", brokers)
+        .set("group.id", topic);
+    let consumer: BaseConsumer = config.create().expect("a consumer");
+    let mut place = TopicPartitionList::new();
+    place
+        .add_partition_offset(topic, 0, Offset::Beginning)
+        .expect("a place");
+    consumer.assign(&place).expect("it can be read");
+    let (mut found, begun) = (Vec::new(), Instant::now());
+    while found.len() < count {
+        assert!(begun.elapsed() < DEADLINE, "only {found:?}");
+        let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) else {
+            continue;
+        };
+        let text = |header: Header<'_, &[u8]>| {
+            let value = String::from_utf8_lossy(header.value.unwrap_or_default());
+            (header.key.to_owned(), value.into_owned())
+        };
+        let headers = message.headers().expect("it has some");
+        found.push(headers.iter().map(text).collect());
+    }
+    found
 }
