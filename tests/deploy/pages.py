@@ -16,7 +16,7 @@ BLOCK = re.compile(r"(?m)^(?:<!-- test: (?P<mark>.*) -->\n)?```yaml\n(?P<text>(?
 
 def blocks():
     """Page, mark or None, and value of each block."""
-    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "deploy").glob("*/*.md"))]:
+    for page in [ROOT / "README.md", ROOT / "consumer/README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "deploy").glob("*/*.md"))]:
         for block in BLOCK.finditer(page.read_text()):
             yield page.relative_to(ROOT), block["mark"], yaml.safe_load(block["text"])
 

@@ -39,7 +39,15 @@ const NEEDS: &[&str] = &[
 
 /// The pages whose blocks are copied.
 fn pages_for_users() -> Vec<PathBuf> {
-    let mut found = vec![PathBuf::from("README.md"), "packaging/INSTALL.md".into()];
+    let mut found = [
+        "README.md",
+        "CONTRIBUTING.md",
+        "RELEASING.md",
+        "consumer/README.md",
+        "packaging/INSTALL.md",
+    ]
+    .map(PathBuf::from)
+    .to_vec();
     found.extend(crate::files("docs", ".md"));
     found.extend(crate::files("deploy", ".md"));
     found
