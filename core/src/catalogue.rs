@@ -11,7 +11,7 @@
 //! value is to add a row.
 //!
 //! ```text
-//! working_set: Number "workingSetBytes" Bytes Gauge Basic [Basic "" mebibytes, Basic "_bytes" whole];
+//! working_set: Number "workingSetBytes" Bytes Gauge Least [Least "" mebibytes, Least "_bytes" whole];
 //! field        type   key               unit  kind  level  of the record's fields: level, how the
 //!                                                          name ends, and how it is made
 //! ```
@@ -25,20 +25,32 @@ use crate::{
     timestamp::Timestamp,
 };
 
-/// How much of a reply is wanted. What lies above the level is not decoded.
+/// How much of a scope is wanted. What lies above the level is not decoded.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// What the default record needs.
+    /// What the default record of a container needs.
     #[default]
+    Least,
+    /// What a record of any other kind has without `fields all`.
     Basic,
     /// Every value the kubelet has.
     All,
 }
 
+impl Level {
+    /// Of containers, where this is the level of everything else.
+    pub const fn of_containers(self) -> Self {
+        match self {
+            Self::Least | Self::Basic => Self::Least,
+            Self::All => Self::All,
+        }
+    }
+}
+
 /// What of a reply is decoded, of the pods that are wanted and of the node.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Plan {
-    /// How much of each scope.
+pub struct Plan<'p> {
+    /// How much of each scope; of containers [`Level::of_containers`].
     pub level: Level,
     /// Containers. What they hold of their pod (its traffic) is decoded with them.
     pub containers: bool,
@@ -52,18 +64,21 @@ pub struct Plan {
     pub node: bool,
     /// What runs on the node beside pods.
     pub system_containers: bool,
+    /// Containers of these names are stepped over, those of the system as well.
+    pub excluded_containers: &'p [String],
 }
 
-impl Plan {
+impl Plan<'_> {
     /// What the default record needs.
     pub const CONTAINERS: Self = Self {
-        level: Level::Basic,
+        level: Level::Least,
         containers: true,
         pods: false,
         volumes: false,
         interfaces: false,
         node: false,
         system_containers: false,
+        excluded_containers: &[],
     };
 
     /// All that a kubelet writes.
@@ -75,7 +90,33 @@ impl Plan {
         interfaces: true,
         node: true,
         system_containers: true,
+        excluded_containers: &[],
     };
+
+    /// The same, for what stands in a container.
+    pub(crate) const fn of_containers(self) -> Self {
+        Self {
+            level: self.level.of_containers(),
+            ..self
+        }
+    }
+
+    /// Whether any of it is about pods.
+    pub const fn wants_pods(self) -> bool {
+        self.containers || self.wants_of_pods_but_containers()
+    }
+
+    /// Whether there are records of other kinds than `container`.
+    pub const fn wants_other_kinds(self) -> bool {
+        self.wants_of_pods_but_containers()
+            || self.node
+            || self.system_containers
+            || !self.containers
+    }
+
+    const fn wants_of_pods_but_containers(self) -> bool {
+        self.pods || self.volumes || self.interfaces
+    }
 }
 
 /// In what a value is measured, as the kubelet writes it.
@@ -89,8 +130,16 @@ pub enum Unit {
     NanoCores,
     /// Microseconds.
     Microseconds,
+    /// Seconds.
+    Seconds,
+    /// Bytes in a second.
+    BytesPerSecond,
     /// Of the time, in percent.
     Percent,
+    /// Cores.
+    Cores,
+    /// Of what it is a part of, from 0 to 1.
+    Ratio,
     /// A number of things.
     Count,
 }
@@ -308,9 +357,9 @@ macro_rules! group {
 
 group! {
     /// CPU, and how long tasks waited for it.
-    Cpu, Basic {
-        nano_cores: Number "usageNanoCores" NanoCores Gauge Basic [];
-        core_nanoseconds: Number "usageCoreNanoSeconds" CoreNanoseconds Counter Basic
+    Cpu, Least {
+        nano_cores: Number "usageNanoCores" NanoCores Gauge Least [];
+        core_nanoseconds: Number "usageCoreNanoSeconds" CoreNanoseconds Counter Least
             [All "_usage_core_nanoseconds" whole];
     }
     psi: Psi "psi";
@@ -318,8 +367,8 @@ group! {
 
 group! {
     /// Memory, and how long tasks waited for it.
-    Memory, Basic {
-        working_set: Number "workingSetBytes" Bytes Gauge Basic [Basic "" mebibytes, Basic "_bytes" whole];
+    Memory, Least {
+        working_set: Number "workingSetBytes" Bytes Gauge Least [Least "" mebibytes, Least "_bytes" whole];
         usage: Number "usageBytes" Bytes Gauge All [All "_usage_bytes" whole];
         available: Number "availableBytes" Bytes Gauge All [All "_available_bytes" whole];
         rss: Number "rssBytes" Bytes Gauge All [All "_rss_bytes" whole];
@@ -345,10 +394,10 @@ group! {
 
 group! {
     /// A file system, or what one has of it.
-    Filesystem, Basic {
-        used: Number "usedBytes" Bytes Gauge Basic [All "_used_bytes" whole];
-        capacity: Number "capacityBytes" Bytes Gauge All [All "_capacity_bytes" whole];
-        available: Number "availableBytes" Bytes Gauge All [All "_available_bytes" whole];
+    Filesystem, Least {
+        used: Number "usedBytes" Bytes Gauge Least [Basic "_used_bytes" whole];
+        capacity: Number "capacityBytes" Bytes Gauge Basic [Basic "_capacity_bytes" whole];
+        available: Number "availableBytes" Bytes Gauge Basic [Basic "_available_bytes" whole];
         inodes: Number "inodes" Count Gauge All [All "_inodes" whole];
         inodes_free: Number "inodesFree" Count Gauge All [All "_inodes_free" whole];
         inodes_used: Number "inodesUsed" Count Gauge All [All "_inodes_used" whole];
@@ -357,9 +406,9 @@ group! {
 
 group! {
     /// What went through one interface.
-    Traffic, All {
-        rx_bytes: Number "rxBytes" Bytes Counter Basic [Basic "_rx_bytes" whole];
-        tx_bytes: Number "txBytes" Bytes Counter Basic [Basic "_tx_bytes" whole];
+    Traffic, Basic {
+        rx_bytes: Number "rxBytes" Bytes Counter Least [Basic "_rx_bytes" whole];
+        tx_bytes: Number "txBytes" Bytes Counter Least [Basic "_tx_bytes" whole];
         rx_errors: Number "rxErrors" Count Counter All [All "_rx_errors" whole];
         tx_errors: Number "txErrors" Count Counter All [All "_tx_errors" whole];
     }
@@ -393,25 +442,47 @@ group! {
 
 group! {
     /// The rate that [`crate::rates`] makes of the CPU's two values.
-    Rate, Basic {
-        nano_cores: f64 "cpu.usageNanoCores, within what cpu.usageCoreNanoSeconds proves" NanoCores Gauge Basic
-            [Basic "" percent, Basic "_cores" cores];
+    Rate, Least {
+        nano_cores: f64 "cpu.usageNanoCores, within what cpu.usageCoreNanoSeconds proves" NanoCores Gauge Least
+            [Least "" percent, Least "_cores" cores];
     }
 }
 
 group! {
     /// What a container has written, as far as the kubelet tells.
-    Disk, Basic {
-        used: Number "rootfs.usedBytes, else logs.usedBytes" Bytes Gauge Basic
-            [Basic "" mebibytes, Basic "_bytes" whole];
+    Disk, Least {
+        used: Number "rootfs.usedBytes, else logs.usedBytes" Bytes Gauge Least
+            [Least "" mebibytes, Least "_bytes" whole];
     }
 }
 
 group! {
     /// A pod's traffic, in its containers' records.
-    PodTraffic, Basic {
-        rx_bytes: Number "pod.network.rxBytes" Bytes Counter Basic [Basic "_in" whole];
-        tx_bytes: Number "pod.network.txBytes" Bytes Counter Basic [Basic "_out" whole];
+    PodTraffic, Least {
+        rx_bytes: Number "pod.network.rxBytes" Bytes Counter Least [Least "_in" whole];
+        tx_bytes: Number "pod.network.txBytes" Bytes Counter Least [Least "_out" whole];
+    }
+}
+
+group! {
+    /// The rates that [`crate::rates`] makes of an interface's counters.
+    TrafficRate, Basic {
+        rx: f64 "network.rxBytes of two samples" BytesPerSecond Gauge Basic [Basic "_rx_bytes_per_second" real];
+        tx: f64 "network.txBytes of two samples" BytesPerSecond Gauge Basic [Basic "_tx_bytes_per_second" real];
+    }
+}
+
+group! {
+    /// How old what the record is about was at the sample.
+    Age, All {
+        seconds: f64 "the sample's time less startTime" Seconds Gauge All [All "_seconds" real];
+    }
+}
+
+group! {
+    /// What the storage driver says of a volume.
+    VolumeHealth, Basic {
+        abnormal: Number "volumeHealthStats.abnormal, as 1 or 0" Count Gauge Basic [Basic "_abnormal" whole];
     }
 }
 
@@ -437,6 +508,24 @@ impl<'a> Members<'a> for Psi {
 /// The groups of a scope: field, group, key, and how the record's fields begin; those with
 /// pressure name it behind.
 macro_rules! scope {
+    // What a cgroup tells, and then its own.
+    (
+        $(#[$about:meta])*
+        $Scope:ident: cgroup {
+            $($own:tt)*
+        }
+    ) => {
+        scope! {
+            $(#[$about])*
+            $Scope {
+                cpu: Cpu "cpu" "cpu" { "cpu_psi_some" "cpu_psi_full" };
+                memory: Memory "memory" "memory" { "memory_psi_some" "memory_psi_full" };
+                swap: Swap "swap" "swap";
+                io: Io "io" "io" { "io_psi_some" "io_psi_full" };
+                $($own)*
+            }
+        }
+    };
     (
         $(#[$about:meta])*
         $Scope:ident {
@@ -492,11 +581,7 @@ macro_rules! scope {
 
 scope! {
     /// Of a container, and of a system container.
-    ContainerStats {
-        cpu: Cpu "cpu" "cpu" { "cpu_psi_some" "cpu_psi_full" };
-        memory: Memory "memory" "memory" { "memory_psi_some" "memory_psi_full" };
-        swap: Swap "swap" "swap";
-        io: Io "io" "io" { "io_psi_some" "io_psi_full" };
+    ContainerStats: cgroup {
         rootfs: Filesystem "rootfs" "rootfs";
         logs: Filesystem "logs" "logs";
     }
@@ -504,11 +589,7 @@ scope! {
 
 scope! {
     /// Of a pod.
-    PodStats {
-        cpu: Cpu "cpu" "cpu" { "cpu_psi_some" "cpu_psi_full" };
-        memory: Memory "memory" "memory" { "memory_psi_some" "memory_psi_full" };
-        swap: Swap "swap" "swap";
-        io: Io "io" "io" { "io_psi_some" "io_psi_full" };
+    PodStats: cgroup {
         ephemeral_storage: Filesystem "ephemeral-storage" "ephemeral_storage";
         processes: Processes "process_stats" "process";
     }
@@ -516,11 +597,7 @@ scope! {
 
 scope! {
     /// Of the node.
-    NodeStats {
-        cpu: Cpu "cpu" "cpu" { "cpu_psi_some" "cpu_psi_full" };
-        memory: Memory "memory" "memory" { "memory_psi_some" "memory_psi_full" };
-        swap: Swap "swap" "swap";
-        io: Io "io" "io" { "io_psi_some" "io_psi_full" };
+    NodeStats: cgroup {
         fs: Filesystem "fs" "fs";
         rlimit: Rlimit "rlimit" "rlimit";
     }
@@ -552,6 +629,15 @@ pub const OF_CONTAINER_RECORD: &[Part] = &[
         values: PodTraffic::VALUES,
     },
 ];
+
+impl Memory {
+    /// No more can be in use than the node has.
+    pub(crate) fn forget_above(&mut self, most: u64) {
+        for used in [&mut self.working_set, &mut self.usage, &mut self.rss] {
+            *used = used.filter(|used| used.get() <= most);
+        }
+    }
+}
 
 impl Filesystem {
     /// Not measured yet, which the kubelet writes as 0 bytes in the year 1970.

@@ -14,9 +14,11 @@ use std::{
 
 pub use self::url::KubeletUrl;
 use crate::{
+    catalogue::{Level, Plan},
     duration,
     error::{Error, Result},
     kubelet::name::Name,
+    sink::record,
     text::printable,
 };
 
@@ -117,6 +119,27 @@ pub const OPTIONS: &[OptionSpec] = options! {
     "stats_tag": Text,
         "Tag for a record per scrape about the plugin itself; none when not set.",
         |config, value| config.stats_tag = value.single_line()?;
+    "metric_groups": Text = "container",
+        "What gets records: container, pod, node, volume, system_container, interface, or all.",
+        |config, value| config.plan = value.groups()?;
+    "fields": Text = "basic",
+        "basic: the values most users need; all: every value that the kubelet has.",
+        |config, value| config.plan.level = value.one_of(LEVELS)?;
+    "exclude_namespace": Text,
+        "Namespaces to drop, separated by commas; overrides what is kept.",
+        |config, value| config.exclude.namespaces = value.namespaces()?;
+    "exclude_pod_prefix": Text,
+        "Prefixes of pod names to drop, separated by commas; overrides what is kept.",
+        |config, value| config.exclude.pod_prefixes = value.pod_prefixes()?;
+    "exclude_container": Text,
+        "Names of containers to drop, separated by commas; overrides what is kept.",
+        |config, value| config.exclude.containers = value.containers()?;
+    "cluster": Text,
+        "The record's 'cluster'; left out when not set.",
+        |config, value| config.cluster = value.single_line()?;
+    "jitter": Time = "0s",
+        "Each node delays its scrapes by a fixed part of this time, chosen by its name.",
+        |config, value| config.jitter = value.duration_or_zero()?;
 };
 
 /// Where a record's CPU value comes from.
@@ -136,6 +159,39 @@ const CPU_SOURCES: &[(&str, CpuSource)] = &[
     ("counter", CpuSource::Counter),
     ("instant", CpuSource::Instant),
 ];
+
+const LEVELS: &[(&str, Level)] = &[("basic", Level::Basic), ("all", Level::All)];
+
+/// What `metric_groups` can name, and what that turns on.
+type Group = (
+    &'static str,
+    for<'p> fn(&'p mut Plan<'static>) -> &'p mut bool,
+);
+const GROUPS: &[Group] = &[
+    (record::Kind::Container.as_str(), |plan| {
+        &mut plan.containers
+    }),
+    (record::Kind::Pod.as_str(), |plan| &mut plan.pods),
+    (record::Kind::Node.as_str(), |plan| &mut plan.node),
+    (record::Kind::Volume.as_str(), |plan| &mut plan.volumes),
+    (record::Kind::SystemContainer.as_str(), |plan| {
+        &mut plan.system_containers
+    }),
+    (record::Kind::Interface.as_str(), |plan| {
+        &mut plan.interfaces
+    }),
+];
+
+/// What is not wanted, whatever else is said of it.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Exclude {
+    /// Whole names.
+    pub namespaces: Vec<String>,
+    /// How pods' names begin.
+    pub pod_prefixes: Vec<String>,
+    /// Whole names.
+    pub containers: Vec<String>,
+}
 
 /// A file the user named must be there; one at a default path need not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -197,6 +253,14 @@ pub struct Config {
     pub cpu_source: CpuSource,
     /// Not set: no record about the plugin itself.
     pub stats_tag: Option<String>,
+    /// `metric_groups` and `fields`
+    pub plan: Plan<'static>,
+    /// The `exclude_…` options.
+    pub exclude: Exclude,
+    /// The record's `cluster`, which is left out without it.
+    pub cluster: Option<String>,
+    /// Zero, or the time within which all nodes scrape, each at a moment of its own.
+    pub jitter: Duration,
 }
 
 impl Config {
@@ -209,6 +273,14 @@ impl Config {
             let given = given(option.name).map(|text| text.trim().to_owned());
             let given = given.filter(|text| !text.is_empty());
             (option.set)(&mut config, &Value { option, given })?;
+        }
+        if config.plan.level < Level::All && !config.plan.wants_other_kinds() {
+            config.plan.level = Level::Least;
+        }
+        if config.jitter > config.interval {
+            let jitter = format!("{:?}", config.jitter);
+            let expected = format!("a time no longer than the interval, {:?}", config.interval);
+            return Err(Error::option("jitter", &jitter, &expected));
         }
         match (&config.cert_file, &config.key_file) {
             (Some(_), None) => Err(Error::option_pair("cert_file", "key_file")),
@@ -275,16 +347,56 @@ impl Value<'_> {
 
     /// A unit without a number is what `${VARIABLE}ms` becomes when the variable is not
     /// set: not set either.
-    fn duration(&self) -> Result<Duration> {
-        let text = match self.text() {
+    fn time(&self) -> &str {
+        match self.text() {
             "ms" | "s" | "m" | "h" => self.option.default.unwrap_or_default(),
             text => text,
-        };
+        }
+    }
+
+    fn duration(&self) -> Result<Duration> {
+        let text = self.time();
         let duration = duration::parse(text).filter(|time| DURATION_RANGE.contains(time));
         duration.ok_or_else(|| {
             let expected = duration::EXPECTED;
             self.bad_value(&format!("a time from 1ms to 7 days such as {expected}"))
         })
+    }
+
+    fn duration_or_zero(&self) -> Result<Duration> {
+        let text = self.time();
+        match duration::parse(text) {
+            Some(Duration::ZERO) => Ok(Duration::ZERO),
+            _ => self.duration(),
+        }
+    }
+
+    /// An empty item is what an unset variable leaves, as in a list of names.
+    fn groups(&self) -> Result<Plan<'static>> {
+        let mut plan = Plan::default();
+        let items = self.text().split(',').map(str::trim);
+        for item in items.filter(|item| !item.is_empty()) {
+            let item = item.to_ascii_lowercase();
+            match GROUPS.iter().find(|(name, _)| *name == item) {
+                Some((_, switch)) => *switch(&mut plan) = true,
+                None if item == "all" => plan = Plan::ALL,
+                None => {
+                    let names: Vec<_> = GROUPS.iter().map(|(name, _)| *name).collect();
+                    let item = printable(&item, 80);
+                    let expected = format!(
+                        "all, or some of {} with commas between them: '{item}' is none of them",
+                        names.join(", ")
+                    );
+                    return Err(self.bad_value(&expected));
+                }
+            }
+        }
+        plan.containers |= plan == Plan::default();
+        Ok(plan)
+    }
+
+    fn containers(&self) -> Result<Vec<String>> {
+        names::containers(self.text()).map_err(|expected| self.bad_value(&expected))
     }
 
     fn namespaces(&self) -> Result<Vec<String>> {

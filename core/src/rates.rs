@@ -1,5 +1,5 @@
-//! What was seen last of each container: is a sample new, and how much CPU is in
-//! use. Pure: the kubelet's times are the only clock.
+//! What was seen last of each container, pod, volume and interface: is a sample new, and
+//! which rates come of it. Pure: the kubelet's times are the only clock.
 //!
 //! The kubelet writes the time of a sample in whole seconds and cut off, though it
 //! samples at any moment. Two samples whose times are `t` apart are really between
@@ -8,81 +8,60 @@
 //! window that need not be ours. So it is taken as long as it agrees with what the
 //! counter proves.
 
+mod flow;
+mod run;
+
 use std::{borrow::Cow, collections::HashMap};
 
+use self::{
+    flow::Flow,
+    run::{Now, Run},
+};
 use crate::{
-    number::Number,
+    catalogue::TrafficRate,
     options::CpuSource,
-    summary::{Container, Pod},
+    summary::{Container, Interface, Network, Node, Pod, Volume},
     timestamp::Timestamp,
 };
 
-/// A container that has been gone for this many scrapes is forgotten.
+/// What has been gone for this many scrapes is forgotten.
 const KEPT_SCRAPES: u64 = 30;
 
-/// With more containers known than this, which no node runs in so short a time, those
-/// that are gone are forgotten at once.
+/// With more known than this, which no node has in so short a time, what is gone is
+/// forgotten at once.
 const MOST_KNOWN: usize = 10_000;
 
-/// The most processors Linux can be built for, in billionths of a core. What a node
-/// has the summary does not say; more than this no node can use.
-const MOST_NANO_CORES: f64 = 8_192e9;
-
-/// A container's first sample has often no `usageNanoCores` yet. Up to this age its
-/// mean since the start stands in.
-const YOUNG: f64 = 120.0;
-
-/// The kubelet writes 0 both for an idle container and for one it has no window of
-/// yet. By this age it has one.
-const HAS_WINDOW: f64 = 60.0;
-
-/// By how many seconds a time that is cut to whole ones may be too early.
-const CUT: f64 = 1.0;
-
-/// The last sample of one start of a container.
-#[derive(Debug, Default)]
-struct Seen {
-    started: Option<Timestamp>,
-    time: Option<Timestamp>,
-    /// The counter as it was written, believed or not.
-    written: Option<u64>,
-    /// What the next rate is measured from.
-    base: Option<Counter>,
-    /// A counter that cannot have come from `base`. Either it began anew, or one of the
-    /// two is wrong; the next sample fits only one of them.
-    doubted: Option<Counter>,
-    /// What was made of the sample, for `repeat_samples`.
-    nano_cores: Option<f64>,
-    scrape: u64,
-}
-
-/// `usageCoreNanoSeconds`, and when it stood there.
-#[derive(Debug, Clone, Copy)]
-struct Counter {
-    time: Timestamp,
-    value: u64,
-}
-
-/// How much the counter rose, and in how many seconds by the samples' times.
-#[derive(Debug, Clone, Copy)]
-struct Rise {
-    used: f64,
-    seconds: f64,
-}
-
-/// The last sample of every wanted container.
+/// The last sample of everything that is wanted.
 #[derive(Debug)]
 pub struct Samples {
     source: CpuSource,
     repeat: bool,
-    /// By pod, then by the container's name. A pod that is replaced under its
-    /// old name has a new uid.
-    pods: HashMap<String, HashMap<String, Seen>>,
-    known: usize,
+    /// By uid. A pod that is replaced under its old name has a new one.
+    pods: HashMap<String, Known>,
+    node: Known,
+    count: usize,
     scrape: u64,
 }
 
-/// A sample that deserves a record.
+/// What is known of a pod, or of the node.
+#[derive(Debug, Default)]
+struct Known {
+    own: Seen<Run>,
+    /// Of its network as a whole.
+    network: Seen<Flow>,
+    containers: HashMap<String, Seen<Run>>,
+    volumes: HashMap<String, Seen<Option<Timestamp>>>,
+    interfaces: HashMap<String, Seen<Flow>>,
+}
+
+/// And in which scrape it was seen last.
+#[derive(Debug, Default)]
+struct Seen<T> {
+    what: T,
+    scrape: u64,
+}
+
+/// A sample of a container that deserves a record.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sample {
     /// When the kubelet took it.
@@ -91,21 +70,33 @@ pub struct Sample {
     pub nano_cores: f64,
 }
 
+/// The same of anything else, which need not have a rate.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reading {
+    /// When the kubelet took it.
+    pub time: Timestamp,
+    /// CPU in use, in billionths of a core.
+    pub nano_cores: Option<f64>,
+    /// Of its network.
+    pub traffic: TrafficRate,
+}
+
 impl Samples {
-    /// Nothing seen yet; with `repeat` a known sample is one as well.
+    /// Nothing seen yet; with `repeat` a known sample deserves a record as well.
     pub fn new(source: CpuSource, repeat: bool) -> Self {
         Self {
             source,
             repeat,
             pods: HashMap::new(),
-            known: 0,
+            node: Known::default(),
+            count: 0,
             scrape: 0,
         }
     }
 
-    /// Call once per reply, before its containers.
+    /// Call once per reply, before what it holds.
     pub fn begin_scrape(&mut self) {
-        if self.known > MOST_KNOWN {
+        if self.count > MOST_KNOWN {
             self.forget_before(self.scrape);
             self.pods.shrink_to_fit();
         }
@@ -116,194 +107,166 @@ impl Samples {
     }
 
     fn forget_before(&mut self, oldest: u64) {
-        self.known = 0;
-        self.pods.retain(|_, containers| {
-            containers.retain(|_, seen| seen.scrape >= oldest);
-            self.known += containers.len();
-            !containers.is_empty()
+        self.node.forget_before(oldest);
+        self.count = self.node.count();
+        self.pods.retain(|_, known| {
+            known.forget_before(oldest);
+            self.count += known.count();
+            known.count() > 0
         });
     }
 
-    /// Remembers the container's sample; `None` when it gives no record: it has
-    /// no time, no CPU value, or was seen already. No name may come twice in a pod.
-    pub fn observe(&mut self, pod: &Pod, container: &Container) -> Option<Sample> {
-        let time = container.stats.cpu.time.or(container.stats.memory.time)?;
-        let key = key_of(pod);
-        let containers = match self.pods.contains_key(key.as_ref()) {
-            true => self.pods.get_mut(key.as_ref())?,
-            false => self.pods.entry(key.into_owned()).or_default(),
-        };
-        let nano_cores = match containers.get_mut(container.name.as_ref()) {
-            Some(seen) if seen.is_known(container, time) => {
-                seen.scrape = self.scrape;
-                seen.nano_cores.filter(|_| self.repeat)
-            }
-            Some(seen) => {
-                if seen.started != container.start_time {
-                    *seen = Seen::default();
-                }
-                seen.learn(self.source, container, time, self.scrape)
-            }
-            None => {
-                let mut seen = Seen::default();
-                let nano_cores = seen.learn(self.source, container, time, self.scrape);
-                containers.insert(container.name.to_string(), seen);
-                self.known += 1;
-                nano_cores
-            }
-        };
+    /// Remembers a container's sample; `None` when it gives no record: it has no time, no
+    /// CPU value, or was seen already. No name may come twice in a pod.
+    pub fn container(&mut self, pod: &Pod, container: &Container) -> Option<Sample> {
+        let now = now_of(container)?;
+        let (source, repeat) = (self.source, self.repeat);
+        let (known, mut tally) = self.known(pod);
+        let run = tally.of(&mut known.containers, &container.name);
+        let nano_cores = (run.take(source, &now) || repeat).then_some(run.nano_cores)?;
+        let time = now.time;
         nano_cores.map(|nano_cores| Sample { time, nano_cores })
     }
-}
 
-impl Seen {
-    /// Of two samples in one second the later has the higher counter.
-    fn is_known(&self, container: &Container, time: Timestamp) -> bool {
-        let written = self
-            .written
-            .zip(container.stats.cpu.core_nanoseconds.map(Number::get));
-        self.started == container.start_time
-            && self.time == Some(time)
-            && written.is_none_or(|(last, now)| now <= last)
+    /// A pod's own sample.
+    pub fn pod(&mut self, pod: &Pod) -> Option<Reading> {
+        let stats = pod.stats.as_deref()?;
+        let other = pod.network.total.time.or(stats.ephemeral_storage.time);
+        let now = Now::new(&stats.cpu, &stats.memory, other, pod.start_time)?;
+        let (source, repeat) = (self.source, self.repeat);
+        let (known, tally) = self.known(pod);
+        known.own(tally, source, &now, &pod.network, repeat)
     }
 
-    /// The CPU in use by a new sample of this start of the container.
-    fn learn(
-        &mut self,
-        source: CpuSource,
-        container: &Container,
-        time: Timestamp,
-        scrape: u64,
-    ) -> Option<f64> {
-        self.started = container.start_time;
-        self.time = Some(time);
-        self.written = container.stats.cpu.core_nanoseconds.map(Number::get);
-        self.scrape = scrape;
-        let is_first = self.base.is_none();
-        let cpu = Cpu::of(container, time);
-        let rise = cpu.counter.and_then(|now| self.rise(now));
-        self.nano_cores = match source {
-            CpuSource::Auto => cpu.best(rise, is_first),
-            CpuSource::Counter => rise.and_then(Rise::rate),
-            CpuSource::Instant => cpu.instant(rise),
+    /// The node's own sample.
+    pub fn node(&mut self, node: &Node) -> Option<Reading> {
+        let stats = &node.stats;
+        let other = node.network.total.time.or(stats.fs.time);
+        let now = Now::new(&stats.cpu, &stats.memory, other, node.start_time)?;
+        let (source, repeat) = (self.source, self.repeat);
+        let (known, tally) = self.known_of_node();
+        known.own(tally, source, &now, &node.network, repeat)
+    }
+
+    /// A sample of what runs on the node beside pods.
+    pub fn system_container(&mut self, container: &Container) -> Option<Reading> {
+        let now = now_of(container)?;
+        let (source, repeat) = (self.source, self.repeat);
+        let (known, mut tally) = self.known_of_node();
+        let run = tally.of(&mut known.containers, &container.name);
+        (run.take(source, &now) || repeat).then(|| Reading {
+            time: now.time,
+            nano_cores: run.nano_cores,
+            traffic: TrafficRate::default(),
+        })
+    }
+
+    /// A sample of a volume: when it was taken.
+    pub fn volume(&mut self, pod: &Pod, volume: &Volume) -> Option<Timestamp> {
+        let filesystem = &volume.filesystem;
+        let time = filesystem.time.filter(|_| !filesystem.is_pending())?;
+        let repeat = self.repeat;
+        let (known, mut tally) = self.known(pod);
+        let last = tally.of(&mut known.volumes, &volume.name);
+        (last.replace(time) != Some(time) || repeat).then_some(time)
+    }
+
+    /// A sample of an interface of a pod, or of the node.
+    pub fn interface(&mut self, pod: Option<&Pod>, interface: &Interface) -> Option<Reading> {
+        let time = interface.traffic.time?;
+        let repeat = self.repeat;
+        let (known, mut tally) = match pod {
+            Some(pod) => self.known(pod),
+            None => self.known_of_node(),
         };
-        self.nano_cores
-    }
-
-    /// From an earlier counter to this one, which is where the next rise begins.
-    fn rise(&mut self, now: Counter) -> Option<Rise> {
-        let last = self.base.and_then(|base| base.to(now));
-        let doubted = || self.doubted.and_then(|doubted| doubted.to(now));
-        let rise = last.or_else(doubted);
-        match rise {
-            // Of two samples in one second the later may not be the base: time has to go on.
-            Some(rise) if rise.seconds == 0.0 => {}
-            Some(_) => (self.base, self.doubted) = (Some(now), None),
-            None if self.base.is_none() => self.base = Some(now),
-            None => self.doubted = Some(now),
-        }
-        rise
-    }
-}
-
-impl Counter {
-    /// `None` if it fell, if time went back, or if no node can use that much.
-    fn to(self, later: Self) -> Option<Rise> {
-        let nanos = later.time.as_nanos().checked_sub(self.time.as_nanos())?;
-        let rise = Rise {
-            used: later.value.checked_sub(self.value)? as f64,
-            seconds: nanos as f64 / 1e9,
-        };
-        (rise.used <= most_used_in(rise.seconds)).then_some(rise)
-    }
-}
-
-impl Rise {
-    /// As well as the times tell it.
-    fn rate(self) -> Option<f64> {
-        (self.seconds > 0.0).then(|| self.used / self.seconds)
-    }
-
-    /// The least and the most that it can have been.
-    fn bounds(self) -> (f64, f64) {
-        let longest = self.seconds + CUT;
-        let shortest = self.seconds - CUT;
-        let most = match shortest > 0.0 {
-            true => self.used / shortest,
-            false if self.used > 0.0 => f64::INFINITY,
-            false => 0.0,
-        };
-        (self.used / longest, most)
-    }
-}
-
-/// What a sample says of the CPU, as far as it can be believed.
-struct Cpu {
-    counter: Option<Counter>,
-    nano_cores: Option<f64>,
-    /// In seconds, of a container that says when it started.
-    age: Option<f64>,
-}
-
-impl Cpu {
-    /// A counter at 0 was never counted: nothing starts without using any CPU.
-    fn of(container: &Container, time: Timestamp) -> Self {
-        let age = container
-            .start_time
-            .and_then(|started| time.as_nanos().checked_sub(started.as_nanos()))
-            .map(|nanos| nanos as f64 / 1e9);
-        let values = &container.stats.cpu;
-        let counter = values.time.zip(values.core_nanoseconds);
-        let counter = counter.map(|(time, value)| Counter {
+        let flow = tally.of(&mut known.interfaces, &interface.name);
+        (flow.take(&interface.traffic) || repeat).then(|| Reading {
             time,
-            value: value.get(),
-        });
-        let can_be = |counter: &Counter| {
-            counter.value > 0 && age.is_none_or(|age| counter.value as f64 <= most_used_in(age))
-        };
-        let nano_cores = values.nano_cores.map(|value| value.get() as f64);
-        Self {
-            counter: counter.filter(can_be),
-            nano_cores: nano_cores.filter(|value| *value <= MOST_NANO_CORES),
-            age,
+            nano_cores: None,
+            traffic: flow.rate.clone(),
+        })
+    }
+
+    fn known(&mut self, pod: &Pod) -> (&mut Known, Tally<'_>) {
+        let key = key_of(pod);
+        // Looked up twice, so that a known pod costs no memory.
+        if !self.pods.contains_key(key.as_ref()) {
+            self.pods.insert(key.clone().into_owned(), Known::default());
         }
+        let known = self.pods.get_mut(key.as_ref()).expect("it is there now");
+        (known, Tally(&mut self.count, self.scrape))
     }
 
-    /// The kubelet's rate, held to what the counter proves; each alone where the other
-    /// is missing.
-    fn best(&self, rise: Option<Rise>, is_first: bool) -> Option<f64> {
-        let instant = self.instant(rise);
-        match (instant, rise) {
-            (Some(instant), Some(rise)) => {
-                let (least, most) = rise.bounds();
-                Some(instant.clamp(least, most))
-            }
-            (None, Some(rise)) => rise.rate(),
-            (Some(instant), None) if instant > 0.0 => Some(instant),
-            (_, None) if is_first => self.since_start().or(instant),
-            (_, None) => instant,
-        }
-    }
-
-    /// The kubelet's rate, unless it is a 0 that means "no window yet".
-    fn instant(&self, rise: Option<Rise>) -> Option<f64> {
-        let is_idle = || match rise {
-            Some(rise) => rise.used == 0.0,
-            None => self.counter.is_some() && self.age.is_some_and(|age| age > HAS_WINDOW),
-        };
-        self.nano_cores.filter(|value| *value > 0.0 || is_idle())
-    }
-
-    /// The mean over a young container's life.
-    fn since_start(&self) -> Option<f64> {
-        let age = self.age.filter(|age| *age <= YOUNG)?;
-        Some(self.counter?.value as f64 / age.max(CUT))
+    fn known_of_node(&mut self) -> (&mut Known, Tally<'_>) {
+        (&mut self.node, Tally(&mut self.count, self.scrape))
     }
 }
 
-/// In nanoseconds of all processors together.
-fn most_used_in(seconds: f64) -> f64 {
-    MOST_NANO_CORES * (seconds + CUT)
+/// Counts what is seen for the first time, in this scrape.
+struct Tally<'s>(&'s mut usize, u64);
+
+impl Tally<'_> {
+    fn see<'k, T>(&mut self, seen: &'k mut Seen<T>) -> &'k mut T {
+        if seen.scrape == 0 {
+            *self.0 += 1;
+        }
+        seen.scrape = self.1;
+        &mut seen.what
+    }
+
+    fn of<'k, T: Default>(
+        &mut self,
+        map: &'k mut HashMap<String, Seen<T>>,
+        name: &str,
+    ) -> &'k mut T {
+        if !map.contains_key(name) {
+            map.insert(name.to_owned(), Seen::default());
+        }
+        self.see(map.get_mut(name).expect("it is there now"))
+    }
+}
+
+impl Known {
+    fn own(
+        &mut self,
+        mut tally: Tally,
+        source: CpuSource,
+        now: &Now,
+        network: &Network,
+        repeat: bool,
+    ) -> Option<Reading> {
+        let flow = tally.see(&mut self.network);
+        flow.take(&network.total);
+        let run = tally.see(&mut self.own);
+        (run.take(source, now) || repeat).then(|| Reading {
+            time: now.time,
+            nano_cores: run.nano_cores,
+            traffic: flow.rate.clone(),
+        })
+    }
+
+    fn forget_before(&mut self, oldest: u64) {
+        fn forget<T>(map: &mut HashMap<String, Seen<T>>, oldest: u64) {
+            map.retain(|_, seen| seen.scrape >= oldest);
+        }
+        forget(&mut self.containers, oldest);
+        forget(&mut self.volumes, oldest);
+        forget(&mut self.interfaces, oldest);
+        if self.own.scrape < oldest {
+            (self.own, self.network) = Default::default();
+        }
+    }
+
+    fn count(&self) -> usize {
+        let own = [self.own.scrape, self.network.scrape];
+        let maps = self.containers.len() + self.volumes.len() + self.interfaces.len();
+        maps + own.iter().filter(|scrape| **scrape > 0).count()
+    }
+}
+
+fn now_of<'s>(container: &'s Container) -> Option<Now<'s>> {
+    let stats = &container.stats;
+    Now::new(&stats.cpu, &stats.memory, None, container.start_time)
 }
 
 /// A pod's uid, which the kubelet always gives; its name should one be missing.
@@ -317,7 +280,10 @@ fn key_of<'p>(pod: &'p Pod) -> Cow<'p, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalogue::{self, ContainerStats};
+    use crate::{
+        catalogue::{self, ContainerStats},
+        number::Number,
+    };
 
     const START: u32 = 1_000;
     const SECOND: u64 = 1_000_000_000;
@@ -367,7 +333,7 @@ mod tests {
             .map(|(time, counter, instant)| {
                 samples.begin_scrape();
                 samples
-                    .observe(&pod(), &container(start, *time, *counter, *instant))
+                    .container(&pod(), &container(start, *time, *counter, *instant))
                     .map(|sample| sample.nano_cores)
             })
             .collect()
@@ -421,7 +387,7 @@ mod tests {
         let mut samples = Samples::new(CpuSource::Auto, true);
         let sample = container(START, 2_000, Some(1), Some(111));
         for _ in 0..2 {
-            let observed = samples.observe(&pod(), &sample);
+            let observed = samples.container(&pod(), &sample);
             assert_eq!(observed.map(|sample| sample.nano_cores), Some(111.0));
         }
     }
@@ -459,7 +425,7 @@ mod tests {
             container(2_005, 2_025, Some(14 * SECOND), Some(0)),
         ];
         let got = restarted.map(|container| {
-            let sample = samples.observe(&pod(), &container);
+            let sample = samples.container(&pod(), &container);
             sample.map(|sample| sample.nano_cores)
         });
         assert_eq!(got, [Some(111.0), None, Some(9e8), Some(5e8)]);
@@ -543,7 +509,7 @@ mod tests {
     fn containers_that_are_gone_are_forgotten() {
         let mut samples = Samples::new(CpuSource::Auto, false);
         samples.begin_scrape();
-        samples.observe(&pod(), &container(START, 2_000, Some(1), Some(1)));
+        samples.container(&pod(), &container(START, 2_000, Some(1), Some(1)));
         for _ in 0..2 * KEPT_SCRAPES {
             samples.begin_scrape();
         }

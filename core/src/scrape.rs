@@ -8,7 +8,7 @@ use crate::{
     rates::Samples,
     select::{self, Selector},
     sink::record::{CommonFields, Records},
-    summary::{Container, Malformed},
+    summary::{Container, Malformed, Node, Pod},
 };
 
 /// What the host has to take of a scrape. Each part is kept by itself until it is taken.
@@ -60,6 +60,17 @@ impl Batch {
         }
     }
 
+    /// Counts a container of a wanted pod.
+    fn count(&mut self, container: &Container) {
+        match most_cpu(container) {
+            Some(0) if !has_memory(container) => self.ended += 1,
+            most => {
+                self.containers += 1;
+                self.with_cpu += usize::from(most.is_some_and(|most| most > 0));
+            }
+        }
+    }
+
     /// The memory of its events, for the next batch's.
     pub fn into_buffer(self) -> Vec<u8> {
         match self.parts.into_iter().next() {
@@ -72,7 +83,7 @@ impl Batch {
 /// What is kept from one scrape to the next: the choice, and the samples seen last.
 #[derive(Debug)]
 pub struct Pipeline {
-    plan: Plan,
+    plan: Plan<'static>,
     selector: Selector,
     common: CommonFields,
     samples: Samples,
@@ -82,7 +93,7 @@ impl Pipeline {
     /// Before the first scrape.
     pub fn new(config: &Config) -> Self {
         Self {
-            plan: Plan::CONTAINERS,
+            plan: config.plan,
             selector: Selector::new(config),
             common: CommonFields::new(config),
             samples: Samples::new(config.cpu_source, config.repeat_samples),
@@ -94,7 +105,6 @@ impl Pipeline {
         let mut summary = self.selector.parse(body, self.plan)?;
         select::newest_of_each_name(&mut summary.pods);
 
-        let mut records = Records::reusing(memory, self.plan.level);
         let mut batch = Batch {
             pods_on_node: summary.pods_on_node,
             pods_wanted: summary.pods.len(),
@@ -102,26 +112,57 @@ impl Pipeline {
             ..Batch::default()
         };
         self.samples.begin_scrape();
-        let node = summary.node.name.as_deref();
+        let mut records = Records::reusing(memory, &self.common, summary.node.name.as_deref());
         for pod in &summary.pods {
             for container in &pod.containers {
-                match most_cpu(container) {
-                    Some(0) if !has_memory(container) => batch.ended += 1,
-                    most => {
-                        batch.containers += 1;
-                        batch.with_cpu += usize::from(most.is_some_and(|most| most > 0));
-                    }
-                }
-                if let Some(sample) = self.samples.observe(pod, container) {
-                    records.container(&self.common, node, pod, container, sample);
+                batch.count(container);
+                if let Some(sample) = self.samples.container(pod, container) {
+                    records.container(pod, container, sample);
                 }
             }
+            others_of_pod(&mut self.samples, pod, &mut records);
         }
+        of_node(self.plan, &mut self.samples, &summary.node, &mut records);
         batch.parts.push(Part::Logs(Logs {
             records: records.count(),
             bytes: records.into_bytes(),
         }));
         Ok(batch)
+    }
+}
+
+/// What the plan leaves out has not been decoded, and is not there.
+fn others_of_pod(samples: &mut Samples, pod: &Pod, records: &mut Records) {
+    if let Some(reading) = samples.pod(pod) {
+        records.pod(pod, &reading);
+    }
+    for volume in &pod.volumes {
+        if let Some(time) = samples.volume(pod, volume) {
+            records.volume(pod, volume, time);
+        }
+    }
+    for interface in &pod.network.interfaces {
+        if let Some(reading) = samples.interface(Some(pod), interface) {
+            records.interface(Some(pod), interface, &reading);
+        }
+    }
+}
+
+fn of_node(plan: Plan, samples: &mut Samples, node: &Node, records: &mut Records) {
+    if plan.node
+        && let Some(reading) = samples.node(node)
+    {
+        records.node(node, &reading);
+    }
+    for container in &node.system_containers {
+        if let Some(reading) = samples.system_container(container) {
+            records.system_container(container, &reading);
+        }
+    }
+    for interface in &node.network.interfaces {
+        if let Some(reading) = samples.interface(None, interface) {
+            records.interface(None, interface, &reading);
+        }
     }
 }
 

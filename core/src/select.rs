@@ -2,7 +2,7 @@
 
 use crate::{
     catalogue::Plan,
-    options::Config,
+    options::{Config, Exclude},
     summary::{self, Container, Malformed, Pod, Summary},
 };
 
@@ -11,6 +11,7 @@ use crate::{
 pub struct Selector {
     namespaces: Vec<String>,
     pod_prefixes: Vec<String>,
+    exclude: Exclude,
 }
 
 impl Selector {
@@ -19,23 +20,26 @@ impl Selector {
         Self {
             namespaces: config.namespaces.clone(),
             pod_prefixes: config.pod_prefixes.clone(),
+            exclude: config.exclude.clone(),
         }
     }
 
-    /// An empty list wants all.
+    /// An empty list wants all; what is excluded is not wanted, whatever else is said of it.
     pub fn wants(&self, namespace: &str, pod: &str) -> bool {
-        let in_namespace =
-            self.namespaces.is_empty() || self.namespaces.iter().any(|wanted| wanted == namespace);
-        let has_prefix = self.pod_prefixes.is_empty()
-            || self
-                .pod_prefixes
-                .iter()
-                .any(|prefix| pod.starts_with(prefix.as_str()));
-        in_namespace && has_prefix
+        let is_named = |names: &[String]| names.iter().any(|name| name == namespace);
+        let begins = |prefixes: &[String]| prefixes.iter().any(|one| pod.starts_with(one.as_str()));
+        (self.namespaces.is_empty() || is_named(&self.namespaces))
+            && (self.pod_prefixes.is_empty() || begins(&self.pod_prefixes))
+            && !is_named(&self.exclude.namespaces)
+            && !begins(&self.exclude.pod_prefixes)
     }
 
-    /// Decodes a reply, of the pods only those that are wanted.
+    /// Decodes a reply, of the pods only those that are wanted, and of their containers.
     pub fn parse<'a>(&self, body: &'a [u8], plan: Plan) -> Result<Summary<'a>, Malformed> {
+        let plan = Plan {
+            excluded_containers: &self.exclude.containers,
+            ..plan
+        };
         summary::parse(body, plan, |namespace, pod| self.wants(namespace, pod))
     }
 }
@@ -84,6 +88,7 @@ mod tests {
         Selector {
             namespaces: owned(namespaces),
             pod_prefixes: owned(prefixes),
+            exclude: Exclude::default(),
         }
     }
 

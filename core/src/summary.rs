@@ -233,9 +233,13 @@ impl<'a> Summary<'a> {
         let Some(most) = self.memory_bytes else {
             return;
         };
-        for container in self.pods.iter_mut().flat_map(|pod| &mut pod.containers) {
-            let used = &mut container.stats.memory.working_set;
-            *used = used.filter(|used| used.get() <= most);
+        for pod in &mut self.pods {
+            if let Some(stats) = &mut pod.stats {
+                stats.memory.forget_above(most);
+            }
+            for container in &mut pod.containers {
+                container.stats.memory.forget_above(most);
+            }
         }
     }
 
@@ -243,7 +247,7 @@ impl<'a> Summary<'a> {
     fn pods(
         &mut self,
         walk: &mut Walk<'a>,
-        read: &PodReader<impl Fn(&str, &str) -> bool>,
+        read: &PodReader<'_, impl Fn(&str, &str) -> bool>,
     ) -> Result<(), Malformed> {
         if walk.peek()? != b'[' {
             return match walk.value()? {
@@ -282,12 +286,12 @@ enum Found {
 }
 
 /// Reads one pod after the other.
-struct PodReader<W> {
-    plan: Plan,
+struct PodReader<'p, W> {
+    plan: Plan<'p>,
     is_wanted: W,
 }
 
-impl<W: Fn(&str, &str) -> bool> PodReader<W> {
+impl<W: Fn(&str, &str) -> bool> PodReader<'_, W> {
     /// Puts the pod behind the others, if it is wanted.
     fn pod<'a>(&self, walk: &mut Walk<'a>, pods: &mut Vec<Pod<'a>>) -> Result<Found, Malformed> {
         let Some(reference) = PodRef::find(walk.clone())? else {
@@ -418,7 +422,9 @@ impl<'a> Members<'a> for Pod<'a> {
         match key {
             b"startTime" => self.start_time = walk.time()?,
             b"network" => self.network.read_if_any(plan, walk)?,
-            b"containers" if plan.containers => list(&mut self.containers, plan, walk)?,
+            b"containers" if plan.containers => {
+                list(&mut self.containers, plan.of_containers(), walk)?;
+            }
             b"volume" if plan.volumes => list(&mut self.volumes, plan, walk)?,
             key if plan.pods => {
                 let stats = self.stats.get_or_insert_default();
@@ -510,13 +516,15 @@ impl<'a> Members<'a> for Network<'a> {
         list(&mut interfaces, plan, &mut Walk::new(text))?;
         let mut others = interfaces.iter().filter(|one| one.name != "lo");
         if let (false, Some(only), None) = (has_total, others.next(), others.next()) {
-            let time = self.total.time;
             self.total = Traffic {
-                time,
+                time: self.total.time,
                 ..only.traffic.clone()
             };
         }
         if plan.interfaces {
+            for interface in &mut interfaces {
+                interface.traffic.time = self.total.time;
+            }
             self.interfaces = interfaces;
         }
         Ok(())
@@ -529,9 +537,23 @@ trait Listed {
     const MOST: usize;
     /// Whether it can be named.
     fn is_plausible(&self) -> bool;
+    /// Whether what begins here is to be stepped over.
+    fn is_excluded(_: Plan, _: Walk) -> bool {
+        false
+    }
 }
 
 impl Listed for Container<'_> {
+    /// A kubelet writes the name first.
+    fn is_excluded(plan: Plan, mut walk: Walk) -> bool {
+        let mut name = || {
+            walk.enter(b'{', b'}').ok()?;
+            (walk.key().ok()? == b"name").then(|| walk.text().ok())?
+        };
+        !plan.excluded_containers.is_empty()
+            && name().is_some_and(|name| plan.excluded_containers.iter().any(|one| *one == name))
+    }
+
     const MOST: usize = MOST_CONTAINERS_OF_A_POD;
     fn is_plausible(&self) -> bool {
         (1..=LONGEST_NAME).contains(&self.name.len())
@@ -567,6 +589,11 @@ fn list<'a, T: Members<'a> + Listed + Default>(
     while more {
         if list.len() == T::MOST {
             return Err(walk.broken());
+        }
+        if T::is_excluded(plan, walk.clone()) {
+            walk.skip()?;
+            more = walk.another(b']')?;
+            continue;
         }
         let mut one = T::default();
         one.read(plan, walk)?;

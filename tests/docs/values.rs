@@ -72,7 +72,7 @@ fn the_table_of_values_is_the_catalogues() {
     let [rate, others @ ..] = OF_CONTAINER_RECORD else {
         panic!("a rate comes first");
     };
-    let level = Level::Basic;
+    let level = Level::Least;
     let expected = [
         rows(std::slice::from_ref(rate), level),
         rows(ContainerStats::PARTS, level),

@@ -3,18 +3,23 @@
 
 use crate::text::printable;
 
-/// A DNS-1123 label, which every namespace is.
-const MAX_NAMESPACE: usize = 63;
+/// A DNS-1123 label, which every namespace and every container is.
+const MAX_LABEL: usize = 63;
 /// A DNS-1123 subdomain, which every pod's name is.
 const MAX_POD_NAME: usize = 253;
 
-const EXPECTED_NAMESPACES: &str = "names of a-z, 0-9 and '-' with commas between them";
+const EXPECTED_NAMES: &str = "names of a-z, 0-9 and '-' with commas between them";
 const EXPECTED_PREFIXES: &str =
     "beginnings of pod names, of a-z, 0-9, '-' and '.', with commas between them";
 
 /// The names in the list; else what is accepted, and what is wrong with the one that is not.
 pub fn namespaces(list: &str) -> Result<Vec<String>, String> {
-    read(list, EXPECTED_NAMESPACES, MAX_NAMESPACE, is_namespace)
+    read(list, EXPECTED_NAMES, MAX_LABEL, is_label)
+}
+
+/// The same of containers.
+pub fn containers(list: &str) -> Result<Vec<String>, String> {
+    read(list, EXPECTED_NAMES, MAX_LABEL, is_label)
 }
 
 /// The same of the beginnings of pod names.
@@ -68,8 +73,8 @@ fn remedy(item: &str, max_length: usize, can_match: fn(&str) -> bool) -> String 
     }
 }
 
-fn is_namespace(name: &str) -> bool {
-    is_label_prefix(name) && name.ends_with(is_alphanumeric) && name.len() <= MAX_NAMESPACE
+fn is_label(name: &str) -> bool {
+    is_label_prefix(name) && name.ends_with(is_alphanumeric) && name.len() <= MAX_LABEL
 }
 
 /// Whether something can follow, or nothing, so that the whole is a subdomain: labels

@@ -1,16 +1,50 @@
-//! Records: a container's sample as one event in msgpack. No clock, no socket.
+//! Records: a sample of a container, a pod, the node … as one event in msgpack. No clock, no
+//! socket.
 //!
 //! Whom a record is about stands here; which values it has, what they are called and how
 //! they are made of the kubelet's, in the [catalogue](crate::catalogue). What the kubelet
 //! left out is left out.
 
 use crate::{
-    catalogue::{Disk, Level, PodTraffic, Rate},
+    catalogue::{Age, Disk, Level, PodTraffic, Rate, Traffic, TrafficRate, VolumeHealth},
+    number::Number,
     options::Config,
-    rates::Sample,
+    rates::{Reading, Sample},
     sink::msgpack::{Map, Writer},
-    summary::{Container, Pod},
+    summary::{Container, Interface, Node, Pod, Volume},
+    timestamp::Timestamp,
 };
+
+/// What a record is about, as its field `kind` says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A container of a pod.
+    Container,
+    /// A pod.
+    Pod,
+    /// The node.
+    Node,
+    /// What runs on the node beside pods.
+    SystemContainer,
+    /// A volume of a pod.
+    Volume,
+    /// A network interface of a pod, or of the node.
+    Interface,
+}
+
+impl Kind {
+    /// As in the record, and in the option `metric_groups`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Container => "container",
+            Self::Pod => "pod",
+            Self::Node => "node",
+            Self::SystemContainer => "system_container",
+            Self::Volume => "volume",
+            Self::Interface => "interface",
+        }
+    }
+}
 
 /// What the options say about every record.
 #[derive(Debug, Clone)]
@@ -18,6 +52,9 @@ pub struct CommonFields {
     service: Option<String>,
     region: Option<String>,
     node_name: Option<String>,
+    cluster: Option<String>,
+    level: Level,
+    has_kind: bool,
 }
 
 impl CommonFields {
@@ -27,25 +64,63 @@ impl CommonFields {
             service: config.service.clone(),
             region: config.region.clone(),
             node_name: config.node_name.clone(),
+            cluster: config.cluster.clone(),
+            level: config.plan.level,
+            has_kind: config.plan.wants_other_kinds(),
         }
     }
 }
 
 /// Events behind one another, as Fluent Bit's append takes them.
-#[derive(Debug, Default)]
-pub struct Records {
+#[derive(Debug)]
+pub struct Records<'s> {
     out: Writer,
     count: usize,
-    level: Level,
+    common: &'s CommonFields,
+    /// The kubelet's name for its node, unless the options have another.
+    node: Option<&'s str>,
 }
 
-impl Records {
+/// Whom a record is about.
+struct Subject<'s> {
+    kind: Kind,
+    pod: Option<&'s Pod<'s>>,
+    container: Option<&'s str>,
+    started: Option<Timestamp>,
+}
+
+impl<'s> Subject<'s> {
+    fn of_pod(kind: Kind, pod: &'s Pod<'s>) -> Self {
+        Self {
+            kind,
+            pod: Some(pod),
+            container: None,
+            started: pod.start_time,
+        }
+    }
+
+    fn of_node(kind: Kind) -> Self {
+        Self {
+            kind,
+            pod: None,
+            container: None,
+            started: None,
+        }
+    }
+}
+
+impl<'s> Records<'s> {
     /// Starts in the memory of a batch that is done with.
-    pub fn reusing(memory: Vec<u8>, level: Level) -> Self {
+    pub fn reusing(
+        memory: Vec<u8>,
+        common: &'s CommonFields,
+        kubelet_node: Option<&'s str>,
+    ) -> Self {
         Self {
             out: Writer::reusing(memory),
             count: 0,
-            level,
+            common,
+            node: common.node_name.as_deref().or(kubelet_node),
         }
     }
 
@@ -60,45 +135,147 @@ impl Records {
     }
 
     /// Appends the record of a container.
-    pub fn container(
-        &mut self,
-        common: &CommonFields,
-        kubelet_node: Option<&str>,
-        pod: &Pod,
-        container: &Container,
-        sample: Sample,
-    ) {
-        let service = common.service.as_deref().unwrap_or(&container.name);
-        let node = common.node_name.as_deref().or(kubelet_node);
-        let level = self.level;
+    pub fn container(&mut self, pod: &Pod, container: &Container, sample: Sample) {
+        let subject = Subject {
+            container: Some(&container.name),
+            started: container.start_time,
+            ..Subject::of_pod(Kind::Container, pod)
+        };
+        self.record(sample.time, &subject, |out, level| {
+            let level = level.of_containers();
+            rate(Some(sample.nano_cores)).fields("cpu", level, out);
+            container.stats.fields(level, out);
+            disk(container).fields("disk", level, out);
+            let traffic = PodTraffic {
+                rx_bytes: pod.network.total.rx_bytes,
+                tx_bytes: pod.network.total.tx_bytes,
+                ..PodTraffic::default()
+            };
+            traffic.fields("network", level, out);
+        });
+    }
 
+    /// Appends the record of a pod.
+    pub fn pod(&mut self, pod: &Pod, reading: &Reading) {
+        let subject = Subject::of_pod(Kind::Pod, pod);
+        self.record(reading.time, &subject, |out, level| {
+            rate(reading.nano_cores).fields("cpu", level, out);
+            if let Some(stats) = &pod.stats {
+                stats.fields(level, out);
+            }
+            network(&pod.network.total, &reading.traffic, level, out);
+        });
+    }
+
+    /// Appends the record of a volume.
+    pub fn volume(&mut self, pod: &Pod, volume: &Volume, time: Timestamp) {
+        let subject = Subject::of_pod(Kind::Volume, pod);
+        self.record(time, &subject, |out, level| {
+            out.text("volumeName", &volume.name);
+            if let Some(claim) = &volume.claim {
+                out.text("pvcName", claim);
+            }
+            volume.filesystem.fields("volume", level, out);
+            let health = VolumeHealth {
+                abnormal: volume.is_abnormal.and_then(|is| Number::new(is.into())),
+                ..VolumeHealth::default()
+            };
+            health.fields("volume_health", level, out);
+        });
+    }
+
+    /// Appends the record of an interface, of the pod's or of the node's.
+    pub fn interface(&mut self, pod: Option<&Pod>, interface: &Interface, reading: &Reading) {
+        let subject = match pod {
+            Some(pod) => Subject::of_pod(Kind::Interface, pod),
+            None => Subject::of_node(Kind::Interface),
+        };
+        self.record(reading.time, &subject, |out, level| {
+            out.text("interface", &interface.name);
+            network(&interface.traffic, &reading.traffic, level, out);
+        });
+    }
+
+    /// Appends the record of the node.
+    pub fn node(&mut self, node: &Node, reading: &Reading) {
+        let subject = Subject {
+            started: node.start_time,
+            ..Subject::of_node(Kind::Node)
+        };
+        self.record(reading.time, &subject, |out, level| {
+            rate(reading.nano_cores).fields("cpu", level, out);
+            node.stats.fields(level, out);
+            network(&node.network.total, &reading.traffic, level, out);
+            node.runtime.fields(level, out);
+        });
+    }
+
+    /// Appends the record of what runs on the node beside pods.
+    pub fn system_container(&mut self, container: &Container, reading: &Reading) {
+        let subject = Subject {
+            container: Some(&container.name),
+            started: container.start_time,
+            ..Subject::of_node(Kind::SystemContainer)
+        };
+        self.record(reading.time, &subject, |out, level| {
+            rate(reading.nano_cores).fields("cpu", level, out);
+            container.stats.fields(level, out);
+        });
+    }
+
+    /// Whom it is about, what `values` adds, and what every record ends with.
+    fn record(&mut self, time: Timestamp, subject: &Subject, values: impl FnOnce(&mut Map, Level)) {
+        let common = self.common;
         self.count += 1;
-        let mut out = self.out.event(sample.time);
-        out.uint("timestamp", sample.time.as_millis());
-        out.rfc3339("timestamp_iso", sample.time);
-        out.text("service", service);
-        out.text("podName", &pod.name);
-        out.text("namespace", &pod.namespace);
-        out.text("podUid", &pod.uid);
-        out.text("containerName", &container.name);
-        if let Some(node) = node {
+        let mut out = self.out.event(time);
+        out.uint("timestamp", time.as_millis());
+        out.rfc3339("timestamp_iso", time);
+        if common.has_kind {
+            out.text("kind", subject.kind.as_str());
+        }
+        let of_pod = subject.container.filter(|_| subject.pod.is_some());
+        if let Some(service) = common.service.as_deref().or(of_pod) {
+            out.text("service", service);
+        }
+        if let Some(pod) = subject.pod {
+            out.text("podName", &pod.name);
+            out.text("namespace", &pod.namespace);
+            out.text("podUid", &pod.uid);
+        }
+        if let Some(container) = subject.container {
+            out.text("containerName", container);
+        }
+        if let Some(node) = self.node {
             out.text("nodeName", node);
         }
-        let rate = Rate {
-            nano_cores: Some(sample.nano_cores),
-            ..Rate::default()
-        };
-        rate.fields("cpu", level, &mut out);
-        container.stats.fields(level, &mut out);
-        disk(container).fields("disk", level, &mut out);
-        let traffic = PodTraffic {
-            rx_bytes: pod.network.total.rx_bytes,
-            tx_bytes: pod.network.total.tx_bytes,
-            ..PodTraffic::default()
-        };
-        traffic.fields("network", level, &mut out);
-        metadata(&mut out, common.region.as_deref(), node, &pod.namespace);
+        if let Some(cluster) = &common.cluster {
+            out.text("cluster", cluster);
+        }
+        values(&mut out, common.level);
+        if let Some(started) = subject.started.filter(|_| common.level == Level::All) {
+            out.rfc3339("start_time", started);
+            let age = time.as_nanos().checked_sub(started.as_nanos());
+            let age = Age {
+                seconds: age.map(|nanos| nanos as f64 / 1e9),
+                ..Age::default()
+            };
+            age.fields("uptime", common.level, &mut out);
+        }
+        let namespace = subject.pod.map(|pod| pod.namespace.as_ref());
+        metadata(&mut out, common.region.as_deref(), self.node, namespace);
     }
+}
+
+fn rate(nano_cores: Option<f64>) -> Rate {
+    Rate {
+        nano_cores,
+        ..Rate::default()
+    }
+}
+
+fn network(counters: &Traffic, rate: &TrafficRate, level: Level, out: &mut Map) {
+    counters.fields("network", level, out);
+    rate.fields("network", level, out);
 }
 
 /// Logs stand in where the runtime does not tell of the rest, not until it does.
@@ -114,13 +291,12 @@ fn disk(container: &Container) -> Disk {
     }
 }
 
-fn metadata(out: &mut Map, region: Option<&str>, node: Option<&str>, namespace: &str) {
+fn metadata(out: &mut Map, region: Option<&str>, node: Option<&str>, namespace: Option<&str>) {
     let mut out = out.map("metadata");
-    if let Some(region) = region {
-        out.text("region", region);
+    let members = [("region", region), ("node", node), ("namespace", namespace)];
+    for (key, value) in members {
+        if let Some(value) = value {
+            out.text(key, value);
+        }
     }
-    if let Some(node) = node {
-        out.text("node", node);
-    }
-    out.text("namespace", namespace);
 }

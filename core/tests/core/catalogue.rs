@@ -245,7 +245,7 @@ fn a_level_only_adds() {
         );
         for (all, basic) in all.containers.iter().zip(&basic.containers) {
             let (mut of_all, mut of_basic) = (Given::default(), Given::default());
-            all.stats.fields(Level::Basic, &mut of_all);
+            all.stats.fields(Level::Least, &mut of_all);
             basic.stats.fields(Level::All, &mut of_basic);
             // The counter is decoded for the rate's sake.
             of_basic
