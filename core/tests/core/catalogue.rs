@@ -1,5 +1,6 @@
-//! The catalogue beside captured replies: no number of theirs is left out, and each comes
-//! out as its row says, read here a second time in another way.
+//! The catalogue beside captured replies: every leaf of theirs is a field of a record, with
+//! the value its row says, read here a second time in another way; or it stands in
+//! [`NO_FIELD`], with the reason.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,13 +10,314 @@ use std::{
 use kubeletstats_core::{
     catalogue::{
         ContainerStats, Fields, Figure, Filesystem, Level, NodeStats, Part, Plan, PodStats,
-        RuntimeStats, Traffic,
+        RuntimeStats, Traffic, Value as Row,
     },
     select::Selector,
 };
 use serde_json::Value;
 
-use crate::replay::{fixtures, summaries};
+use crate::replay::{fixtures, pipeline, records, summaries};
+
+/// Leaves that are text or a switch, and the record's field each becomes.
+const TEXTS: [(&str, &str); 11] = [
+    ("podRef.name", "podName"),
+    ("podRef.namespace", "namespace"),
+    ("podRef.uid", "podUid"),
+    ("nodeName", "nodeName"),
+    ("startTime", "start_time"),
+    ("name", "containerName"),
+    ("name", "volumeName"),
+    ("name", "interface"),
+    ("pvcRef.name", "pvcName"),
+    ("cpu.time", "timestamp_iso"),
+    ("time", "timestamp_iso"),
+];
+
+/// Leaves without a field: how the path ends, and why.
+const NO_FIELD: [(&str, &str); 4] = [
+    (
+        ".time",
+        "a record has one time, the CPU's or, of a volume or an interface, its own",
+    ),
+    ("pvcRef.namespace", "a claim is in its pod's namespace"),
+    (
+        "usageNanoCores",
+        "cpu and cpu_cores are made of it, and the counter may correct it",
+    ),
+    (
+        "network.name",
+        "the default interface; the record of each interface has its name",
+    ),
+];
+
+/// Something of a reply that has a record of its own.
+struct Entity {
+    kind: &'static str,
+    /// The fields by which its record is found, and what they have to be.
+    identity: Vec<(&'static str, Value)>,
+    json: Value,
+    parts: Vec<(String, &'static str, &'static [Row])>,
+}
+
+fn parts(of: &[Part]) -> Vec<(String, &'static str, &'static [Row])> {
+    of.iter()
+        .map(|part| (part.json.to_owned(), part.prefix, part.values))
+        .collect()
+}
+
+/// Without what has records of its own.
+fn without(json: &Value, keys: &[&str]) -> Value {
+    let mut json = json.clone();
+    if let Some(members) = json.as_object_mut() {
+        members.retain(|key, _| !keys.contains(&key.as_str()));
+    }
+    json
+}
+
+fn list<'j>(json: &'j Value, key: &str) -> impl Iterator<Item = &'j Value> {
+    json[key].as_array().into_iter().flatten()
+}
+
+/// The interfaces, with the time that they share.
+fn interfaces(network: &Value, owner: &[(&'static str, Value)]) -> Vec<Entity> {
+    let with_time = |interface: &Value| {
+        let mut json = interface.clone();
+        json["time"] = network["time"].clone();
+        let mut identity = owner.to_vec();
+        identity.push(("interface", interface["name"].clone()));
+        Entity {
+            kind: "interface",
+            identity,
+            json,
+            parts: vec![(String::new(), "network", Traffic::VALUES)],
+        }
+    };
+    list(network, "interfaces").map(with_time).collect()
+}
+
+/// A pod's or the node's own, without the interfaces.
+fn with_network(
+    json: &Value,
+    keys: &[&str],
+    of: &[Part],
+) -> (Value, Vec<(String, &'static str, &'static [Row])>) {
+    let mut own = without(json, keys);
+    if json["network"].is_object() {
+        own["network"] = without(&json["network"], &["interfaces"]);
+    }
+    let mut parts = parts(of);
+    parts.push(("network".to_owned(), "network", Traffic::VALUES));
+    (own, parts)
+}
+
+fn entities(reply: &Value) -> Vec<Entity> {
+    let node = &reply["node"];
+    let (json, mut of_node) = with_network(node, &["systemContainers"], NodeStats::PARTS);
+    for (path, prefix, values) in parts(RuntimeStats::PARTS) {
+        of_node.push((format!("runtime.{path}"), prefix, values));
+    }
+    let mut all = vec![Entity {
+        kind: "node",
+        identity: vec![],
+        json,
+        parts: of_node,
+    }];
+    all.extend(interfaces(&node["network"], &[("podName", Value::Null)]));
+    for container in list(node, "systemContainers") {
+        all.push(Entity {
+            kind: "system_container",
+            identity: vec![("containerName", container["name"].clone())],
+            json: container.clone(),
+            parts: parts(ContainerStats::PARTS),
+        });
+    }
+    for pod in list(reply, "pods") {
+        let reference = &pod["podRef"];
+        let owner = [("podUid", "uid"), ("podName", "name")];
+        let owner = owner.map(|(field, key)| (field, reference[key].clone()));
+        let (json, of_pod) = with_network(pod, &["containers", "volume"], PodStats::PARTS);
+        all.push(Entity {
+            kind: "pod",
+            identity: owner.to_vec(),
+            json,
+            parts: of_pod,
+        });
+        all.extend(interfaces(&pod["network"], &owner));
+        let mut below = |kind, field, json: &Value, parts| {
+            let mut identity = owner.to_vec();
+            identity.push((field, json["name"].clone()));
+            all.push(Entity {
+                kind,
+                identity,
+                json: json.clone(),
+                parts,
+            });
+        };
+        for container in list(pod, "containers") {
+            let of = parts(ContainerStats::PARTS);
+            below("container", "containerName", container, of);
+        }
+        for volume in list(pod, "volume") {
+            let of = vec![(String::new(), "volume", Filesystem::VALUES)];
+            below("volume", "volumeName", volume, of);
+        }
+    }
+    all
+}
+
+/// The leaves of an object: path and value.
+fn leaves<'j>(json: &'j Value, path: &str, found: &mut BTreeMap<String, &'j Value>) {
+    match json {
+        Value::Object(members) => {
+            for (key, value) in members {
+                let path = match path {
+                    "" => key.clone(),
+                    path => format!("{path}.{key}"),
+                };
+                leaves(value, &path, found);
+            }
+        }
+        Value::Null => {}
+        Value::Array(_) => panic!("{path} is a list that no entity was made of"),
+        leaf => drop(found.insert(path.to_owned(), leaf)),
+    }
+}
+
+/// Checks each leaf; returns what is wrong, and notes which rows had a value.
+fn compare(entity: &Entity, record: &Value, seen: &mut BTreeSet<String>) -> Vec<String> {
+    let mut found = BTreeMap::new();
+    leaves(&entity.json, "", &mut found);
+    let mut wrong = Vec::new();
+    for (path, leaf) in found {
+        let row = entity.parts.iter().find_map(|(json, prefix, rows)| {
+            let key = match json.as_str() {
+                "" => path.as_str(),
+                json => path.strip_prefix(json)?.strip_prefix('.')?,
+            };
+            rows.iter()
+                .find(|row| row.json == key)
+                .map(|row| (prefix, row))
+        });
+        if let (Some((prefix, row)), true) = (row, leaf.is_number()) {
+            seen.insert(format!("{} {path}", entity.kind));
+            for (_, suffix, made) in row.fields {
+                let number = leaf.as_f64().expect("a number");
+                let expected = match *made {
+                    "whole" => leaf.clone(),
+                    "mebibytes" => (number / 1_048_576.0).into(),
+                    "seconds" => (number / 1e6).into(),
+                    "real" => number.into(),
+                    other => panic!("{path} is made by {other}"),
+                };
+                let field = format!("{prefix}{suffix}");
+                if record[&field] != expected {
+                    wrong.push(format!("{path} is {expected}, {field} {}", record[&field]));
+                }
+            }
+            if !row.fields.is_empty() {
+                continue;
+            }
+        }
+        let text = TEXTS
+            .iter()
+            .any(|(of, field)| *of == path && record[field] == *leaf);
+        let health = path == "volumeHealthStats.abnormal"
+            && leaf.as_bool().map(u64::from) == record["volume_health_abnormal"].as_u64();
+        if !text && !health && !NO_FIELD.iter().any(|(end, _)| path.ends_with(end)) {
+            wrong.push(format!("{path} is in no field"));
+        }
+    }
+    wrong
+}
+
+/// Why something has no record.
+fn has_no_record(entity: &Entity, node: &Value) -> bool {
+    let json = &entity.json;
+    match entity.kind {
+        // Without a rate there is none, and most captures are first samples.
+        "container" => true,
+        // Its file system has not been measured yet.
+        "volume" => json["time"]
+            .as_str()
+            .is_none_or(|time| time.starts_with("1970")),
+        "interface" => !json["time"].is_string(),
+        // The kubelet has just started, and has nothing of it but its name.
+        _ => {
+            !json["cpu"]["time"].is_string()
+                && !json["memory"]["time"].is_string()
+                && node.is_object()
+        }
+    }
+}
+
+#[test]
+fn every_leaf_of_every_reply_is_a_field() {
+    let replies: Vec<_> = summaries()
+        .into_iter()
+        .map(|path| {
+            (
+                path.display().to_string(),
+                fs::read(path).expect("a fixture"),
+            )
+        })
+        .collect();
+    let (mut seen, mut wrong) = (BTreeSet::new(), BTreeMap::<String, usize>::new());
+    let mut compared = 0;
+    for (name, body) in &replies {
+        let reply: Value = serde_json::from_slice(body).expect("json");
+        let options = [("metric_groups", "all"), ("fields", "all")];
+        let records = records(&mut pipeline(&options), body);
+        let mut used = BTreeSet::new();
+        for entity in entities(&reply) {
+            let is_its = |record: &Value| {
+                let mut identity = entity.identity.iter();
+                record["kind"] == entity.kind
+                    && identity.all(|(field, value)| record[field] == *value)
+            };
+            let Some(at) = records.iter().position(is_its) else {
+                assert!(
+                    has_no_record(&entity, &reply["node"]),
+                    "{name}: {} {:?}",
+                    entity.kind,
+                    entity.identity
+                );
+                continue;
+            };
+            used.insert(at);
+            compared += 1;
+            for what in compare(&entity, &records[at], &mut seen) {
+                *wrong
+                    .entry(format!("{name}: {}: {what}", entity.kind))
+                    .or_default() += 1;
+            }
+        }
+        assert_eq!(used.len(), records.len(), "{name}: records of nothing");
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(compared > 700, "only {compared} records compared");
+
+    // Each row was tried.
+    let mut rows = BTreeSet::new();
+    let captured: Value =
+        serde_json::from_slice(&replies.last().expect("a reply").1).expect("json");
+    for entity in entities(&captured) {
+        for (json, _, values) in &entity.parts {
+            let paths = values.iter().map(|row| match json.as_str() {
+                "" => row.json.to_owned(),
+                json => format!("{json}.{}", row.json),
+            });
+            rows.extend(paths.map(|path| format!("{} {path}", entity.kind)));
+        }
+    }
+    // What a system container has no file systems for.
+    rows.retain(|row| {
+        !row.starts_with("system_container rootfs.") && !row.starts_with("system_container logs.")
+    });
+    assert_eq!(
+        rows.difference(&seen).collect::<Vec<_>>(),
+        Vec::<&String>::new()
+    );
+}
 
 /// What a scope's `fields` gives.
 #[derive(Default)]
@@ -27,204 +329,6 @@ impl Fields for Given {
         let before = self.0.insert(name.clone(), figure);
         assert!(before.is_none(), "{name} comes twice");
     }
-}
-
-fn at<'j>(json: &'j Value, path: &str) -> &'j Value {
-    path.split('.')
-        .filter(|key| !key.is_empty())
-        .fold(json, |value, key| &value[key])
-}
-
-/// The paths of all numbers in an object, but for those in lists, which are scopes.
-fn numbers(json: &Value, path: &str, found: &mut BTreeSet<String>) {
-    match json {
-        Value::Number(_) => drop(found.insert(path.to_owned())),
-        Value::Object(members) => {
-            for (key, value) in members {
-                let path = match path {
-                    "" => key.clone(),
-                    path => format!("{path}.{key}"),
-                };
-                numbers(value, &path, found);
-            }
-        }
-        _ => {}
-    }
-}
-
-/// Returns the paths that had a number.
-fn check(what: &str, json: &Value, parts: &[Part], given: Given) -> BTreeSet<String> {
-    let mut given = given.0;
-    let mut known = BTreeSet::new();
-    for part in parts {
-        for row in part.values {
-            let path = match part.json {
-                "" => row.json.to_owned(),
-                json => format!("{json}.{}", row.json),
-            };
-            for (_, suffix, made) in row.fields {
-                let name = format!("{}{suffix}", part.prefix);
-                let number = at(json, &path);
-                let expected = match *made {
-                    "whole" => number.as_u64().map(Figure::Whole),
-                    "mebibytes" => number.as_f64().map(|n| Figure::Real(n / 1_048_576.0)),
-                    "seconds" => number.as_f64().map(|n| Figure::Real(n / 1e6)),
-                    "real" => number.as_f64().map(Figure::Real),
-                    other => panic!("{name} is made by {other}"),
-                };
-                assert_eq!(given.remove(&name), expected, "{what}: {name} of {path}");
-            }
-            known.insert(path);
-        }
-    }
-    assert!(given.is_empty(), "{what}: of no row: {given:?}");
-    let mut all = BTreeSet::new();
-    numbers(json, "", &mut all);
-    let missing: Vec<_> = all.difference(&known).collect();
-    assert!(missing.is_empty(), "{what}: without a row: {missing:?}");
-    all
-}
-
-fn named<'j>(list: &'j Value, name: &str) -> &'j Value {
-    let all = list.as_array().expect("a list");
-    all.iter()
-        .find(|one| one["name"] == name)
-        .expect("of that name")
-}
-
-fn container(stats: &ContainerStats) -> Given {
-    let mut given = Given::default();
-    stats.fields(Level::All, &mut given);
-    given
-}
-
-fn filesystem(filesystem: &Filesystem) -> Given {
-    let mut given = Given::default();
-    filesystem.fields("", Level::All, &mut given);
-    given
-}
-
-fn traffic(traffic: &Traffic) -> Given {
-    let mut given = Given::default();
-    traffic.fields("", Level::All, &mut given);
-    given
-}
-
-const fn alone(values: &'static [kubeletstats_core::catalogue::Value]) -> [Part; 1] {
-    [Part {
-        json: "",
-        prefix: "",
-        values,
-    }]
-}
-
-/// The groups of a scope's own object, without what has a place of its own below it.
-fn without(json: &Value, keys: &[&str]) -> Value {
-    let mut json = json.clone();
-    if let Some(members) = json.as_object_mut() {
-        members.retain(|key, _| !keys.contains(&key.as_str()));
-    }
-    json
-}
-
-#[test]
-fn no_number_is_left_out() {
-    let (traffic_rows, volume_rows) = (alone(Traffic::VALUES), alone(Filesystem::VALUES));
-    let mut seen: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
-    for path in summaries() {
-        let body = fs::read(&path).expect("a fixture");
-        let json: Value = serde_json::from_slice(&body).expect("json");
-        let name = path.display().to_string();
-        let summary = Selector::default().parse(&body, Plan::ALL).expect(&name);
-        let mut see = |scope, found| seen.entry(scope).or_default().extend(found);
-
-        let node = &json["node"];
-        let mut given = Given::default();
-        summary.node.stats.fields(Level::All, &mut given);
-        let own = without(node, &["network", "runtime"]);
-        see("node", check(&name, &own, NodeStats::PARTS, given));
-        let mut given = Given::default();
-        summary.node.runtime.fields(Level::All, &mut given);
-        see(
-            "runtime",
-            check(&name, &node["runtime"], RuntimeStats::PARTS, given),
-        );
-        for system in &summary.node.system_containers {
-            let json = named(&node["systemContainers"], &system.name);
-            let parts = ContainerStats::PARTS;
-            see(
-                "system_container",
-                check(&name, json, parts, container(&system.stats)),
-            );
-        }
-        for interface in &summary.node.network.interfaces {
-            let json = named(&node["network"]["interfaces"], &interface.name);
-            see(
-                "interface",
-                check(&name, json, &traffic_rows, traffic(&interface.traffic)),
-            );
-        }
-
-        let pods = json["pods"].as_array().expect("pods");
-        assert_eq!(
-            (pods.len(), summary.pods_unreadable),
-            (summary.pods.len(), 0)
-        );
-        for (json, pod) in pods.iter().zip(&summary.pods) {
-            assert_eq!(json["podRef"]["uid"], *pod.uid);
-            let mut given = Given::default();
-            if let Some(stats) = &pod.stats {
-                stats.fields(Level::All, &mut given);
-            }
-            let own = without(json, &["network"]);
-            see("pod", check(&name, &own, PodStats::PARTS, given));
-            let inline = without(&json["network"], &["interfaces"]);
-            // Else it is that of the only interface, if there is one.
-            if inline["rxBytes"].is_u64() {
-                see(
-                    "network",
-                    check(&name, &inline, &traffic_rows, traffic(&pod.network.total)),
-                );
-            }
-            let interfaces = json["network"]["interfaces"].as_array();
-            assert_eq!(pod.network.interfaces.len(), interfaces.map_or(0, Vec::len));
-            for it in &pod.containers {
-                let json = named(&json["containers"], &it.name);
-                let parts = ContainerStats::PARTS;
-                see("container", check(&name, json, parts, container(&it.stats)));
-            }
-            let volumes = json["volume"].as_array();
-            assert_eq!(pod.volumes.len(), volumes.map_or(0, Vec::len));
-            for volume in &pod.volumes {
-                let json = named(&json["volume"], &volume.name);
-                see(
-                    "volume",
-                    check(&name, json, &volume_rows, filesystem(&volume.filesystem)),
-                );
-            }
-        }
-    }
-    // Each row was tried, but for a pod's swapAvailableBytes, which no capture has.
-    let rows = |parts: &[Part]| parts.iter().map(|part| part.values.len()).sum::<usize>();
-    let found: BTreeMap<_, _> = seen
-        .iter()
-        .map(|(scope, paths)| (*scope, paths.len()))
-        .collect();
-    let expected = BTreeMap::from([
-        ("container", rows(ContainerStats::PARTS)),
-        ("interface", rows(&traffic_rows)),
-        ("network", rows(&traffic_rows)),
-        ("node", rows(NodeStats::PARTS)),
-        ("pod", rows(PodStats::PARTS) - 1),
-        ("runtime", rows(RuntimeStats::PARTS)),
-        // It has no file systems.
-        (
-            "system_container",
-            rows(ContainerStats::PARTS) - rows(&volume_rows) * 2,
-        ),
-        ("volume", rows(&volume_rows)),
-    ]);
-    assert_eq!(found, expected);
 }
 
 /// What `all` adds to `basic`, it adds: nothing else changes.

@@ -22,15 +22,29 @@ fn log_generators_of_the_default_namespace() {
         ("region", "eu-1"),
     ];
     for path in summaries() {
-        compare(&path, &options);
+        compare(&path, "records", &options);
+    }
+}
+
+/// Each kind with all its fields, of a recent kubelet and of one without `eth0`.
+#[test]
+fn every_kind_of_record() {
+    let options = [
+        ("metric_groups", "all"),
+        ("fields", "all"),
+        ("cluster", "c1"),
+    ];
+    for name in ["21-k136-cgroup2-psi", "23-hostnetwork-no-eth0"] {
+        let path = fixtures().join(format!("{name}.summary.json"));
+        compare(&path, "all-records", &options);
     }
 }
 
 /// What a reply gives with these options, beside what stands in the file next to it.
-fn compare(path: &Path, options: &[(&str, &str)]) {
+fn compare(path: &Path, extension: &str, options: &[(&str, &str)]) {
     let body = fs::read(path).expect("a fixture");
     let got = records(&mut pipeline(options), &body);
-    let expected = path.with_extension("records");
+    let expected = path.with_extension(extension);
     let text: String = got.iter().map(|record| format!("{record}\n")).collect();
     if std::env::var_os("GOLDEN").is_some() {
         fs::write(&expected, &text).expect("writable fixtures");
@@ -44,7 +58,7 @@ fn compare(path: &Path, options: &[(&str, &str)]) {
 fn static_pods_of_one_manifest() {
     for node in ["a", "b"] {
         let name = format!("field-reports/16-static-pod-node-{node}.summary.json");
-        compare(&fixtures().join(name), &[]);
+        compare(&fixtures().join(name), "records", &[]);
     }
 }
 

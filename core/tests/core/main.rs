@@ -6,6 +6,7 @@ mod concurrency;
 mod cpu;
 mod events;
 mod golden;
+mod network;
 mod properties;
 mod replay;
 mod scrape;
