@@ -14,6 +14,7 @@ pub mod delivery;
 pub mod duration;
 pub mod error;
 pub mod health;
+mod jitter;
 mod json;
 pub mod kubelet;
 pub mod number;

@@ -17,6 +17,7 @@ use crate::{
     catalogue::{Level, Plan},
     duration,
     error::{Error, Result},
+    jitter,
     kubelet::name::Name,
     sink::record,
     text::printable,
@@ -277,9 +278,11 @@ impl Config {
         if config.plan.level < Level::All && !config.plan.wants_other_kinds() {
             config.plan.level = Level::Least;
         }
-        if config.jitter > config.interval {
+        // The rest is for the scrape itself: the next one has to find it done.
+        let most = config.interval.mul_f64(0.9);
+        if config.jitter > most {
             let jitter = format!("{:?}", config.jitter);
-            let expected = format!("a time no longer than the interval, {:?}", config.interval);
+            let expected = format!("a time up to nine tenths of the interval, {most:?}");
             return Err(Error::option("jitter", &jitter, &expected));
         }
         match (&config.cert_file, &config.key_file) {
@@ -294,20 +297,55 @@ impl Config {
         self.cert_file.as_deref().zip(self.key_file.as_deref())
     }
 
+    /// By how much this node's scrapes are delayed.
+    pub fn delay(&self) -> Duration {
+        if self.jitter.is_zero() {
+            return Duration::ZERO;
+        }
+        let name = self.node_name.clone().unwrap_or_else(jitter::machine);
+        jitter::delay(self.jitter, &name)
+    }
+
     /// The line at start that says what is in force.
     pub fn announcement(&self) -> String {
         let chosen = |list: &[String]| match list {
             [] => "all".to_owned(),
             some => printable(&some.join(","), 200),
         };
-        format!(
+        let mut line = format!(
             "scraping {} every {:?}, timeout {:?}, namespaces {}, pod prefixes {}",
             self.url.summary,
             self.interval,
             self.timeout,
             chosen(&self.namespaces),
             chosen(&self.pod_prefixes),
-        )
+        );
+        for (what, names) in [
+            ("namespaces", &self.exclude.namespaces),
+            ("pod prefixes", &self.exclude.pod_prefixes),
+            ("containers", &self.exclude.containers),
+        ] {
+            if !names.is_empty() {
+                line.push_str(&format!(", without {what} {}", chosen(names)));
+            }
+        }
+        if self.plan.wants_other_kinds() {
+            let groups: Vec<_> = self.groups().collect();
+            line.push_str(&format!(", groups {}", groups.join(",")));
+        }
+        if !self.jitter.is_zero() {
+            line.push_str(&format!(", each {:.1?} late by jitter", self.delay()));
+        }
+        line
+    }
+
+    /// What `metric_groups` names.
+    pub fn groups(&self) -> impl Iterator<Item = &'static str> {
+        let mut plan = self.plan;
+        GROUPS
+            .iter()
+            .filter(move |(_, switch)| *switch(&mut plan))
+            .map(|(name, _)| *name)
     }
 
     /// The lines at start about options that are unsafe or have no effect.

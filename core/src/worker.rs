@@ -120,6 +120,8 @@ pub struct Worker {
     thread: Option<JoinHandle<()>>,
     /// When the current scrape was asked for.
     in_flight: Option<Instant>,
+    /// How long a scrape waits before it begins.
+    delay: Duration,
     /// [`Worker::overdue`] has reported that one.
     reported_overdue: bool,
     spare_buffer: Vec<u8>,
@@ -138,8 +140,10 @@ impl Worker {
         let (start_sender, start_receiver) = mpsc::channel();
         let (alive, ended) = mpsc::channel();
         let deadline = Arc::new(Deadline::new(config, signal));
+        let delay = config.delay();
         let thread = WorkerThread {
             config: config.clone(),
+            delay,
             deadline: Arc::clone(&deadline),
             scraper: None,
             waker: Arc::downgrade(&waker),
@@ -160,6 +164,7 @@ impl Worker {
             ended,
             thread: Some(thread),
             in_flight: None,
+            delay,
             reported_overdue: false,
             spare_buffer: Vec::new(),
         };
@@ -189,6 +194,7 @@ impl Worker {
     /// hangs in, and how long it has been in flight. Called at every interval.
     pub fn overdue(&mut self, now: Instant) -> Option<(Error, Duration)> {
         let took = now.duration_since(self.in_flight?);
+        let took = took.saturating_sub(self.delay);
         self.reported_overdue = took > self.deadline.timeout() + WATCH_GRACE;
         self.reported_overdue
             .then(|| (self.deadline.timeout_error(), took))
@@ -255,6 +261,7 @@ impl Drop for Worker {
 /// What the worker thread owns. Fields are dropped in this order.
 struct WorkerThread {
     config: Config,
+    delay: Duration,
     deadline: Arc<Deadline>,
     /// `None` while files cannot be used, and after a panic: half-changed state is not
     /// used again.
@@ -276,6 +283,9 @@ impl WorkerThread {
         let _ = start_sender.send(started.and_then(|started| started));
         self.deadline.enter(Phase::Queued);
         while let Ok(buffer) = request_receiver.recv() {
+            if !self.delay.is_zero() && self.deadline.rest(self.delay).is_err() {
+                return;
+            }
             let began = Instant::now();
             let result = panics::catch("the worker", || self.scrape(buffer));
             let result = result.unwrap_or_else(|panic| {

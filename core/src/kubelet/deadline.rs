@@ -220,6 +220,18 @@ impl Deadline {
         }
     }
 
+    /// Does nothing for so long; an error when the input stops.
+    pub fn rest(&self, time: Duration) -> Result<()> {
+        let Some(socket) = self.stop.socket.upgrade() else {
+            return Err(Error::stopped());
+        };
+        // The stop is what is waited for, so that it need not come twice in the poll.
+        match self.wait_until(socket.as_fd(), PollFlags::IN, Instant::now() + time)? {
+            true => Err(Error::stopped()),
+            false => Ok(()),
+        }
+    }
+
     /// Waits until `fd` is ready; an error when the scrape's time is up or the input stops.
     pub fn wait(&self, fd: BorrowedFd, events: PollFlags) -> Result<()> {
         match self.wait_until(fd, events, self.ends_at())? {

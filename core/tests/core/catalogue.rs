@@ -56,10 +56,13 @@ struct Entity {
     /// The fields by which its record is found, and what they have to be.
     identity: Vec<(&'static str, Value)>,
     json: Value,
-    parts: Vec<(String, &'static str, &'static [Row])>,
+    parts: Vec<Group>,
 }
 
-fn parts(of: &[Part]) -> Vec<(String, &'static str, &'static [Row])> {
+/// Where a group stands, how its fields begin, and its rows.
+type Group = (String, &'static str, &'static [Row]);
+
+fn parts(of: &[Part]) -> Vec<Group> {
     of.iter()
         .map(|part| (part.json.to_owned(), part.prefix, part.values))
         .collect()
@@ -96,11 +99,7 @@ fn interfaces(network: &Value, owner: &[(&'static str, Value)]) -> Vec<Entity> {
 }
 
 /// A pod's or the node's own, without the interfaces.
-fn with_network(
-    json: &Value,
-    keys: &[&str],
-    of: &[Part],
-) -> (Value, Vec<(String, &'static str, &'static [Row])>) {
+fn with_network(json: &Value, keys: &[&str], of: &[Part]) -> (Value, Vec<Group>) {
     let mut own = without(json, keys);
     if json["network"].is_object() {
         own["network"] = without(&json["network"], &["interfaces"]);

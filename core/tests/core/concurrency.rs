@@ -123,3 +123,38 @@ fn lives_of_any_length_leave_nothing_behind() {
             .unwrap_or_else(|error| panic!("{fault:?}: {error}, {} open", sockets()));
     }
 }
+
+/// The name makes out how long it waits: half of nine seconds and more.
+fn jittered(kubelet: &SimKubelet, jitter: &str) -> Config {
+    let name = (0..)
+        .map(|number| format!("node-{number}"))
+        .find(|name| {
+            let config = config_for(kubelet, &[("jitter", "9s"), ("node_name", name)]);
+            config.delay() > Duration::from_millis(4_500)
+        })
+        .expect("one of many names");
+    config_for(kubelet, &[("jitter", jitter), ("node_name", &name)])
+}
+
+#[test]
+fn a_scrape_waits_for_its_nodes_turn_but_not_a_stop() {
+    let kubelet = SimKubelet::builder().plain_http(true).started();
+    let config = jittered(&kubelet, "400ms");
+    let mut worker = Worker::start(&config).expect("readable files");
+    let asked = Instant::now();
+    worker.scrape();
+    assert!(readable(&worker, DEADLINE), "no outcome");
+    assert!(asked.elapsed() >= config.delay(), "{:?}", asked.elapsed());
+    let outcome = worker.outcome().expect("it was announced");
+    assert!(outcome.result.is_ok() && outcome.took < DEADLINE);
+
+    let mut worker = Worker::start(&jittered(&kubelet, "9s")).expect("readable files");
+    worker.scrape();
+    let began = Instant::now();
+    drop(worker);
+    assert!(
+        began.elapsed() < Duration::from_secs(2),
+        "it waits out its turn"
+    );
+    assert_eq!(kubelet.requests(), 1);
+}
