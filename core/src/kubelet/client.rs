@@ -1,4 +1,4 @@
-//! One `GET /stats/summary` over HTTP and TLS: options in, bytes out.
+//! One GET after the other over HTTP and TLS: options in, bytes out.
 //!
 //! Knows no record and no host. How it waits is in [`deadline`](super::deadline).
 
@@ -153,7 +153,7 @@ impl Client {
             304 => return Err(Error::not_modified(url)),
             _ => {}
         }
-        let refusal = Refusal::read(code, &text, self.request_info());
+        let refusal = Refusal::read(code, &text, self.request_info(endpoint));
         let error = refusal.error(url);
         self.observer.note(|notes| {
             if let Some(reply) = &mut notes.reply {
@@ -243,8 +243,9 @@ impl Client {
     }
 
     /// How the last request was sent.
-    fn request_info(&self) -> RequestInfo {
+    fn request_info(&self, endpoint: Endpoint) -> RequestInfo {
         RequestInfo {
+            endpoint,
             https: self.url.https,
             node_proxy: self.url.node_proxy,
             credentials: match self.token.sent_from() {

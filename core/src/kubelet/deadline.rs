@@ -112,6 +112,8 @@ pub(crate) struct Deadline {
 #[derive(Debug, Clone, Copy)]
 struct Scrape {
     deadline: Instant,
+    /// Of the request in hand; no later than that.
+    request_deadline: Instant,
     /// Of the request in hand, and what is done for it.
     endpoint: Endpoint,
     phase: Phase,
@@ -131,6 +133,7 @@ impl Deadline {
     }
 
     fn with_timeout(urls: [String; 2], timeout: Duration, stop: StopSignal) -> Self {
+        let deadline = Instant::now() + timeout;
         Self {
             urls,
             token: String::new(),
@@ -138,7 +141,8 @@ impl Deadline {
             timeout,
             stop,
             scrape: Mutex::new(Scrape {
-                deadline: Instant::now() + timeout,
+                deadline,
+                request_deadline: deadline,
                 endpoint: Endpoint::Summary,
                 phase: Phase::Queued,
             }),
@@ -153,12 +157,28 @@ impl Deadline {
 
     /// A scrape starts now.
     pub fn restart(&self) {
-        self.update(|scrape| scrape.deadline = Instant::now() + self.timeout);
+        self.update(|scrape| {
+            scrape.deadline = Instant::now() + self.timeout;
+            scrape.request_deadline = scrape.deadline;
+        });
     }
 
-    /// The next of the scrape's requests. Its time is what the others have left of it.
+    /// The next of the scrape's requests. Its time is what the others have left of the
+    /// scrape's, but no more than [`Deadline::share`].
     pub fn begin_request(&self, endpoint: Endpoint) {
-        self.update(|scrape| scrape.endpoint = endpoint);
+        self.update(|scrape| {
+            scrape.endpoint = endpoint;
+            scrape.request_deadline = scrape.deadline.min(Instant::now() + self.share(endpoint));
+        });
+    }
+
+    /// How much of a scrape's time a request may take. The records wait for the pods, which
+    /// are worth less than they: a quarter has to do.
+    fn share(&self, endpoint: Endpoint) -> Duration {
+        match endpoint {
+            Endpoint::Summary => self.timeout,
+            Endpoint::Pods => self.timeout / 4,
+        }
     }
 
     /// Notes what the scrape does next.
@@ -171,9 +191,9 @@ impl Deadline {
         self.scrape().phase
     }
 
-    /// When the scrape's time is up.
+    /// When the time of the request in hand is up.
     pub fn ends_at(&self) -> Instant {
-        self.scrape().deadline
+        self.scrape().request_deadline
     }
 
     /// Connections made so far, by which a request sees whether it went over a kept one.
@@ -202,10 +222,12 @@ impl Deadline {
 
     /// The error of a scrape whose time is up, by what it is doing now.
     pub fn timeout_error(&self) -> Error {
-        match self.phase() {
-            Phase::Token => Error::timeout_reading(&self.token, self.timeout),
-            Phase::Certificates => Error::timeout_reading(&self.certificates, self.timeout),
-            phase => Error::timeout(phase, self.timeout, self.url()),
+        let scrape = self.scrape();
+        let timeout = self.share(scrape.endpoint);
+        match scrape.phase {
+            Phase::Token => Error::timeout_reading(&self.token, timeout),
+            Phase::Certificates => Error::timeout_reading(&self.certificates, timeout),
+            phase => Error::timeout(phase, timeout, self.url()),
         }
     }
 
@@ -339,15 +361,17 @@ mod tests {
         assert!(began.elapsed() < Duration::from_secs(30));
     }
 
-    /// What one request has taken, the next no longer has; and it is the next one's URL
-    /// that is named.
+    /// What one request has taken, the next no longer has; a request for the pods has a
+    /// quarter at most; and it is the next one's URL that is named.
     #[test]
     fn requests_of_a_scrape_share_its_time() {
         let (_stop, deadline) = deadline(Duration::from_millis(20));
         deadline.restart();
         let end = deadline.ends_at();
-        deadline.begin_request(Endpoint::Pods);
+        deadline.begin_request(Endpoint::Summary);
         assert_eq!(deadline.ends_at(), end);
+        deadline.begin_request(Endpoint::Pods);
+        assert!(deadline.ends_at() <= end.min(Instant::now() + Duration::from_millis(5)));
         let (silent, _other) = UnixStream::pair().expect("a socket pair opens");
         deadline.enter(Phase::Headers);
         let error = deadline.wait(silent.as_fd(), PollFlags::IN);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::Endpoint;
 use crate::{error::Error, text::printable};
 
 /// The user of a request whose credentials the kubelet or the API server did not use.
@@ -17,6 +18,8 @@ const HEADER_DROPPED: &str = "check that nothing in between drops it";
 /// Where the request went, and what went with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestInfo {
+    /// What was asked for.
+    pub endpoint: Endpoint,
     /// Plain HTTP carries no credentials.
     pub https: bool,
     /// Through the API server's path of the node.
@@ -162,7 +165,14 @@ impl Refusal {
             }
             Cause::ContainerRuntime => "check the container runtime on the node",
             Cause::PlainHttpToTls => "that port speaks tls: set kubelet_url to https",
-            Cause::NotFound => "no summary is there: set kubelet_url to https://NODE_IP:10250",
+            Cause::NotFound => match self.request.endpoint {
+                Endpoint::Summary => {
+                    "no summary is there: set kubelet_url to https://NODE_IP:10250"
+                }
+                Endpoint::Pods => {
+                    "no list of pods is there: set kubelet_url to https://NODE_IP:10250, or pod_facts to false"
+                }
+            },
             Cause::TooManyRequests => "it limits requests: raise interval",
             Cause::Gateway => {
                 "a proxy answers, not the kubelet: set kubelet_url to https://NODE_IP:10250"
@@ -233,11 +243,15 @@ impl Refusal {
     }
 
     /// The resource that the user needs verb `get` on, if the cause is
-    /// [`Cause::MissingPermission`].
+    /// [`Cause::MissingPermission`]. A kubelet names what it would accept: before 1.33, where
+    /// `nodes/pods` came, only `nodes/proxy`.
     pub fn missing_resource(&self) -> &'static str {
-        match self.request.node_proxy {
-            true => "nodes/proxy",
-            false => "nodes/stats",
+        let before_1_33 = self.message.contains("subresource(s)=[proxy]");
+        match self.request.endpoint {
+            _ if self.request.node_proxy => "nodes/proxy",
+            Endpoint::Summary => "nodes/stats",
+            Endpoint::Pods if before_1_33 => "nodes/proxy",
+            Endpoint::Pods => "nodes/pods",
         }
     }
 
@@ -251,6 +265,13 @@ impl Refusal {
             }
         };
         match self.missing_resource() {
+            "nodes/proxy"
+                if self.request.endpoint == Endpoint::Pods && !self.request.node_proxy =>
+            {
+                format!(
+                    "{user} needs verb get on nodes/proxy, as this kubelet is older than 1.33, where nodes/pods is enough"
+                )
+            }
             // That right can do much more than this needs.
             "nodes/proxy" => format!(
                 "{user} needs verb get on nodes/proxy: better set kubelet_url to https://NODE_IP:10250, where nodes/stats is enough"
@@ -338,6 +359,7 @@ mod tests {
 
     fn request(node_proxy: bool) -> RequestInfo {
         RequestInfo {
+            endpoint: Endpoint::Summary,
             https: true,
             node_proxy,
             credentials: SentCredentials::Token("FILE".into()),
@@ -393,6 +415,28 @@ mod tests {
                 .as_deref(),
             powerless
         );
+    }
+
+    /// The kubelet's own words, of 1.33 with fine-grained authorization and of those before.
+    #[test]
+    fn the_right_for_the_pods_is_the_one_that_the_kubelet_knows() {
+        for (subresources, resource) in [("[pods proxy]", "nodes/pods"), ("[proxy]", "nodes/proxy")]
+        {
+            let body = format!(
+                "Forbidden (user=system:serviceaccount:n:sa, verb=get, resource=nodes, subresource(s)={subresources})\n"
+            );
+            let mut request = request(false);
+            request.endpoint = Endpoint::Pods;
+            let refusal = Refusal::read(403, body.as_bytes(), request);
+            assert_eq!(refusal.missing_resource(), resource);
+            let line = refusal.error(URL).to_string();
+            assert!(
+                line.contains(&format!(
+                    "system:serviceaccount:n:sa needs verb get on {resource}"
+                )),
+                "{line}"
+            );
+        }
     }
 
     #[test]

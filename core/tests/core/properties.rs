@@ -4,7 +4,10 @@
 
 use kubeletstats_core::{
     error::Error,
-    kubelet::refusal::{Refusal, RequestInfo, SentCredentials},
+    kubelet::{
+        Endpoint,
+        refusal::{Refusal, RequestInfo, SentCredentials},
+    },
     text,
 };
 use proptest::prelude::*;
@@ -32,6 +35,7 @@ fn cases(number: u32) -> ProptestConfig {
 
 fn refusal(code: u16, body: &[u8], url: &str) -> Error {
     let asked = RequestInfo {
+        endpoint: Endpoint::Summary,
         https: true,
         node_proxy: code.is_multiple_of(2),
         credentials: SentCredentials::Token("/token".into()),
