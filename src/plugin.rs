@@ -249,18 +249,18 @@ impl State {
         self.log_line(Level::Info, line);
         let (wanted, all) = (batch.pods_wanted, batch.pods_on_node);
         // A pod that cannot be read may be a wanted one.
-        if wanted > 0 || batch.pods_unreadable == 0 {
+        if batch.plan.wants_pods() && (wanted > 0 || batch.pods_unreadable == 0) {
             let line = self.health.wanted(now, wanted, all);
             let level = if wanted > 0 { Level::Info } else { Level::Warn };
             self.log_line(level, line);
         }
         let line = self.health.unreadable(now, batch.pods_unreadable, all);
         self.log_line(Level::Warn, line);
-        if batch.records() > 0 {
+        let missing = Missing::of(batch);
+        if missing.is_none() && batch.records() > 0 {
             let line = self.health.recorded(now);
             self.log_line(Level::Info, line);
         } else {
-            let missing = Some(batch).filter(|_| wanted > 0).and_then(Missing::of);
             let line = self.health.no_records(now, self.interval, missing);
             self.log_line(Level::Warn, line);
         }

@@ -81,13 +81,24 @@ pub enum Missing {
         /// As of [`Missing::Cpu`].
         containers: usize,
     },
+    /// Containers are not asked for, and of what is there is nothing, or nothing new.
+    Others {
+        /// What there is.
+        found: usize,
+    },
 }
 
 impl Missing {
-    /// What is missing in a reply that gave no record, unless nothing is.
+    /// What is missing in a reply, unless nothing is: of containers, where those are asked
+    /// for and pods are wanted; of anything, where they are not.
     pub fn of(batch: &Batch) -> Option<Self> {
         let containers = batch.containers;
+        if !batch.plan.containers {
+            let found = batch.others;
+            return (batch.records() == 0).then_some(Self::Others { found });
+        }
         match (containers, batch.with_cpu) {
+            _ if batch.container_records > 0 || batch.pods_wanted == 0 => None,
             (0, _) if batch.ended > 0 => None,
             (0, _) => Some(Self::Containers),
             (_, 0) => Some(Self::Cpu { containers }),
@@ -106,13 +117,19 @@ impl Missing {
                 "the kubelet repeats old samples of the wanted pods' {}: look at its own log, it takes no new ones",
                 count(containers as u64, "container", "containers")
             ),
+            Self::Others { found: 0 } => {
+                "the kubelet has nothing of what metric_groups names: see whether pods have it".to_owned()
+            }
+            Self::Others { .. } => {
+                "the kubelet repeats old samples of what metric_groups names: look at its own log, it takes no new ones".to_owned()
+            }
         }
     }
 }
 
 impl Health {
-    /// A scrape succeeded without a record. `missing` says why, and is `None` where that is
-    /// nothing to report, as when no pod is wanted.
+    /// A scrape succeeded without a record that was wanted. `missing` says why, and is `None`
+    /// where that is nothing to report, as when no pod is wanted.
     pub fn no_records(
         &mut self,
         now: Instant,

@@ -44,6 +44,12 @@ pub struct Batch {
     pub with_cpu: usize,
     /// Those that have ended: all their values are 0.
     pub ended: usize,
+    /// Records of containers.
+    pub container_records: usize,
+    /// What the reply has of the other kinds that are wanted, new or not.
+    pub others: usize,
+    /// What was asked for.
+    pub plan: Plan<'static>,
 }
 
 impl Batch {
@@ -109,6 +115,7 @@ impl Pipeline {
             pods_on_node: summary.pods_on_node,
             pods_wanted: summary.pods.len(),
             pods_unreadable: summary.pods_unreadable,
+            plan: self.plan,
             ..Batch::default()
         };
         self.samples.begin_scrape();
@@ -118,11 +125,12 @@ impl Pipeline {
                 batch.count(container);
                 if let Some(sample) = self.samples.container(pod, container) {
                     records.container(pod, container, sample);
+                    batch.container_records += 1;
                 }
             }
-            others_of_pod(&mut self.samples, pod, &mut records);
+            batch.others += others_of_pod(&mut self.samples, pod, &mut records);
         }
-        of_node(self.plan, &mut self.samples, &summary.node, &mut records);
+        batch.others += of_node(self.plan, &mut self.samples, &summary.node, &mut records);
         batch.parts.push(Part::Logs(Logs {
             records: records.count(),
             bytes: records.into_bytes(),
@@ -131,8 +139,8 @@ impl Pipeline {
     }
 }
 
-/// What the plan leaves out has not been decoded, and is not there.
-fn others_of_pod(samples: &mut Samples, pod: &Pod, records: &mut Records) {
+/// What the plan leaves out has not been decoded, and is not there. Returns how many there are.
+fn others_of_pod(samples: &mut Samples, pod: &Pod, records: &mut Records) -> usize {
     if let Some(reading) = samples.pod(pod) {
         records.pod(pod, &reading);
     }
@@ -146,9 +154,11 @@ fn others_of_pod(samples: &mut Samples, pod: &Pod, records: &mut Records) {
             records.interface(Some(pod), interface, &reading);
         }
     }
+    usize::from(pod.stats.is_some()) + pod.volumes.len() + pod.network.interfaces.len()
 }
 
-fn of_node(plan: Plan, samples: &mut Samples, node: &Node, records: &mut Records) {
+/// The same of the node.
+fn of_node(plan: Plan, samples: &mut Samples, node: &Node, records: &mut Records) -> usize {
     if plan.node
         && let Some(reading) = samples.node(node)
     {
@@ -164,6 +174,7 @@ fn of_node(plan: Plan, samples: &mut Samples, node: &Node, records: &mut Records
             records.interface(None, interface, &reading);
         }
     }
+    usize::from(plan.node) + node.system_containers.len() + node.network.interfaces.len()
 }
 
 /// The greater of its two CPU values.

@@ -11,6 +11,7 @@ use kubeletstats_core::{
     error::{Error, Phase, Reason},
     health::{Health, Missing},
     kubelet::{
+        Endpoint,
         refusal::{Cause, Refusal, RequestInfo, SentCredentials},
         tls,
     },
@@ -170,6 +171,10 @@ fn refusals() -> Vec<(&'static str, Error)> {
             403,
             "Forbidden (user=USER, verb=get, resource=nodes)".into(),
         ),
+        (
+            403,
+            "Forbidden (user=USER, verb=get, resource=nodes, subresource(s)=[proxy])".into(),
+        ),
         (403, "Forbidden (user=system:anonymous, verb=get)".into()),
         (
             403,
@@ -205,8 +210,14 @@ fn refusals() -> Vec<(&'static str, Error)> {
     let mut causes = BTreeSet::new();
     for (code, body) in &bodies {
         for sent in &sent {
-            for (node_proxy, https) in [(false, true), (true, true), (false, false)] {
+            let ways = [(false, true), (true, true), (false, false)];
+            let asked_for = [Endpoint::Summary, Endpoint::Pods];
+            let ways = ways
+                .into_iter()
+                .flat_map(|way| asked_for.map(|endpoint| (way, endpoint)));
+            for ((node_proxy, https), endpoint) in ways {
                 let asked = RequestInfo {
+                    endpoint,
                     // Nothing else travels over http.
                     https: https || *sent != SentCredentials::Nothing,
                     node_proxy,
@@ -381,6 +392,8 @@ fn every_other_line_is_explained() {
         Missing::Containers,
         Missing::Cpu { containers: 2 },
         Missing::Samples { containers: 2 },
+        Missing::Others { found: 0 },
+        Missing::Others { found: 2 },
     ] {
         let (mut health, interval) = (Health::default(), Duration::from_secs(10));
         let begins = health.no_records(now, interval, Some(missing));
@@ -393,7 +406,7 @@ fn every_other_line_is_explained() {
         let end = health.recorded(at).expect("it was told");
         lines.push(end.split(" for ").next().unwrap_or_default().to_owned());
     }
-    assert_eq!(lines.len(), 17, "{lines:?}");
+    assert_eq!(lines.len(), 21, "{lines:?}");
 
     let states = lines.len();
     let warned = config(&one("allow_insecure_tls", "on")).expect("valid");
