@@ -13,6 +13,7 @@ pub mod counters;
 pub mod delivery;
 pub mod duration;
 pub mod error;
+pub mod facts;
 pub mod health;
 mod jitter;
 mod json;

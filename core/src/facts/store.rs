@@ -1,0 +1,494 @@
+//! The facts between scrapes: what is kept of the last good reply, and when to ask again.
+//!
+//! Knows no clock: the time comes in. Asking costs the kubelet more than a scrape, so it is
+//! asked once an interval; sooner when a pod or container is seen of which nothing is known,
+//! and then not again at once if that did not help.
+
+use std::{
+    cmp::Ordering,
+    collections::HashSet,
+    hash::{BuildHasher, RandomState},
+    time::{Duration, Instant},
+};
+
+use super::{ContainerFacts, PodFacts};
+use crate::{summary, timestamp::Timestamp};
+
+/// The first wait after a request that failed or did not help; each further one is twice as
+/// long, up to the interval.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// Facts older than so many intervals may be about what is no more.
+const KEPT_INTERVALS: u32 = 10;
+
+/// A pod of a summary, or a container of one.
+#[derive(Debug, Clone, Copy)]
+pub struct Sighting<'a> {
+    /// These three as the summary has them.
+    pub namespace: &'a str,
+    /// Of the pod.
+    pub name: &'a str,
+    /// Of the pod.
+    pub uid: &'a str,
+    /// Which container, and when it was started; `None` where only the pod is meant.
+    pub container: Option<(&'a str, Option<Timestamp>)>,
+}
+
+/// All pods and containers of a summary.
+pub fn sightings<'a>(pods: &'a [summary::Pod<'_>]) -> impl Iterator<Item = Sighting<'a>> + Clone {
+    pods.iter().flat_map(|pod| {
+        let this = Sighting {
+            namespace: &pod.namespace,
+            name: &pod.name,
+            uid: &pod.uid,
+            container: None,
+        };
+        let containers = pod.containers.iter().map(move |one| Sighting {
+            container: Some((&one.name, one.start_time)),
+            ..this
+        });
+        std::iter::once(this).chain(containers)
+    })
+}
+
+/// The facts of one good reply.
+#[derive(Debug)]
+pub struct FactStore {
+    /// Sorted by namespace and name; of one name, the pod that started last is the first.
+    pods: Vec<PodFacts>,
+    taken_at: Option<Instant>,
+    interval: Duration,
+    not_before: Option<Instant>,
+    wait: Duration,
+    /// What no reply has told of, however long it was asked: it would put off what is new.
+    /// Hashes of sightings, of which there may be many.
+    given_up: HashSet<u64>,
+    hasher: RandomState,
+}
+
+impl FactStore {
+    /// An empty one, whose facts are taken anew after `interval` at the latest.
+    pub fn new(interval: Duration) -> Self {
+        Self {
+            pods: Vec::new(),
+            taken_at: None,
+            interval,
+            not_before: None,
+            wait: FIRST_WAIT.min(interval),
+            given_up: HashSet::new(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    /// Whether to ask the kubelet now. `is_missing` is whether something was seen that
+    /// [lacks](Self::lacks) its facts.
+    pub fn is_due(&self, now: Instant, is_missing: bool) -> bool {
+        let may_ask = self.not_before.is_none_or(|earliest| now >= earliest);
+        let is_old = self.age(now).is_none_or(|age| age >= self.interval);
+        may_ask && (is_old || is_missing)
+    }
+
+    /// A good reply has come, and takes the place of all that was known. `seen` is what a
+    /// summary of before the request has: if that still lacks facts, the next try waits. The
+    /// kubelet learns of a start a moment later than its summary shows it.
+    pub fn replace<'a>(
+        &mut self,
+        now: Instant,
+        mut pods: Vec<PodFacts>,
+        seen: impl IntoIterator<Item = Sighting<'a>>,
+    ) {
+        pods.sort_by(|a, b| {
+            let by_name = a.by_name(&b.namespace, &b.name);
+            by_name.then(b.start_time.cmp(&a.start_time))
+        });
+        self.pods = pods;
+        self.taken_at = Some(now);
+        let gives_up = self.wait >= self.interval;
+        let mut given_up = HashSet::new();
+        let mut is_missing = false;
+        for sighting in seen.into_iter().filter(|one| self.has_no_facts(one)) {
+            let hash = self.hash(&sighting);
+            if gives_up || self.given_up.contains(&hash) {
+                given_up.insert(hash);
+            } else {
+                is_missing = true;
+            }
+        }
+        self.given_up = given_up;
+        match is_missing {
+            true => self.put_off(now),
+            false => {
+                self.not_before = None;
+                self.wait = FIRST_WAIT.min(self.interval);
+            }
+        }
+    }
+
+    /// A request has failed: what was known stays, and the next try waits.
+    pub fn failed(&mut self, now: Instant) {
+        self.put_off(now);
+    }
+
+    fn put_off(&mut self, now: Instant) {
+        self.not_before = now.checked_add(self.wait);
+        self.wait = self.wait.saturating_mul(2).min(self.interval);
+    }
+
+    /// Whether this pod or container has no facts, or only those of an earlier run, and asking
+    /// may help.
+    pub fn lacks(&self, sighting: &Sighting<'_>) -> bool {
+        self.has_no_facts(sighting) && !self.given_up.contains(&self.hash(sighting))
+    }
+
+    fn has_no_facts(&self, sighting: &Sighting<'_>) -> bool {
+        let Some(pod) = self.get(sighting.namespace, sighting.name, sighting.uid) else {
+            return true;
+        };
+        let Some((name, start)) = sighting.container else {
+            return false;
+        };
+        pod.container(name).is_none_or(|one| one.is_behind(start))
+    }
+
+    fn hash(&self, sighting: &Sighting<'_>) -> u64 {
+        let container = sighting.container;
+        let container = container.map(|(name, start)| (name, start.map(Timestamp::as_nanos)));
+        let pod = (sighting.namespace, sighting.name, sighting.uid);
+        self.hasher.hash_one((pod, container))
+    }
+
+    /// Drops the facts if they are older than ten intervals; `true` if there were any.
+    pub fn expire(&mut self, now: Instant) -> bool {
+        let most = self.interval.saturating_mul(KEPT_INTERVALS);
+        let is_expired = self.age(now).is_some_and(|age| age > most);
+        if is_expired {
+            self.pods = Vec::new();
+            self.taken_at = None;
+        }
+        is_expired
+    }
+
+    /// How long ago the facts were taken; `None` where there are none.
+    pub fn age(&self, now: Instant) -> Option<Duration> {
+        let taken_at = self.taken_at?;
+        Some(now.saturating_duration_since(taken_at))
+    }
+
+    /// The facts of a pod of the summary.
+    pub fn get(&self, namespace: &str, name: &str, uid: &str) -> Option<&PodFacts> {
+        let at = self.position(namespace, name, uid)?;
+        self.pods.get(at)
+    }
+
+    /// The facts of a container of such a pod.
+    pub fn container(
+        &self,
+        namespace: &str,
+        name: &str,
+        uid: &str,
+        container: &str,
+    ) -> Option<&ContainerFacts> {
+        self.get(namespace, name, uid)?.container(container)
+    }
+
+    /// All pods of the reply that were wanted, also those that no summary has.
+    pub fn pods(&self) -> impl ExactSizeIterator<Item = &PodFacts> {
+        self.pods.iter()
+    }
+
+    /// Two pods can have one name while one takes the other's place.
+    fn position(&self, namespace: &str, name: &str, uid: &str) -> Option<usize> {
+        let first = self
+            .pods
+            .partition_point(|pod| pod.by_name(namespace, name) == Ordering::Less);
+        let mut of_this_name = self.pods[first..]
+            .iter()
+            .take_while(|pod| pod.by_name(namespace, name) == Ordering::Equal);
+        of_this_name
+            .position(|pod| pod.is_of(uid))
+            .map(|at| first + at)
+    }
+}
+
+impl ContainerFacts {
+    /// Whether a run of it that began at `start` is later than any that is known here. A
+    /// container is made before it is started, so of one run the summary's time, which is
+    /// when it was made, is never the later one.
+    fn is_behind(&self, start: Option<Timestamp>) -> bool {
+        start > self.latest_start
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::State;
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn time(seconds: u32) -> Option<Timestamp> {
+        Some(Timestamp { seconds, nanos: 0 })
+    }
+
+    /// With one container `c`, started at 10.
+    fn pod(name: &str, uid: &str, start: u32) -> PodFacts {
+        let container = ContainerFacts {
+            name: "c".into(),
+            state: Some(State::Running),
+            latest_start: time(10),
+            ..ContainerFacts::default()
+        };
+        PodFacts {
+            namespace: "n".into(),
+            name: name.into(),
+            uid: uid.into(),
+            start_time: time(start),
+            containers: vec![container],
+            ..PodFacts::default()
+        }
+    }
+
+    fn seen<'a>(name: &'a str, container: Option<(&'a str, Option<Timestamp>)>) -> Sighting<'a> {
+        Sighting {
+            namespace: "n",
+            name,
+            uid: "u",
+            container,
+        }
+    }
+
+    enum Step {
+        /// The time since the start, whether something is missing, and what has to come.
+        Ask(u64, bool, bool),
+        Fails(u64),
+        /// Whether it has the pod that is missing.
+        Replies(u64, bool),
+    }
+    use Step::{Ask, Fails, Replies};
+
+    #[test]
+    fn the_kubelet_is_asked_when_it_helps() {
+        for (what, steps) in [
+            (
+                "once an interval",
+                vec![
+                    Ask(0, false, true),
+                    Replies(0, true),
+                    Ask(1, false, false),
+                    Ask(59, false, false),
+                    Ask(60, false, true),
+                    Replies(60, true),
+                    Ask(119, false, false),
+                    Ask(120, false, true),
+                ],
+            ),
+            (
+                "at once when something is missing",
+                vec![
+                    Replies(0, true),
+                    Ask(10, true, true),
+                    Replies(10, true),
+                    Ask(10, true, true),
+                    Replies(11, true),
+                    Ask(12, true, true),
+                ],
+            ),
+            (
+                "less and less often while that fails",
+                vec![
+                    Fails(0),
+                    Ask(0, true, false),
+                    Ask(1, true, true),
+                    Fails(1),
+                    Ask(2, true, false),
+                    Ask(3, false, true),
+                    Fails(3),
+                    Ask(6, true, false),
+                    Ask(7, true, true),
+                    Fails(7),
+                    Fails(15),
+                    Fails(31),
+                    Ask(62, true, false),
+                    Ask(63, true, true),
+                    Fails(63),
+                    Ask(122, true, false),
+                    Ask(123, true, true),
+                    Fails(123),
+                    Ask(182, true, false),
+                    Ask(183, true, true),
+                ],
+            ),
+            (
+                "likewise while it does not help",
+                vec![
+                    Replies(0, false),
+                    Ask(0, true, false),
+                    Ask(0, false, false),
+                    Ask(1, true, true),
+                    Replies(1, false),
+                    Ask(2, true, false),
+                    Ask(3, true, true),
+                    Replies(3, false),
+                    Ask(6, true, false),
+                    Ask(7, true, true),
+                ],
+            ),
+            (
+                "as before once it helps",
+                vec![
+                    Fails(0),
+                    Fails(1),
+                    Replies(3, false),
+                    Ask(6, true, false),
+                    Replies(7, true),
+                    Ask(7, true, true),
+                    Fails(7),
+                    Ask(7, true, false),
+                    Ask(8, true, true),
+                ],
+            ),
+            (
+                "after a failure not for its age alone",
+                vec![
+                    Replies(0, true),
+                    Ask(60, false, true),
+                    Fails(60),
+                    Ask(60, false, false),
+                    Ask(61, false, true),
+                ],
+            ),
+        ] {
+            let start = Instant::now();
+            let mut store = FactStore::new(seconds(60));
+            for (number, step) in steps.into_iter().enumerate() {
+                match step {
+                    Ask(at, is_missing, expected) => {
+                        let due = store.is_due(start + seconds(at), is_missing);
+                        assert_eq!(due, expected, "{what}: step {number}");
+                    }
+                    Fails(at) => store.failed(start + seconds(at)),
+                    Replies(at, helps) => {
+                        let pods = if helps {
+                            vec![pod("p", "u", 1)]
+                        } else {
+                            vec![]
+                        };
+                        store.replace(start + seconds(at), pods, [seen("p", None)]);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_short_interval_is_the_longest_wait() {
+        let start = Instant::now();
+        let mut store = FactStore::new(Duration::from_millis(200));
+        for at in [0, 200, 400] {
+            store.failed(start + Duration::from_millis(at));
+            assert!(!store.is_due(start + Duration::from_millis(at + 199), true));
+            assert!(store.is_due(start + Duration::from_millis(at + 200), true));
+        }
+    }
+
+    #[test]
+    fn facts_are_kept_for_ten_intervals() {
+        let start = Instant::now();
+        let mut store = FactStore::new(seconds(60));
+        assert_eq!(store.age(start), None);
+        assert!(!store.expire(start + seconds(10_000)));
+        store.replace(start, vec![pod("p", "u", 1)], []);
+        store.failed(start + seconds(599));
+        assert!(!store.expire(start + seconds(600)));
+        assert_eq!(store.age(start + seconds(600)), Some(seconds(600)));
+        assert_eq!(store.pods().len(), 1);
+        assert!(store.expire(start + seconds(601)));
+        assert_eq!(store.pods().len(), 0);
+        assert_eq!(store.get("n", "p", "u"), None);
+        assert_eq!(store.age(start + seconds(601)), None);
+        assert!(store.is_due(start + seconds(601), false));
+    }
+
+    #[test]
+    fn a_pod_is_known_by_its_name_and_uid() {
+        let mut store = FactStore::new(seconds(60));
+        let other = PodFacts {
+            namespace: "m".into(),
+            ..pod("p", "w", 9)
+        };
+        let mirror = PodFacts {
+            config_hash: Some("hash".into()),
+            ..pod("static", "api", 1)
+        };
+        let pods = vec![
+            pod("p", "old", 1),
+            mirror,
+            pod("q", "x", 1),
+            pod("p", "new", 2),
+            other,
+        ];
+        store.replace(Instant::now(), pods, []);
+        let uid = |name, uid| store.get("n", name, uid).map(|pod| &*pod.uid);
+        assert_eq!(uid("p", "old"), Some("old"));
+        assert_eq!(uid("p", "new"), Some("new"));
+        assert_eq!(uid("p", "other"), None);
+        // The one that started last.
+        assert_eq!(uid("p", ""), Some("new"));
+        assert_eq!(uid("static", "hash"), Some("api"));
+        assert_eq!(uid("static", "api"), Some("api"));
+        assert_eq!(uid("r", ""), None);
+        assert_eq!(uid("", ""), None);
+        assert_eq!(store.get("m", "p", "").map(|pod| &*pod.uid), Some("w"));
+        assert!(store.container("n", "q", "x", "c").is_some());
+        assert!(store.container("n", "q", "x", "d").is_none());
+        assert!(store.container("n", "q", "y", "c").is_none());
+    }
+
+    #[test]
+    fn facts_of_an_earlier_run_are_none() {
+        let mut store = FactStore::new(seconds(60));
+        store.replace(Instant::now(), vec![pod("p", "u", 1)], []);
+        for (name, container, lacks) in [
+            ("p", None, false),
+            ("q", None, true),
+            ("p", Some(("c", None)), false),
+            ("p", Some(("c", time(9))), false),
+            ("p", Some(("c", time(10))), false),
+            ("p", Some(("c", time(11))), true),
+            ("p", Some(("d", None)), true),
+            ("q", Some(("c", time(9))), true),
+        ] {
+            let sighting = seen(name, container);
+            assert_eq!(store.lacks(&sighting), lacks, "{sighting:?}");
+        }
+        let mut never_ran = pod("p", "u", 1);
+        never_ran.containers[0].latest_start = None;
+        store.replace(Instant::now(), vec![never_ran], []);
+        assert!(store.lacks(&seen("p", Some(("c", time(1))))));
+    }
+
+    /// Or else a pod that cannot be read would put off all others.
+    #[test]
+    fn what_is_never_told_is_given_up() {
+        let start = Instant::now();
+        for never_told in [seen("p", Some(("c", time(11)))), seen("unreadable", None)] {
+            let mut store = FactStore::new(seconds(4));
+            for at in [0, 1, 3] {
+                assert!(store.is_due(start + seconds(at), true), "{at}");
+                assert!(store.lacks(&never_told), "{at}");
+                store.replace(start + seconds(at), vec![pod("p", "u", 1)], [never_told]);
+            }
+            for at in [3, 7] {
+                assert!(!store.lacks(&never_told), "{at}");
+                // What is new does not wait for it.
+                assert!(store.lacks(&seen("new", None)));
+                assert!(store.is_due(start + seconds(at), true), "{at}");
+                store.replace(start + seconds(at), vec![pod("p", "u", 1)], [never_told]);
+            }
+            // It is asked for again once it has been away.
+            store.replace(start + seconds(8), vec![pod("p", "u", 1)], []);
+            assert!(store.lacks(&never_told));
+        }
+    }
+}
