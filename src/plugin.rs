@@ -78,6 +78,7 @@ struct State {
     worker: Worker,
     health: Health,
     interval: Duration,
+    selects_by_labels: bool,
     counters: Counters,
     stats_tag: Option<CString>,
     /// What the host has not accepted yet.
@@ -113,6 +114,7 @@ impl Plugin {
             worker,
             health: Health::default(),
             interval: config.interval,
+            selects_by_labels: config.label_selector.is_some(),
             counters: Counters::default(),
             // From a C string of the host's, so there is no NUL in it.
             stats_tag: config
@@ -256,6 +258,17 @@ impl State {
         }
         let line = self.health.unreadable(now, batch.pods_unreadable, all);
         self.log_line(Level::Warn, line);
+        match &batch.facts {
+            Some(Ok(())) => {
+                let line = self.health.facts_came(now);
+                self.log_line(Level::Info, line);
+            }
+            Some(Err(error)) => {
+                let line = self.health.facts_failed(now, error, self.selects_by_labels);
+                self.log_line(Level::Warn, line);
+            }
+            None => {}
+        }
         let missing = Missing::of(batch);
         if missing.is_none() && batch.records() > 0 {
             let line = self.health.recorded(now);

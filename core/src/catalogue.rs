@@ -486,6 +486,53 @@ group! {
     }
 }
 
+group! {
+    /// What a container, or a pod as a whole, has asked for and may use at most.
+    Allotment, Least {
+        cpu_request: f64 "resources.requests.cpu" Cores Gauge Least [Least "cpu_request_cores" real];
+        cpu_limit: f64 "resources.limits.cpu" Cores Gauge Least [Least "cpu_limit_cores" real];
+        memory_request: Number "resources.requests.memory" Bytes Gauge Least [Least "memory_request_bytes" whole];
+        memory_limit: Number "resources.limits.memory" Bytes Gauge Least [Least "memory_limit_bytes" whole];
+    }
+}
+
+group! {
+    /// How much of that it uses; of memory, the working set.
+    Utilization, Least {
+        cpu_request: f64 "cpu_cores / cpu_request_cores" Ratio Gauge Least [Least "cpu_request_utilization" real];
+        cpu_limit: f64 "cpu_cores / cpu_limit_cores" Ratio Gauge Least [Least "cpu_limit_utilization" real];
+        memory_request: f64 "memory_bytes / memory_request_bytes" Ratio Gauge Least [Least "memory_request_utilization" real];
+        memory_limit: f64 "memory_bytes / memory_limit_bytes" Ratio Gauge Least [Least "memory_limit_utilization" real];
+    }
+}
+
+group! {
+    /// How often the kubelet has started a container again.
+    Restarts, Least {
+        count: Number "restartCount" Count Counter Least [Least "restart_count" whole];
+    }
+}
+
+impl Allotment {
+    /// What part of it so many cores and bytes are. Of nothing there is no part.
+    pub fn used_by(&self, nano_cores: Option<f64>, working_set: Option<Number>) -> Utilization {
+        let cores = nano_cores.map(|nano_cores| nano_cores / 1e9);
+        let bytes = working_set.map(|bytes| bytes.get() as f64);
+        let of = |used: Option<f64>, whole: Option<f64>| {
+            let whole = whole.filter(|whole| *whole > 0.0)?;
+            Some(used? / whole)
+        };
+        let in_bytes = |whole: Option<Number>| whole.map(|whole| whole.get() as f64);
+        Utilization {
+            cpu_request: of(cores, self.cpu_request),
+            cpu_limit: of(cores, self.cpu_limit),
+            memory_request: of(bytes, in_bytes(self.memory_request)),
+            memory_limit: of(bytes, in_bytes(self.memory_limit)),
+            ..Utilization::default()
+        }
+    }
+}
+
 /// Pressure on one resource.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Psi {

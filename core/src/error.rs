@@ -7,6 +7,7 @@
 use std::{fmt, io::ErrorKind, path::Path, time::Duration};
 
 use crate::{
+    facts,
     summary::Malformed,
     text::{credential_path, os_error, printable, redact_url, resolver_error},
 };
@@ -218,6 +219,13 @@ impl Error {
             Reason::Option,
             format!("option {given} is set but {missing} is not: a client certificate needs both"),
         )
+    }
+
+    /// An option that has no effect without another.
+    pub fn option_needs(given: &str, other: &str) -> Self {
+        let message =
+            format!("option {given} is set but {other} is not on: it needs what that asks for");
+        Self::new(Reason::Option, message)
     }
 
     /// The operating system does not give the content of an option's file.
@@ -526,6 +534,24 @@ impl Error {
                 format!("reply of {url} is too large: {why}: check that kubelet_url is a kubelet"),
             ),
             Malformed::NotJson(_) | Malformed::NoPods => Self::not_summary(url, why),
+        }
+    }
+
+    /// The reply for the pods cannot be read.
+    pub fn unparsable_pods(url: &str, received: usize, why: &facts::Malformed) -> Self {
+        use facts::Malformed;
+        match why {
+            Malformed::Cut => Self::cut_short(url, received),
+            Malformed::TooMany(..) | Malformed::TooMuchText(_) => Self::new(
+                Reason::TooLarge,
+                format!("reply of {url} is too large: {why}: check that kubelet_url is a kubelet"),
+            ),
+            Malformed::NotJson(_) | Malformed::NoItems => Self::new(
+                Reason::NotSummary,
+                format!(
+                    "reply of {url} is not a list of pods: {why}: check that kubelet_url is a kubelet"
+                ),
+            ),
         }
     }
 

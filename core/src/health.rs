@@ -54,6 +54,7 @@ pub struct Health {
     scraping: Condition,
     appending: Condition,
     recording: Condition,
+    learning: Condition,
     /// Since when no record came of pods that are wanted.
     no_records_since: Option<Instant>,
     /// Records given up that no line has counted yet.
@@ -190,6 +191,35 @@ impl Health {
             "scraping works again: it failed {}, {}",
             outage.length(),
             count(outage.failures, "scrape", "scrapes")
+        ))
+    }
+
+    /// The facts of pods did not come, which costs only them; with `label_selector` no pod is
+    /// kept of which nothing is known.
+    pub fn facts_failed(&mut self, now: Instant, error: &Error, selects: bool) -> Option<String> {
+        if error.is_stopped() {
+            return None;
+        }
+        let lines = &mut self.lines;
+        let unlogged = self.learning.failed(now, now, error.reason(), lines)?;
+        let cost = match selects {
+            true => "no facts of pods, and label_selector keeps no pod without them",
+            false => "no facts of pods",
+        };
+        let mut line = format!("{cost}: {error}");
+        if unlogged > 0 {
+            let failures = count(unlogged, "failure", "failures");
+            line.push_str(&format!(" (and {failures} since the last such line)"));
+        }
+        Some(line)
+    }
+
+    /// The facts of pods came.
+    pub fn facts_came(&mut self, now: Instant) -> Option<String> {
+        let outage = self.learning.worked(now, &mut self.lines)?;
+        Some(format!(
+            "facts of pods come again: there were none {}",
+            outage.length()
         ))
     }
 

@@ -24,6 +24,7 @@ pub mod panics;
 pub mod rates;
 pub mod record_reader;
 pub mod scrape;
+pub mod scraper;
 pub mod select;
 pub mod sink;
 pub mod summary;

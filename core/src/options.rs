@@ -17,6 +17,7 @@ use crate::{
     catalogue::{Level, Plan},
     duration,
     error::{Error, Result},
+    facts::{LabelSelector, Patterns},
     jitter,
     kubelet::name::Name,
     sink::record,
@@ -80,10 +81,10 @@ pub const OPTIONS: &[OptionSpec] = options! {
         |config, value| config.timeout = value.duration()?;
     "namespace": Text,
         "Namespaces to keep, separated by commas; all when not set.",
-        |config, value| config.namespaces = value.namespaces()?;
+        |config, value| config.namespaces = value.read(names::namespaces)?;
     "pod_prefix": Text,
         "Prefixes of pod names to keep, separated by commas; all when not set.",
-        |config, value| config.pod_prefixes = value.pod_prefixes()?;
+        |config, value| config.pod_prefixes = value.read(names::pod_prefixes)?;
     "kube_token_file": Text = SERVICE_ACCOUNT_TOKEN,
         "File with the bearer token, read again for every scrape.",
         |config, value| config.token_file = value.file();
@@ -126,15 +127,30 @@ pub const OPTIONS: &[OptionSpec] = options! {
     "fields": Text = "basic",
         "basic: the values most users need; all: every value that the kubelet has.",
         |config, value| config.plan.level = value.one_of(LEVELS)?;
+    "pod_facts": Bool = "false",
+        "Also ask the kubelet for /pods: workload, state, limits and labels of each pod.",
+        |config, value| config.pod_facts = value.boolean()?;
+    "pod_facts_interval": Time = "60s",
+        "Time between requests for /pods; one that is new is asked for sooner.",
+        |config, value| config.pod_facts_interval = value.duration()?;
+    "pod_labels": Text,
+        "Labels to record, separated by commas, with * as wildcard; needs pod_facts.",
+        |config, value| config.pod_labels = value.read(Patterns::parse)?;
+    "pod_annotations": Text,
+        "Annotations to record, separated by commas, with * as wildcard; needs pod_facts.",
+        |config, value| config.pod_annotations = value.read(Patterns::parse)?;
+    "label_selector": Text,
+        "Labels of the pods to keep, as kubectl's -l takes them; needs pod_facts.",
+        |config, value| config.label_selector = value.selector()?;
     "exclude_namespace": Text,
         "Namespaces to drop, separated by commas; overrides what is kept.",
-        |config, value| config.exclude.namespaces = value.namespaces()?;
+        |config, value| config.exclude.namespaces = value.read(names::namespaces)?;
     "exclude_pod_prefix": Text,
         "Prefixes of pod names to drop, separated by commas; overrides what is kept.",
-        |config, value| config.exclude.pod_prefixes = value.pod_prefixes()?;
+        |config, value| config.exclude.pod_prefixes = value.read(names::pod_prefixes)?;
     "exclude_container": Text,
         "Names of containers to drop, separated by commas; overrides what is kept.",
-        |config, value| config.exclude.containers = value.containers()?;
+        |config, value| config.exclude.containers = value.read(names::containers)?;
     "cluster": Text,
         "The record's 'cluster'; left out when not set.",
         |config, value| config.cluster = value.single_line()?;
@@ -256,6 +272,16 @@ pub struct Config {
     pub stats_tag: Option<String>,
     /// `metric_groups` and `fields`
     pub plan: Plan<'static>,
+    /// Whether `/pods` is asked for as well.
+    pub pod_facts: bool,
+    /// How old the facts may be.
+    pub pod_facts_interval: Duration,
+    /// Which labels are recorded.
+    pub pod_labels: Patterns,
+    /// Which annotations are recorded.
+    pub pod_annotations: Patterns,
+    /// Not set: pods of any labels.
+    pub label_selector: Option<LabelSelector>,
     /// The `exclude_…` options.
     pub exclude: Exclude,
     /// The record's `cluster`, which is left out without it.
@@ -284,6 +310,17 @@ impl Config {
             let jitter = format!("{:?}", config.jitter);
             let expected = format!("a time up to nine tenths of the interval, {most:?}");
             return Err(Error::option("jitter", &jitter, &expected));
+        }
+        let needs_facts = [
+            ("pod_labels", !config.pod_labels.is_empty()),
+            ("pod_annotations", !config.pod_annotations.is_empty()),
+            ("label_selector", config.label_selector.is_some()),
+        ];
+        let needing = needs_facts
+            .iter()
+            .find(|(_, is_set)| *is_set && !config.pod_facts);
+        if let Some((option, _)) = needing {
+            return Err(Error::option_needs(option, "pod_facts"));
         }
         match (&config.cert_file, &config.key_file) {
             (Some(_), None) => Err(Error::option_pair("cert_file", "key_file")),
@@ -320,6 +357,9 @@ impl Config {
             chosen(&self.namespaces),
             chosen(&self.pod_prefixes),
         );
+        if self.label_selector.is_some() {
+            line.push_str(", chosen by label_selector");
+        }
         for (what, names) in [
             ("namespaces", &self.exclude.namespaces),
             ("pod prefixes", &self.exclude.pod_prefixes),
@@ -332,6 +372,10 @@ impl Config {
         if self.plan.wants_other_kinds() {
             let groups: Vec<_> = self.groups().collect();
             line.push_str(&format!(", groups {}", groups.join(",")));
+        }
+        if self.pod_facts {
+            let every = self.pod_facts_interval;
+            line.push_str(&format!(", facts of pods every {every:?}"));
         }
         if !self.jitter.is_zero() {
             line.push_str(&format!(", each {:.1?} late by jitter", self.delay()));
@@ -433,16 +477,14 @@ impl Value<'_> {
         Ok(plan)
     }
 
-    fn containers(&self) -> Result<Vec<String>> {
-        names::containers(self.text()).map_err(|expected| self.bad_value(&expected))
+    /// By a parser that says what is accepted.
+    fn read<T>(&self, parse: fn(&str) -> std::result::Result<T, String>) -> Result<T> {
+        parse(self.text()).map_err(|expected| self.bad_value(&expected))
     }
 
-    fn namespaces(&self) -> Result<Vec<String>> {
-        names::namespaces(self.text()).map_err(|expected| self.bad_value(&expected))
-    }
-
-    fn pod_prefixes(&self) -> Result<Vec<String>> {
-        names::pod_prefixes(self.text()).map_err(|expected| self.bad_value(&expected))
+    fn selector(&self) -> Result<Option<LabelSelector>> {
+        let given = self.given.as_ref();
+        given.map(|_| self.read(LabelSelector::parse)).transpose()
     }
 
     fn file(&self) -> FilePath {

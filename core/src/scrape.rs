@@ -1,14 +1,22 @@
-//! One reply's bytes to one batch of events: parse, select, observe, encode.
+//! From the replies' bytes to one batch of events: parse, select, observe, encode.
 //! Everything between the HTTP seam and the host's append, and pure.
 
+mod facts;
+
+use std::time::Instant;
+
+use self::facts::Facts;
 use crate::{
     catalogue::Plan,
+    error::Result,
+    facts::PodFacts,
     number::Number,
     options::Config,
     rates::Samples,
     select::{self, Selector},
     sink::record::{CommonFields, Records},
-    summary::{Container, Malformed, Node, Pod},
+    summary::{Container, Malformed, Node, Pod, PodRef, Summary},
+    timestamp::Timestamp,
 };
 
 /// What the host has to take of a scrape. Each part is kept by itself until it is taken.
@@ -25,6 +33,17 @@ pub struct Logs {
     pub bytes: Vec<u8>,
     /// How many they are.
     pub records: usize,
+}
+
+/// The reply for the pods.
+#[derive(Debug)]
+pub struct PodsReply<'r> {
+    /// As it came.
+    pub body: &'r [u8],
+    /// Where from, for errors.
+    pub url: &'r str,
+    /// When.
+    pub came: Timestamp,
 }
 
 /// What one scrape gave, and what it saw.
@@ -50,6 +69,8 @@ pub struct Batch {
     pub others: usize,
     /// What was asked for.
     pub plan: Plan<'static>,
+    /// Whether the facts of pods came, where they were asked for.
+    pub facts: Option<Result<()>>,
 }
 
 impl Batch {
@@ -86,13 +107,14 @@ impl Batch {
     }
 }
 
-/// What is kept from one scrape to the next: the choice, and the samples seen last.
+/// What is kept from one scrape to the next: the choice, the samples seen last, and the facts.
 #[derive(Debug)]
 pub struct Pipeline {
     plan: Plan<'static>,
     selector: Selector,
     common: CommonFields,
     samples: Samples,
+    facts: Option<Facts>,
 }
 
 impl Pipeline {
@@ -103,13 +125,52 @@ impl Pipeline {
             selector: Selector::new(config),
             common: CommonFields::new(config),
             samples: Samples::new(config.cpu_source, config.repeat_samples),
+            facts: config.pod_facts.then(|| Facts::new(config)),
         }
     }
 
-    /// Turns a reply into events, in the memory of an earlier batch.
-    pub fn run(&mut self, body: &[u8], memory: Vec<u8>) -> Result<Batch, Malformed> {
-        let mut summary = self.selector.parse(body, self.plan)?;
+    /// Turns a reply into events, in the memory of an earlier batch. Facts are not asked for.
+    pub fn run(&mut self, body: &[u8], memory: Vec<u8>) -> std::result::Result<Batch, Malformed> {
+        let summary = self.decode(body)?;
+        Ok(self.encode(summary, memory))
+    }
+
+    /// The wanted pods of a reply. One whose facts say that it is not wanted is not decoded.
+    pub fn decode<'a>(&self, body: &'a [u8]) -> std::result::Result<Summary<'a>, Malformed> {
+        let is_dropped = |pod: &PodRef| {
+            let known = self.facts.as_ref().and_then(|facts| facts.of(pod));
+            known.is_some_and(|known| !self.selector.keeps(Some(known)))
+        };
+        let mut summary = self.selector.parse_but(body, self.plan, is_dropped)?;
         select::newest_of_each_name(&mut summary.pods);
+        Ok(summary)
+    }
+
+    /// Whether to ask for the facts of pods before this summary is encoded.
+    pub fn wants_facts(&mut self, summary: &Summary, now: Instant) -> bool {
+        let facts = self.facts.as_mut();
+        facts.is_some_and(|facts| facts.is_due(&summary.pods, now))
+    }
+
+    /// Takes in what came of that; an error if there are no facts in it.
+    pub fn learn(
+        &mut self,
+        summary: &Summary,
+        now: Instant,
+        reply: Result<PodsReply>,
+    ) -> Result<()> {
+        let facts = self.facts.as_mut();
+        facts.map_or(Ok(()), |facts| {
+            facts.learn(&self.selector, &summary.pods, now, reply)
+        })
+    }
+
+    /// The events of a reply.
+    pub fn encode(&mut self, mut summary: Summary, memory: Vec<u8>) -> Batch {
+        let news = self.facts.as_mut().and_then(Facts::take_news);
+        let facts = self.facts.as_ref();
+        let of = |pod: &Pod| facts.and_then(|facts| facts.of_pod(pod));
+        summary.pods.retain(|pod| self.selector.keeps(of(pod)));
 
         let mut batch = Batch {
             pods_on_node: summary.pods_on_node,
@@ -121,32 +182,45 @@ impl Pipeline {
         self.samples.begin_scrape();
         let mut records = Records::reusing(memory, &self.common, summary.node.name.as_deref());
         for pod in &summary.pods {
+            let facts = of(pod);
             for container in &pod.containers {
                 batch.count(container);
                 if let Some(sample) = self.samples.container(pod, container) {
-                    records.container(pod, container, sample);
+                    records.container(pod, facts, container, sample);
                     batch.container_records += 1;
                 }
             }
-            batch.others += others_of_pod(&mut self.samples, pod, &mut records);
+            batch.others += others_of_pod(&mut self.samples, pod, facts, &mut records);
         }
         batch.others += of_node(self.plan, &mut self.samples, &summary.node, &mut records);
+        if let (Some(facts), Some(came), true) = (facts, news, self.plan.pods) {
+            let without_stats = facts.without_stats(&summary.pods);
+            for pod in without_stats.filter(|pod| self.selector.keeps(Some(pod))) {
+                records.pod_without_stats(pod, came);
+                batch.others += 1;
+            }
+        }
         batch.parts.push(Part::Logs(Logs {
             records: records.count(),
             bytes: records.into_bytes(),
         }));
-        Ok(batch)
+        batch
     }
 }
 
 /// What the plan leaves out has not been decoded, and is not there. Returns how many there are.
-fn others_of_pod(samples: &mut Samples, pod: &Pod, records: &mut Records) -> usize {
+fn others_of_pod(
+    samples: &mut Samples,
+    pod: &Pod,
+    facts: Option<&PodFacts>,
+    records: &mut Records,
+) -> usize {
     if let Some(reading) = samples.pod(pod) {
-        records.pod(pod, &reading);
+        records.pod(pod, facts, &reading);
     }
     for volume in &pod.volumes {
         if let Some(time) = samples.volume(pod, volume) {
-            records.volume(pod, volume, time);
+            records.volume(pod, facts, volume, time);
         }
     }
     for interface in &pod.network.interfaces {

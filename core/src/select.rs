@@ -2,8 +2,9 @@
 
 use crate::{
     catalogue::Plan,
+    facts::PodFacts,
     options::{Config, Exclude},
-    summary::{self, Container, Malformed, Pod, Summary},
+    summary::{self, Container, Malformed, Pod, PodRef, Summary},
 };
 
 /// The user's choice of pods.
@@ -12,6 +13,7 @@ pub struct Selector {
     namespaces: Vec<String>,
     pod_prefixes: Vec<String>,
     exclude: Exclude,
+    by_labels: bool,
 }
 
 impl Selector {
@@ -21,6 +23,7 @@ impl Selector {
             namespaces: config.namespaces.clone(),
             pod_prefixes: config.pod_prefixes.clone(),
             exclude: config.exclude.clone(),
+            by_labels: config.label_selector.is_some(),
         }
     }
 
@@ -34,13 +37,33 @@ impl Selector {
             && !begins(&self.exclude.pod_prefixes)
     }
 
+    /// Whether a pod stays of which this is known. Of one without facts nobody can say whether
+    /// its labels are the right ones, so where those choose it does not.
+    pub fn keeps(&self, facts: Option<&PodFacts>) -> bool {
+        facts.map_or(!self.by_labels, |facts| {
+            facts.is_selected && !facts.opted_out
+        })
+    }
+
     /// Decodes a reply, of the pods only those that are wanted, and of their containers.
     pub fn parse<'a>(&self, body: &'a [u8], plan: Plan) -> Result<Summary<'a>, Malformed> {
+        self.parse_but(body, plan, |_| false)
+    }
+
+    /// The same without the pods of which `is_dropped` says so.
+    pub fn parse_but<'a>(
+        &self,
+        body: &'a [u8],
+        plan: Plan,
+        is_dropped: impl Fn(&PodRef) -> bool,
+    ) -> Result<Summary<'a>, Malformed> {
         let plan = Plan {
             excluded_containers: &self.exclude.containers,
             ..plan
         };
-        summary::parse(body, plan, |namespace, pod| self.wants(namespace, pod))
+        summary::parse(body, plan, |pod| {
+            self.wants(&pod.namespace, &pod.name) && !is_dropped(pod)
+        })
     }
 }
 
@@ -89,6 +112,7 @@ mod tests {
             namespaces: owned(namespaces),
             pod_prefixes: owned(prefixes),
             exclude: Exclude::default(),
+            by_labels: false,
         }
     }
 

@@ -168,12 +168,12 @@ const LARGE_REPLY: usize = 4 << 20;
 const LARGEST_POD: usize = 1 << 20;
 
 /// Decodes a reply, as far as `plan` wants it, and of the pods those of which `is_wanted`
-/// says so of namespace and name. The others are stepped over. A pod that cannot be decoded
+/// says so. The others are stepped over. A pod that cannot be decoded
 /// is left out, and costs no other.
 pub fn parse<'a>(
     body: &'a [u8],
     plan: Plan,
-    is_wanted: impl Fn(&str, &str) -> bool,
+    is_wanted: impl Fn(&PodRef) -> bool,
 ) -> Result<Summary<'a>, Malformed> {
     let mut walk = Walk::new(body);
     let mut summary = Summary::default();
@@ -247,7 +247,7 @@ impl<'a> Summary<'a> {
     fn pods(
         &mut self,
         walk: &mut Walk<'a>,
-        read: &PodReader<'_, impl Fn(&str, &str) -> bool>,
+        read: &PodReader<'_, impl Fn(&PodRef) -> bool>,
     ) -> Result<(), Malformed> {
         if walk.peek()? != b'[' {
             return match walk.value()? {
@@ -291,14 +291,14 @@ struct PodReader<'p, W> {
     is_wanted: W,
 }
 
-impl<W: Fn(&str, &str) -> bool> PodReader<'_, W> {
+impl<W: Fn(&PodRef) -> bool> PodReader<'_, W> {
     /// Puts the pod behind the others, if it is wanted.
     fn pod<'a>(&self, walk: &mut Walk<'a>, pods: &mut Vec<Pod<'a>>) -> Result<Found, Malformed> {
         let Some(reference) = PodRef::find(walk.clone())? else {
             walk.value()?;
             return Ok(Found::Unreadable);
         };
-        if !reference.is_plausible() || !(self.is_wanted)(&reference.namespace, &reference.name) {
+        if !reference.is_plausible() || !(self.is_wanted)(&reference) {
             walk.value()?;
             return Ok(Found::NotWanted);
         }
@@ -350,11 +350,14 @@ impl<'a> Members<'a> for NodeBrief<'a> {
 }
 
 /// Whom a pod's values are about.
-#[derive(Default)]
-struct PodRef<'a> {
-    name: Cow<'a, str>,
-    namespace: Cow<'a, str>,
-    uid: Cow<'a, str>,
+#[derive(Debug, Default)]
+pub struct PodRef<'a> {
+    /// These are the pod's.
+    pub name: Cow<'a, str>,
+    /// Likewise.
+    pub namespace: Cow<'a, str>,
+    /// Likewise.
+    pub uid: Cow<'a, str>,
 }
 
 impl<'a> Members<'a> for PodRef<'a> {

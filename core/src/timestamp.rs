@@ -5,7 +5,7 @@ use std::time::Duration;
 use time::{Date, Month, OffsetDateTime, Time, format_description::well_known::Rfc3339};
 
 /// A point in time as the kubelet stated it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp {
     /// Since the epoch; a kubelet's sample is never before it.
     pub seconds: u32,

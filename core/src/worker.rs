@@ -62,13 +62,14 @@ use std::{
 use crate::{
     error::{Error, Phase, Reason, Result},
     kubelet::{
-        Client, Endpoint,
+        Client,
         deadline::{self, Deadline, Stop},
         observer::Observer,
     },
-    options::{Config, KubeletUrl},
+    options::Config,
     panics,
-    scrape::{Batch, Pipeline},
+    scrape::Batch,
+    scraper::Scraper,
 };
 
 /// How long [`Worker::start`] waits for the files to be read. If that takes longer, an
@@ -85,10 +86,6 @@ const STOP_GRACE: Duration = Duration::from_millis(250);
 /// Workers that are known to hang share one [`STOP_GRACE`] if they are stopped within
 /// this time: many inputs may read the same dead file system.
 const SHARED_GRACE_WINDOW: Duration = Duration::from_secs(5);
-
-/// A body larger than this is not kept as spare memory for the next one. That of a node
-/// of a thousand pods is smaller.
-const MAX_SPARE_BODY: usize = 4 << 20;
 
 /// A batch larger than this is not kept as spare memory for the next one.
 const MAX_SPARE_BATCH: usize = 4 << 20;
@@ -307,7 +304,11 @@ impl WorkerThread {
     fn scraper(&mut self) -> Result<&mut Scraper> {
         Ok(match &mut self.scraper {
             Some(scraper) => scraper,
-            none => none.insert(Scraper::new(&self.config, &self.deadline)?),
+            none => {
+                let deadline = Arc::clone(&self.deadline);
+                let client = Client::with_deadline(&self.config, deadline, Observer::default())?;
+                none.insert(Scraper::new(&self.config, client))
+            }
         })
     }
 
@@ -315,39 +316,5 @@ impl WorkerThread {
     fn wake(&self) -> bool {
         let waker = self.waker.upgrade();
         waker.is_some_and(|waker| (&*waker).write_all(&[1]).is_ok())
-    }
-}
-
-/// One scrape after the other, on the worker thread.
-struct Scraper {
-    url: KubeletUrl,
-    client: Client,
-    /// The last reply. Its memory serves the next one.
-    summary: Vec<u8>,
-    pipeline: Pipeline,
-}
-
-impl Scraper {
-    fn new(config: &Config, deadline: &Arc<Deadline>) -> Result<Self> {
-        Ok(Self {
-            url: config.url.clone(),
-            client: Client::with_deadline(config, Arc::clone(deadline), Observer::default())?,
-            summary: Vec::new(),
-            pipeline: Pipeline::new(config),
-        })
-    }
-
-    fn scrape(&mut self, buffer: Vec<u8>) -> Result<Batch> {
-        self.client.begin();
-        let received = self.client.get(Endpoint::Summary, &mut self.summary);
-        let batch = received.and_then(|()| {
-            let body = &self.summary;
-            let batch = self.pipeline.run(body, buffer);
-            batch.map_err(|error| Error::unparsable(&self.url.summary, body.len(), &error))
-        });
-        if self.summary.capacity() > MAX_SPARE_BODY {
-            self.summary = Vec::new();
-        }
-        batch
     }
 }

@@ -95,6 +95,12 @@ impl<'w> Map<'w> {
         self.number(key, "", Figure::Whole(value));
     }
 
+    /// A whole number that may be below 0.
+    pub fn int(&mut self, key: &str, value: i64) {
+        self.key(key, "");
+        infallible(encode::write_sint(self.out, value));
+    }
+
     /// Any other.
     pub fn float(&mut self, key: &str, value: f64) {
         self.number(key, "", Figure::Real(value));

@@ -5,8 +5,13 @@
 //! they are made of the kubelet's, in the [catalogue](crate::catalogue). What the kubelet
 //! left out is left out.
 
+use std::borrow::Cow;
+
 use crate::{
-    catalogue::{Age, Disk, Level, PodTraffic, Rate, Traffic, TrafficRate, VolumeHealth},
+    catalogue::{
+        Age, Allotment, Disk, Level, PodTraffic, Rate, Restarts, Traffic, TrafficRate, VolumeHealth,
+    },
+    facts::{ContainerFacts, PodFacts, Resources},
     number::Number,
     options::Config,
     rates::{Reading, Sample},
@@ -87,6 +92,7 @@ struct Subject<'s> {
     pod: Option<&'s Pod<'s>>,
     container: Option<&'s str>,
     started: Option<Timestamp>,
+    facts: Option<&'s PodFacts>,
 }
 
 impl<'s> Subject<'s> {
@@ -96,6 +102,7 @@ impl<'s> Subject<'s> {
             pod: Some(pod),
             container: None,
             started: pod.start_time,
+            facts: None,
         }
     }
 
@@ -105,6 +112,7 @@ impl<'s> Subject<'s> {
             pod: None,
             container: None,
             started: None,
+            facts: None,
         }
     }
 }
@@ -135,10 +143,17 @@ impl<'s> Records<'s> {
     }
 
     /// Appends the record of a container.
-    pub fn container(&mut self, pod: &Pod, container: &Container, sample: Sample) {
+    pub fn container(
+        &mut self,
+        pod: &Pod,
+        facts: Option<&PodFacts>,
+        container: &Container,
+        sample: Sample,
+    ) {
         let subject = Subject {
             container: Some(&container.name),
             started: container.start_time,
+            facts,
             ..Subject::of_pod(Kind::Container, pod)
         };
         self.record(sample.time, &subject, |out, level| {
@@ -152,24 +167,66 @@ impl<'s> Records<'s> {
                 ..PodTraffic::default()
             };
             traffic.fields("network", level, out);
+            if let Some(facts) = facts.and_then(|facts| facts.container(&container.name)) {
+                container_facts(facts, out);
+                let used = container.stats.memory.working_set;
+                allotment(&facts.resources, Some(sample.nano_cores), used, out);
+            }
         });
     }
 
     /// Appends the record of a pod.
-    pub fn pod(&mut self, pod: &Pod, reading: &Reading) {
-        let subject = Subject::of_pod(Kind::Pod, pod);
+    pub fn pod(&mut self, pod: &Pod, facts: Option<&PodFacts>, reading: &Reading) {
+        let subject = Subject {
+            facts,
+            ..Subject::of_pod(Kind::Pod, pod)
+        };
         self.record(reading.time, &subject, |out, level| {
             rate(reading.nano_cores).fields("cpu", level, out);
             if let Some(stats) = &pod.stats {
                 stats.fields(level, out);
             }
             network(&pod.network.total, &reading.traffic, level, out);
+            if let Some(facts) = facts {
+                let used = pod
+                    .stats
+                    .as_ref()
+                    .and_then(|stats| stats.memory.working_set);
+                allotment(&facts.resources, reading.nano_cores, used, out);
+            }
+        });
+    }
+
+    /// Appends the record of a pod that the kubelet has no statistics of: it waits, or has
+    /// ended.
+    pub fn pod_without_stats(&mut self, facts: &PodFacts, now: Timestamp) {
+        let pod = Pod {
+            name: Cow::Borrowed(&facts.name),
+            namespace: Cow::Borrowed(&facts.namespace),
+            uid: Cow::Borrowed(facts.config_hash.as_ref().unwrap_or(&facts.uid)),
+            ..Pod::default()
+        };
+        let subject = Subject {
+            facts: Some(facts),
+            ..Subject::of_pod(Kind::Pod, &pod)
+        };
+        self.record(now, &subject, |out, _| {
+            allotment(&facts.resources, None, None, out);
         });
     }
 
     /// Appends the record of a volume.
-    pub fn volume(&mut self, pod: &Pod, volume: &Volume, time: Timestamp) {
-        let subject = Subject::of_pod(Kind::Volume, pod);
+    pub fn volume(
+        &mut self,
+        pod: &Pod,
+        facts: Option<&PodFacts>,
+        volume: &Volume,
+        time: Timestamp,
+    ) {
+        let subject = Subject {
+            facts,
+            ..Subject::of_pod(Kind::Volume, pod)
+        };
         self.record(time, &subject, |out, level| {
             out.text("volumeName", &volume.name);
             if let Some(claim) = &volume.claim {
@@ -251,6 +308,9 @@ impl<'s> Records<'s> {
         if let Some(cluster) = &common.cluster {
             out.text("cluster", cluster);
         }
+        if let Some(facts) = subject.facts {
+            pod_facts(facts, &mut out);
+        }
         values(&mut out, common.level);
         if let Some(started) = subject.started.filter(|_| common.level == Level::All) {
             out.rfc3339("start_time", started);
@@ -263,6 +323,68 @@ impl<'s> Records<'s> {
         }
         let namespace = subject.pod.map(|pod| pod.namespace.as_ref());
         metadata(&mut out, common.region.as_deref(), self.node, namespace);
+    }
+}
+
+fn pod_facts(facts: &PodFacts, out: &mut Map) {
+    if let Some(workload) = &facts.workload {
+        out.text("workload_kind", &workload.kind);
+        out.text("workload_name", &workload.name);
+    }
+    optional(out, "qos_class", facts.qos_class.as_deref());
+    optional(out, "phase", facts.phase.as_deref());
+    for (key, members) in [
+        ("labels", &facts.labels),
+        ("annotations", &facts.annotations),
+    ] {
+        if !members.is_empty() {
+            let mut map = out.map(key);
+            for (name, value) in members {
+                map.text(name, value);
+            }
+        }
+    }
+}
+
+fn container_facts(facts: &ContainerFacts, out: &mut Map) {
+    optional(out, "image", facts.image.as_deref());
+    optional(out, "container_id", facts.container_id.as_deref());
+    out.text("container_type", facts.kind.as_str());
+    let restarts = Restarts {
+        count: facts.restart_count.and_then(Number::new),
+        ..Restarts::default()
+    };
+    restarts.fields("", Level::Least, out);
+    optional(out, "state", facts.state.map(|state| state.as_str()));
+    optional(out, "state_reason", facts.state_reason.as_deref());
+    let reason = facts.last_termination_reason.as_deref();
+    optional(out, "last_termination_reason", reason);
+    if let Some(code) = facts.last_exit_code {
+        out.int("last_exit_code", code);
+    }
+}
+
+fn allotment(
+    resources: &Resources,
+    nano_cores: Option<f64>,
+    working_set: Option<Number>,
+    out: &mut Map,
+) {
+    let allotment = Allotment {
+        cpu_request: resources.cpu_request,
+        cpu_limit: resources.cpu_limit,
+        memory_request: resources.memory_request.and_then(Number::new),
+        memory_limit: resources.memory_limit.and_then(Number::new),
+        ..Allotment::default()
+    };
+    allotment.fields("", Level::Least, out);
+    let used = allotment.used_by(nano_cores, working_set);
+    used.fields("", Level::Least, out);
+}
+
+fn optional(out: &mut Map, key: &str, value: Option<&str>) {
+    if let Some(value) = value {
+        out.text(key, value);
     }
 }
 
@@ -293,10 +415,7 @@ fn disk(container: &Container) -> Disk {
 
 fn metadata(out: &mut Map, region: Option<&str>, node: Option<&str>, namespace: Option<&str>) {
     let mut out = out.map("metadata");
-    let members = [("region", region), ("node", node), ("namespace", namespace)];
-    for (key, value) in members {
-        if let Some(value) = value {
-            out.text(key, value);
-        }
-    }
+    optional(&mut out, "region", region);
+    optional(&mut out, "node", node);
+    optional(&mut out, "namespace", namespace);
 }

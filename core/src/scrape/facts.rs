@@ -1,0 +1,98 @@
+//! What a scrape knows of the pods besides their measurements, and when it asks anew.
+
+use std::time::Instant;
+
+use super::PodsReply;
+use crate::{
+    error::{Error, Result},
+    facts::{self, FactStore, LabelSelector, Patterns, PodFacts, Want},
+    options::Config,
+    select::Selector,
+    summary::{Pod, PodRef},
+    timestamp::Timestamp,
+};
+
+#[derive(Debug)]
+pub(super) struct Facts {
+    store: FactStore,
+    labels: Patterns,
+    annotations: Patterns,
+    selector: Option<LabelSelector>,
+    /// When the last reply came, until the pods that only it has were recorded.
+    came: Option<Timestamp>,
+}
+
+impl Facts {
+    pub fn new(config: &Config) -> Self {
+        Self {
+            store: FactStore::new(config.pod_facts_interval),
+            labels: config.pod_labels.clone(),
+            annotations: config.pod_annotations.clone(),
+            selector: config.label_selector.clone(),
+            came: None,
+        }
+    }
+
+    pub fn of(&self, pod: &PodRef) -> Option<&PodFacts> {
+        self.store.get(&pod.namespace, &pod.name, &pod.uid)
+    }
+
+    pub fn of_pod(&self, pod: &Pod) -> Option<&PodFacts> {
+        self.store.get(&pod.namespace, &pod.name, &pod.uid)
+    }
+
+    /// Whether to ask now; what is too old is forgotten.
+    pub fn is_due(&mut self, pods: &[Pod], now: Instant) -> bool {
+        self.store.expire(now);
+        let is_missing = facts::sightings(pods).any(|one| self.store.lacks(&one));
+        self.store.is_due(now, is_missing)
+    }
+
+    pub fn learn(
+        &mut self,
+        selector: &Selector,
+        pods: &[Pod],
+        now: Instant,
+        reply: Result<PodsReply>,
+    ) -> Result<()> {
+        let read = reply.and_then(|reply| {
+            let want = Want {
+                labels: &self.labels,
+                annotations: &self.annotations,
+                selector: self.selector.as_ref(),
+            };
+            let pods = facts::parse(reply.body, &want, |namespace, name| {
+                selector.wants(namespace, name)
+            });
+            let failed = |why| Error::unparsable_pods(reply.url, reply.body.len(), &why);
+            Ok((pods.map_err(failed)?, reply.came))
+        });
+        match read {
+            Ok((read, came)) => {
+                self.store.replace(now, read.pods, facts::sightings(pods));
+                self.came = Some(came);
+                Ok(())
+            }
+            Err(error) => {
+                self.store.failed(now);
+                Err(error)
+            }
+        }
+    }
+
+    /// When the last reply came, if its pods without statistics are still to be recorded.
+    pub fn take_news(&mut self) -> Option<Timestamp> {
+        self.came.take()
+    }
+
+    /// The pods that no summary has: they wait, or have ended. `pods` are sorted by
+    /// namespace and name.
+    pub fn without_stats(&self, pods: &[Pod]) -> impl Iterator<Item = &PodFacts> {
+        let has_stats = |facts: &PodFacts| {
+            let name = (&*facts.namespace, &*facts.name);
+            let found = pods.binary_search_by(|pod| (&*pod.namespace, &*pod.name).cmp(&name));
+            found.is_ok_and(|at| facts.is_of(&pods[at].uid))
+        };
+        self.store.pods().filter(move |facts| !has_stats(facts))
+    }
+}

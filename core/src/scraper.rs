@@ -1,0 +1,105 @@
+//! One scrape after the other: the requests, and what the [pipeline](crate::scrape) makes of
+//! their replies.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use crate::{
+    error::{Error, Result},
+    kubelet::{Client, Endpoint},
+    options::{Config, KubeletUrl},
+    scrape::{Batch, Pipeline, PodsReply},
+    summary::Summary,
+    timestamp::Timestamp,
+};
+
+/// A body larger than this is not kept as spare memory for the next one. That of a node
+/// of a thousand pods is smaller.
+const MAX_SPARE_BODY: usize = 4 << 20;
+
+/// The kubelet, and what is kept from one scrape to the next.
+#[derive(Debug)]
+pub struct Scraper {
+    url: KubeletUrl,
+    client: Client,
+    /// The last reply. Its memory serves the next one.
+    summary: Vec<u8>,
+    pipeline: Pipeline,
+}
+
+impl Scraper {
+    /// Before the first scrape.
+    pub fn new(config: &Config, client: Client) -> Self {
+        Self {
+            url: config.url.clone(),
+            client,
+            summary: Vec::new(),
+            pipeline: Pipeline::new(config),
+        }
+    }
+
+    /// One scrape, into the memory of an earlier batch.
+    pub fn scrape(&mut self, memory: Vec<u8>) -> Result<Batch> {
+        self.client.begin();
+        let received = self.client.get(Endpoint::Summary, &mut self.summary);
+        let batch = received.and_then(|()| self.encode(memory));
+        if self.summary.capacity() > MAX_SPARE_BODY {
+            self.summary = Vec::new();
+        }
+        batch
+    }
+
+    fn encode(&mut self, memory: Vec<u8>) -> Result<Batch> {
+        let body = &self.summary;
+        let summary = self.pipeline.decode(body);
+        let summary =
+            summary.map_err(|why| Error::unparsable(&self.url.summary, body.len(), &why))?;
+        let facts = match self.pipeline.wants_facts(&summary, Instant::now()) {
+            true => Some(learn(
+                &mut self.pipeline,
+                &mut self.client,
+                &self.url,
+                &summary,
+            )),
+            false => None,
+        };
+        let mut batch = self.pipeline.encode(summary, memory);
+        batch.facts = facts;
+        Ok(batch)
+    }
+
+    /// The last reply.
+    pub fn body(&self) -> &[u8] {
+        &self.summary
+    }
+
+    /// What it was made into.
+    pub fn pipeline(&self) -> &Pipeline {
+        &self.pipeline
+    }
+
+    /// What is asked.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+}
+
+/// Asks for the pods. That fails by itself: the scrape goes on without their facts.
+fn learn(
+    pipeline: &mut Pipeline,
+    client: &mut Client,
+    url: &KubeletUrl,
+    summary: &Summary,
+) -> Result<()> {
+    // Asked for so seldom that its memory is better given back.
+    let mut body = Vec::new();
+    let received = client.get(Endpoint::Pods, &mut body);
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let reply = received.map(|()| PodsReply {
+        body: &body,
+        url: url.of(Endpoint::Pods),
+        came: Timestamp::since_epoch(since_epoch).unwrap_or_default(),
+    });
+    pipeline.learn(summary, Instant::now(), reply)
+}
