@@ -5,6 +5,7 @@ mod catalogue;
 mod concurrency;
 mod cpu;
 mod events;
+mod facts;
 mod golden;
 mod network;
 mod properties;
