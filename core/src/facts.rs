@@ -10,10 +10,12 @@ use crate::{json::Broken, timestamp::Timestamp};
 
 mod containers;
 mod keep;
+mod metadata;
 mod owner;
 mod patterns;
 mod pods;
 pub mod quantity;
+mod refresh;
 mod selector;
 mod store;
 
@@ -44,6 +46,9 @@ pub struct Pods {
     pub unreadable: usize,
 }
 
+/// Keys and values, sorted by key.
+pub type Pairs = Vec<(Box<str>, Box<str>)>;
+
 /// What does not change with every sample of a pod.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct PodFacts {
@@ -66,10 +71,10 @@ pub struct PodFacts {
     pub reason: Option<Box<str>>,
     /// When the kubelet took it on.
     pub start_time: Option<Timestamp>,
-    /// Those that are wanted, sorted by key.
-    pub labels: Vec<(Box<str>, Box<str>)>,
+    /// Those that are wanted.
+    pub labels: Pairs,
     /// Likewise; one of more than 4 KiB is left out.
-    pub annotations: Vec<(Box<str>, Box<str>)>,
+    pub annotations: Pairs,
     /// Whether the selector chooses it, which looks at all labels.
     pub is_selected: bool,
     /// Whether its annotation `kubeletstats.io/exclude` is `true`.

@@ -155,17 +155,17 @@ impl fmt::Display for Malformed {
 /// Ten times what the largest nodes run. What a reply becomes in memory is bounded by
 /// these, and not by its bytes: an empty container is two of them and takes a hundred times
 /// as many.
-const MOST_PODS: usize = 10_000;
-const MOST_CONTAINERS: usize = 20_000;
-const MOST_CONTAINERS_OF_A_POD: usize = 1_000;
+pub(crate) const MOST_PODS: usize = 10_000;
+pub(crate) const MOST_CONTAINERS: usize = 20_000;
+pub(crate) const MOST_CONTAINERS_OF_A_POD: usize = 1_000;
 /// Volumes and interfaces likewise. A node that is a router may have hundreds of interfaces.
 const MOST_VOLUMES_OF_A_POD: usize = 1_000;
 const MOST_INTERFACES: usize = 10_000;
 
 /// In a reply larger than the first, which is more than a thousand pods take, a pod larger
 /// than the second is not decoded: it may be made of brackets, each of which costs memory.
-const LARGE_REPLY: usize = 4 << 20;
-const LARGEST_POD: usize = 1 << 20;
+pub(crate) const LARGE_REPLY: usize = 4 << 20;
+pub(crate) const LARGEST_POD: usize = 1 << 20;
 
 /// Decodes a reply, as far as `plan` wants it, and of the pods those of which `is_wanted`
 /// says so. The others are stepped over. A pod that cannot be decoded
@@ -373,7 +373,7 @@ impl<'a> Members<'a> for PodRef<'a> {
 }
 
 /// The longest name of an object in Kubernetes, in bytes.
-const LONGEST_NAME: usize = 253;
+pub(crate) const LONGEST_NAME: usize = 253;
 
 impl<'a> PodRef<'a> {
     /// Of the pod that begins here, wherever in it that stands; `None` if it has none

@@ -5,15 +5,13 @@ use std::borrow::Cow;
 use super::{
     ContainerFacts, ContainerKind, Resources, State,
     keep::{Keep, array, object, text},
-    pods::LONGEST_NAME,
     quantity,
 };
 use crate::{
     json::{Broken, Walk},
+    summary::{LONGEST_NAME, MOST_CONTAINERS_OF_A_POD},
     timestamp::Timestamp,
 };
-
-const MOST_CONTAINERS_OF_A_POD: usize = 1_000;
 
 /// Reads a member of a pod's spec, if it lists containers.
 pub(super) fn of_spec(

@@ -2,27 +2,16 @@
 //! [summary](crate::summary), so that what a reply becomes in memory follows what a node can
 //! have, and not its bytes.
 
-use std::borrow::Cow;
-
 use super::{
-    Malformed, PodFacts, Pods, Want,
+    Malformed, Pods, Want,
     containers::{self, resources},
-    keep::{Keep, MOST_TEXT, array, object, text, texts},
-    owner::Owner,
+    keep::{Keep, MOST_TEXT, object},
+    metadata::Metadata,
 };
-use crate::json::{Broken, Walk};
-
-const MOST_PODS: usize = 10_000;
-const MOST_CONTAINERS: usize = 20_000;
-/// The longest name of an object in Kubernetes, in bytes.
-pub(super) const LONGEST_NAME: usize = 253;
-
-/// The hash of the manifest of a static pod.
-const CONFIG_HASH: &str = "kubernetes.io/config.hash";
-/// The same hash, at its mirror in the API.
-const CONFIG_MIRROR: &str = "kubernetes.io/config.mirror";
-const TEMPLATE_HASH: &str = "pod-template-hash";
-const EXCLUDE: &str = "kubeletstats.io/exclude";
+use crate::{
+    json::{Broken, Walk},
+    summary::{LARGE_REPLY, LARGEST_POD, MOST_CONTAINERS, MOST_PODS},
+};
 
 /// Decodes a reply, of the pods those of which `is_wanted` says so of namespace and name. The
 /// others are stepped over. A pod that cannot be decoded is left out, and costs no other.
@@ -89,9 +78,13 @@ impl<W: Fn(&str, &str) -> bool> Reader<'_, W> {
                 return Err(Malformed::TooMany(MOST_PODS, "pods"));
             }
             let start = walk.clone();
-            match Parts::read(walk).and_then(|parts| self.pod(&parts)) {
-                Ok(()) => {}
-                Err(_) => {
+            let is_large = |behind: &Walk<'_>| {
+                let (rest, behind) = (start.rest().len(), behind.rest().len());
+                rest > LARGE_REPLY && rest - behind > LARGEST_POD
+            };
+            match Parts::read(walk) {
+                Ok(parts) if !is_large(walk) && self.pod(&parts).is_ok() => {}
+                _ => {
                     // Its end is found without understanding it.
                     *walk = start;
                     walk.value()?;
@@ -167,171 +160,284 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// Whom a pod's facts are about. Labels and annotations are looked at where they stand: a
-/// hostile reply may have any number of them.
-struct Metadata<'a> {
-    name: Cow<'a, str>,
-    namespace: Cow<'a, str>,
-    uid: Cow<'a, str>,
-    owner: Option<Reference<'a>>,
-    labels: &'a [u8],
-    annotations: &'a [u8],
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::{ContainerKind, LabelSelector, Patterns, PodFacts, Resources, State};
 
-impl<'a> Metadata<'a> {
-    /// One without a name is an error.
-    fn read(metadata: &'a [u8]) -> Result<Self, Broken> {
-        let mut read = Self {
-            name: Cow::default(),
-            namespace: Cow::default(),
-            uid: Cow::default(),
-            owner: None,
-            labels: b"null",
-            annotations: b"null",
+    fn patterns(list: &str) -> Patterns {
+        Patterns::parse(list).expect("names")
+    }
+
+    fn read(items: &str) -> Result<Pods, Malformed> {
+        let (labels, annotations) = (patterns("app*,tier"), patterns("example.com/*"));
+        let selector = LabelSelector::parse("env=prod").expect("a selector");
+        let want = Want {
+            labels: &labels,
+            annotations: &annotations,
+            selector: Some(&selector),
         };
-        let mut walk = Walk::new(metadata);
-        object(&mut walk, |key, walk| {
-            match key {
-                b"name" => read.name = text(walk)?,
-                b"namespace" => read.namespace = text(walk)?,
-                b"uid" => read.uid = text(walk)?,
-                b"labels" => read.labels = walk.value()?,
-                b"annotations" => read.annotations = walk.value()?,
-                b"ownerReferences" => read.owner = Reference::of_list(walk)?,
-                _ => walk.skip()?,
-            }
-            Ok(())
-        })?;
-        match read.name.is_empty() {
-            true => Err(walk.broken()),
-            false => Ok(read),
-        }
+        let body = format!(r#"{{"kind":"PodList","items":{items},"metadata":{{}}}}"#);
+        parse(body.as_bytes(), &want, |_, name| name != "unwanted")
     }
 
-    /// What Kubernetes would not have let be created is not passed on.
-    fn is_plausible(&self) -> bool {
-        [&self.name, &self.namespace, &self.uid]
+    /// The only pod, of these members.
+    fn pod(members: &str) -> PodFacts {
+        let mut found = read(&format!("[{{{members}}}]")).expect("a list");
+        assert_eq!((found.on_node, found.unreadable), (1, 0), "{members}");
+        found.pods.pop().expect("a pod")
+    }
+
+    fn with_metadata(members: &str) -> PodFacts {
+        pod(&format!(
+            r#""metadata":{{"name":"p","namespace":"n","uid":"u",{members}}}"#
+        ))
+    }
+
+    #[test]
+    fn the_controller_is_the_owner_that_counts() {
+        for (references, labels, expected) in [
+            (
+                r#"{"apiVersion":"apps/v1","kind":"ReplicaSet","name":"web-5d69b5c8bf","uid":"d9607e19","controller":true,"blockOwnerDeletion":true}"#,
+                r#"{"app":"web","pod-template-hash":"5d69b5c8bf"}"#,
+                Some(("Deployment", "web")),
+            ),
+            (
+                r#"{"apiVersion":"v1","kind":"ConfigMap","name":"first"},{"apiVersion":"apps/v1","kind":"StatefulSet","name":"db","controller":true}"#,
+                "{}",
+                Some(("StatefulSet", "db")),
+            ),
+            (
+                r#"{"apiVersion":"v1","kind":"ConfigMap","name":"first"},{"apiVersion":"v1","kind":"ConfigMap","name":"second","controller":false}"#,
+                "{}",
+                Some(("ConfigMap", "first")),
+            ),
+            (
+                r#"{"apiVersion":"batch/v1","kind":"Job","name":"hello-29403360","controller":true}"#,
+                "null",
+                Some(("CronJob", "hello")),
+            ),
+            (
+                r#"{"apiVersion":"v1","kind":"Node","name":"vm","controller":true}"#,
+                "{}",
+                None,
+            ),
+            ("", "{}", None),
+        ] {
+            let found = with_metadata(&format!(
+                r#""ownerReferences":[{references}],"labels":{labels}"#
+            ));
+            let workload = found.workload.as_ref();
+            let workload = workload.map(|of| (&*of.kind, &*of.name));
+            assert_eq!(workload, expected, "{references}");
+        }
+        assert_eq!(with_metadata(r#""ownerReferences":null"#).workload, None);
+    }
+
+    #[test]
+    fn labels_and_annotations_are_those_that_are_wanted() {
+        let long = "x".repeat(4097);
+        let found = with_metadata(&format!(
+            r#""labels":{{"tier":"b","app":"old","app.kubernetes.io\/name":"\u00e4","env":"prod","app":"web"}},
+               "annotations":{{"example.com/long":"{long}","example.com/a":"1","other":"2","kubeletstats.io/exclude":"true"}}"#
+        ));
+        let pairs = |pairs: &[(&str, &str)]| -> Vec<(Box<str>, Box<str>)> {
+            let pairs = pairs.iter().copied();
+            pairs
+                .map(|(key, value)| (key.into(), value.into()))
+                .collect()
+        };
+        let expected = [
+            ("app", "web"),
+            ("app.kubernetes.io/name", "\u{e4}"),
+            ("tier", "b"),
+        ];
+        assert_eq!(found.labels, pairs(&expected));
+        assert_eq!(found.annotations, pairs(&[("example.com/a", "1")]));
+        assert!(found.is_selected && found.opted_out);
+        let found = with_metadata(
+            r#""labels":{"env":"test"},"annotations":{"kubeletstats.io/exclude":"false"}"#,
+        );
+        assert!(!found.is_selected && !found.opted_out);
+        assert!(found.labels.is_empty() && found.annotations.is_empty());
+    }
+
+    #[test]
+    fn a_mirror_pod_is_known_by_the_hash_of_its_manifest() {
+        for annotations in [
+            r#"{"kubernetes.io/config.hash":"hash","kubernetes.io/config.source":"file"}"#,
+            r#"{"kubernetes.io/config.mirror":"hash"}"#,
+            r#"{"kubernetes.io/config.hash":"hash","kubernetes.io/config.mirror":"hash"}"#,
+        ] {
+            let found = with_metadata(&format!(r#""annotations":{annotations}"#));
+            assert_eq!(found.config_hash.as_deref(), Some("hash"));
+            assert!(found.is_of("hash") && found.is_of("u") && found.is_of(""));
+            assert!(!found.is_of("other"));
+        }
+        let found = with_metadata(r#""annotations":null"#);
+        assert!(found.config_hash.is_none() && !found.is_of("hash"));
+    }
+
+    /// Evicted by the kubelet, whatever order its members are in.
+    #[test]
+    fn a_pod_says_what_has_become_of_it() {
+        let found = pod(
+            r#""status":{"reason":"Evicted","message":"The node was low on resource: memory.","phase":"Failed","qosClass":"Burstable","startTime":"1970-01-01T00:00:07Z",
+               "containerStatuses":[{"name":"c","restartCount":3}]},
+               "spec":{"resources":{"requests":{"cpu":"1","memory":"100Mi"},"limits":{"cpu":"1500m"}},"containers":[{"image":"a","name":"c"}]},
+               "metadata":{"namespace":"n","name":"p"}"#,
+        );
+        assert_eq!(found.reason.as_deref(), Some("Evicted"));
+        assert_eq!(found.phase.as_deref(), Some("Failed"));
+        assert_eq!(found.qos_class.as_deref(), Some("Burstable"));
+        assert_eq!(found.start_time.map(|time| time.seconds), Some(7));
+        let expected = Resources {
+            cpu_request: Some(1.0),
+            cpu_limit: Some(1.5),
+            memory_request: Some(100 << 20),
+            memory_limit: None,
+        };
+        assert_eq!(found.resources, expected);
+        assert_eq!(found.containers[0].restart_count, Some(3));
+        assert_eq!(found.containers[0].state, None);
+    }
+
+    #[test]
+    fn containers_are_of_four_kinds() {
+        let found = pod(r#""metadata":{"name":"p"},
+               "spec":{"ephemeralContainers":[{"name":"debugger","image":"busybox:1.28","targetContainerName":"app"}],
+                       "containers":[{"name":"app","image":"registry.k8s.io/pause:3.1","restartPolicy":"Always"}],
+                       "initContainers":[{"name":"setup","restartPolicy":null},{"name":"logshipper","restartPolicy":"Always"},{"name":""}]},
+               "status":{"ephemeralContainerStatuses":[{"name":"debugger","containerID":"cri-o://abc","state":{"running":{"startedAt":"1970-01-01T00:00:09Z"}}}],
+                         "initContainerStatuses":[{"name":"setup","containerID":"def","state":{"terminated":{"exitCode":0,"reason":"Completed","startedAt":"1970-01-01T00:00:05Z"}}}],
+                         "containerStatuses":[{"name":"nobody"},{"name":"app","containerID":"","restartCount":-1,"state":{},"lastState":{}}]}"#);
+        use ContainerKind::{App, Ephemeral, Init, Sidecar};
+        let kinds: Vec<_> = found
+            .containers
             .iter()
-            .all(|text| text.len() <= LONGEST_NAME)
+            .map(|one| (&*one.name, one.kind))
+            .collect();
+        let expected = [
+            ("setup", Init),
+            ("logshipper", Sidecar),
+            ("app", App),
+            ("debugger", Ephemeral),
+        ];
+        assert_eq!(kinds, expected);
+        let one = |name| found.container(name).expect(name);
+        let (setup, app, debugger) = (one("setup"), one("app"), one("debugger"));
+        assert_eq!(debugger.container_id.as_deref(), Some("abc"));
+        assert_eq!(debugger.state, Some(State::Running));
+        assert_eq!(debugger.started_at.map(|time| time.seconds), Some(9));
+        assert_eq!(debugger.kind.as_str(), "ephemeral");
+        assert_eq!(setup.container_id.as_deref(), Some("def"));
+        assert_eq!(setup.state_reason.as_deref(), Some("Completed"));
+        assert_eq!((setup.exit_code, setup.started_at), (Some(0), None));
+        // The API takes a state without a member for waiting.
+        assert_eq!(app.state, Some(State::Waiting));
+        assert_eq!((app.restart_count, &app.container_id), (None, &None));
+        assert_eq!(
+            (&app.last_termination_reason, app.last_exit_code),
+            (&None, None)
+        );
+        assert_eq!(one("logshipper").state, None);
     }
 
-    fn facts(&self, want: &Want<'_>, keep: &mut Keep) -> Result<PodFacts, Broken> {
-        let (mut hash, mut mirror, mut template_hash, mut opted_out) = (None, None, None, false);
-        let labels = allowed(
-            self.labels,
-            |key| want.labels.allows(key),
-            keep,
-            |key, value| {
-                if key == TEMPLATE_HASH {
-                    template_hash = Some(value.clone());
-                }
-            },
-        )?;
-        let allows = |key: &str| want.annotations.allows(key);
-        let annotations = allowed(self.annotations, allows, keep, |key, value| match key {
-            CONFIG_HASH => hash = Some(value.clone()),
-            CONFIG_MIRROR => mirror = Some(value.clone()),
-            EXCLUDE => opted_out = value == "true",
-            _ => {}
-        })?;
-        let hash = hash.or(mirror).filter(|hash| !hash.is_empty());
-        Ok(PodFacts {
-            namespace: keep.take(&self.namespace).unwrap_or_default(),
-            name: keep.take(&self.name).unwrap_or_default(),
-            uid: keep.take(&self.uid).unwrap_or_default(),
-            config_hash: hash.and_then(|hash| keep.take(&hash)),
-            workload: self.owner.as_ref().and_then(|owner| {
-                let workload = owner.as_owner().workload(template_hash.as_deref())?;
-                keep.take(&workload.name)?;
-                Some(workload)
-            }),
-            labels,
-            annotations,
-            is_selected: want
-                .selector
-                .is_none_or(|selector| selector.matches(|key| value_of(self.labels, key))),
-            opted_out,
-            ..PodFacts::default()
-        })
-    }
-}
-
-/// Those of a map that are wanted, sorted by key; `each` sees all of them.
-fn allowed<'a>(
-    map: &'a [u8],
-    allows: impl Fn(&str) -> bool,
-    keep: &mut Keep,
-    mut each: impl FnMut(&str, &Cow<'a, str>),
-) -> Result<Vec<(Box<str>, Box<str>)>, Broken> {
-    let mut kept: Vec<(Box<str>, Box<str>)> = Vec::new();
-    texts(map, |key, value| {
-        each(&key, &value);
-        if allows(&key)
-            && let Some(value) = keep.take(&value)
-            && let Some(key) = keep.take(&key)
-        {
-            kept.push((key, value));
+    /// A pod that was resized where it runs: the spec is what is asked for.
+    #[test]
+    fn resources_are_those_in_force() {
+        let read = |spec: &str, status: &str| {
+            let found = pod(&format!(
+                r#""metadata":{{"name":"p"}},"spec":{{"containers":[{{"name":"c","resources":{spec}}}]}},
+                   "status":{{"containerStatuses":[{{"name":"c","resources":{status}}}]}}"#
+            ));
+            found.containers[0].resources
+        };
+        let of = |cpu_request, cpu_limit, memory_limit| Resources {
+            cpu_request,
+            cpu_limit,
+            memory_request: None,
+            memory_limit,
+        };
+        let spec = r#"{"limits":{"cpu":"800m","memory":"200Mi"},"requests":{"cpu":"700m"}}"#;
+        let from_spec = of(Some(0.7), Some(0.8), Some(200 << 20));
+        for (status, expected) in [
+            ("null", from_spec),
+            ("{}", from_spec),
+            (r#"{"requests":{"nvidia.com/gpu":"1"}}"#, from_spec),
+            (r#"{"limits":{"cpu":"500m"}}"#, of(None, Some(0.5), None)),
+            (
+                r#"{"limits":{"cpu":2,"memory":"much"}}"#,
+                of(None, Some(2.0), None),
+            ),
+        ] {
+            assert_eq!(read(spec, status), expected, "{status}");
         }
-    })?;
-    // Of a key that stands there twice the last counts, as for Go.
-    kept.reverse();
-    kept.sort_by(|(a, _), (b, _)| a.cmp(b));
-    kept.dedup_by(|(later, _), (first, _)| later == first);
-    kept.shrink_to_fit();
-    Ok(kept)
-}
-
-/// The value of one key, wherever in the map it stands.
-fn value_of<'a>(map: &'a [u8], wanted: &str) -> Option<Cow<'a, str>> {
-    let mut found = None;
-    let whole = texts(map, |key, value| {
-        if key == wanted {
-            found = Some(value);
-        }
-    });
-    whole.ok().and(found)
-}
-
-/// A reference to an owner.
-#[derive(Default)]
-struct Reference<'a> {
-    api_version: Cow<'a, str>,
-    kind: Cow<'a, str>,
-    name: Cow<'a, str>,
-    is_controller: bool,
-}
-
-impl<'a> Reference<'a> {
-    /// The one that controls the pod; where none does, the first.
-    fn of_list(walk: &mut Walk<'a>) -> Result<Option<Self>, Broken> {
-        let mut found: Option<Self> = None;
-        array(walk, |walk| {
-            let mut one = Self::default();
-            object(walk, |key, walk| {
-                match key {
-                    b"apiVersion" => one.api_version = text(walk)?,
-                    b"kind" => one.kind = text(walk)?,
-                    b"name" => one.name = text(walk)?,
-                    b"controller" => one.is_controller = walk.value()? == b"true",
-                    _ => walk.skip()?,
-                }
-                Ok(())
-            })?;
-            let is_better = |known: &Self| one.is_controller && !known.is_controller;
-            if found.as_ref().is_none_or(is_better) {
-                found = Some(one);
-            }
-            Ok(())
-        })?;
-        // Nobody's kind or name is longer.
-        Ok(found.filter(|one| one.kind.len().max(one.name.len()) <= LONGEST_NAME))
+        assert_eq!(read("null", "null"), Resources::default());
     }
 
-    fn as_owner(&self) -> Owner<'_> {
-        Owner {
-            api_version: &self.api_version,
-            kind: &self.kind,
-            name: &self.name,
+    #[test]
+    fn one_broken_pod_costs_only_itself() {
+        let good = r#"{"metadata":{"name":"good"}}"#;
+        for broken in [
+            "null",
+            "1",
+            "{}",
+            r#"{"metadata":{"name":""}}"#,
+            r#"{"metadata":{"name":1}}"#,
+            r#"{"metadata":{"name":"p","labels":{"a":1}}}"#,
+            r#"{"metadata":{"name":"p","labels":[]}}"#,
+            r#"{"metadata":{"name":"p"},"spec":{"containers":{}}}"#,
+            r#"{"metadata":{"name":"p"},"spec":{"containers":[{"name":"c","resources":{"limits":{"cpu":{}}}}]}}"#,
+            r#"{"metadata":{"name":"p"},"status":{"startTime":[]}}"#,
+            r#"{"metadata":{"name":"p"},"status":{"containerStatuses":[[]]}}"#,
+            r#"{"metadata":{"name":"p"} "spec":{}}"#,
+        ] {
+            let found = read(&format!("[{good},{broken},{good}]")).expect("a list");
+            let counts = (found.pods.len(), found.unreadable, found.on_node);
+            assert_eq!(counts, (2, 1, 3), "{broken}");
         }
+        let long = "x".repeat(254);
+        for not_wanted in [
+            r#"{"metadata":{"name":"unwanted"},"spec":{"containers":{}}}"#.to_owned(),
+            format!(r#"{{"metadata":{{"name":"{long}"}}}}"#),
+        ] {
+            let found = read(&format!("[{not_wanted}]")).expect("a list");
+            let counts = (found.pods.len(), found.unreadable, found.on_node);
+            assert_eq!(counts, (0, 0, 1), "{not_wanted}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_list_of_pods_says_why() {
+        let (none, want) = (Patterns::default(), LabelSelector::default());
+        let want = Want {
+            labels: &none,
+            annotations: &none,
+            selector: Some(&want),
+        };
+        let many = format!(r#"{{"items":[{}]}}"#, vec!["null"; 10_001].join(","));
+        for (body, expected) in [
+            ("", "it ends in the middle"),
+            (r#"{"items":["#, "it ends in the middle"),
+            (
+                r#"{"items":[{"metadata":{"name":"p"}}"#,
+                "it ends in the middle",
+            ),
+            ("Forbidden", "it is not json at byte 0"),
+            (r#"{"items":[}]}"#, "it is not json at byte 10"),
+            (r#"{"items":[]}}"#, "it is not json at byte 12"),
+            ("[]", "it has no 'items'"),
+            ("{}", "it has no 'items'"),
+            (r#"{"items":{}}"#, "it has no 'items'"),
+            (r#"{"kind":"Status","code":403}"#, "it has no 'items'"),
+            (&many, "it has more than 10000 pods"),
+        ] {
+            let found = parse(body.as_bytes(), &want, |_, _| true);
+            let why = found.expect_err(expected).to_string();
+            assert_eq!(why, expected, "{}", body.get(..40).unwrap_or(body));
+        }
+        let empty = parse(br#"{"items":null}"#, &want, |_, _| true).expect("a list");
+        assert_eq!((empty.pods.len(), empty.on_node), (0, 0));
     }
 }

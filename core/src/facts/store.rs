@@ -1,8 +1,4 @@
-//! The facts between scrapes: what is kept of the last good reply, and when to ask again.
-//!
-//! Knows no clock: the time comes in. Asking costs the kubelet more than a scrape, so it is
-//! asked once an interval; sooner when a pod or container is seen of which nothing is known,
-//! and then not again at once if that did not help.
+//! The facts between scrapes: what is kept of the last good reply, and what it lacks.
 
 use std::{
     cmp::Ordering,
@@ -11,14 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{ContainerFacts, PodFacts};
+use super::{ContainerFacts, PodFacts, refresh::Refresh};
 use crate::{summary, timestamp::Timestamp};
-
-/// The first wait after a request that failed or did not help; each further one is twice as
-/// long, up to the interval.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-/// Facts older than so many intervals may be about what is no more.
-const KEPT_INTERVALS: u32 = 10;
 
 /// A pod of a summary, or a container of one.
 #[derive(Debug, Clone, Copy)]
@@ -55,10 +45,7 @@ pub fn sightings<'a>(pods: &'a [summary::Pod<'_>]) -> impl Iterator<Item = Sight
 pub struct FactStore {
     /// Sorted by namespace and name; of one name, the pod that started last is the first.
     pods: Vec<PodFacts>,
-    taken_at: Option<Instant>,
-    interval: Duration,
-    not_before: Option<Instant>,
-    wait: Duration,
+    refresh: Refresh,
     /// What no reply has told of, however long it was asked: it would put off what is new.
     /// Hashes of sightings, of which there may be many.
     given_up: HashSet<u64>,
@@ -70,10 +57,7 @@ impl FactStore {
     pub fn new(interval: Duration) -> Self {
         Self {
             pods: Vec::new(),
-            taken_at: None,
-            interval,
-            not_before: None,
-            wait: FIRST_WAIT.min(interval),
+            refresh: Refresh::new(interval),
             given_up: HashSet::new(),
             hasher: RandomState::new(),
         }
@@ -82,9 +66,7 @@ impl FactStore {
     /// Whether to ask the kubelet now. `is_missing` is whether something was seen that
     /// [lacks](Self::lacks) its facts.
     pub fn is_due(&self, now: Instant, is_missing: bool) -> bool {
-        let may_ask = self.not_before.is_none_or(|earliest| now >= earliest);
-        let is_old = self.age(now).is_none_or(|age| age >= self.interval);
-        may_ask && (is_old || is_missing)
+        self.refresh.is_due(now, is_missing)
     }
 
     /// A good reply has come, and takes the place of all that was known. `seen` is what a
@@ -101,8 +83,7 @@ impl FactStore {
             by_name.then(b.start_time.cmp(&a.start_time))
         });
         self.pods = pods;
-        self.taken_at = Some(now);
-        let gives_up = self.wait >= self.interval;
+        let gives_up = self.refresh.waits_longest();
         let mut given_up = HashSet::new();
         let mut is_missing = false;
         for sighting in seen.into_iter().filter(|one| self.has_no_facts(one)) {
@@ -114,23 +95,12 @@ impl FactStore {
             }
         }
         self.given_up = given_up;
-        match is_missing {
-            true => self.put_off(now),
-            false => {
-                self.not_before = None;
-                self.wait = FIRST_WAIT.min(self.interval);
-            }
-        }
+        self.refresh.succeeded(now, is_missing);
     }
 
     /// A request has failed: what was known stays, and the next try waits.
     pub fn failed(&mut self, now: Instant) {
-        self.put_off(now);
-    }
-
-    fn put_off(&mut self, now: Instant) {
-        self.not_before = now.checked_add(self.wait);
-        self.wait = self.wait.saturating_mul(2).min(self.interval);
+        self.refresh.failed(now);
     }
 
     /// Whether this pod or container has no facts, or only those of an earlier run, and asking
@@ -158,19 +128,16 @@ impl FactStore {
 
     /// Drops the facts if they are older than ten intervals; `true` if there were any.
     pub fn expire(&mut self, now: Instant) -> bool {
-        let most = self.interval.saturating_mul(KEPT_INTERVALS);
-        let is_expired = self.age(now).is_some_and(|age| age > most);
+        let is_expired = self.refresh.expire(now);
         if is_expired {
             self.pods = Vec::new();
-            self.taken_at = None;
         }
         is_expired
     }
 
     /// How long ago the facts were taken; `None` where there are none.
     pub fn age(&self, now: Instant) -> Option<Duration> {
-        let taken_at = self.taken_at?;
-        Some(now.saturating_duration_since(taken_at))
+        self.refresh.age(now)
     }
 
     /// The facts of a pod of the summary.
@@ -255,140 +222,6 @@ mod tests {
             name,
             uid: "u",
             container,
-        }
-    }
-
-    enum Step {
-        /// The time since the start, whether something is missing, and what has to come.
-        Ask(u64, bool, bool),
-        Fails(u64),
-        /// Whether it has the pod that is missing.
-        Replies(u64, bool),
-    }
-    use Step::{Ask, Fails, Replies};
-
-    #[test]
-    fn the_kubelet_is_asked_when_it_helps() {
-        for (what, steps) in [
-            (
-                "once an interval",
-                vec![
-                    Ask(0, false, true),
-                    Replies(0, true),
-                    Ask(1, false, false),
-                    Ask(59, false, false),
-                    Ask(60, false, true),
-                    Replies(60, true),
-                    Ask(119, false, false),
-                    Ask(120, false, true),
-                ],
-            ),
-            (
-                "at once when something is missing",
-                vec![
-                    Replies(0, true),
-                    Ask(10, true, true),
-                    Replies(10, true),
-                    Ask(10, true, true),
-                    Replies(11, true),
-                    Ask(12, true, true),
-                ],
-            ),
-            (
-                "less and less often while that fails",
-                vec![
-                    Fails(0),
-                    Ask(0, true, false),
-                    Ask(1, true, true),
-                    Fails(1),
-                    Ask(2, true, false),
-                    Ask(3, false, true),
-                    Fails(3),
-                    Ask(6, true, false),
-                    Ask(7, true, true),
-                    Fails(7),
-                    Fails(15),
-                    Fails(31),
-                    Ask(62, true, false),
-                    Ask(63, true, true),
-                    Fails(63),
-                    Ask(122, true, false),
-                    Ask(123, true, true),
-                    Fails(123),
-                    Ask(182, true, false),
-                    Ask(183, true, true),
-                ],
-            ),
-            (
-                "likewise while it does not help",
-                vec![
-                    Replies(0, false),
-                    Ask(0, true, false),
-                    Ask(0, false, false),
-                    Ask(1, true, true),
-                    Replies(1, false),
-                    Ask(2, true, false),
-                    Ask(3, true, true),
-                    Replies(3, false),
-                    Ask(6, true, false),
-                    Ask(7, true, true),
-                ],
-            ),
-            (
-                "as before once it helps",
-                vec![
-                    Fails(0),
-                    Fails(1),
-                    Replies(3, false),
-                    Ask(6, true, false),
-                    Replies(7, true),
-                    Ask(7, true, true),
-                    Fails(7),
-                    Ask(7, true, false),
-                    Ask(8, true, true),
-                ],
-            ),
-            (
-                "after a failure not for its age alone",
-                vec![
-                    Replies(0, true),
-                    Ask(60, false, true),
-                    Fails(60),
-                    Ask(60, false, false),
-                    Ask(61, false, true),
-                ],
-            ),
-        ] {
-            let start = Instant::now();
-            let mut store = FactStore::new(seconds(60));
-            for (number, step) in steps.into_iter().enumerate() {
-                match step {
-                    Ask(at, is_missing, expected) => {
-                        let due = store.is_due(start + seconds(at), is_missing);
-                        assert_eq!(due, expected, "{what}: step {number}");
-                    }
-                    Fails(at) => store.failed(start + seconds(at)),
-                    Replies(at, helps) => {
-                        let pods = if helps {
-                            vec![pod("p", "u", 1)]
-                        } else {
-                            vec![]
-                        };
-                        store.replace(start + seconds(at), pods, [seen("p", None)]);
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_short_interval_is_the_longest_wait() {
-        let start = Instant::now();
-        let mut store = FactStore::new(Duration::from_millis(200));
-        for at in [0, 200, 400] {
-            store.failed(start + Duration::from_millis(at));
-            assert!(!store.is_due(start + Duration::from_millis(at + 199), true));
-            assert!(store.is_due(start + Duration::from_millis(at + 200), true));
         }
     }
 

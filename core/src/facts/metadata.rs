@@ -1,0 +1,189 @@
+//! Whom a pod's facts are about: names, owner, labels and annotations.
+
+use std::borrow::Cow;
+
+use super::{
+    Pairs, PodFacts, Want,
+    keep::{Keep, array, object, text, texts},
+    owner::Owner,
+};
+use crate::{
+    json::{Broken, Walk},
+    summary::LONGEST_NAME,
+};
+
+/// The hash of the manifest of a static pod.
+const CONFIG_HASH: &str = "kubernetes.io/config.hash";
+/// The same hash, at its mirror in the API.
+const CONFIG_MIRROR: &str = "kubernetes.io/config.mirror";
+const TEMPLATE_HASH: &str = "pod-template-hash";
+const EXCLUDE: &str = "kubeletstats.io/exclude";
+
+/// A pod's metadata. Labels and annotations are looked at where they stand: a
+/// hostile reply may have any number of them.
+pub(super) struct Metadata<'a> {
+    pub name: Cow<'a, str>,
+    pub namespace: Cow<'a, str>,
+    uid: Cow<'a, str>,
+    owner: Option<Reference<'a>>,
+    labels: &'a [u8],
+    annotations: &'a [u8],
+}
+
+impl<'a> Metadata<'a> {
+    /// One without a name is an error.
+    pub fn read(metadata: &'a [u8]) -> Result<Self, Broken> {
+        let mut read = Self {
+            name: Cow::default(),
+            namespace: Cow::default(),
+            uid: Cow::default(),
+            owner: None,
+            labels: b"null",
+            annotations: b"null",
+        };
+        let mut walk = Walk::new(metadata);
+        object(&mut walk, |key, walk| {
+            match key {
+                b"name" => read.name = text(walk)?,
+                b"namespace" => read.namespace = text(walk)?,
+                b"uid" => read.uid = text(walk)?,
+                b"labels" => read.labels = walk.value()?,
+                b"annotations" => read.annotations = walk.value()?,
+                b"ownerReferences" => read.owner = Reference::of_list(walk)?,
+                _ => walk.skip()?,
+            }
+            Ok(())
+        })?;
+        match read.name.is_empty() {
+            true => Err(walk.broken()),
+            false => Ok(read),
+        }
+    }
+
+    /// What Kubernetes would not have let be created is not passed on.
+    pub fn is_plausible(&self) -> bool {
+        [&self.name, &self.namespace, &self.uid]
+            .iter()
+            .all(|text| text.len() <= LONGEST_NAME)
+    }
+
+    pub fn facts(&self, want: &Want<'_>, keep: &mut Keep) -> Result<PodFacts, Broken> {
+        let (mut hash, mut mirror, mut template_hash, mut opted_out) = (None, None, None, false);
+        let labels = allowed(
+            self.labels,
+            |key| want.labels.allows(key),
+            keep,
+            |key, value| {
+                if key == TEMPLATE_HASH {
+                    template_hash = Some(value.clone());
+                }
+            },
+        )?;
+        let allows = |key: &str| want.annotations.allows(key);
+        let annotations = allowed(self.annotations, allows, keep, |key, value| match key {
+            CONFIG_HASH => hash = Some(value.clone()),
+            CONFIG_MIRROR => mirror = Some(value.clone()),
+            EXCLUDE => opted_out = value == "true",
+            _ => {}
+        })?;
+        let hash = hash.or(mirror).filter(|hash| !hash.is_empty());
+        Ok(PodFacts {
+            namespace: keep.take(&self.namespace).unwrap_or_default(),
+            name: keep.take(&self.name).unwrap_or_default(),
+            uid: keep.take(&self.uid).unwrap_or_default(),
+            config_hash: hash.and_then(|hash| keep.take(&hash)),
+            workload: self.owner.as_ref().and_then(|owner| {
+                let workload = owner.as_owner().workload(template_hash.as_deref())?;
+                keep.take(&workload.name)?;
+                Some(workload)
+            }),
+            labels,
+            annotations,
+            is_selected: want
+                .selector
+                .is_none_or(|selector| selector.matches(|key| value_of(self.labels, key))),
+            opted_out,
+            ..PodFacts::default()
+        })
+    }
+}
+
+/// Those of a map that are wanted, sorted by key; `each` sees all of them.
+fn allowed<'a>(
+    map: &'a [u8],
+    allows: impl Fn(&str) -> bool,
+    keep: &mut Keep,
+    mut each: impl FnMut(&str, &Cow<'a, str>),
+) -> Result<Pairs, Broken> {
+    let mut kept = Pairs::new();
+    texts(map, |key, value| {
+        each(&key, &value);
+        if allows(&key)
+            && let Some(value) = keep.take(&value)
+            && let Some(key) = keep.take(&key)
+        {
+            kept.push((key, value));
+        }
+    })?;
+    // Of a key that stands there twice the last counts, as for Go.
+    kept.reverse();
+    kept.sort_by(|(a, _), (b, _)| a.cmp(b));
+    kept.dedup_by(|(later, _), (first, _)| later == first);
+    kept.shrink_to_fit();
+    Ok(kept)
+}
+
+/// The value of one key, wherever in the map it stands.
+fn value_of<'a>(map: &'a [u8], wanted: &str) -> Option<Cow<'a, str>> {
+    let mut found = None;
+    let whole = texts(map, |key, value| {
+        if key == wanted {
+            found = Some(value);
+        }
+    });
+    whole.ok().and(found)
+}
+
+/// A reference to an owner.
+#[derive(Default)]
+struct Reference<'a> {
+    api_version: Cow<'a, str>,
+    kind: Cow<'a, str>,
+    name: Cow<'a, str>,
+    is_controller: bool,
+}
+
+impl<'a> Reference<'a> {
+    /// The one that controls the pod; where none does, the first.
+    fn of_list(walk: &mut Walk<'a>) -> Result<Option<Self>, Broken> {
+        let mut found: Option<Self> = None;
+        array(walk, |walk| {
+            let mut one = Self::default();
+            object(walk, |key, walk| {
+                match key {
+                    b"apiVersion" => one.api_version = text(walk)?,
+                    b"kind" => one.kind = text(walk)?,
+                    b"name" => one.name = text(walk)?,
+                    b"controller" => one.is_controller = walk.value()? == b"true",
+                    _ => walk.skip()?,
+                }
+                Ok(())
+            })?;
+            let is_better = |known: &Self| one.is_controller && !known.is_controller;
+            if found.as_ref().is_none_or(is_better) {
+                found = Some(one);
+            }
+            Ok(())
+        })?;
+        // Nobody's kind or name is longer.
+        Ok(found.filter(|one| one.kind.len().max(one.name.len()) <= LONGEST_NAME))
+    }
+
+    fn as_owner(&self) -> Owner<'_> {
+        Owner {
+            api_version: &self.api_version,
+            kind: &self.kind,
+            name: &self.name,
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! When to ask the kubelet for its pods again.
+//!
+//! Asking costs the kubelet more than a scrape, so it is asked once an interval; sooner when
+//! a pod or container is seen of which nothing is known, and then not again at once if that
+//! did not help. Knows no clock: the time comes in.
+
+use std::time::{Duration, Instant};
+
+/// The first wait after a request that failed or did not help; each further one is twice as
+/// long, up to the interval.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// Facts older than so many intervals may be about what is no more.
+const KEPT_INTERVALS: u32 = 10;
+
+/// How old the facts are, and how the last requests went.
+#[derive(Debug)]
+pub(super) struct Refresh {
+    interval: Duration,
+    taken_at: Option<Instant>,
+    not_before: Option<Instant>,
+    wait: Duration,
+}
+
+impl Refresh {
+    pub fn new(interval: Duration) -> Self {
+        Self {
+            interval,
+            taken_at: None,
+            not_before: None,
+            wait: FIRST_WAIT.min(interval),
+        }
+    }
+
+    pub fn is_due(&self, now: Instant, is_missing: bool) -> bool {
+        let may_ask = self.not_before.is_none_or(|earliest| now >= earliest);
+        let is_old = self.age(now).is_none_or(|age| age >= self.interval);
+        may_ask && (is_old || is_missing)
+    }
+
+    /// A good reply has come; `is_missing` as of [`Self::is_due`], but after it.
+    pub fn succeeded(&mut self, now: Instant, is_missing: bool) {
+        self.taken_at = Some(now);
+        match is_missing {
+            true => self.put_off(now),
+            false => {
+                self.not_before = None;
+                self.wait = FIRST_WAIT.min(self.interval);
+            }
+        }
+    }
+
+    pub fn failed(&mut self, now: Instant) {
+        self.put_off(now);
+    }
+
+    /// The next try after this one would wait no longer.
+    pub fn waits_longest(&self) -> bool {
+        self.wait >= self.interval
+    }
+
+    pub fn age(&self, now: Instant) -> Option<Duration> {
+        let taken_at = self.taken_at?;
+        Some(now.saturating_duration_since(taken_at))
+    }
+
+    /// `true` if there were facts, and they are too old.
+    pub fn expire(&mut self, now: Instant) -> bool {
+        let most = self.interval.saturating_mul(KEPT_INTERVALS);
+        let is_expired = self.age(now).is_some_and(|age| age > most);
+        if is_expired {
+            self.taken_at = None;
+        }
+        is_expired
+    }
+
+    fn put_off(&mut self, now: Instant) {
+        self.not_before = now.checked_add(self.wait);
+        self.wait = self.wait.saturating_mul(2).min(self.interval);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    enum Step {
+        /// The time since the start, whether something is missing, and what has to come.
+        Ask(u64, bool, bool),
+        Fails(u64),
+        /// Whether nothing is missing any more.
+        Replies(u64, bool),
+    }
+    use Step::{Ask, Fails, Replies};
+
+    #[test]
+    fn the_kubelet_is_asked_when_it_helps() {
+        for (what, steps) in [
+            (
+                "once an interval",
+                vec![
+                    Ask(0, false, true),
+                    Replies(0, true),
+                    Ask(1, false, false),
+                    Ask(59, false, false),
+                    Ask(60, false, true),
+                    Replies(60, true),
+                    Ask(119, false, false),
+                    Ask(120, false, true),
+                ],
+            ),
+            (
+                "at once when something is missing",
+                vec![
+                    Replies(0, true),
+                    Ask(10, true, true),
+                    Replies(10, true),
+                    Ask(10, true, true),
+                    Replies(11, true),
+                    Ask(12, true, true),
+                ],
+            ),
+            (
+                "less and less often while that fails",
+                vec![
+                    Fails(0),
+                    Ask(0, true, false),
+                    Ask(1, true, true),
+                    Fails(1),
+                    Ask(2, true, false),
+                    Ask(3, false, true),
+                    Fails(3),
+                    Ask(6, true, false),
+                    Ask(7, true, true),
+                    Fails(7),
+                    Fails(15),
+                    Fails(31),
+                    Ask(62, true, false),
+                    Ask(63, true, true),
+                    Fails(63),
+                    Ask(122, true, false),
+                    Ask(123, true, true),
+                    Fails(123),
+                    Ask(182, true, false),
+                    Ask(183, true, true),
+                ],
+            ),
+            (
+                "likewise while it does not help",
+                vec![
+                    Replies(0, false),
+                    Ask(0, true, false),
+                    Ask(0, false, false),
+                    Ask(1, true, true),
+                    Replies(1, false),
+                    Ask(2, true, false),
+                    Ask(3, true, true),
+                    Replies(3, false),
+                    Ask(6, true, false),
+                    Ask(7, true, true),
+                ],
+            ),
+            (
+                "as before once it helps",
+                vec![
+                    Fails(0),
+                    Fails(1),
+                    Replies(3, false),
+                    Ask(6, true, false),
+                    Replies(7, true),
+                    Ask(7, true, true),
+                    Fails(7),
+                    Ask(7, true, false),
+                    Ask(8, true, true),
+                ],
+            ),
+            (
+                "after a failure not for its age alone",
+                vec![
+                    Replies(0, true),
+                    Ask(60, false, true),
+                    Fails(60),
+                    Ask(60, false, false),
+                    Ask(61, false, true),
+                ],
+            ),
+        ] {
+            let start = Instant::now();
+            let mut refresh = Refresh::new(seconds(60));
+            for (number, step) in steps.into_iter().enumerate() {
+                match step {
+                    Ask(at, is_missing, expected) => {
+                        let due = refresh.is_due(start + seconds(at), is_missing);
+                        assert_eq!(due, expected, "{what}: step {number}");
+                    }
+                    Fails(at) => refresh.failed(start + seconds(at)),
+                    Replies(at, helps) => refresh.succeeded(start + seconds(at), !helps),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_short_interval_is_the_longest_wait() {
+        let start = Instant::now();
+        let mut refresh = Refresh::new(Duration::from_millis(200));
+        for at in [0, 200, 400] {
+            refresh.failed(start + Duration::from_millis(at));
+            assert!(!refresh.is_due(start + Duration::from_millis(at + 199), true));
+            assert!(refresh.is_due(start + Duration::from_millis(at + 200), true));
+        }
+    }
+}
