@@ -11,6 +11,10 @@ pub struct Access {
     pub no_webhook: bool,
     /// The API server, which knows tokens and rights, does not answer.
     pub server_away: bool,
+    /// Nobody has the right to `/pods`, whatever else they may read.
+    pub pods_forbidden: bool,
+    /// A kubelet before 1.33 knows no right to `/pods` but that to everything.
+    pub coarse_rights: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

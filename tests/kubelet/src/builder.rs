@@ -90,6 +90,12 @@ impl SimKubeletBuilder {
         self
     }
 
+    /// Nobody has the right to `/pods`, until [`SimKubelet::allow_pods`] gives it.
+    pub fn pods_forbidden(mut self, forbidden: bool) -> Self {
+        self.access.pods_forbidden = forbidden;
+        self
+    }
+
     /// Speak HTTP without TLS.
     pub fn plain_http(mut self, plain: bool) -> Self {
         self.plain_http = plain;

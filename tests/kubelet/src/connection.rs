@@ -10,7 +10,7 @@ use std::{
 use crate::{
     clock::now_ms,
     deliver::{After, deliver},
-    fault::{Fault, Stage},
+    fault::Fault,
     http::{Request, read_request},
     journal::{RecordedRequest, count},
     respond,
@@ -28,7 +28,7 @@ const GOODBYE: Duration = Duration::from_secs(1);
 pub fn serve(shared: &Shared, stream: TcpStream, id: u64) {
     // Small writes of a slow reply have to leave one by one.
     let _ = stream.set_nodelay(true);
-    let fault = shared.take_fault(Stage::Connection);
+    let fault = shared.connection_fault();
     match fault {
         Fault::HangAfterAccept => return wait_for_hangup(&stream),
         Fault::HangInTls => return drain(&stream),
@@ -100,7 +100,7 @@ fn converse(shared: &Shared, mut wire: Wire, id: u64) -> io::Result<()> {
             Err(err) => return Err(err),
         };
         // Before the record: whoever waits for the request may change the fault next.
-        let fault = shared.take_fault(Stage::Request);
+        let fault = shared.request_fault(request.path());
         record(shared, &request);
         if fault == Fault::HangBeforeHeaders {
             drain(wire.socket());

@@ -1,7 +1,9 @@
 //! Owns the faults inside a body: what is done to the model before it is printed, and
 //! to the bytes after. Knows no HTTP and no TLS.
 
-use crate::{fault::Fault, model::Summary, population::copy_uid, random::seed_of};
+use crate::{
+    fault::Fault, model::Summary, podlist::PodList, population::copy_uid, random::seed_of,
+};
 
 /// Changes that are changes of content: other pods, other names.
 pub fn corrupt_model(summary: &mut Summary, fault: &Fault) {
@@ -18,15 +20,8 @@ pub fn corrupt_model(summary: &mut Summary, fault: &Fault) {
             pods.append(&mut older);
         }
         Fault::HostilePodName => {
-            let hostile = [
-                "bell\u{7} and null\u{0} and escape \u{1b}[31m".to_owned(),
-                "quote\" backslash\\ newline\n tab\t return\r".to_owned(),
-                "m".repeat(1 << 20),
-                "right-to-left \u{202e} and \u{1f4a5}".to_owned(),
-                String::new(),
-            ];
             let pods = summary.pods.get_or_insert_default();
-            for (pod, name) in pods.iter_mut().zip(hostile) {
+            for (pod, name) in pods.iter_mut().zip(hostile_names()) {
                 pod.pod_ref.name = name;
             }
         }
@@ -34,10 +29,47 @@ pub fn corrupt_model(summary: &mut Summary, fault: &Fault) {
     }
 }
 
-/// Changes of the text. Relies on the kubelet's own layout: one scalar to a line.
+fn hostile_names() -> [String; 5] {
+    [
+        "bell\u{7} and null\u{0} and escape \u{1b}[31m".to_owned(),
+        "quote\" backslash\\ newline\n tab\t return\r".to_owned(),
+        "m".repeat(1 << 20),
+        "right-to-left \u{202e} and \u{1f4a5}".to_owned(),
+        String::new(),
+    ]
+}
+
+/// The same changes of a `/pods` reply.
+pub fn corrupt_list(list: &mut PodList, fault: &Fault) {
+    match fault {
+        // Of either a kubelet makes the null that it writes just after its start.
+        Fault::EmptyPods | Fault::NoPods => list.items = None,
+        Fault::DuplicatePods => {
+            let items = list.items.get_or_insert_default();
+            let mut older = items.clone();
+            for item in &mut older {
+                item.metadata.uid = copy_uid(&item.metadata.name, 1);
+                item.status.start_time = Some("2020-01-01T00:00:00Z".to_owned());
+            }
+            items.append(&mut older);
+        }
+        Fault::HostilePodName => {
+            let items = list.items.get_or_insert_default();
+            for (item, name) in items.iter_mut().zip(hostile_names()) {
+                item.metadata
+                    .labels
+                    .insert("hostile".to_owned(), name.clone());
+                item.metadata.name = name;
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Changes of the text, in either layout of a kubelet.
 pub fn corrupt_bytes(body: Vec<u8>, fault: &Fault) -> Vec<u8> {
     match fault {
-        Fault::TimeNull => each_value(&body, |key, _, _| (key == "time").then(|| b"null".to_vec())),
+        Fault::TimeNull => each_value(&body, |key, _, _| is_time(key).then(|| b"null".to_vec())),
         Fault::HugeNumbers => each_number(&body, |index, _| {
             const HUGE: [&str; 5] = [
                 "9007199254740993",
@@ -75,39 +107,66 @@ pub fn corrupt_bytes(body: Vec<u8>, fault: &Fault) -> Vec<u8> {
     }
 }
 
+/// The moment of a sample, and the moments that `/pods` tells of.
+fn is_time(key: &str) -> bool {
+    const OF_PODS: [&str; 3] = ["startedAt", "finishedAt", "lastTransitionTime"];
+    key == "time" || OF_PODS.contains(&key)
+}
+
 /// Rewrites the scalars after a key; `change` gets key, value and the value's number.
+/// A body that is no text or no JSON comes out as it is from there on.
 fn each_value(
     body: &[u8],
     mut change: impl FnMut(&str, &str, usize) -> Option<Vec<u8>>,
 ) -> Vec<u8> {
     let mut out = Vec::with_capacity(body.len() * 2);
+    let mut rest = std::str::from_utf8(body).unwrap_or_default();
+    if rest.is_empty() {
+        return body.to_vec();
+    }
     let mut index = 0;
-    for (number, line) in body.split(|byte| *byte == b'\n').enumerate() {
-        if number > 0 {
-            out.push(b'\n');
-        }
-        let text = std::str::from_utf8(line).unwrap_or_default();
-        let Some((head, value)) = text.split_once("\": ") else {
-            out.extend_from_slice(line);
+    while let Some(start) = rest.find('"') {
+        let (before, string) = rest.split_at(start);
+        let (string, after) = string.split_at(string_end(string));
+        out.extend_from_slice(before.as_bytes());
+        out.extend_from_slice(string.as_bytes());
+        rest = after;
+        let Some(value) = after.strip_prefix(':') else {
             continue;
         };
-        let key = head.trim_start().trim_start_matches('"');
-        let (value, comma) = match value.strip_suffix(',') {
-            Some(value) => (value, ","),
-            None => (value, ""),
+        let value = value.trim_start();
+        let end = match value.as_bytes().first() {
+            Some(b'{' | b'[') | None => continue,
+            Some(b'"') => string_end(value),
+            Some(_) => value.find([',', '}', ']', '\n']).unwrap_or(value.len()),
         };
-        match change(key, value, index) {
-            Some(changed) => {
-                out.extend_from_slice(head.as_bytes());
-                out.extend_from_slice(b"\": ");
-                out.extend_from_slice(&changed);
-                out.extend_from_slice(comma.as_bytes());
-                index += 1;
-            }
-            None => out.extend_from_slice(line),
+        if let Some(changed) = change(string.trim_matches('"'), &value[..end], index) {
+            out.extend_from_slice(&after.as_bytes()[..after.len() - value.len()]);
+            out.extend_from_slice(&changed);
+            rest = &value[end..];
+            index += 1;
+        } else if value.starts_with('"') {
+            // Not to be taken for a key.
+            out.extend_from_slice(&after.as_bytes()[..after.len() - value.len() + end]);
+            rest = &value[end..];
         }
     }
+    out.extend_from_slice(rest.as_bytes());
     out
+}
+
+/// Where the string that `text` begins with ends, its quotes included.
+fn string_end(text: &str) -> usize {
+    let mut escaped = false;
+    for (at, byte) in text.bytes().enumerate().skip(1) {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => return at + 1,
+            _ => {}
+        }
+    }
+    text.len()
 }
 
 fn each_number(body: &[u8], change: impl Fn(usize, &str) -> String) -> Vec<u8> {

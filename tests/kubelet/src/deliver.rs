@@ -150,11 +150,14 @@ fn drip(shared: &Shared, wire: &mut Wire, bytes: &[u8]) -> io::Result<After> {
 /// Chunks of a valid reply of `bytes` bytes: the real one's pods again and again, then
 /// blanks up to the size asked for.
 fn send_huge(wire: &mut Wire, body: &[u8], bytes: u64) -> io::Result<()> {
-    const KEY: &[u8] = b"\"pods\": [";
+    const KEYS: [&[u8]; 2] = [b"\"pods\": [", b"\"items\":["];
     const END: &[u8] = b"]}";
-    let split = body.windows(KEY.len()).position(|window| window == KEY);
-    let (head, tail) = match split {
-        Some(at) => body.split_at(at + KEY.len()),
+    let after = |key: &[u8]| {
+        let at = body.windows(key.len()).position(|window| window == key);
+        at.map(|at| at + key.len())
+    };
+    let (head, tail) = match KEYS.into_iter().find_map(after) {
+        Some(at) => body.split_at(at),
         None => (&b"{\"pods\": ["[..], &b"]}"[..]),
     };
     let close = tail.iter().rposition(|byte| *byte == b']').unwrap_or(0);

@@ -14,7 +14,9 @@ use crate::{
     fault::{Fault, Stage},
     files::Folder,
     journal::{Journal, RecordedRequest},
+    listing::{Owner, mirror_uid, pending_item},
     node::Truth,
+    podlist::Metadata,
     population::{copy, new_pod, started_now},
     server::{Server, Shared},
     sync::lock,
@@ -148,13 +150,34 @@ impl SimKubelet {
         self.journal().wait_for_requests(count, deadline)
     }
 
-    /// From now on. A fault of connections cuts those there are, to be noticed at once.
+    /// Requests for a path such as `/pods`, through the API server's proxy or not.
+    pub fn requests_of(&self, path: &str) -> u64 {
+        self.journal().requests_of(path)
+    }
+
+    /// True once `count` requests for that path have arrived since the start, false at the
+    /// deadline.
+    pub fn wait_for_requests_of(&self, path: &str, count: u64, deadline: Duration) -> bool {
+        self.journal().wait_for_requests_of(path, count, deadline)
+    }
+
+    /// From now on, on every path but `/pods`. A fault of connections is one of all paths,
+    /// and cuts those there are, to be noticed at once.
     pub fn set_fault(&self, fault: Fault) {
         let cut = fault.stage() == Stage::Connection;
         lock(&self.shared().injection).set(fault);
         if cut {
             self.close_connections();
         }
+    }
+
+    /// The same for `/pods` alone, which the fault above leaves as it is.
+    ///
+    /// # Panics
+    /// With a fault of connections: those cannot be told apart by path.
+    pub fn set_pods_fault(&self, fault: Fault) {
+        assert_eq!(fault.stage(), Stage::Request, "{fault} has no path");
+        lock(&self.shared().pods_injection).set(fault);
     }
 
     /// Connections that hang go on hanging; new ones are as they should be.
@@ -177,6 +200,22 @@ impl SimKubelet {
     /// certificate is anonymous, and anonymous is nobody with rights.
     pub fn set_webhook(&self, enabled: bool) {
         lock(&self.shared().access).no_webhook = !enabled;
+    }
+
+    /// Whether anybody has the right to `/pods`.
+    pub fn allow_pods(&self, allowed: bool) {
+        lock(&self.shared().access).pods_forbidden = !allowed;
+    }
+
+    /// Whether the kubelet tells the rights to `/pods` from those to everything, as since
+    /// 1.33; only the words of its refusal differ.
+    pub fn set_fine_rights(&self, fine: bool) {
+        lock(&self.shared().access).coarse_rights = !fine;
+    }
+
+    /// Answers `/pods` with this body, or again with the node's.
+    pub fn set_pods_body(&self, body: Option<Vec<u8>>) {
+        *lock(&self.shared().pods_body) = body;
     }
 
     /// Whether the API server answers when it is asked about a token or a right.
@@ -214,9 +253,77 @@ impl SimKubelet {
     }
 
     /// The container starts over now: new start time, counter from zero, few fields until
-    /// its next sample. False if there is no such container.
+    /// its next sample; `/pods` says that it ended in an error. False if there is no such
+    /// container.
     pub fn restart_container(&self, pod: &str, container: &str) -> bool {
-        lock(&self.shared().node).restart_container(pod, container, self.shared().now_ms())
+        self.kill_container(pod, container, "Error", 1)
+    }
+
+    /// The same for another reason: `OOMKilled` with 137, `Completed` with 0.
+    pub fn kill_container(&self, pod: &str, container: &str, reason: &str, exit_code: i32) -> bool {
+        let now = self.shared().now_ms();
+        let mut node = lock(&self.shared().node);
+        node.restart_container(pod, container, (reason, exit_code), now)
+    }
+
+    /// All containers of the pod end now: it leaves the summary, and `/pods` has it as
+    /// `Succeeded`. False if there is no such pod.
+    pub fn complete(&self, pod: &str) -> bool {
+        self.end_pod(pod, 0)
+    }
+
+    /// The same with this exit code, which makes it `Failed` unless it is 0.
+    pub fn end_pod(&self, pod: &str, exit_code: i32) -> bool {
+        let now = self.shared().now_ms();
+        lock(&self.shared().node).end_pod(pod, exit_code, now)
+    }
+
+    /// A pod (`namespace/name`) that is in `/pods` only, since it waits for this reason:
+    /// `ContainerCreating`, `ImagePullBackOff`. Gives its uid, or `None` if the name has no
+    /// namespace.
+    pub fn add_pending(&self, pod: &str, reason: &str) -> Option<String> {
+        let item = pending_item(
+            &new_pod(pod, 0, &Owner::Nobody, self.shared().now_ms())?,
+            reason,
+        );
+        let uid = item.metadata.uid.clone();
+        lock(&self.shared().node).idle.push(item);
+        Some(uid)
+    }
+
+    /// Every pod of that name has this label from now on. False if there is none.
+    pub fn set_label(&self, pod: &str, key: &str, value: &str) -> bool {
+        self.change_metadata(pod, |metadata| {
+            metadata.labels.insert(key.to_owned(), value.to_owned());
+        })
+    }
+
+    /// Every pod of that name has this annotation from now on. False if there is none.
+    pub fn set_annotation(&self, pod: &str, key: &str, value: &str) -> bool {
+        self.change_metadata(pod, |metadata| {
+            metadata
+                .annotations
+                .insert(key.to_owned(), value.to_owned());
+        })
+    }
+
+    fn change_metadata(&self, pod: &str, change: impl Fn(&mut Metadata)) -> bool {
+        let mut node = lock(&self.shared().node);
+        let mut items = node.items_of(pod);
+        for item in &mut items {
+            change(&mut item.metadata);
+        }
+        !items.is_empty()
+    }
+
+    /// `/pods` has the static pod as the API server does: its mirror, with a uid of its
+    /// own, while the summary keeps the kubelet's. Gives the mirror's uid, or `None` if
+    /// there is no such pod.
+    pub fn mirror_pod(&self, pod: &str) -> Option<String> {
+        let mut node = lock(&self.shared().node);
+        let found = node.find(pod).into_iter().next_back()?;
+        found.is_mirrored = true;
+        Some(mirror_uid(found))
     }
 
     /// Takes all pods of that name away, and says how many there were.
@@ -236,6 +343,14 @@ impl SimKubelet {
         before - node.pods.len()
     }
 
+    /// Takes all pods of that name away that are in `/pods` only, and says how many.
+    pub fn remove_idle(&self, pod: &str) -> usize {
+        let mut node = lock(&self.shared().node);
+        let before = node.idle.len();
+        node.idle.retain(|item| !item.is(pod));
+        before - node.idle.len()
+    }
+
     /// A second pod of the same name that started just now, as while one is replaced;
     /// gives its uid, or `None` if there is no such pod.
     pub fn add_duplicate_pod(&self, pod: &str) -> Option<String> {
@@ -253,7 +368,22 @@ impl SimKubelet {
     /// A new pod (`namespace/name`) with one container `log-generator`, started just now;
     /// gives its uid, or `None` if the name has no namespace.
     pub fn add_pod(&self, pod: &str, millicores: u64) -> Option<String> {
-        let added = new_pod(pod, millicores, self.shared().now_ms())?;
+        let added = new_pod(pod, millicores, &Owner::Nobody, self.shared().now_ms())?;
+        Some(self.add(added))
+    }
+
+    /// The same as the pod of a Job, with the label `job_type`; the Job's name is the pod's
+    /// without what follows the last hyphen: `default/report-29384720-x7k2p`.
+    pub fn add_job_pod(&self, pod: &str, millicores: u64, job_type: &str) -> Option<String> {
+        let (_, name) = pod.split_once('/')?;
+        let owner = Owner::Job {
+            name: name
+                .rsplit_once('-')
+                .map_or(name, |(job, _)| job)
+                .to_owned(),
+            job_type: job_type.to_owned(),
+        };
+        let added = new_pod(pod, millicores, &owner, self.shared().now_ms())?;
         Some(self.add(added))
     }
 

@@ -1,7 +1,7 @@
 //! Owns what was seen: counters, and the latest requests. A test waits here.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     sync::{
         Condvar, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use crate::sync::{lock, wait_until};
+use crate::{
+    respond::below_proxy,
+    sync::{lock, wait_until},
+};
 
 /// Enough for a long suite, and a bound for an endless one.
 const KEPT: usize = 10_000;
@@ -39,13 +42,25 @@ pub struct Journal {
 #[derive(Debug, Default)]
 struct Seen {
     requests: u64,
+    by_path: HashMap<String, u64>,
     latest: VecDeque<RecordedRequest>,
+}
+
+impl Seen {
+    fn of(&self, path: &str) -> u64 {
+        self.by_path.get(path).copied().unwrap_or_default()
+    }
 }
 
 impl Journal {
     pub fn record(&self, request: RecordedRequest) {
         let mut seen = lock(&self.seen);
         seen.requests += 1;
+        let path = request.target.split('?').next().unwrap_or_default();
+        *seen
+            .by_path
+            .entry(below_proxy(path).to_owned())
+            .or_default() += 1;
         if seen.latest.len() == KEPT {
             seen.latest.pop_front();
         }
@@ -59,6 +74,18 @@ impl Journal {
 
     pub fn latest(&self) -> Vec<RecordedRequest> {
         lock(&self.seen).latest.iter().cloned().collect()
+    }
+
+    /// Requests for that path, asked of the kubelet or through the API server's proxy.
+    pub fn requests_of(&self, path: &str) -> u64 {
+        lock(&self.seen).of(path)
+    }
+
+    /// True as soon as `count` requests for that path have arrived, false at the deadline.
+    pub fn wait_for_requests_of(&self, path: &str, count: u64, patience: Duration) -> bool {
+        wait_until(&self.seen, &self.arrived, patience, |seen| {
+            seen.of(path) >= count
+        })
     }
 
     /// True as soon as `count` requests have arrived since the start, false at the deadline.

@@ -16,7 +16,7 @@ fn help() -> String {
     let faults: Vec<String> = Fault::all().iter().map(Fault::name).collect();
     format!(
         "\
-Serves a kubelet's /stats/summary for tests and demos.
+Serves a kubelet's /stats/summary and /pods for tests and demos.
 
 Usage: sim-kubelet [flags]
 
@@ -26,6 +26,7 @@ Usage: sim-kubelet [flags]
   --burn NS/POD=MILLICORES what every container of a pod burns; repeatable
   --token TOKEN            accept this bearer token; repeatable; default a random one
   --anonymous              ask for no credentials
+  --pods-forbidden         refuse /pods to everybody
   --client-auth            accept certificates of the client CA instead of a token
   --server-name NAME       a DNS name in the serving certificate instead of vm, localhost; repeatable
   --dir DIR                put ca.crt, kubelet.crt, token, client.crt and client.key here;
@@ -86,6 +87,7 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Flags, String> {
             }
             "--token" => flags.tokens.push(value()?),
             "--anonymous" => flags.anonymous = true,
+            "--pods-forbidden" => flags.builder = builder.pods_forbidden(true),
             "--client-auth" => flags.client_auth = true,
             "--server-name" => flags.server_names.push(value()?),
             "--dir" => flags.builder = builder.dir(value()?),

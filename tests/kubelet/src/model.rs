@@ -117,6 +117,19 @@ pub struct FsStats {
     pub inodes_used: u64,
 }
 
+#[derive(Deserialize)]
+struct Named {
+    name: String,
+}
+
+impl PodStats {
+    pub fn volume_names(&self) -> Vec<String> {
+        let text = self.volume.as_ref().map_or("[]", |volumes| volumes.get());
+        let volumes: Vec<Named> = serde_json::from_str(text).unwrap_or_default();
+        volumes.into_iter().map(|volume| volume.name).collect()
+    }
+}
+
 impl Summary {
     /// The bytes a kubelet sends: indented by one space, no final newline.
     pub fn to_bytes(&self) -> Vec<u8> {

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use crate::{
     clock::rfc3339,
+    listing::{Resources, ended_item, item_of},
     model::{ContainerStats, CpuStats, MemoryStats, NetworkStats, PodStats, Summary},
+    podlist::{Item, PodList},
     random::{Xorshift, mix, seed_of},
 };
 
@@ -18,12 +20,18 @@ pub struct Node {
     pub template: Summary,
     pub period_ms: u64,
     pub pods: Vec<Pod>,
+    /// What only `/pods` knows: pods that ended, wait, or crash.
+    pub idle: Vec<Item>,
 }
 
 pub struct Pod {
     pub template: PodStats,
     pub start_ms: u64,
     pub containers: Vec<Container>,
+    /// What `/pods` says of it, but for what it does now.
+    pub item: Item,
+    /// `/pods` has the API server's copy of this static pod.
+    pub is_mirrored: bool,
 }
 
 #[derive(Clone)]
@@ -33,6 +41,29 @@ pub struct Container {
     /// Nanoseconds of CPU a second: what `usageNanoCores` shows.
     pub burn: u64,
     pub working_set: u64,
+    pub memory_limit: Option<u64>,
+    pub role: Role,
+    pub resources: Resources,
+    /// Runs that ended, oldest first.
+    pub earlier: Vec<Run>,
+}
+
+/// What a container is to its pod; only `/pods` tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    App,
+    /// An init container that is restarted for ever.
+    Sidecar,
+    Ephemeral,
+}
+
+/// One life of a container.
+#[derive(Debug, Clone)]
+pub struct Run {
+    pub start_ms: u64,
+    pub end_ms: u64,
+    pub exit_code: i32,
+    pub reason: String,
 }
 
 /// What a pod really burns, to compare a record with.
@@ -151,6 +182,8 @@ impl Node {
             usage_core_nano_seconds: burned(container.burn, container.start_ms, sample),
         };
         stats.memory.working_set_bytes = container.memory_at(sample, self.period_ms);
+        let left = |limit: u64| limit.saturating_sub(stats.memory.working_set_bytes);
+        stats.memory.available_bytes = container.memory_limit.map(left);
         if fresh {
             stats.memory = MemoryStats {
                 working_set_bytes: stats.memory.working_set_bytes,
@@ -178,14 +211,51 @@ impl Node {
             .collect()
     }
 
-    /// Moves a container's start to `now_ms`; false if there is no such container.
-    pub fn restart_container(&mut self, pod: &str, container: &str, now_ms: u64) -> bool {
+    /// What `/pods` is made of for all pods of that name.
+    pub fn items_of(&mut self, pod: &str) -> Vec<&mut Item> {
+        let running = self.pods.iter_mut().filter(|one| one.is(pod));
+        let idle = self.idle.iter_mut().filter(|item| item.is(pod));
+        running.map(|pod| &mut pod.item).chain(idle).collect()
+    }
+
+    /// Moves all pods of that name from the summary to those that only `/pods` knows.
+    pub fn end_pod(&mut self, pod: &str, exit_code: i32, now_ms: u64) -> bool {
+        let before = self.pods.len();
+        let ended = self.pods.extract_if(.., |one| one.is(pod));
+        self.idle
+            .extend(ended.map(|one| ended_item(&one, exit_code, now_ms)));
+        self.pods.len() < before
+    }
+
+    /// What `/pods` says at this moment, in a new order each time.
+    pub fn list(&self, order: &mut Xorshift) -> PodList {
+        let mut items: Vec<Item> = self.pods.iter().map(item_of).collect();
+        items.extend(self.idle.iter().cloned());
+        order.shuffle(&mut items);
+        PodList::of(items)
+    }
+
+    /// Ends a container for this reason, and moves its start to `now_ms`; false if there
+    /// is no such container.
+    pub fn restart_container(
+        &mut self,
+        pod: &str,
+        container: &str,
+        (reason, exit_code): (&str, i32),
+        now_ms: u64,
+    ) -> bool {
         let found = self
             .find(pod)
             .into_iter()
             .flat_map(|pod| &mut pod.containers)
             .find(|candidate| candidate.template.name == container);
         if let Some(found) = found {
+            found.earlier.push(Run {
+                start_ms: found.start_ms,
+                end_ms: now_ms.max(found.start_ms),
+                exit_code,
+                reason: reason.to_owned(),
+            });
             // Written as whole seconds, a later run never shares its start with an earlier.
             found.start_ms = now_ms.max((found.start_ms / 1_000 + 1) * 1_000);
             return true;
@@ -198,6 +268,21 @@ impl Pod {
     pub fn is(&self, pod: &str) -> bool {
         let pod_ref = &self.template.pod_ref;
         pod.split_once('/') == Some((&pod_ref.namespace, &pod_ref.name))
+    }
+
+    pub fn container(&self, name: &str) -> Option<&Container> {
+        let mut containers = self.containers.iter();
+        containers.find(|container| container.template.name == name)
+    }
+
+    /// It sees the node's interfaces instead of one of its own.
+    pub fn is_on_host_network(&self) -> bool {
+        let network = self.template.network.as_ref();
+        network.is_some_and(|network| network.interfaces.len() > 1)
+    }
+
+    pub fn volume_names(&self) -> Vec<String> {
+        self.template.volume_names()
     }
 
     pub fn truth(&self) -> Truth {

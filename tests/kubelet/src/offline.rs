@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::{
+    listing::Owner,
     node::{ContainerTruth, Node, period_ms},
     population::{new_pod, populate},
     random::Xorshift,
@@ -27,7 +28,9 @@ impl Offline {
     /// A new pod (`namespace/name`) with one container `log-generator`; `None` if the name
     /// has no namespace.
     pub fn start_pod(&mut self, pod: &str, millicores: u64, now_ms: u64) -> Option<()> {
-        self.node.pods.push(new_pod(pod, millicores, now_ms)?);
+        self.node
+            .pods
+            .push(new_pod(pod, millicores, &Owner::Nobody, now_ms)?);
         Some(())
     }
 
@@ -39,6 +42,11 @@ impl Offline {
     /// The reply of that moment, as the kubelet writes it.
     pub fn reply(&mut self, now_ms: u64) -> Vec<u8> {
         self.node.summary(now_ms, &mut self.order).to_bytes()
+    }
+
+    /// What `/pods` answers at that moment.
+    pub fn pods_reply(&mut self) -> Vec<u8> {
+        self.node.list(&mut self.order).to_bytes()
     }
 
     /// The first container of the pod: what it burns, and when the sample in a reply of

@@ -3,8 +3,10 @@
 
 use crate::{
     clock::parse_rfc3339,
+    listing::{self, Owner, Resources, from_api, letters},
     model::{ContainerStats, PodStats, Summary},
-    node::{Container, Node, Pod},
+    node::{Container, Node, Pod, Role},
+    podlist::Item,
     random::{mix, seed_of},
 };
 
@@ -17,16 +19,18 @@ const IDLE: &str = "log-generator-b-vm";
 const MIB: u64 = 1024 * 1024;
 
 const NAMESPACES: [&str; 5] = ["default", "payments", "monitoring", "other", "kube-system"];
-const WORKLOADS: [&str; 8] = [
-    "checkout",
-    "ledger",
-    "search-api",
-    "cart",
-    "mailer",
-    "log-router",
-    "frontend",
-    "session-store",
+/// Names, and the kind of what makes their pods.
+const WORKLOADS: [(&str, &str); 8] = [
+    ("checkout", "Deployment"),
+    ("ledger", "StatefulSet"),
+    ("search-api", "Deployment"),
+    ("cart", "Deployment"),
+    ("mailer", "CronJob"),
+    ("log-router", "DaemonSet"),
+    ("frontend", "Deployment"),
+    ("migration", "Job"),
 ];
+
 /// A node with `count` pods, or with just the captured ones.
 pub fn populate(count: Option<usize>, period_ms: u64, now_ms: u64) -> Node {
     let mut template: Summary =
@@ -43,6 +47,7 @@ pub fn populate(count: Option<usize>, period_ms: u64, now_ms: u64) -> Node {
         let age = taken_at.saturating_sub(parse_rfc3339(time).unwrap_or(taken_at));
         launched_ms.saturating_sub(age)
     };
+    let mut idle = listing::captured(launched_ms.cast_signed() - taken_at.cast_signed());
     let mut pods: Vec<Pod> = captured
         .into_iter()
         .map(|stats| Pod {
@@ -52,13 +57,15 @@ pub fn populate(count: Option<usize>, period_ms: u64, now_ms: u64) -> Node {
                 .iter()
                 .map(|container| captured_container(&stats, container, moved))
                 .collect(),
+            item: take_item(&mut idle, &stats.pod_ref.uid),
+            is_mirrored: false,
             template: stats,
         })
         .collect();
     if let Some(count) = count {
         let models = pods.len();
         for index in models..count {
-            let generated = generate(&pods[index % models], index);
+            let generated = generate(&pods[index % models], index, launched_ms);
             pods.push(generated);
         }
         pods.truncate(count);
@@ -67,7 +74,13 @@ pub fn populate(count: Option<usize>, period_ms: u64, now_ms: u64) -> Node {
         template,
         period_ms,
         pods,
+        idle,
     }
+}
+
+fn take_item(items: &mut Vec<Item>, uid: &str) -> Item {
+    let found = items.iter().position(|item| item.metadata.uid == uid);
+    items.remove(found.expect("both replies were taken at one moment"))
 }
 
 fn captured_container(
@@ -83,21 +96,28 @@ fn captured_container(
             container.memory.working_set_bytes,
         ),
     };
+    let available = container.memory.available_bytes;
     Container {
         template: container.clone(),
         start_ms: moved(&container.start_time),
         burn,
         working_set,
+        memory_limit: available.map(|left| left + container.memory.working_set_bytes),
+        role: match container.name.as_str() {
+            "log-shipper" => Role::Sidecar,
+            _ => Role::App,
+        },
+        resources: Resources::default(),
+        earlier: Vec::new(),
     }
 }
 
 /// A pod like `model`, of another workload, older, and with figures of its own.
-fn generate(model: &Pod, index: usize) -> Pod {
+fn generate(model: &Pod, index: usize, launched_ms: u64) -> Pod {
     let seed = mix(index as u64 + 1_000);
-    let workload = WORKLOADS[index % WORKLOADS.len()];
-    let name = format!("{workload}-{index}-{:x}", seed as u32);
     let namespace = NAMESPACES[index % NAMESPACES.len()];
     let older_ms = seed % 259_200 * 1_000;
+    let (owner, name) = owner(index, namespace, launched_ms.saturating_sub(older_ms));
     let mut pod = copy(model, namespace, &name, index as u64);
     pod.start_ms = pod.start_ms.saturating_sub(older_ms);
     for container in &mut pod.containers {
@@ -105,8 +125,71 @@ fn generate(model: &Pod, index: usize) -> Pod {
         container.start_ms = container.start_ms.saturating_sub(older_ms);
         container.burn = (own % 400_000 + 500) * 1_000;
         container.working_set = (own >> 24) % (192 * MIB) + 2 * MIB;
+        container.resources = resources(container, index);
+        container.memory_limit = container.resources.memory_limit;
     }
+    pod.item = from_api(&pod, &owner);
     pod
+}
+
+/// What makes the pod of that index, and its name, as Kubernetes would choose it.
+fn owner(index: usize, namespace: &str, start_ms: u64) -> (Owner, String) {
+    let (app, kind) = WORKLOADS[index % WORKLOADS.len()];
+    let suffix = letters(index as u64, 5);
+    let name = app.to_owned();
+    let job = |name: String| {
+        let job_type = ["report", "import", "cleanup"][index % 3].to_owned();
+        let pod = format!("{name}-{suffix}");
+        (Owner::Job { name, job_type }, pod)
+    };
+    match kind {
+        "StatefulSet" => {
+            let ordinal = index / WORKLOADS.len();
+            let pod = format!("{app}-{ordinal}");
+            (
+                Owner::StatefulSet {
+                    app: name,
+                    index: ordinal,
+                },
+                pod,
+            )
+        }
+        "DaemonSet" => (Owner::DaemonSet { app: name }, format!("{app}-{suffix}")),
+        "CronJob" => job(format!("{app}-{}", start_ms / 60_000)),
+        "Job" => job(format!("{app}-{}", letters(seed_of(namespace), 4))),
+        _ => {
+            let hash = letters(seed_of(namespace) ^ seed_of(app), 10);
+            let pod = format!("{app}-{hash}-{suffix}");
+            (Owner::Deployment { app: name, hash }, pod)
+        }
+    }
+}
+
+/// Limits where the kubelet has memory left to tell of, and never below what is used.
+fn resources(container: &Container, index: usize) -> Resources {
+    let milli = container.burn.div_ceil(100_000_000) * 100;
+    let memory = (container.working_set * 5 / 4).div_ceil(64 * MIB) * 64 * MIB;
+    let has_limits = container.template.memory.available_bytes.is_some();
+    match (has_limits, index % 3) {
+        (true, 0) => Resources {
+            cpu_request: Some(milli),
+            cpu_limit: Some(milli),
+            memory_request: Some(memory),
+            memory_limit: Some(memory),
+        },
+        (true, _) => Resources {
+            cpu_request: Some(milli / 2),
+            cpu_limit: Some(milli),
+            memory_request: Some(memory / 2),
+            memory_limit: Some(memory),
+        },
+        (false, 0) => Resources::default(),
+        (false, _) => Resources {
+            cpu_request: Some(milli),
+            memory_request: Some(memory / 2),
+            ..Resources::default()
+        },
+    }
 }
 
 /// The same pod under another name, with a uid of its own of the API server's form.
@@ -115,10 +198,20 @@ pub fn copy(model: &Pod, namespace: &str, name: &str, salt: u64) -> Pod {
     template.pod_ref.uid = copy_uid(name, salt);
     namespace.clone_into(&mut template.pod_ref.namespace);
     name.clone_into(&mut template.pod_ref.name);
+    let mut item = model.item.clone();
+    for status in item.status.statuses() {
+        status.container_id = None;
+    }
+    let mut containers = model.containers.clone();
+    for container in &mut containers {
+        container.earlier.clear();
+    }
     Pod {
         template,
         start_ms: model.start_ms,
-        containers: model.containers.clone(),
+        containers,
+        item,
+        is_mirrored: false,
     }
 }
 
@@ -138,13 +231,14 @@ pub fn copy_uid(name: &str, salt: u64) -> String {
 
 /// A new pod (`namespace/name`) with one container `log-generator` that starts at `now_ms`;
 /// `None` if the name has no namespace.
-pub fn new_pod(pod: &str, millicores: u64, now_ms: u64) -> Option<Pod> {
+pub fn new_pod(pod: &str, millicores: u64, owner: &Owner, now_ms: u64) -> Option<Pod> {
     let (namespace, name) = pod.split_once('/')?;
     let model = populate(Some(1), 1_000, now_ms).pods.pop()?;
     let mut added = started_now(copy(&model, namespace, name, now_ms), now_ms);
     for container in &mut added.containers {
         container.burn = millicores * 1_000_000;
     }
+    added.item = from_api(&added, owner);
     Some(added)
 }
 

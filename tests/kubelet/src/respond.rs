@@ -3,7 +3,7 @@
 
 use crate::{
     access::Verdict,
-    corrupt::{corrupt_bytes, corrupt_model},
+    corrupt::{corrupt_bytes, corrupt_list, corrupt_model},
     fault::Fault,
     http::{Framing, Reply, Request},
     server::Shared,
@@ -12,12 +12,14 @@ use crate::{
 
 const FORBIDDEN_USER: &str = "system:serviceaccount:default:powerless";
 const ANONYMOUS: &str = "system:anonymous";
+pub const PODS: &str = "/pods";
+const SUMMARY: &str = "/stats/summary";
 const HTML: &str = "<!DOCTYPE html>\n<html><head><title>Sign in</title></head>\n<body><h1>Sign in to continue</h1></body></html>\n";
 /// More than the body has, by less than a client's read buffer.
 const MISSING_BYTES: usize = 1_000;
 
 /// `/stats/summary` of `/api/v1/nodes/NODE/proxy/stats/summary`.
-fn below_proxy(path: &str) -> &str {
+pub fn below_proxy(path: &str) -> &str {
     path.strip_prefix("/api/v1/nodes/")
         .and_then(|rest| rest.split_once('/'))
         .and_then(|(_, rest)| rest.strip_prefix("proxy"))
@@ -34,7 +36,16 @@ pub fn reply(shared: &Shared, request: &Request, known_client: bool, fault: &Fau
         }
         _ => {}
     }
-    let verdict = lock(&shared.access).judge(request.header("authorization"), known_client);
+    let path = below_proxy(request.path());
+    let (verdict, rights) = {
+        let access = lock(&shared.access);
+        let verdict = access.judge(request.header("authorization"), known_client);
+        let verdict = match verdict {
+            Verdict::Allowed if path == PODS && access.pods_forbidden => Verdict::Forbidden,
+            verdict => verdict,
+        };
+        (verdict, rights_of(path, access.coarse_rights))
+    };
     match verdict {
         Verdict::Allowed => {}
         // Through its proxy the API server is asked first, and refuses in its own form.
@@ -48,18 +59,30 @@ pub fn reply(shared: &Shared, request: &Request, known_client: bool, fault: &Fau
             );
             return status(403, "Forbidden", &message);
         }
-        Verdict::Forbidden => return forbidden(FORBIDDEN_USER),
-        Verdict::Anonymous => return forbidden(ANONYMOUS),
+        Verdict::Forbidden => return forbidden(FORBIDDEN_USER, rights),
+        Verdict::Anonymous => return forbidden(ANONYMOUS, rights),
         Verdict::Undecided => {
+            // Of several rights the first is asked for, and the error is of that one.
+            let right = rights.split(' ').next().unwrap_or_default();
             let text = format!(
-                "Authorization error (user={ANONYMOUS}, verb=get, resource=nodes, subresource=stats)"
+                "Authorization error (user={ANONYMOUS}, verb=get, resource=nodes, subresource={right})"
             );
             return Reply::text(500, &text);
         }
     }
-    match below_proxy(request.path()) {
-        "/stats/summary" => dressed(summary_body(shared, fault), fault),
+    match path {
+        SUMMARY => dressed(summary_body(shared, fault), fault),
+        PODS => dressed(pods_body(shared, fault), fault),
         _ => Reply::text(404, "404 page not found\n"),
+    }
+}
+
+/// Any of these rights will do; the kubelet names them all when it refuses.
+fn rights_of(path: &str, coarse: bool) -> &'static str {
+    match (path, coarse) {
+        (PODS, false) => "pods proxy",
+        (PODS, true) => "proxy",
+        _ => "stats",
     }
 }
 
@@ -80,9 +103,21 @@ fn status(code: u16, reason: &str, message: &str) -> Reply {
     reply
 }
 
-fn forbidden(user: &str) -> Reply {
-    let asked = "verb=get, resource=nodes, subresource(s)=[stats]";
+fn forbidden(user: &str, rights: &str) -> Reply {
+    let asked = format!("verb=get, resource=nodes, subresource(s)=[{rights}]");
     Reply::text(403, &format!("Forbidden (user={user}, {asked})\n"))
+}
+
+fn pods_body(shared: &Shared, fault: &Fault) -> Vec<u8> {
+    if let Some(body) = &*lock(&shared.pods_body) {
+        return corrupt_bytes(body.clone(), fault);
+    }
+    let mut list = {
+        let node = lock(&shared.node);
+        node.list(&mut lock(&shared.order))
+    };
+    corrupt_list(&mut list, fault);
+    corrupt_bytes(list.to_bytes(), fault)
 }
 
 fn summary_body(shared: &Shared, fault: &Fault) -> Vec<u8> {
@@ -164,7 +199,7 @@ mod tests {
             let bearer = ("Authorization".to_owned(), format!("Bearer {token}"));
             let request = Request {
                 method: "GET".to_owned(),
-                target: "/stats/summary".to_owned(),
+                target: SUMMARY.to_owned(),
                 version: "HTTP/1.1".to_owned(),
                 headers: [bearer].into_iter().filter(|_| !token.is_empty()).collect(),
             };
@@ -174,5 +209,34 @@ mod tests {
             let as_captured = captured.contains(&format!("\r\n\r\n{text}"));
             assert!(status == 200 || as_captured, "{token:?}: {text}");
         }
+    }
+
+    #[test]
+    fn a_right_to_pods_is_one_of_its_own() {
+        let node = populate(None, 15_000, 1_800_000_000_123);
+        let tls = Tls::new(vec!["vm".to_owned()], None, false).expect("certificates");
+        let shared = Shared::new(node, Access::default(), tls);
+        let ask = |target: &str| {
+            let request = Request {
+                method: "GET".to_owned(),
+                target: target.to_owned(),
+                version: "HTTP/1.1".to_owned(),
+                headers: Vec::new(),
+            };
+            let reply = reply(&shared, &request, false, &Fault::None);
+            let text = String::from_utf8(reply.body).expect("text");
+            (reply.status, text)
+        };
+        for target in ["/pods", "/api/v1/nodes/vm/proxy/pods?x=1"] {
+            assert_eq!(ask(target).0, 200);
+        }
+        lock(&shared.access).pods_forbidden = true;
+        let (status, text) = ask("/pods");
+        assert_eq!(status, 403);
+        assert!(RBAC.contains(&format!("\r\n\r\n{text}")), "{text}");
+        assert_eq!(ask("/api/v1/nodes/vm/proxy/pods").0, 403);
+        assert_eq!(ask(SUMMARY).0, 200);
+        lock(&shared.access).coarse_rights = true;
+        assert!(ask("/pods").1.ends_with("subresource(s)=[proxy])\n"));
     }
 }

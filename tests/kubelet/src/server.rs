@@ -21,6 +21,7 @@ use crate::{
     journal::{Journal, count},
     node::Node,
     random::Xorshift,
+    respond::{PODS, below_proxy},
     sync::{lock, wait_until},
     tls::Tls,
     wire::stop_listening,
@@ -32,7 +33,11 @@ pub struct Shared {
     pub order: Mutex<Xorshift>,
     pub access: Mutex<Access>,
     pub tls: Mutex<Tls>,
+    /// The fault of connections, and of every path but `/pods`.
     pub injection: Mutex<Injection>,
+    pub pods_injection: Mutex<Injection>,
+    /// A body of `/pods` to serve instead of the node's.
+    pub pods_body: Mutex<Option<Vec<u8>>>,
     pub journal: Journal,
     pub plain_http: bool,
     /// How far its clock is ahead of this machine's; negative: behind.
@@ -53,6 +58,8 @@ impl Shared {
             access: Mutex::new(access),
             tls: Mutex::new(tls),
             injection: Mutex::new(Injection::default()),
+            pods_injection: Mutex::new(Injection::default()),
+            pods_body: Mutex::new(None),
             journal: Journal::default(),
             plain_http: false,
             clock_ahead_ms: 0,
@@ -69,8 +76,17 @@ impl Shared {
         now_ms().saturating_add_signed(self.clock_ahead_ms)
     }
 
-    pub fn take_fault(&self, stage: Stage) -> Fault {
-        lock(&self.injection).take(stage)
+    pub fn connection_fault(&self) -> Fault {
+        lock(&self.injection).take(Stage::Connection)
+    }
+
+    /// The fault for a request of that path.
+    pub fn request_fault(&self, path: &str) -> Fault {
+        let injection = match below_proxy(path) {
+            PODS => &self.pods_injection,
+            _ => &self.injection,
+        };
+        lock(injection).take(Stage::Request)
     }
 
     /// The next body of a replay.
