@@ -414,6 +414,7 @@ impl Outage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalogue::Plan;
 
     const URL: &str = "https://k/stats/summary";
 
@@ -603,11 +604,13 @@ mod tests {
         let ended = Batch {
             pods_wanted: 1,
             ended: 2,
+            plan: Plan::CONTAINERS,
             ..Batch::default()
         };
         assert_eq!(Missing::of(&ended), None);
         let none = Batch {
             pods_wanted: 1,
+            plan: Plan::CONTAINERS,
             ..Batch::default()
         };
         assert_eq!(Missing::of(&none), Some(Missing::Containers));

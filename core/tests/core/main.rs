@@ -8,6 +8,7 @@ mod events;
 mod facts;
 mod golden;
 mod network;
+mod pods;
 mod properties;
 mod replay;
 mod scrape;
