@@ -202,8 +202,6 @@ fn labels_choose_and_an_annotation_opts_out() {
     assert!(without_selector.contains("job-2"));
 
     // Who does not know a pod's labels keeps it out.
-    kubelet.allow_pods(false);
-    kubelet.set_tokens(&["t"]);
     kubelet.set_pods_fault(Fault::Status(500, "no".to_owned()));
     let options = [("label_selector", "job_type=report")];
     assert!(pods(&Plugin::of(&kubelet, &options).records()).is_empty());
