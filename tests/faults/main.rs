@@ -20,6 +20,7 @@ use testkit::{Host, hosts};
 #[path = "../common/mod.rs"]
 mod common;
 mod content;
+mod facts;
 mod life;
 mod network;
 mod row;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         network::rows(),
         trust::rows(),
         content::rows(),
+        facts::rows(),
         life::rows(),
     ]
     .concat();

@@ -1,6 +1,7 @@
 //! One row of the table: what goes wrong, what has to come of it, and the
 //! script that most rows share.
 
+use serde_json::Value;
 use sim_kubelet::{Fault, SimKubeletBuilder, Stage};
 use testkit::{Host, wait};
 
@@ -16,6 +17,9 @@ pub type Outcome = Result<String, String>;
 pub type Act = fn(&Scene) -> Result<(), String>;
 type Cannot = fn(&Host) -> bool;
 type Check = fn(&Scene, &Ended) -> Result<(), String>;
+/// Asked for with each scrape or so, so that a row is short.
+pub const FACTS: &[(&str, &str)] = &[("pod_facts", "on"), ("pod_facts_interval", "150ms")];
+const FACTS_AGAIN: &str = "facts of pods come again: there were none *";
 pub const AGAIN: &str = "scraping works again: it failed for *s, * scrape*";
 const ANNOUNCED: &str = "scraping * every *, timeout *, namespaces *, pod prefixes *";
 const WANTED: &str = "* of the node's * pods are wanted";
@@ -28,6 +32,8 @@ enum Script {
     Works,
     /// Neither records nor errors; this warning, unless it is empty.
     Silent(&'static str),
+    /// Goes on, says this as a warning, and says when it is over.
+    Degrades(&'static str),
     /// Stopped while this holds.
     Stops(fn(&Scene) -> bool),
     Own(fn(&Site) -> Result<Seen, String>),
@@ -58,6 +64,12 @@ pub fn fails(name: &'static str, line: &'static str) -> Row {
 
 pub fn works(name: &'static str, expected: &str) -> Row {
     Row::new(name, format!("works: {expected}"), Script::Works)
+}
+
+/// Records go on without facts of pods: `line` says so once, and another that they are back.
+pub fn degrades(name: &'static str, line: &'static str) -> Row {
+    let expected = format!("one warning, records without facts, then with them: {line}");
+    Row::new(name, expected, Script::Degrades(line)).options(FACTS)
 }
 
 pub fn silent(name: &'static str, warning: &'static str) -> Row {
@@ -202,6 +214,7 @@ impl Row {
         let (ended, seen) = match self.script {
             Script::Fails(line) => self.fails(site, &scene, run, &scene.named(line))?,
             Script::Works => self.works(site, &scene, run)?,
+            Script::Degrades(line) => self.degrades(site, &scene, run, line)?,
             Script::Silent(warning) => self.silent(site, &scene, run, warning)?,
             Script::Stops(hanging) => self.stops(site, &scene, run, hanging)?,
             Script::Own(_) => unreachable!("it was run above"),
@@ -276,6 +289,45 @@ impl Row {
         let ended = run.stop(site)?;
         only(&ended.said, &[])?;
         let seen = format!("{} records, no line", ended.records.len());
+        Ok((ended, seen))
+    }
+
+    fn degrades(
+        &self,
+        site: &Site,
+        scene: &Scene,
+        run: Run,
+        line: &'static str,
+    ) -> Result<Seen, String> {
+        run.said(line)?;
+        let told = run.stats("records", |stats| stats.records > 0)?;
+        let enough = told.records + self.more;
+        let during = run.stats("more records", |stats| stats.records >= enough)?;
+        self.end_fault(scene)?;
+        run.said(FACTS_AGAIN)?;
+        run.stats("records still", |stats| stats.records > during.records)?;
+        let has_facts = |record: &Value| record["qos_class"].is_string();
+        run.record("a record with facts", has_facts)?;
+        let ended = run.stop(site)?;
+        only(&ended.said, &[("warn", line), ("info", FACTS_AGAIN)])?;
+        let count = ended
+            .records
+            .iter()
+            .filter(|record| has_facts(record))
+            .count();
+        if self.from_start && count == ended.records.len() {
+            return Err(format!(
+                "{count} of {} records have facts",
+                ended.records.len()
+            ));
+        }
+        if ended.stats.failures > 0 {
+            return Err(format!("{} scrapes failed", ended.stats.failures));
+        }
+        let seen = format!(
+            "1 warning, {} records, {count} with facts",
+            ended.records.len()
+        );
         Ok((ended, seen))
     }
 

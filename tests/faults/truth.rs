@@ -142,7 +142,14 @@ pub fn sound(record: &Value) -> Result<(), String> {
 pub fn unique(records: &[Value]) -> Result<(), String> {
     let mut seen = HashSet::new();
     for record in records {
-        let sample = ["service", "podUid", "containerName", "timestamp"];
+        let sample = [
+            "kind",
+            "podUid",
+            "containerName",
+            "volumeName",
+            "interface",
+            "timestamp",
+        ];
         let sample = sample.map(|name| record[name].to_string());
         if !seen.insert(sample) {
             return Err(format!("twice: {record}"));
