@@ -5,7 +5,12 @@ use std::{env, hint::black_box};
 
 use allocation_counter::{AllocationInfo, measure};
 use kubeletstats_core::{
-    catalogue::Plan, options::Config, scrape::Pipeline, select::Selector, summary::Malformed,
+    catalogue::Plan,
+    facts::{self, LabelSelector, Patterns, Want},
+    options::Config,
+    scrape::Pipeline,
+    select::Selector,
+    summary::Malformed,
 };
 use sim_kubelet::captured;
 
@@ -249,6 +254,109 @@ fn peak_memory_of_hostile_replies() {
         assert_eq!(found, outcomes, "{what}");
         assert!(peaks[0] < 10 * MIB as u64, "{what}: {peaks:?} bytes");
         assert!(peaks[1] < 12 * MIB as u64, "{what}: {peaks:?} bytes");
+    }
+}
+
+/// The same of lists of pods, with all labels and annotations.
+#[test]
+fn peak_memory_of_hostile_lists_of_pods() {
+    let size = if soak() { 63 * MIB } else { 5 * MIB };
+    let metadata = r#""metadata":{"name":"p","namespace":"n","#;
+    let long = "x".repeat(253);
+    let image = "x".repeat(4096);
+    let names =
+        format!(r#"{{"metadata":{{"name":"{long}","namespace":"{long}","uid":"{long}"}}}}"#);
+    let images = format!(
+        r#"{{"metadata":{{"name":"p"}},"spec":{{"containers":[{{"name":"c","image":"{image}"}}]}}}}"#
+    );
+    let containers: Vec<_> = (0..1_000)
+        .map(|at| format!(r#"{{"name":"c{at}"}}"#))
+        .collect();
+    let containers = containers.join(",");
+    let full = format!(
+        r#"{{{metadata}"uid":"u"}},"spec":{{"containers":[{containers}]}},"status":{{"containerStatuses":[{containers}]}}}}"#
+    );
+    // As the one above, but each of them broken at its end.
+    let broken = full.replace("]}}", "],\"phase\":1}}");
+    let in_pod = |head: &str, part: &str, tail: &str| {
+        let one = |size| filled(&format!("{{{metadata}{head}"), part, ",", tail, size);
+        [one(MIB - 64), one(4 * MIB - 64)]
+    };
+    let labels = in_pod("\"labels\":{", r#""a":"""#, "}}}");
+    let owners = in_pod("\"ownerReferences\":[", "{}", "]}}");
+    let spec = in_pod("\"uid\":\"u\"},\"spec\":{\"containers\":[", "{}", "]}}");
+    let statuses = in_pod(
+        "\"uid\":\"u\"},\"status\":{\"containerStatuses\":[",
+        "{}",
+        "]}}",
+    );
+    let escapes = in_pod("\"annotations\":{\"a\":\"\\u00e4", "x", "\"}}}");
+    let (text, plenty) = (
+        "it has more than 8 MiB of names, labels and annotations",
+        "it has more than 20000 containers",
+    );
+    let of_pods = |part: &str| filled("{\"items\":[", part, ",", "]}", size);
+    // As many as are needed, whatever the others' size.
+    let of_full = |part: &str| {
+        let size = size.max(part.len() * 22);
+        filled("{\"items\":[", part, ",", "]}", size)
+    };
+    let of_one = |part: &str| format!("{{\"items\":[{part}]}}");
+    let rows = [
+        ("pods {}", of_pods("{}"), "it has more than 10000 pods"),
+        (
+            "pods with long names",
+            of_pods(&names),
+            if soak() { text } else { "0" },
+        ),
+        (
+            "pods with long images",
+            of_pods(&images),
+            if soak() { text } else { "0" },
+        ),
+        ("pods full of containers", of_full(&full), plenty),
+        ("broken pods full of containers", of_full(&broken), plenty),
+        ("labels, pods of 1 MiB", of_pods(&labels[0]), text),
+        ("labels, a pod of 4 MiB", of_one(&labels[1]), text),
+        ("owners, a pod of 4 MiB", of_one(&owners[1]), "0"),
+        ("containers {}, pods of 1 MiB", of_pods(&spec[0]), "0"),
+        ("containers {}, a pod of 4 MiB", of_one(&spec[1]), "0"),
+        ("statuses {}, pods of 1 MiB", of_pods(&statuses[0]), "all"),
+        ("escapes, a pod of 4 MiB", of_one(&escapes[1]), "0"),
+        (
+            "brackets",
+            filled("{\"x\":", "[", "", "", size),
+            "it ends in the middle",
+        ),
+    ];
+    let all = Patterns::parse("*").expect("a pattern");
+    let selector = LabelSelector::parse("a,b!=c").expect("a selector");
+    let want = Want {
+        labels: &all,
+        annotations: &all,
+        selector: Some(&selector),
+    };
+    println!("{:<40} {:>9} {:>12}  outcome", "list", "bytes", "peak");
+    for (what, body, expected) in rows {
+        let mut found = String::new();
+        let used = measure(|| {
+            found = match facts::parse(body.as_bytes(), &want, |_, _| true) {
+                Ok(pods) if pods.unreadable == pods.on_node => "all".to_owned(),
+                Ok(pods) => pods.unreadable.to_string(),
+                Err(error) => error.to_string(),
+            };
+        });
+        println!(
+            "{what:<40} {:>9} {:>12}  {found}",
+            body.len(),
+            used.bytes_max
+        );
+        assert_eq!(found, expected, "{what}");
+        assert!(
+            used.bytes_max < 16 * MIB as u64,
+            "{what}: {} bytes",
+            used.bytes_max
+        );
     }
 }
 

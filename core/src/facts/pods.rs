@@ -78,19 +78,20 @@ impl<W: Fn(&str, &str) -> bool> Reader<'_, W> {
                 return Err(Malformed::TooMany(MOST_PODS, "pods"));
             }
             let start = walk.clone();
-            let is_large = |behind: &Walk<'_>| {
-                let (rest, behind) = (start.rest().len(), behind.rest().len());
-                rest > LARGE_REPLY && rest - behind > LARGEST_POD
-            };
-            match Parts::read(walk) {
-                Ok(parts) if !is_large(walk) && self.pod(&parts).is_ok() => {}
-                _ => {
+            let is_read = match Parts::read(walk) {
+                Ok(parts) => {
+                    let (rest, behind) = (start.rest().len(), walk.rest().len());
+                    let is_large = rest > LARGE_REPLY && rest - behind > LARGEST_POD;
+                    !is_large && self.pod(&parts).is_ok()
+                }
+                Err(_) => {
                     // Its end is found without understanding it.
                     *walk = start;
                     walk.value()?;
-                    self.found.unreadable += 1;
+                    false
                 }
-            }
+            };
+            self.found.unreadable += usize::from(!is_read);
             if self.keep.is_too_much() {
                 return Err(Malformed::TooMuchText(MOST_TEXT));
             }
