@@ -36,6 +36,10 @@ pub(super) fn of_spec(
         };
         container.read_spec(keep, walk)?;
         if !container.name.is_empty() {
+            // Most pods have one container, and the first growth would be to four.
+            if containers.is_empty() {
+                containers.reserve_exact(1);
+            }
             containers.push(container);
         }
         Ok(())

@@ -12,6 +12,7 @@ use kubeletstats_core::{
     summary,
     timestamp::Timestamp,
 };
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
@@ -466,4 +467,44 @@ fn damaged_lists_are_no_panic() {
         read_whole > 300 && broken_pods > 100 && refused > 300,
         "{read_whole} {broken_pods} {refused}"
     );
+}
+
+/// Any text, and text made of what these grammars know.
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        any::<String>(),
+        "([a-z./*-]{0,3}|[=!<>(), \n]| in | notin |é){0,12}",
+        "[+-]?[0-9]{0,30}[.]?[0-9]{0,30}([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]{0,20})?",
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(2_000)
+    })]
+
+    #[test]
+    fn any_text_is_read_or_refused_in_one_line(text in text(), key in text()) {
+        let selector = LabelSelector::parse(&text);
+        let patterns = Patterns::parse(&text);
+        for refusal in [selector.as_ref().err(), patterns.as_ref().err()].into_iter().flatten() {
+            prop_assert!(!refusal.chars().any(char::is_control), "{refusal:?}");
+            prop_assert!(refusal.chars().count() < 400, "{refusal:?}");
+        }
+        if let Ok(selector) = selector {
+            selector.matches(|_| Some(&key));
+            selector.matches(|_| None::<&str>);
+        }
+        if let Ok(patterns) = patterns {
+            patterns.allows(&key);
+        }
+        let (cores, bytes) = (facts::quantity::cores(&text), facts::quantity::bytes(&text));
+        prop_assert_eq!(cores.is_some(), bytes.is_some());
+        if let (Some(cores), Some(bytes)) = (cores, bytes) {
+            // Bytes are rounded up, and a float has 53 bits of them.
+            let bytes = bytes as f64;
+            prop_assert!(bytes >= cores * (1.0 - 1e-15) && bytes - cores <= 1.0 + bytes * 1e-15);
+        }
+    }
 }
