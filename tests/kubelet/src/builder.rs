@@ -14,7 +14,7 @@ use crate::{
     files::Folder,
     handle::SimKubelet,
     node::{USUAL_PERIOD_MS, period_ms},
-    population::populate,
+    population::{Kind, populate},
     random::unique,
     server::{Server, Shared},
     tls::{Authority, Tls},
@@ -24,6 +24,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct SimKubeletBuilder {
     pods: Option<usize>,
+    kind: Kind,
     sample_period: Duration,
     burns: Vec<(String, u64)>,
     access: Access,
@@ -41,6 +42,7 @@ impl Default for SimKubeletBuilder {
     fn default() -> Self {
         Self {
             pods: None,
+            kind: Kind::default(),
             sample_period: Duration::from_millis(USUAL_PERIOD_MS),
             burns: Vec::new(),
             access: Access::default(),
@@ -61,6 +63,22 @@ impl SimKubeletBuilder {
     /// generated. `default/log-generator-a-vm` and `default/log-generator-b-vm` come first.
     pub fn pods(mut self, count: usize) -> Self {
         self.pods = Some(count);
+        self
+    }
+
+    /// All that a kubelet with pressure stalls and swap writes, and all of it moving at
+    /// rates that [`SimKubelet::truth`] and [`SimKubelet::node_truth`] tell. Unless
+    /// [`pods`](Self::pods) says otherwise, the captured seven have eight more beside them,
+    /// one of each kind of owner, with a volume that is claimed and an ephemeral container.
+    pub fn full(mut self, full: bool) -> Self {
+        self.kind.full = full;
+        self
+    }
+
+    /// No interface of the node is called `eth0`: its network, and that of pods on the host
+    /// network, is nothing but a list.
+    pub fn without_eth0(mut self, without: bool) -> Self {
+        self.kind.without_eth0 = without;
         self
     }
 
@@ -165,7 +183,7 @@ impl SimKubeletBuilder {
     /// carry, or a burn of a pod that is not on the node.
     pub fn start(self) -> io::Result<SimKubelet> {
         let now = now_ms().saturating_add_signed(self.clock_ahead_ms);
-        let mut node = populate(self.pods, period_ms(self.sample_period), now);
+        let mut node = populate(self.pods, self.kind, period_ms(self.sample_period), now);
         for (pod, millicores) in &self.burns {
             let mut found = node.find(pod);
             if found.is_empty() {
@@ -178,6 +196,7 @@ impl SimKubeletBuilder {
                 container.burn = millicores * 1_000_000;
             }
         }
+        node.changed(now);
         let client_authority = Authority::new("client-ca")?;
         let gate = self.access.client_auth.then_some(&client_authority);
         let tls = Tls::new(self.certificate_names(), gate, self.client_required)?;

@@ -15,7 +15,7 @@ use crate::{
     files::Folder,
     journal::{Journal, RecordedRequest},
     listing::{Owner, mirror_uid, pending_item},
-    node::Truth,
+    node::{NodeTruth, Truth},
     podlist::Metadata,
     population::{copy, new_pod, started_now},
     server::{Server, Shared},
@@ -282,10 +282,7 @@ impl SimKubelet {
     /// `ContainerCreating`, `ImagePullBackOff`. Gives its uid, or `None` if the name has no
     /// namespace.
     pub fn add_pending(&self, pod: &str, reason: &str) -> Option<String> {
-        let item = pending_item(
-            &new_pod(pod, 0, &Owner::Nobody, self.shared().now_ms())?,
-            reason,
-        );
+        let item = pending_item(&self.made(pod, 0, &Owner::Nobody)?, reason);
         let uid = item.metadata.uid.clone();
         lock(&self.shared().node).idle.push(item);
         Some(uid)
@@ -340,6 +337,7 @@ impl SimKubelet {
         let mut node = lock(&self.shared().node);
         let before = node.pods.len();
         node.pods.retain(|pod| !gone(pod));
+        node.changed(self.shared().now_ms());
         before - node.pods.len()
     }
 
@@ -368,7 +366,7 @@ impl SimKubelet {
     /// A new pod (`namespace/name`) with one container `log-generator`, started just now;
     /// gives its uid, or `None` if the name has no namespace.
     pub fn add_pod(&self, pod: &str, millicores: u64) -> Option<String> {
-        let added = new_pod(pod, millicores, &Owner::Nobody, self.shared().now_ms())?;
+        let added = self.made(pod, millicores, &Owner::Nobody)?;
         Some(self.add(added))
     }
 
@@ -383,21 +381,36 @@ impl SimKubelet {
                 .to_owned(),
             job_type: job_type.to_owned(),
         };
-        let added = new_pod(pod, millicores, &owner, self.shared().now_ms())?;
+        let added = self.made(pod, millicores, &owner)?;
         Some(self.add(added))
+    }
+
+    fn made(&self, pod: &str, millicores: u64, owner: &Owner) -> Option<crate::node::Pod> {
+        let full = lock(&self.shared().node).full.is_some();
+        new_pod(pod, millicores, owner, full, self.shared().now_ms())
     }
 
     fn add(&self, pod: crate::node::Pod) -> String {
         let uid = pod.template.pod_ref.uid.clone();
-        lock(&self.shared().node).pods.push(pod);
+        let mut node = lock(&self.shared().node);
+        node.pods.push(pod);
+        node.changed(self.shared().now_ms());
         uid
     }
 
     /// What a pod burns; of several with that name the newest.
     pub fn truth(&self, pod: &str) -> Option<Truth> {
         let mut node = lock(&self.shared().node);
+        let is_full = node.full.is_some();
         let found = node.find(pod);
-        found.last().map(|pod| pod.truth())
+        found.last().map(|pod| pod.truth(is_full))
+    }
+
+    /// What the node and its system containers burn; `None` unless the kubelet is full.
+    pub fn node_truth(&self) -> Option<NodeTruth> {
+        let node = lock(&self.shared().node);
+        let full = node.full.as_ref()?;
+        Some(full.truth(self.shared().now_ms()))
     }
 
     /// `namespace/name` of every pod on the node.

@@ -212,13 +212,17 @@ fn spec(pod: &Pod, owner: &Owner, image: impl Fn(&Container) -> String) -> Strin
         "kube-api-access-{}",
         letters(seed_of(&pod.template.pod_ref.uid), 5)
     );
-    let mut volumes: Vec<String> = pod.volume_names().iter().map(|name| volume(name)).collect();
+    let mut volumes: Vec<String> = pod
+        .volume_names()
+        .iter()
+        .map(|name| volume(&pod.template.pod_ref.name, name))
+        .collect();
     if !pod
         .volume_names()
         .iter()
         .any(|name| name.starts_with("kube-api-access-"))
     {
-        volumes.push(volume(&access));
+        volumes.push(volume("", &access));
     }
     let target = pod.containers.iter().find(|one| one.role == Role::App);
     let target = target.map_or("", |one| one.template.name.as_str());
@@ -288,12 +292,10 @@ fn spec(pod: &Pod, owner: &Owner, image: impl Fn(&Container) -> String) -> Strin
     text
 }
 
-fn volume(name: &str) -> String {
+fn volume(pod: &str, name: &str) -> String {
     let source = match name {
         "cache" => "\"emptyDir\":{\"medium\":\"Memory\",\"sizeLimit\":\"16Mi\"}".to_owned(),
-        _ if name.starts_with("claimed-") => {
-            format!("\"persistentVolumeClaim\":{{\"claimName\":\"{name}\"}}")
-        }
+        "data" => format!("\"persistentVolumeClaim\":{{\"claimName\":\"data-{pod}\"}}"),
         _ if name.starts_with("kube-api-access-") => "\"projected\":{\"sources\":[{\"serviceAccountToken\":{\"expirationSeconds\":3607,\"path\":\"token\"}},{\"configMap\":{\"name\":\"kube-root-ca.crt\",\"items\":[{\"key\":\"ca.crt\",\"path\":\"ca.crt\"}]}},{\"downwardAPI\":{\"items\":[{\"path\":\"namespace\",\"fieldRef\":{\"apiVersion\":\"v1\",\"fieldPath\":\"metadata.namespace\"}}]}}],\"defaultMode\":420}".to_owned(),
         _ => "\"emptyDir\":{}".to_owned(),
     };

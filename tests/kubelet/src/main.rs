@@ -22,6 +22,8 @@ Usage: sim-kubelet [flags]
 
   --listen ADDRESS:PORT    where to listen; default 127.0.0.1:10250, port 0 takes a free one
   --pods N                 pods on the node; default the seven of a captured reply
+  --full                   also pressure stalls, swap, and figures of node and pods that move
+  --without-eth0           no interface of the node is called eth0
   --sample-period TIME     mean time between two samples of a container; 500ms, 15s (default), 1m
   --burn NS/POD=MILLICORES what every container of a pod burns; repeatable
   --token TOKEN            accept this bearer token; repeatable; default a random one
@@ -78,6 +80,8 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Flags, String> {
         match flag.as_str() {
             "--listen" => flags.builder = builder.listen(typed::<SocketAddr>(&flag, &value()?)?),
             "--pods" => flags.builder = builder.pods(typed(&flag, &value()?)?),
+            "--full" => flags.builder = builder.full(true),
+            "--without-eth0" => flags.builder = builder.without_eth0(true),
             "--sample-period" => flags.builder = builder.sample_period(duration(&value()?)?),
             "--burn" => {
                 let text = value()?;

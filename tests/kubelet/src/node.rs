@@ -5,19 +5,24 @@ use std::time::Duration;
 
 use crate::{
     clock::rfc3339,
+    full::{
+        Full, NODE_NETWORK, complete_container, complete_pod, container_pressure, pod_network,
+        pod_pressure,
+    },
     listing::{Resources, ended_item, item_of},
-    model::{ContainerStats, CpuStats, MemoryStats, NetworkStats, PodStats, Summary},
+    model::{Captured, ContainerStats, CpuStats, MemoryStats, NetworkStats, PodStats, Summary},
     podlist::{Item, PodList},
     random::{Xorshift, mix, seed_of},
 };
 
-const PAGE: u64 = 4_096;
+pub const PAGE: u64 = 4_096;
 /// Between two samples of a real kubelet, on average.
 pub const USUAL_PERIOD_MS: u64 = 15_000;
 
 pub struct Node {
-    /// The captured reply: the node's own figures stay as they are in there.
+    /// The captured reply: unless the node is full, its own figures stay as in there.
     pub template: Summary,
+    pub full: Option<Full>,
     pub period_ms: u64,
     pub pods: Vec<Pod>,
     /// What only `/pods` knows: pods that ended, wait, or crash.
@@ -71,6 +76,16 @@ pub struct Run {
 pub struct Truth {
     pub uid: String,
     pub containers: Vec<ContainerTruth>,
+    /// Of all its containers together; the counter of a full kubelet also holds what
+    /// earlier runs of them burned.
+    pub nanocores: u64,
+    /// Start of the pod in milliseconds since the epoch.
+    pub start_ms: u64,
+    /// Of its default interface. A pod on the host network of a full kubelet shows the
+    /// node's.
+    pub network: NetworkTruth,
+    /// Since its start, where the kubelet is full.
+    pub pressure: Pressure,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,10 +95,51 @@ pub struct ContainerTruth {
     pub nanocores: u64,
     /// Start of the container in milliseconds since the epoch; a reply has it cut to seconds.
     pub start_ms: u64,
+    /// Since its start, where the kubelet is full.
+    pub pressure: Pressure,
+}
+
+/// What the node of a full kubelet really burns and moves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeTruth {
+    /// Now; another sum after pods came or went.
+    pub nanocores: u64,
+    pub start_ms: u64,
+    pub network: NetworkTruth,
+    pub pressure: Pressure,
+    pub system_containers: Vec<SystemTruth>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SystemTruth {
+    pub name: String,
+    pub nanocores: u64,
+    pub pressure: Pressure,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NetworkTruth {
+    pub rx_bytes_per_second: u64,
+    pub tx_bytes_per_second: u64,
+}
+
+/// Steady shares of time in which tasks were stalled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pressure {
+    pub cpu: Stall,
+    pub memory: Stall,
+    pub io: Stall,
+}
+
+/// Microseconds a second; 10,000 are one percent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stall {
+    pub some: u64,
+    pub full: u64,
 }
 
 /// Every burn is a multiple of 1,000, so that the product is exact to the millisecond.
-fn burned(nanocores: u64, from_ms: u64, to_ms: u64) -> u64 {
+pub fn burned(nanocores: u64, from_ms: u64, to_ms: u64) -> u64 {
     nanocores / 1_000 * to_ms.saturating_sub(from_ms)
 }
 
@@ -91,7 +147,7 @@ impl Node {
     /// The last moment not after `now_ms` at which a sample was taken of what has this
     /// `seed`. As a kubelet's they lie between two and four thirds of a period apart, one
     /// on average: each somewhere in the sixth before or after its place on a grid.
-    fn sample_ms(&self, seed: u64, now_ms: u64) -> u64 {
+    pub fn sample_ms(&self, seed: u64, now_ms: u64) -> u64 {
         let sixth = self.period_ms / 6;
         let moment = |place: u64| {
             let grid = place * self.period_ms + mix(seed) % self.period_ms;
@@ -132,7 +188,7 @@ impl Node {
         self.period_ms >= 1_500
     }
 
-    fn text(&self, ms: u64) -> String {
+    pub fn text(&self, ms: u64) -> String {
         rfc3339(ms, !self.whole_seconds())
     }
 
@@ -147,9 +203,27 @@ impl Node {
             order.shuffle(&mut pod.containers);
         }
         order.shuffle(&mut pods);
-        let mut summary = self.template.clone();
-        summary.pods = Some(pods);
-        summary
+        let node = match &self.full {
+            Some(full) => Captured::Live(full.stats(self, now_ms)),
+            None => self.template.node.clone(),
+        };
+        Summary {
+            node,
+            pods: Some(pods),
+        }
+    }
+
+    /// Pods came or went, or burn something else.
+    pub fn changed(&mut self, now_ms: u64) {
+        if let Some(full) = &mut self.full {
+            full.changed(&self.pods, now_ms);
+        }
+    }
+
+    /// When the pod's network was looked at last.
+    pub fn pod_network_ms(&self, pod: &Pod, now_ms: u64) -> u64 {
+        let seed = mix(seed_of(&pod.template.pod_ref.uid));
+        self.sample_ms(seed, now_ms).max(pod.start_ms)
     }
 
     fn pod_stats(&self, pod: &Pod, now_ms: u64) -> PodStats {
@@ -159,8 +233,12 @@ impl Node {
         stats.containers = containers
             .map(|container| self.container_stats(pod, container, now_ms))
             .collect();
+        if let Some(full) = &self.full {
+            complete_pod(self, full, pod, &mut stats, now_ms);
+            return stats;
+        }
         let seed = seed_of(&stats.pod_ref.uid);
-        let sample = self.sample_ms(mix(seed), now_ms).max(pod.start_ms);
+        let sample = self.pod_network_ms(pod, now_ms);
         if let Some(network) = &mut stats.network {
             let seconds = (sample - pod.start_ms) / 1_000;
             network.advance(seconds * (seed % 4_000 + 50), seconds * (seed % 1_500));
@@ -180,6 +258,7 @@ impl Node {
             // Not known before there are two samples to take a difference of.
             usage_nano_cores: if fresh { 0 } else { container.burn },
             usage_core_nano_seconds: burned(container.burn, container.start_ms, sample),
+            psi: None,
         };
         stats.memory.working_set_bytes = container.memory_at(sample, self.period_ms);
         let left = |limit: u64| limit.saturating_sub(stats.memory.working_set_bytes);
@@ -199,6 +278,9 @@ impl Node {
         }
         if let Some(logs) = &mut stats.logs {
             logs.time = self.text(self.sample_ms(3, now_ms));
+        }
+        if self.full.is_some() {
+            complete_container(pod, container, &mut stats, (sample, has_window));
         }
         stats
     }
@@ -224,6 +306,7 @@ impl Node {
         let ended = self.pods.extract_if(.., |one| one.is(pod));
         self.idle
             .extend(ended.map(|one| ended_item(&one, exit_code, now_ms)));
+        self.changed(now_ms);
         self.pods.len() < before
     }
 
@@ -282,10 +365,11 @@ impl Pod {
     }
 
     pub fn volume_names(&self) -> Vec<String> {
-        self.template.volume_names()
+        let volumes = self.template.volumes().into_iter();
+        volumes.map(|volume| volume.name).collect()
     }
 
-    pub fn truth(&self) -> Truth {
+    pub fn truth(&self, is_full: bool) -> Truth {
         Truth {
             uid: self.template.pod_ref.uid.clone(),
             containers: self
@@ -295,15 +379,32 @@ impl Pod {
                     name: container.template.name.clone(),
                     nanocores: container.burn,
                     start_ms: container.start_ms,
+                    pressure: container_pressure(self, container),
                 })
                 .collect(),
+            nanocores: self.containers.iter().map(|one| one.burn).sum(),
+            start_ms: self.start_ms,
+            network: match self.is_on_host_network() && is_full {
+                true => NODE_NETWORK,
+                false => pod_network(self),
+            },
+            pressure: pod_pressure(self),
         }
     }
 }
 
 impl Container {
+    /// What all its runs burned until then.
+    pub fn spent_at(&self, ms: u64) -> u64 {
+        let earlier = self.earlier.iter();
+        let before: u64 = earlier
+            .map(|run| burned(self.burn, run.start_ms, run.end_ms.min(ms)))
+            .sum();
+        before + burned(self.burn, self.start_ms, ms)
+    }
+
     /// Within 3 % of the nominal working set, in whole pages, a new value each sample.
-    fn memory_at(&self, sample: u64, period_ms: u64) -> u64 {
+    pub fn memory_at(&self, sample: u64, period_ms: u64) -> u64 {
         let swing = self.working_set / 16;
         let seed = seed_of(&self.template.name) ^ self.start_ms ^ (sample / period_ms);
         let bytes = self.working_set - swing / 2 + mix(seed) % (swing + 1);
@@ -312,14 +413,20 @@ impl Container {
 }
 
 impl NetworkStats {
-    /// Moves the default interface and its twin among `interfaces` on by as much.
-    fn advance(&mut self, received: u64, sent: u64) {
-        let name = self.default_interface.name.clone();
-        let interfaces = self.interfaces.iter_mut().filter(|one| one.name == name);
-        for interface in interfaces.chain([&mut self.default_interface]) {
+    /// Moves the default interface and its twin among `interfaces` on by as much, or where
+    /// there is no `eth0` the first of the node's own.
+    pub fn advance(&mut self, received: u64, sent: u64) {
+        let default = match self.name.as_str() {
+            "" => "ens5",
+            name => name,
+        };
+        let found = self.interfaces.iter_mut().find(|one| one.name == default);
+        if let Some(interface) = found {
             interface.rx_bytes += received;
             interface.tx_bytes += sent;
         }
+        self.rx_bytes = self.rx_bytes.map(|bytes| bytes + received);
+        self.tx_bytes = self.tx_bytes.map(|bytes| bytes + sent);
     }
 }
 

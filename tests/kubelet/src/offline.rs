@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::{
     listing::Owner,
     node::{ContainerTruth, Node, period_ms},
-    population::{new_pod, populate},
+    population::{Kind, new_pod, populate},
     random::Xorshift,
 };
 
@@ -14,37 +14,55 @@ use crate::{
 pub struct Offline {
     node: Node,
     order: Xorshift,
+    latest_ms: u64,
 }
 
 impl Offline {
     /// With this many pods, as [`SimKubeletBuilder::pods`](crate::SimKubeletBuilder::pods).
     pub fn new(pods: usize, sample_period: Duration, now_ms: u64) -> Self {
+        Self::of(pods, Kind::default(), sample_period, now_ms)
+    }
+
+    /// The same in full, as [`SimKubeletBuilder::full`](crate::SimKubeletBuilder::full).
+    pub fn full(pods: usize, sample_period: Duration, now_ms: u64) -> Self {
+        let kind = Kind {
+            full: true,
+            ..Kind::default()
+        };
+        Self::of(pods, kind, sample_period, now_ms)
+    }
+
+    fn of(pods: usize, kind: Kind, sample_period: Duration, now_ms: u64) -> Self {
         Self {
-            node: populate(Some(pods), period_ms(sample_period), now_ms),
+            node: populate(Some(pods), kind, period_ms(sample_period), now_ms),
             order: Xorshift::new(now_ms),
+            latest_ms: now_ms,
         }
     }
 
     /// A new pod (`namespace/name`) with one container `log-generator`; `None` if the name
     /// has no namespace.
     pub fn start_pod(&mut self, pod: &str, millicores: u64, now_ms: u64) -> Option<()> {
-        self.node
-            .pods
-            .push(new_pod(pod, millicores, &Owner::Nobody, now_ms)?);
+        let full = self.node.full.is_some();
+        let added = new_pod(pod, millicores, &Owner::Nobody, full, now_ms)?;
+        self.node.pods.push(added);
+        self.node.changed(now_ms);
         Some(())
     }
 
-    /// Takes all pods of that name away.
+    /// Takes all pods of that name away, as of the latest reply.
     pub fn end_pod(&mut self, pod: &str) {
         self.node.pods.retain(|candidate| !candidate.is(pod));
+        self.node.changed(self.latest_ms);
     }
 
     /// The reply of that moment, as the kubelet writes it.
     pub fn reply(&mut self, now_ms: u64) -> Vec<u8> {
+        self.latest_ms = now_ms;
         self.node.summary(now_ms, &mut self.order).to_bytes()
     }
 
-    /// What `/pods` answers at that moment.
+    /// What `/pods` answers now, whose times are those of starts only.
     pub fn pods_reply(&mut self) -> Vec<u8> {
         self.node.list(&mut self.order).to_bytes()
     }
@@ -55,6 +73,11 @@ impl Offline {
         let pod = self.node.pods.iter().find(|candidate| candidate.is(pod))?;
         let container = pod.containers.first()?;
         let (sample, _) = self.node.container_sample_ms(pod, container, now_ms);
-        Some((pod.truth().containers.swap_remove(0), sample))
+        Some((
+            pod.truth(self.node.full.is_some())
+                .containers
+                .swap_remove(0),
+            sample,
+        ))
     }
 }

@@ -3,8 +3,9 @@
 
 use crate::{
     clock::parse_rfc3339,
+    full::{Full, without_eth0},
     listing::{self, Owner, Resources, from_api, letters},
-    model::{ContainerStats, PodStats, Summary},
+    model::{Captured, ContainerStats, PodStats, PvcRef, Summary, VolumeHealthStats, VolumeStats},
     node::{Container, Node, Pod, Role},
     podlist::Item,
     random::{mix, seed_of},
@@ -17,6 +18,8 @@ const TAKEN_AT: &str = "2026-11-21T09:30:56Z";
 const BUSY: &str = "log-generator-a-vm";
 const IDLE: &str = "log-generator-b-vm";
 const MIB: u64 = 1024 * 1024;
+/// The captured pods, and one of each generated workload.
+const FULL: usize = 15;
 
 const NAMESPACES: [&str; 5] = ["default", "payments", "monitoring", "other", "kube-system"];
 /// Names, and the kind of what makes their pods.
@@ -31,8 +34,19 @@ const WORKLOADS: [(&str, &str); 8] = [
     ("migration", "Job"),
 ];
 
-/// A node with `count` pods, or with just the captured ones.
-pub fn populate(count: Option<usize>, period_ms: u64, now_ms: u64) -> Node {
+/// What kind of node it is.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Kind {
+    /// All that a kubelet with pressure stalls and swap writes, and all of it moving.
+    pub full: bool,
+    /// No interface of the node is called `eth0`.
+    pub without_eth0: bool,
+}
+
+/// A node with `count` pods, or with just the captured ones; a full one has enough more
+/// for each kind of owner.
+pub fn populate(count: Option<usize>, kind: Kind, period_ms: u64, now_ms: u64) -> Node {
+    let count = count.or(kind.full.then_some(FULL));
     let mut template: Summary =
         serde_json::from_slice(STEADY).expect("the captured reply is valid");
     let mut captured = template.pods.take().unwrap_or_default();
@@ -48,6 +62,9 @@ pub fn populate(count: Option<usize>, period_ms: u64, now_ms: u64) -> Node {
         launched_ms.saturating_sub(age)
     };
     let mut idle = listing::captured(launched_ms.cast_signed() - taken_at.cast_signed());
+    if kind.full {
+        captured.iter_mut().for_each(bring_to_life);
+    }
     let mut pods: Vec<Pod> = captured
         .into_iter()
         .map(|stats| Pod {
@@ -65,16 +82,37 @@ pub fn populate(count: Option<usize>, period_ms: u64, now_ms: u64) -> Node {
     if let Some(count) = count {
         let models = pods.len();
         for index in models..count {
-            let generated = generate(&pods[index % models], index, launched_ms);
+            let generated = generate(&pods[index % models], index, kind, launched_ms);
             pods.push(generated);
         }
         pods.truncate(count);
     }
+    if kind.without_eth0 {
+        let mut node = template.node.value();
+        node.network.iter_mut().for_each(without_eth0);
+        template.node = Captured::Live(node);
+        for pod in pods.iter_mut().filter(|pod| pod.is_on_host_network()) {
+            pod.template.network.iter_mut().for_each(without_eth0);
+        }
+    }
+    let full = kind
+        .full
+        .then(|| Full::new(template.node.value(), &pods, launched_ms));
     Node {
         template,
+        full,
         period_ms,
         pods,
         idle,
+    }
+}
+
+/// The parts whose times and counters move in a full reply.
+fn bring_to_life(stats: &mut PodStats) {
+    let volumes = stats.volumes();
+    stats.volume = (!volumes.is_empty()).then_some(Captured::Live(volumes));
+    if let Some(storage) = &mut stats.ephemeral_storage {
+        *storage = Captured::Live(storage.value());
     }
 }
 
@@ -113,7 +151,7 @@ fn captured_container(
 }
 
 /// A pod like `model`, of another workload, older, and with figures of its own.
-fn generate(model: &Pod, index: usize, launched_ms: u64) -> Pod {
+fn generate(model: &Pod, index: usize, kind: Kind, launched_ms: u64) -> Pod {
     let seed = mix(index as u64 + 1_000);
     let namespace = NAMESPACES[index % NAMESPACES.len()];
     let older_ms = seed % 259_200 * 1_000;
@@ -128,8 +166,67 @@ fn generate(model: &Pod, index: usize, launched_ms: u64) -> Pod {
         container.resources = resources(container, index);
         container.memory_limit = container.resources.memory_limit;
     }
+    if kind.full {
+        add_volumes(&mut pod, &owner);
+        if index % 64 == WORKLOADS.len() {
+            pod.containers
+                .push(debugger(&pod.containers[0], launched_ms));
+        }
+    }
     pod.item = from_api(&pod, &owner);
     pod
+}
+
+/// What every pod of an API server has, and the claim of a StatefulSet's.
+fn add_volumes(pod: &mut Pod, owner: &Owner) {
+    let pod_ref = &pod.template.pod_ref;
+    let seed = seed_of(&pod_ref.uid);
+    let mut volumes = pod.template.volumes();
+    volumes.push(VolumeStats {
+        time: String::new(),
+        available_bytes: 25_171_632_128,
+        capacity_bytes: 25_171_644_416,
+        used_bytes: 12_288,
+        inodes_free: 3_085_499,
+        inodes: 3_085_510,
+        inodes_used: 11,
+        name: format!("kube-api-access-{}", letters(seed, 5)),
+        pvc_ref: None,
+        volume_health_stats: None,
+    });
+    if let Owner::StatefulSet { .. } = owner {
+        volumes.push(VolumeStats {
+            time: String::new(),
+            available_bytes: 9_200_000_000,
+            capacity_bytes: 10_464_022_528,
+            used_bytes: 1_247_244_288,
+            inodes_free: 655_210,
+            inodes: 655_360,
+            inodes_used: 150,
+            name: "data".to_owned(),
+            pvc_ref: Some(PvcRef {
+                name: format!("data-{}", pod_ref.name),
+                namespace: pod_ref.namespace.clone(),
+            }),
+            volume_health_stats: Some(VolumeHealthStats {
+                abnormal: seed % 16 == 0,
+            }),
+        });
+    }
+    pod.template.volume = Some(Captured::Live(volumes));
+}
+
+/// An ephemeral container, as of `kubectl debug` a while after the pod's start.
+fn debugger(model: &Container, launched_ms: u64) -> Container {
+    let mut debugger = model.clone();
+    "debugger-7xk2p".clone_into(&mut debugger.template.name);
+    debugger.role = Role::Ephemeral;
+    debugger.start_ms = debugger.start_ms.max(launched_ms.saturating_sub(90_000));
+    debugger.burn = 3_000_000;
+    debugger.working_set = 6 * MIB;
+    debugger.resources = Resources::default();
+    debugger.memory_limit = None;
+    debugger
 }
 
 /// What makes the pod of that index, and its name, as Kubernetes would choose it.
@@ -231,9 +328,13 @@ pub fn copy_uid(name: &str, salt: u64) -> String {
 
 /// A new pod (`namespace/name`) with one container `log-generator` that starts at `now_ms`;
 /// `None` if the name has no namespace.
-pub fn new_pod(pod: &str, millicores: u64, owner: &Owner, now_ms: u64) -> Option<Pod> {
+pub fn new_pod(pod: &str, millicores: u64, owner: &Owner, full: bool, now_ms: u64) -> Option<Pod> {
     let (namespace, name) = pod.split_once('/')?;
-    let model = populate(Some(1), 1_000, now_ms).pods.pop()?;
+    let kind = Kind {
+        full,
+        ..Kind::default()
+    };
+    let model = populate(Some(1), kind, 1_000, now_ms).pods.pop()?;
     let mut added = started_now(copy(&model, namespace, name, now_ms), now_ms);
     for container in &mut added.containers {
         container.burn = millicores * 1_000_000;
@@ -263,7 +364,7 @@ mod tests {
     #[test]
     fn counters_are_exact_for_the_moment_of_the_sample() {
         for period in [15_000, 500, 1_000] {
-            let node = populate(Some(30), period, NOW);
+            let node = populate(Some(30), Kind::default(), period, NOW);
             for step in 0..40 {
                 let now = NOW + step * 777;
                 let summary = node.summary(now, &mut Xorshift::new(step));
@@ -289,7 +390,7 @@ mod tests {
 
     #[test]
     fn samples_are_ten_to_twenty_seconds_apart() {
-        let node = populate(None, 15_000, NOW);
+        let node = populate(None, Kind::default(), 15_000, NOW);
         let (pod, container) = (&node.pods[0], &node.pods[0].containers[0]);
         let mut samples: Vec<u64> = (0..600_000)
             .map(|ms| node.container_sample_ms(pod, container, NOW + ms).0)
@@ -306,12 +407,16 @@ mod tests {
 
     #[test]
     fn a_crowd_has_names_and_uids_of_its_own() {
-        let node = populate(Some(500), 10_000, NOW);
+        let node = populate(Some(500), Kind::default(), 10_000, NOW);
         let refs = || node.pods.iter().map(|pod| &pod.template.pod_ref);
         let uids: HashSet<_> = refs().map(|one| &one.uid).collect();
         let names: HashSet<_> = refs().map(|one| &one.name).collect();
         assert_eq!((uids.len(), names.len()), (500, 500));
-        assert_eq!(populate(None, 10_000, NOW).pods.len(), 7);
-        assert!(populate(Some(0), 10_000, NOW).pods.is_empty());
+        assert_eq!(populate(None, Kind::default(), 10_000, NOW).pods.len(), 7);
+        assert!(
+            populate(Some(0), Kind::default(), 10_000, NOW)
+                .pods
+                .is_empty()
+        );
     }
 }

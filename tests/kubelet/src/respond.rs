@@ -160,7 +160,11 @@ fn dressed(body: Vec<u8>, fault: &Fault) -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{access::Access, population::populate, tls::Tls};
+    use crate::{
+        access::Access,
+        population::{Kind, populate},
+        tls::Tls,
+    };
 
     const RBAC: &str = include_str!("../../fixtures/auth/webhook-rbac.txt");
     const ANONYMOUS: &str = include_str!("../../fixtures/auth/webhook-rbac-anonymous-enabled.txt");
@@ -173,7 +177,7 @@ mod tests {
     fn refusals_read_as_captured() {
         let tls = Tls::new(vec!["vm".to_owned()], None, false).expect("certificates");
         let shared = Shared::new(
-            populate(None, 15_000, 1_800_000_000_123),
+            populate(None, Kind::default(), 15_000, 1_800_000_000_123),
             Access::default(),
             tls,
         );
@@ -213,7 +217,7 @@ mod tests {
 
     #[test]
     fn a_right_to_pods_is_one_of_its_own() {
-        let node = populate(None, 15_000, 1_800_000_000_123);
+        let node = populate(None, Kind::default(), 15_000, 1_800_000_000_123);
         let tls = Tls::new(vec!["vm".to_owned()], None, false).expect("certificates");
         let shared = Shared::new(node, Access::default(), tls);
         let ask = |target: &str| {
