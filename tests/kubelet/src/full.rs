@@ -503,16 +503,14 @@ pub fn complete_pod(node: &Node, full: &Full, pod: &Pod, stats: &mut PodStats, n
     if let Some(network) = &mut stats.network {
         network.time = node.text(looked);
     }
-    let volumes_at = node.text(node.sample_ms(mix(seed ^ 5), now_ms).max(pod.start_ms));
+    let counted = node.sample_ms(mix(seed ^ 5), now_ms).max(pod.start_ms);
     if let Some(Captured::Live(volumes)) = &mut stats.volume {
         for volume in volumes {
-            volumes_at.clone_into(&mut volume.time);
+            volume.time = node.text(counted);
             if volume.pvc_ref.is_some() {
-                grow(
-                    &mut volume.used_bytes,
-                    &mut volume.available_bytes,
-                    (now_ms - pod.start_ms) % 864_000_000,
-                );
+                // Full after some weeks, and emptied.
+                let ms = (counted - pod.start_ms) % 1_728_000_000;
+                grow(&mut volume.used_bytes, &mut volume.available_bytes, ms);
             }
         }
     }
