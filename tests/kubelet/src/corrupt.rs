@@ -114,7 +114,7 @@ fn is_time(key: &str) -> bool {
 }
 
 /// Rewrites the scalars after a key; `change` gets key, value and the value's number.
-/// A body that is no text or no JSON comes out as it is from there on.
+/// A body that is no text comes out as it is.
 fn each_value(
     body: &[u8],
     mut change: impl FnMut(&str, &str, usize) -> Option<Vec<u8>>,

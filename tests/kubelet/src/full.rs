@@ -322,13 +322,13 @@ impl Figures {
         }
     }
 
-    fn split(self) -> (CpuStats, MemoryStats, Option<IoStats>) {
+    fn split(self) -> (CpuStats, MemoryStats, Option<Box<IoStats>>) {
         let [cpu, memory, io] = self.stalls.0;
         let cpu = CpuStats {
             time: self.time.clone(),
             usage_nano_cores: self.nanocores,
             usage_core_nano_seconds: self.spent,
-            psi: Some(cpu),
+            psi: Some(Box::new(cpu)),
         };
         let pages = |bytes: u64| bytes / PAGE * PAGE;
         let memory = MemoryStats {
@@ -341,13 +341,13 @@ impl Figures {
             rss_bytes: Some(pages(self.working_set / 8 * 7)),
             page_faults: Some(self.faults),
             major_page_faults: Some(self.faults / 100),
-            psi: Some(memory),
+            psi: Some(Box::new(memory)),
         };
         let io = IoStats {
             time: self.time,
-            psi: Some(io),
+            psi: Some(Box::new(io)),
         };
-        (cpu, memory, Some(io))
+        (cpu, memory, Some(Box::new(io)))
     }
 }
 
@@ -430,7 +430,7 @@ pub fn complete_container(
     let time = &stats.cpu.time;
     if !known {
         // The runtime tells only this much.
-        stats.swap = Some(Captured::Live(SwapStats {
+        stats.swap = Some(Captured::live(SwapStats {
             time: time.clone(),
             swap_available_bytes: Some(0),
             swap_usage_bytes: Some(0),
@@ -449,7 +449,7 @@ pub fn complete_container(
         stalls: Stalls::new(container_pressure(pod, container), elapsed, seed),
     };
     let swapped = swapped(container, figures.working_set);
-    stats.swap = Some(Captured::Live(
+    stats.swap = Some(Captured::live(
         figures.swap(container.memory_limit, swapped),
     ));
     (stats.cpu, stats.memory, stats.io) = figures.split();
@@ -490,9 +490,9 @@ pub fn complete_pod(node: &Node, full: &Full, pod: &Pod, stats: &mut PodStats, n
         stalls: Stalls::new(pod_pressure(pod), elapsed, seed ^ sample),
     };
     let swap = each().map(|one| swapped(one, memory(one))).sum();
-    stats.swap = Some(Captured::Live(figures.swap(None, swap)));
+    stats.swap = Some(Captured::live(figures.swap(None, swap)));
     let (cpu, memory, io) = figures.split();
-    (stats.cpu, stats.memory, stats.io) = (Captured::Live(cpu), Captured::Live(memory), io);
+    (stats.cpu, stats.memory, stats.io) = (Captured::live(cpu), Captured::live(memory), io);
 
     let looked = node.pod_network_ms(pod, now_ms);
     if pod.is_on_host_network() {
@@ -505,7 +505,7 @@ pub fn complete_pod(node: &Node, full: &Full, pod: &Pod, stats: &mut PodStats, n
     }
     let counted = node.sample_ms(mix(seed ^ 5), now_ms).max(pod.start_ms);
     if let Some(Captured::Live(volumes)) = &mut stats.volume {
-        for volume in volumes {
+        for volume in volumes.iter_mut() {
             volume.time = node.text(counted);
             if volume.pvc_ref.is_some() {
                 // Full after some weeks, and emptied.

@@ -16,7 +16,7 @@ use crate::{
     journal::{Journal, RecordedRequest},
     listing::{Owner, mirror_uid, pending_item},
     node::{NodeTruth, Truth},
-    podlist::Metadata,
+    podlist::{Item, Metadata},
     population::{copy, new_pod, started_now},
     server::{Server, Shared},
     sync::lock,
@@ -286,6 +286,25 @@ impl SimKubelet {
         let uid = item.metadata.uid.clone();
         lock(&self.shared().node).idle.push(item);
         Some(uid)
+    }
+
+    /// A pod that was pending starts now, with the uid, labels and annotations it has, and
+    /// is in both replies. False if no pod of that name waits.
+    pub fn start_pending(&self, pod: &str, millicores: u64) -> bool {
+        let Some(mut started) = self.made(pod, millicores, &Owner::Nobody) else {
+            return false;
+        };
+        let mut node = lock(&self.shared().node);
+        let waits = |item: &Item| item.is(pod) && item.status.phase == "Pending";
+        let Some(found) = node.idle.iter().position(waits) else {
+            return false;
+        };
+        started.item.metadata = node.idle.remove(found).metadata;
+        let uid = &started.item.metadata.uid;
+        uid.clone_into(&mut started.template.pod_ref.uid);
+        node.pods.push(started);
+        node.changed(self.shared().now_ms());
+        true
     }
 
     /// Every pod of that name has this label from now on. False if there is none.

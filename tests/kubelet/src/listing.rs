@@ -280,6 +280,10 @@ fn spec(pod: &Pod, owner: &Owner, image: impl Fn(&Container) -> String) -> Strin
         Owner::Job { .. } => "OnFailure",
         _ => "Always",
     };
+    let whole = match pod.resources == Resources::default() {
+        true => String::new(),
+        false => format!(",\"resources\":{}", pod.resources.to_json()),
+    };
     let host = if pod.is_on_host_network() {
         ",\"hostNetwork\":true"
     } else {
@@ -287,7 +291,7 @@ fn spec(pod: &Pod, owner: &Owner, image: impl Fn(&Container) -> String) -> Strin
     };
     let _ = write!(
         text,
-        ",\"restartPolicy\":\"{restart}\",\"terminationGracePeriodSeconds\":30,\"dnsPolicy\":\"ClusterFirst\",\"serviceAccountName\":\"default\",\"serviceAccount\":\"default\",\"nodeName\":\"{NODE}\"{host},\"securityContext\":{{}},\"schedulerName\":\"default-scheduler\",\"tolerations\":[{{\"key\":\"node.kubernetes.io/not-ready\",\"operator\":\"Exists\",\"effect\":\"NoExecute\",\"tolerationSeconds\":300}},{{\"key\":\"node.kubernetes.io/unreachable\",\"operator\":\"Exists\",\"effect\":\"NoExecute\",\"tolerationSeconds\":300}}],\"priority\":0,\"enableServiceLinks\":true,\"preemptionPolicy\":\"PreemptLowerPriority\"}}"
+        ",\"restartPolicy\":\"{restart}\",\"terminationGracePeriodSeconds\":30,\"dnsPolicy\":\"ClusterFirst\",\"serviceAccountName\":\"default\",\"serviceAccount\":\"default\",\"nodeName\":\"{NODE}\"{host},\"securityContext\":{{}},\"schedulerName\":\"default-scheduler\",\"tolerations\":[{{\"key\":\"node.kubernetes.io/not-ready\",\"operator\":\"Exists\",\"effect\":\"NoExecute\",\"tolerationSeconds\":300}},{{\"key\":\"node.kubernetes.io/unreachable\",\"operator\":\"Exists\",\"effect\":\"NoExecute\",\"tolerationSeconds\":300}}],\"priority\":0,\"enableServiceLinks\":true,\"preemptionPolicy\":\"PreemptLowerPriority\"{whole}}}"
     );
     text
 }
@@ -403,6 +407,7 @@ fn qos(pod: &Pod) -> &'static str {
         containers
             .filter(|container| container.role != Role::Ephemeral)
             .map(|container| container.resources)
+            .chain((pod.resources != Resources::default()).then_some(pod.resources))
     };
     let is_guaranteed = |of: Resources| {
         let both = of.cpu_limit.is_some() && of.memory_limit.is_some();

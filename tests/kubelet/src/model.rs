@@ -2,9 +2,11 @@
 //! them, every optional one left out when absent. What nobody here changes stays the text
 //! it was captured as. Knows no clock and no socket.
 
+use std::io;
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
 use serde_json::{
-    ser::{PrettyFormatter, Serializer as JsonSerializer},
+    ser::{Formatter, Serializer as JsonSerializer},
     value::RawValue,
 };
 
@@ -14,7 +16,8 @@ type AsCaptured = Box<RawValue>;
 #[derive(Debug, Clone)]
 pub enum Captured<T> {
     Text(AsCaptured),
-    Live(T),
+    /// Apart, for most replies have little of it.
+    Live(Box<T>),
 }
 
 impl<T: Serialize> Serialize for Captured<T> {
@@ -33,12 +36,118 @@ impl<'de, T> Deserialize<'de> for Captured<T> {
 }
 
 impl<T: DeserializeOwned + Clone> Captured<T> {
+    pub fn live(value: T) -> Self {
+        Self::Live(Box::new(value))
+    }
+
     /// What the text says.
     pub fn value(&self) -> T {
         match self {
             Self::Text(text) => serde_json::from_str(text.get()).expect("a value as captured"),
-            Self::Live(value) => value.clone(),
+            Self::Live(value) => T::clone(value),
         }
+    }
+}
+
+/// The layout of a reply: a line for every scalar, indented by one space. A crowd's has
+/// some hundred thousand lines, so that what `PrettyFormatter` does in pieces is done at
+/// once here.
+#[derive(Default)]
+struct Lines {
+    depth: usize,
+    has_value: bool,
+}
+
+impl Lines {
+    fn line<W: ?Sized + io::Write>(&self, writer: &mut W, comma: bool) -> io::Result<()> {
+        const INDENTED: &[u8] = b",\n                                ";
+        let end = 2 + self.depth;
+        writer.write_all(&INDENTED[usize::from(!comma)..end])
+    }
+
+    fn end<W: ?Sized + io::Write>(&mut self, writer: &mut W, end: &[u8]) -> io::Result<()> {
+        self.depth -= 1;
+        if self.has_value {
+            self.line(writer, false)?;
+        }
+        self.has_value = true;
+        writer.write_all(end)
+    }
+
+    fn begin<W: ?Sized + io::Write>(&mut self, writer: &mut W, begin: &[u8]) -> io::Result<()> {
+        self.depth += 1;
+        self.has_value = false;
+        writer.write_all(begin)
+    }
+}
+
+impl Formatter for Lines {
+    fn begin_array<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.begin(writer, b"[")
+    }
+
+    fn end_array<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.end(writer, b"]")
+    }
+
+    fn begin_array_value<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
+        self.line(writer, !first)
+    }
+
+    fn end_array_value<W: ?Sized + io::Write>(&mut self, _: &mut W) -> io::Result<()> {
+        self.has_value = true;
+        Ok(())
+    }
+
+    fn begin_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.begin(writer, b"{")
+    }
+
+    fn end_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.end(writer, b"}")
+    }
+
+    fn begin_object_key<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
+        self.line(writer, !first)
+    }
+
+    fn begin_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        writer.write_all(b": ")
+    }
+
+    fn end_object_value<W: ?Sized + io::Write>(&mut self, _: &mut W) -> io::Result<()> {
+        self.has_value = true;
+        Ok(())
+    }
+
+    fn write_u64<W: ?Sized + io::Write>(&mut self, writer: &mut W, value: u64) -> io::Result<()> {
+        let mut digits = [0; 20];
+        let (mut at, mut left) = (digits.len(), value);
+        loop {
+            at -= 1;
+            digits[at] = b'0' + (left % 10) as u8;
+            left /= 10;
+            if left == 0 {
+                return writer.write_all(&digits[at..]);
+            }
+        }
+    }
+
+    /// The only numbers with a fraction are shares in hundredths of a percent.
+    fn write_f64<W: ?Sized + io::Write>(&mut self, writer: &mut W, value: f64) -> io::Result<()> {
+        let hundredths = (value * 100.0).round() as u64;
+        self.write_u64(writer, hundredths / 100)?;
+        let (tens, ones) = (hundredths / 10 % 10, hundredths % 10);
+        let digits = [b'.', b'0' + tens as u8, b'0' + ones as u8];
+        writer.write_all(if ones == 0 { &digits[..2] } else { &digits })
     }
 }
 
@@ -62,7 +171,7 @@ pub struct NodeStats {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<MemoryStats>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub io: Option<IoStats>,
+    pub io: Option<Box<IoStats>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<NetworkStats>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -83,7 +192,7 @@ pub struct SystemContainerStats {
     pub cpu: CpuStats,
     pub memory: MemoryStats,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub io: Option<IoStats>,
+    pub io: Option<Box<IoStats>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub swap: Option<SwapStats>,
 }
@@ -112,7 +221,7 @@ pub struct PodStats {
     pub cpu: Captured<CpuStats>,
     pub memory: Captured<MemoryStats>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub io: Option<IoStats>,
+    pub io: Option<Box<IoStats>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<NetworkStats>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -140,7 +249,7 @@ pub struct ContainerStats {
     pub cpu: CpuStats,
     pub memory: MemoryStats,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub io: Option<IoStats>,
+    pub io: Option<Box<IoStats>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rootfs: Option<FsStats>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -156,7 +265,7 @@ pub struct CpuStats {
     pub usage_nano_cores: u64,
     pub usage_core_nano_seconds: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub psi: Option<PsiStats>,
+    pub psi: Option<Box<PsiStats>>,
 }
 
 /// A container the kubelet knows from the runtime only has just `workingSetBytes`.
@@ -176,14 +285,14 @@ pub struct MemoryStats {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub major_page_faults: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub psi: Option<PsiStats>,
+    pub psi: Option<Box<PsiStats>>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct IoStats {
     pub time: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub psi: Option<PsiStats>,
+    pub psi: Option<Box<PsiStats>>,
 }
 
 /// How long all, and how long some of the tasks were stalled.
@@ -310,9 +419,11 @@ impl Summary {
     /// The bytes a kubelet sends: indented by one space, no final newline.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(4_096);
-        let formatter = PrettyFormatter::with_indent(b" ");
-        self.serialize(&mut JsonSerializer::with_formatter(&mut out, formatter))
-            .expect("plain structs with string keys always serialize");
+        self.serialize(&mut JsonSerializer::with_formatter(
+            &mut out,
+            Lines::default(),
+        ))
+        .expect("plain structs with string keys always serialize");
         out
     }
 }
@@ -324,7 +435,7 @@ mod tests {
     impl Summary {
         fn bring_to_life(&mut self) {
             fn live<T: DeserializeOwned + Clone>(part: &mut Captured<T>) {
-                *part = Captured::Live(part.value());
+                *part = Captured::live(part.value());
             }
             live(&mut self.node);
             for pod in self.pods.iter_mut().flatten() {

@@ -37,6 +37,8 @@ pub struct Pod {
     pub item: Item,
     /// `/pods` has the API server's copy of this static pod.
     pub is_mirrored: bool,
+    /// Of the pod as a whole.
+    pub resources: Resources,
 }
 
 #[derive(Clone)]
@@ -204,7 +206,7 @@ impl Node {
         }
         order.shuffle(&mut pods);
         let node = match &self.full {
-            Some(full) => Captured::Live(full.stats(self, now_ms)),
+            Some(full) => Captured::live(full.stats(self, now_ms)),
             None => self.template.node.clone(),
         };
         Summary {

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use crate::{
+    full::pod_sample_ms,
     listing::Owner,
-    node::{ContainerTruth, Node, period_ms},
+    node::{ContainerTruth, Node, NodeTruth, Truth, period_ms},
     population::{Kind, new_pod, populate},
     random::Xorshift,
 };
@@ -79,5 +80,30 @@ impl Offline {
                 .swap_remove(0),
             sample,
         ))
+    }
+
+    /// When CPU and memory of the pod as a whole, and when its network, as a reply of that
+    /// moment of a full kubelet has them, were really sampled.
+    pub fn pod_samples(&self, pod: &str, now_ms: u64) -> Option<(u64, u64)> {
+        let pod = self.node.pods.iter().find(|candidate| candidate.is(pod))?;
+        let of_pod = pod_sample_ms(&self.node, pod, now_ms);
+        Some((of_pod, self.node.pod_network_ms(pod, now_ms)))
+    }
+
+    /// What a pod burns; of several with that name the oldest.
+    pub fn truth(&self, pod: &str) -> Option<Truth> {
+        let pod = self.node.pods.iter().find(|candidate| candidate.is(pod))?;
+        Some(pod.truth(self.node.full.is_some()))
+    }
+
+    /// What the node and its system containers burn; `None` unless the kubelet is full.
+    pub fn node_truth(&self, now_ms: u64) -> Option<NodeTruth> {
+        Some(self.node.full.as_ref()?.truth(now_ms))
+    }
+
+    /// As [`SimKubelet::restart_container`](crate::SimKubelet::restart_container).
+    pub fn restart_container(&mut self, pod: &str, container: &str, now_ms: u64) -> bool {
+        let why = ("Error", 1);
+        self.node.restart_container(pod, container, why, now_ms)
     }
 }

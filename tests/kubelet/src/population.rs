@@ -76,6 +76,7 @@ pub fn populate(count: Option<usize>, kind: Kind, period_ms: u64, now_ms: u64) -
                 .collect(),
             item: take_item(&mut idle, &stats.pod_ref.uid),
             is_mirrored: false,
+            resources: Resources::default(),
             template: stats,
         })
         .collect();
@@ -90,7 +91,7 @@ pub fn populate(count: Option<usize>, kind: Kind, period_ms: u64, now_ms: u64) -
     if kind.without_eth0 {
         let mut node = template.node.value();
         node.network.iter_mut().for_each(without_eth0);
-        template.node = Captured::Live(node);
+        template.node = Captured::live(node);
         for pod in pods.iter_mut().filter(|pod| pod.is_on_host_network()) {
             pod.template.network.iter_mut().for_each(without_eth0);
         }
@@ -110,9 +111,9 @@ pub fn populate(count: Option<usize>, kind: Kind, period_ms: u64, now_ms: u64) -
 /// The parts whose times and counters move in a full reply.
 fn bring_to_life(stats: &mut PodStats) {
     let volumes = stats.volumes();
-    stats.volume = (!volumes.is_empty()).then_some(Captured::Live(volumes));
+    stats.volume = (!volumes.is_empty()).then_some(Captured::live(volumes));
     if let Some(storage) = &mut stats.ephemeral_storage {
-        *storage = Captured::Live(storage.value());
+        *storage = Captured::live(storage.value());
     }
 }
 
@@ -168,6 +169,9 @@ fn generate(model: &Pod, index: usize, kind: Kind, launched_ms: u64) -> Pod {
     }
     if kind.full {
         add_volumes(&mut pod, &owner);
+        if index % 64 == 10 {
+            pod.resources = of_whole_pod(&pod);
+        }
         if index % 64 == WORKLOADS.len() {
             pod.containers
                 .push(debugger(&pod.containers[0], launched_ms));
@@ -175,6 +179,19 @@ fn generate(model: &Pod, index: usize, kind: Kind, launched_ms: u64) -> Pod {
     }
     pod.item = from_api(&pod, &owner);
     pod
+}
+
+/// Limits of a pod as a whole, since 1.34: twice what its containers take.
+fn of_whole_pod(pod: &Pod) -> Resources {
+    let containers = || pod.containers.iter();
+    let burn: u64 = containers().map(|one| one.burn).sum();
+    let held: u64 = containers().map(|one| one.working_set).sum();
+    Resources {
+        cpu_request: Some(burn.div_ceil(100_000_000) * 100),
+        cpu_limit: Some(burn.div_ceil(100_000_000) * 200),
+        memory_request: Some(held.div_ceil(64 * MIB) * 64 * MIB),
+        memory_limit: Some(held.div_ceil(64 * MIB) * 128 * MIB),
+    }
 }
 
 /// What every pod of an API server has, and the claim of a StatefulSet's.
@@ -209,11 +226,11 @@ fn add_volumes(pod: &mut Pod, owner: &Owner) {
                 namespace: pod_ref.namespace.clone(),
             }),
             volume_health_stats: Some(VolumeHealthStats {
-                abnormal: seed % 16 == 0,
+                abnormal: seed.is_multiple_of(16),
             }),
         });
     }
-    pod.template.volume = Some(Captured::Live(volumes));
+    pod.template.volume = Some(Captured::live(volumes));
 }
 
 /// An ephemeral container, as of `kubectl debug` a while after the pod's start.
@@ -309,6 +326,7 @@ pub fn copy(model: &Pod, namespace: &str, name: &str, salt: u64) -> Pod {
         containers,
         item,
         is_mirrored: false,
+        resources: Resources::default(),
     }
 }
 

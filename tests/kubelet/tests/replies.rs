@@ -156,6 +156,10 @@ fn what_runs_is_in_both_replies() {
                 .iter()
                 .filter(|one| one["status"].get("ephemeralContainerStatuses").is_some());
             assert!(debugged.count() > 0);
+            let whole = list(&pods["items"])
+                .iter()
+                .filter(|one| one["spec"]["resources"]["limits"].is_object());
+            assert!(whole.count() > 0);
         }
     }
 }
@@ -245,6 +249,16 @@ fn what_happens_to_a_pod_is_in_pods() {
     let state = &pending["status"]["containerStatuses"][0]["state"];
     assert_eq!(state["waiting"]["reason"], "ImagePullBackOff");
     assert!(in_summary(&summary, "default/new").is_null());
+    let pending = pending.clone();
+    assert!(kubelet.start_pending("default/new", 10));
+    assert!(!kubelet.start_pending("default/new", 10));
+    let (summary, pods) = (json(&kubelet, SUMMARY), json(&kubelet, PODS));
+    let started = &item(&pods, "default/new");
+    assert_eq!(started["status"]["phase"], "Running");
+    assert_eq!(started["metadata"]["labels"]["tier"], "none");
+    let uid = &in_summary(&summary, "default/new")["podRef"]["uid"];
+    assert_eq!(started["metadata"]["uid"], *uid);
+    assert_eq!(pending["metadata"]["uid"], *uid);
 
     assert!(kubelet.complete(job) && !kubelet.complete(job));
     let (summary, pods) = (json(&kubelet, SUMMARY), json(&kubelet, PODS));
