@@ -88,7 +88,7 @@ pub fn wanted_containers(config: &Config, body: &[u8]) -> Result<Vec<WantedConta
         for container in &pod.containers {
             wanted.push(WantedContainer {
                 name: format!("{}/{}", full_name(pod), container.name),
-                has_cpu: samples.container(pod, container).is_some(),
+                has_cpu: samples.of_pod(pod).container(container).is_some(),
                 has_counter: container.stats.cpu.core_nanoseconds.is_some(),
                 sample_time: container
                     .stats

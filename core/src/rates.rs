@@ -46,12 +46,17 @@ pub struct Samples {
 /// What is known of a pod, or of the node.
 #[derive(Debug, Default)]
 struct Known {
-    own: Seen<Run>,
-    /// Of its network as a whole.
-    network: Seen<Flow>,
+    own: Seen<Own>,
     containers: HashMap<String, Seen<Run>>,
     volumes: HashMap<String, Seen<Option<Timestamp>>>,
     interfaces: HashMap<String, Seen<Flow>>,
+}
+
+/// Of itself, and of its network as a whole.
+#[derive(Debug, Default)]
+struct Own {
+    run: Run,
+    flow: Flow,
 }
 
 /// And in which scrape it was seen last.
@@ -116,26 +121,81 @@ impl Samples {
         });
     }
 
-    /// Remembers a container's sample; `None` when it gives no record: it has no time, no
-    /// CPU value, or was seen already. No name may come twice in a pod.
-    pub fn container(&mut self, pod: &Pod, container: &Container) -> Option<Sample> {
-        let now = now_of(container)?;
-        let (source, repeat) = (self.source, self.repeat);
-        let (known, mut tally) = self.known(pod);
-        let run = tally.of(&mut known.containers, &container.name);
-        let nano_cores = (run.take(source, &now) || repeat).then_some(run.nano_cores)?;
-        let time = now.time;
+    /// What is remembered of a pod.
+    pub fn of_pod(&mut self, pod: &Pod) -> OfOne<'_> {
+        let key = key_of(pod);
+        // Looked up twice, so that a known pod costs no memory.
+        if !self.pods.contains_key(key.as_ref()) {
+            let key = key.clone().into_owned();
+            self.pods.insert(key, Known::default());
+        }
+        OfOne {
+            known: self.pods.get_mut(key.as_ref()).expect("it is there now"),
+            source: self.source,
+            repeat: self.repeat,
+            count: &mut self.count,
+            scrape: self.scrape,
+        }
+    }
+
+    /// What is remembered of the node.
+    pub fn of_node(&mut self) -> OfOne<'_> {
+        OfOne {
+            known: &mut self.node,
+            source: self.source,
+            repeat: self.repeat,
+            count: &mut self.count,
+            scrape: self.scrape,
+        }
+    }
+}
+
+/// What is remembered of a pod or of the node. Each sample that is taken in is remembered;
+/// it deserves a record if it is new, or where known ones are repeated.
+#[derive(Debug)]
+pub struct OfOne<'s> {
+    known: &'s mut Known,
+    source: CpuSource,
+    repeat: bool,
+    count: &'s mut usize,
+    scrape: u64,
+}
+
+impl OfOne<'_> {
+    /// A container's sample; `None` also when it has no time or no CPU value. No name may
+    /// come twice in a pod.
+    pub fn container(&mut self, container: &Container) -> Option<Sample> {
+        let (time, nano_cores) = self.run_of(container)?;
         nano_cores.map(|nano_cores| Sample { time, nano_cores })
     }
 
-    /// A pod's own sample.
+    /// A sample of what runs on the node beside pods.
+    pub fn system_container(&mut self, container: &Container) -> Option<Reading> {
+        let (time, nano_cores) = self.run_of(container)?;
+        Some(Reading {
+            time,
+            nano_cores,
+            traffic: TrafficRate::default(),
+        })
+    }
+
+    fn run_of(&mut self, container: &Container) -> Option<(Timestamp, Option<f64>)> {
+        let stats = &container.stats;
+        let now = Now::new(&stats.cpu, &stats.memory, None, container.start_time)?;
+        let (source, repeat) = (self.source, self.repeat);
+        let run = &mut self.known.containers;
+        see(run, &container.name, self.scrape, self.count, |run| {
+            let is_new = run.take(source, &now);
+            (is_new || repeat).then_some((now.time, run.nano_cores))
+        })
+    }
+
+    /// The pod's own sample.
     pub fn pod(&mut self, pod: &Pod) -> Option<Reading> {
         let stats = pod.stats.as_deref()?;
         let other = pod.network.total.time.or(stats.ephemeral_storage.time);
         let now = Now::new(&stats.cpu, &stats.memory, other, pod.start_time)?;
-        let (source, repeat) = (self.source, self.repeat);
-        let (known, tally) = self.known(pod);
-        known.own(tally, source, &now, &pod.network, repeat)
+        self.own(&now, &pod.network)
     }
 
     /// The node's own sample.
@@ -143,108 +203,71 @@ impl Samples {
         let stats = &node.stats;
         let other = node.network.total.time.or(stats.fs.time);
         let now = Now::new(&stats.cpu, &stats.memory, other, node.start_time)?;
-        let (source, repeat) = (self.source, self.repeat);
-        let (known, tally) = self.known_of_node();
-        known.own(tally, source, &now, &node.network, repeat)
+        self.own(&now, &node.network)
     }
 
-    /// A sample of what runs on the node beside pods.
-    pub fn system_container(&mut self, container: &Container) -> Option<Reading> {
-        let now = now_of(container)?;
-        let (source, repeat) = (self.source, self.repeat);
-        let (known, mut tally) = self.known_of_node();
-        let run = tally.of(&mut known.containers, &container.name);
-        (run.take(source, &now) || repeat).then(|| Reading {
+    fn own(&mut self, now: &Now, network: &Network) -> Option<Reading> {
+        let own = &mut self.known.own;
+        *self.count += usize::from(own.scrape == 0);
+        own.scrape = self.scrape;
+        let Own { run, flow } = &mut own.what;
+        flow.take(&network.total);
+        (run.take(self.source, now) || self.repeat).then(|| Reading {
             time: now.time,
             nano_cores: run.nano_cores,
-            traffic: TrafficRate::default(),
+            traffic: flow.rate.clone(),
         })
     }
 
-    /// A sample of a volume: when it was taken.
-    pub fn volume(&mut self, pod: &Pod, volume: &Volume) -> Option<Timestamp> {
+    /// A volume's sample: when it was taken.
+    pub fn volume(&mut self, volume: &Volume) -> Option<Timestamp> {
         let filesystem = &volume.filesystem;
         let time = filesystem.time.filter(|_| !filesystem.is_pending())?;
         let repeat = self.repeat;
-        let (known, mut tally) = self.known(pod);
-        let last = tally.of(&mut known.volumes, &volume.name);
-        (last.replace(time) != Some(time) || repeat).then_some(time)
-    }
-
-    /// A sample of an interface of a pod, or of the node.
-    pub fn interface(&mut self, pod: Option<&Pod>, interface: &Interface) -> Option<Reading> {
-        let time = interface.traffic.time?;
-        let repeat = self.repeat;
-        let (known, mut tally) = match pod {
-            Some(pod) => self.known(pod),
-            None => self.known_of_node(),
-        };
-        let flow = tally.of(&mut known.interfaces, &interface.name);
-        (flow.take(&interface.traffic) || repeat).then(|| Reading {
-            time,
-            nano_cores: None,
-            traffic: flow.rate.clone(),
+        let last = &mut self.known.volumes;
+        see(last, &volume.name, self.scrape, self.count, |last| {
+            (last.replace(time) != Some(time) || repeat).then_some(time)
         })
     }
 
-    fn known(&mut self, pod: &Pod) -> (&mut Known, Tally<'_>) {
-        let key = key_of(pod);
-        // Looked up twice, so that a known pod costs no memory.
-        if !self.pods.contains_key(key.as_ref()) {
-            self.pods.insert(key.clone().into_owned(), Known::default());
-        }
-        let known = self.pods.get_mut(key.as_ref()).expect("it is there now");
-        (known, Tally(&mut self.count, self.scrape))
-    }
-
-    fn known_of_node(&mut self) -> (&mut Known, Tally<'_>) {
-        (&mut self.node, Tally(&mut self.count, self.scrape))
+    /// An interface's sample.
+    pub fn interface(&mut self, interface: &Interface) -> Option<Reading> {
+        let time = interface.traffic.time?;
+        let repeat = self.repeat;
+        let flow = &mut self.known.interfaces;
+        see(flow, &interface.name, self.scrape, self.count, |flow| {
+            (flow.take(&interface.traffic) || repeat).then(|| Reading {
+                time,
+                nano_cores: None,
+                traffic: flow.rate.clone(),
+            })
+        })
     }
 }
 
-/// Counts what is seen for the first time, in this scrape.
-struct Tally<'s>(&'s mut usize, u64);
-
-impl Tally<'_> {
-    fn see<'k, T>(&mut self, seen: &'k mut Seen<T>) -> &'k mut T {
-        if seen.scrape == 0 {
-            *self.0 += 1;
-        }
-        seen.scrape = self.1;
-        &mut seen.what
+/// Looks at what has this name, which is looked up once where it is known.
+fn see<T: Default, R>(
+    map: &mut HashMap<String, Seen<T>>,
+    name: &str,
+    scrape: u64,
+    count: &mut usize,
+    look: impl FnOnce(&mut T) -> R,
+) -> R {
+    if let Some(seen) = map.get_mut(name) {
+        seen.scrape = scrape;
+        return look(&mut seen.what);
     }
-
-    fn of<'k, T: Default>(
-        &mut self,
-        map: &'k mut HashMap<String, Seen<T>>,
-        name: &str,
-    ) -> &'k mut T {
-        if !map.contains_key(name) {
-            map.insert(name.to_owned(), Seen::default());
-        }
-        self.see(map.get_mut(name).expect("it is there now"))
-    }
+    let mut seen = Seen {
+        what: T::default(),
+        scrape,
+    };
+    let looked = look(&mut seen.what);
+    map.insert(name.to_owned(), seen);
+    *count += 1;
+    looked
 }
 
 impl Known {
-    fn own(
-        &mut self,
-        mut tally: Tally,
-        source: CpuSource,
-        now: &Now,
-        network: &Network,
-        repeat: bool,
-    ) -> Option<Reading> {
-        let flow = tally.see(&mut self.network);
-        flow.take(&network.total);
-        let run = tally.see(&mut self.own);
-        (run.take(source, now) || repeat).then(|| Reading {
-            time: now.time,
-            nano_cores: run.nano_cores,
-            traffic: flow.rate.clone(),
-        })
-    }
-
     fn forget_before(&mut self, oldest: u64) {
         fn forget<T>(map: &mut HashMap<String, Seen<T>>, oldest: u64) {
             map.retain(|_, seen| seen.scrape >= oldest);
@@ -253,20 +276,14 @@ impl Known {
         forget(&mut self.volumes, oldest);
         forget(&mut self.interfaces, oldest);
         if self.own.scrape < oldest {
-            (self.own, self.network) = Default::default();
+            self.own = Seen::default();
         }
     }
 
     fn count(&self) -> usize {
-        let own = [self.own.scrape, self.network.scrape];
         let maps = self.containers.len() + self.volumes.len() + self.interfaces.len();
-        maps + own.iter().filter(|scrape| **scrape > 0).count()
+        maps + usize::from(self.own.scrape > 0)
     }
-}
-
-fn now_of<'s>(container: &'s Container) -> Option<Now<'s>> {
-    let stats = &container.stats;
-    Now::new(&stats.cpu, &stats.memory, None, container.start_time)
 }
 
 /// A pod's uid, which the kubelet always gives; its name should one be missing.
@@ -333,7 +350,8 @@ mod tests {
             .map(|(time, counter, instant)| {
                 samples.begin_scrape();
                 samples
-                    .container(&pod(), &container(start, *time, *counter, *instant))
+                    .of_pod(&pod())
+                    .container(&container(start, *time, *counter, *instant))
                     .map(|sample| sample.nano_cores)
             })
             .collect()
@@ -387,7 +405,7 @@ mod tests {
         let mut samples = Samples::new(CpuSource::Auto, true);
         let sample = container(START, 2_000, Some(1), Some(111));
         for _ in 0..2 {
-            let observed = samples.container(&pod(), &sample);
+            let observed = samples.of_pod(&pod()).container(&sample);
             assert_eq!(observed.map(|sample| sample.nano_cores), Some(111.0));
         }
     }
@@ -425,7 +443,7 @@ mod tests {
             container(2_005, 2_025, Some(14 * SECOND), Some(0)),
         ];
         let got = restarted.map(|container| {
-            let sample = samples.container(&pod(), &container);
+            let sample = samples.of_pod(&pod()).container(&container);
             sample.map(|sample| sample.nano_cores)
         });
         assert_eq!(got, [Some(111.0), None, Some(9e8), Some(5e8)]);
@@ -509,7 +527,9 @@ mod tests {
     fn containers_that_are_gone_are_forgotten() {
         let mut samples = Samples::new(CpuSource::Auto, false);
         samples.begin_scrape();
-        samples.container(&pod(), &container(START, 2_000, Some(1), Some(1)));
+        samples
+            .of_pod(&pod())
+            .container(&container(START, 2_000, Some(1), Some(1)));
         for _ in 0..2 * KEPT_SCRAPES {
             samples.begin_scrape();
         }

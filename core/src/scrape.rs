@@ -12,7 +12,7 @@ use crate::{
     facts::PodFacts,
     number::Number,
     options::Config,
-    rates::Samples,
+    rates::{OfOne, Samples},
     select::{self, Selector},
     sink::record::{CommonFields, Records},
     summary::{Container, Malformed, Node, Pod, PodRef, Summary},
@@ -183,16 +183,22 @@ impl Pipeline {
         let mut records = Records::reusing(memory, &self.common, summary.node.name.as_deref());
         for pod in &summary.pods {
             let facts = of(pod);
+            let mut samples = self.samples.of_pod(pod);
             for container in &pod.containers {
                 batch.count(container);
-                if let Some(sample) = self.samples.container(pod, container) {
+                if let Some(sample) = samples.container(container) {
                     records.container(pod, facts, container, sample);
                     batch.container_records += 1;
                 }
             }
-            batch.others += others_of_pod(&mut self.samples, pod, facts, &mut records);
+            batch.others += others_of_pod(&mut samples, pod, facts, &mut records);
         }
-        batch.others += of_node(self.plan, &mut self.samples, &summary.node, &mut records);
+        batch.others += of_node(
+            self.plan,
+            self.samples.of_node(),
+            &summary.node,
+            &mut records,
+        );
         if let (Some(facts), Some(came), true) = (facts, news, self.plan.pods) {
             let without_stats = facts.without_stats(&summary.pods);
             for pod in without_stats.filter(|pod| self.selector.keeps(Some(pod))) {
@@ -210,7 +216,7 @@ impl Pipeline {
 
 /// What the plan leaves out has not been decoded, and is not there. Returns how many there are.
 fn others_of_pod(
-    samples: &mut Samples,
+    samples: &mut OfOne,
     pod: &Pod,
     facts: Option<&PodFacts>,
     records: &mut Records,
@@ -219,12 +225,12 @@ fn others_of_pod(
         records.pod(pod, facts, &reading);
     }
     for volume in &pod.volumes {
-        if let Some(time) = samples.volume(pod, volume) {
+        if let Some(time) = samples.volume(volume) {
             records.volume(pod, facts, volume, time);
         }
     }
     for interface in &pod.network.interfaces {
-        if let Some(reading) = samples.interface(Some(pod), interface) {
+        if let Some(reading) = samples.interface(interface) {
             records.interface(Some(pod), interface, &reading);
         }
     }
@@ -232,7 +238,7 @@ fn others_of_pod(
 }
 
 /// The same of the node.
-fn of_node(plan: Plan, samples: &mut Samples, node: &Node, records: &mut Records) -> usize {
+fn of_node(plan: Plan, mut samples: OfOne, node: &Node, records: &mut Records) -> usize {
     if plan.node
         && let Some(reading) = samples.node(node)
     {
@@ -244,7 +250,7 @@ fn of_node(plan: Plan, samples: &mut Samples, node: &Node, records: &mut Records
         }
     }
     for interface in &node.network.interfaces {
-        if let Some(reading) = samples.interface(None, interface) {
+        if let Some(reading) = samples.interface(interface) {
             records.interface(None, interface, &reading);
         }
     }
