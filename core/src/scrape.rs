@@ -146,6 +146,23 @@ impl Pipeline {
         Ok(summary)
     }
 
+    /// The same without those that nobody can say are wanted: what [`Pipeline::encode`] makes
+    /// records of.
+    pub fn wanted<'a>(&self, body: &'a [u8]) -> std::result::Result<Summary<'a>, Malformed> {
+        let mut summary = self.decode(body)?;
+        self.keep_wanted(&mut summary.pods);
+        Ok(summary)
+    }
+
+    fn keep_wanted(&self, pods: &mut Vec<Pod>) {
+        pods.retain(|pod| self.selector.keeps(self.facts_of(pod)));
+    }
+
+    /// What is known of a pod of a summary.
+    pub fn facts_of(&self, pod: &Pod) -> Option<&PodFacts> {
+        self.facts.as_ref().and_then(|facts| facts.of_pod(pod))
+    }
+
     /// Whether to ask for the facts of pods before this summary is encoded.
     pub fn wants_facts(&mut self, summary: &Summary, now: Instant) -> bool {
         let facts = self.facts.as_mut();
@@ -168,9 +185,9 @@ impl Pipeline {
     /// The events of a reply.
     pub fn encode(&mut self, mut summary: Summary, memory: Vec<u8>) -> Batch {
         let news = self.facts.as_mut().and_then(Facts::take_news);
+        self.keep_wanted(&mut summary.pods);
         let facts = self.facts.as_ref();
         let of = |pod: &Pod| facts.and_then(|facts| facts.of_pod(pod));
-        summary.pods.retain(|pod| self.selector.keeps(of(pod)));
 
         let mut batch = Batch {
             pods_on_node: summary.pods_on_node,

@@ -28,6 +28,12 @@ impl Patterns {
             .map(Self)
     }
 
+    /// These, and keys besides.
+    pub fn with(&self, keys: &[&str]) -> Self {
+        let keys = keys.iter().map(|key| Box::from(*key));
+        Self(self.0.iter().cloned().chain(keys).collect())
+    }
+
     /// Whether nothing is allowed.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -35,6 +35,14 @@ impl LabelSelector {
             .map_err(|why| format!("{EXPECTED}: {why}"))
     }
 
+    /// The labels that it asks about, each once.
+    pub fn keys(&self) -> Vec<&str> {
+        let mut keys: Vec<_> = self.0.iter().map(|one| &*one.key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys
+    }
+
     /// Whether a pod is chosen, of whose labels `label` gives the values. One that a pod
     /// does not have is not equal to anything, as with kubectl.
     pub fn matches<V: AsRef<str>>(&self, label: impl Fn(&str) -> Option<V>) -> bool {

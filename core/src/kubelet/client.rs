@@ -5,7 +5,7 @@
 use std::{
     io::Read,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use ureq::{
@@ -136,6 +136,8 @@ impl Client {
     pub fn get(&mut self, endpoint: Endpoint, body: &mut Vec<u8>) -> Result<()> {
         body.clear();
         self.deadline.begin_request(endpoint);
+        self.observer.begin_request(endpoint);
+        let began = Instant::now();
         let mut response = self.request(endpoint)?;
         if response.status() == 401 {
             // The token may have been replaced since it was read.
@@ -144,7 +146,13 @@ impl Client {
         }
         let code = response.status().as_u16();
         if code == 200 {
-            return self.receive(response, body);
+            self.receive(response, body)?;
+            self.observer.note(|notes| {
+                if let Some(reply) = &mut notes.reply {
+                    (reply.took, reply.size) = (began.elapsed(), body.len());
+                }
+            });
+            return Ok(());
         }
         let text = Self::drain(response);
         let url = self.url.of(endpoint);
@@ -196,6 +204,8 @@ impl Client {
                 date: date.map(|date| String::from_utf8_lossy(date.as_bytes()).into_owned()),
                 received: SystemTime::now(),
                 refusal: None,
+                took: Duration::ZERO,
+                size: 0,
             });
         });
         Ok(response)

@@ -9,13 +9,31 @@ use std::{
 
 use rustls::{ProtocolVersion, pki_types::CertificateDer};
 
-use super::refusal::Refusal;
+use super::{Endpoint, refusal::Refusal};
 
 /// Off by default. Clones share their notes.
 #[derive(Debug, Clone, Default)]
-pub struct Observer(Option<Arc<Mutex<Notes>>>);
+pub struct Observer(Option<Arc<Mutex<Book>>>);
 
-/// Everything since the client was made, in the order of a scrape.
+/// A page for each endpoint, so that a second request does not cover what the first one met.
+#[derive(Debug, Default)]
+struct Book {
+    summary: Notes,
+    pods: Notes,
+    /// What is asked for now; nothing before the first request.
+    endpoint: Option<Endpoint>,
+}
+
+impl Book {
+    fn page(&mut self, endpoint: Endpoint) -> &mut Notes {
+        match endpoint {
+            Endpoint::Summary => &mut self.summary,
+            Endpoint::Pods => &mut self.pods,
+        }
+    }
+}
+
+/// Everything of the requests for one endpoint, in the order of a scrape.
 #[derive(Debug, Clone, Default)]
 pub struct Notes {
     /// What the kubelet's name resolved to.
@@ -61,8 +79,13 @@ pub struct Reply {
     pub date: Option<String>,
     /// This machine's time when the header had been read.
     pub received: SystemTime,
-    /// Why there is no summary; `None` with a 200, and with a redirect.
+    /// Why there is no body; `None` with a 200, and with a redirect.
     pub refusal: Option<Refusal>,
+    /// From the beginning of the request to the end of a 200; all that came before the reply
+    /// counts.
+    pub took: Duration,
+    /// Bytes of the body of a 200.
+    pub size: usize,
 }
 
 impl Observer {
@@ -71,17 +94,29 @@ impl Observer {
         Self(Some(Arc::default()))
     }
 
+    /// From now on the notes are of this endpoint.
+    pub fn begin_request(&self, endpoint: Endpoint) {
+        self.open(|book| book.endpoint = Some(endpoint));
+    }
+
     /// Changes the notes; `change` is not called where none are taken.
     pub fn note(&self, change: impl FnOnce(&mut Notes)) {
-        if let Some(notes) = &self.0 {
-            change(&mut notes.lock().unwrap_or_else(PoisonError::into_inner));
-        }
+        self.open(|book| {
+            let endpoint = book.endpoint.unwrap_or(Endpoint::Summary);
+            change(book.page(endpoint));
+        });
     }
 
     /// A copy of the notes so far; empty where none are taken.
-    pub fn notes(&self) -> Notes {
+    pub fn notes(&self, endpoint: Endpoint) -> Notes {
         let mut copy = Notes::default();
-        self.note(|notes| copy = notes.clone());
+        self.open(|book| copy.clone_from(book.page(endpoint)));
         copy
+    }
+
+    fn open(&self, with: impl FnOnce(&mut Book)) {
+        if let Some(book) = &self.0 {
+            with(&mut book.lock().unwrap_or_else(PoisonError::into_inner));
+        }
     }
 }
