@@ -4,24 +4,23 @@
 pub mod clock;
 mod connection;
 mod credentials;
+mod facts;
 mod permissions;
 mod pods;
 mod reply;
 
-use std::time::{Duration, Instant};
-
 use kubeletstats_core::{
-    error::{Error, Phase, Reason},
-    kubelet::{
-        Client, deadline,
-        observer::{Notes, Observer},
-    },
+    error::{Phase, Reason},
+    kubelet::{Client, deadline},
     options::Config,
+    scrape::Batch,
+    summary::Summary,
 };
 
 use self::credentials::Credential;
 use crate::{
     inputs::Input,
+    scrape::Scrape,
     screen::{Report, Screen},
     watchdog,
 };
@@ -35,12 +34,14 @@ pub enum Verdict {
     Refused,
 }
 
-/// One scrape: what happened, and the kubelet's body or the error.
-struct Scrape {
-    notes: Notes,
-    took: Duration,
-    phase: Phase,
-    result: Result<Vec<u8>, Error>,
+/// What a scrape gave that came to its end.
+struct Reply<'s> {
+    /// All pods of the node.
+    all: Summary<'s>,
+    /// Those that are wanted, and the node.
+    wanted: Summary<'s>,
+    batch: &'s Batch,
+    body: &'s [u8],
 }
 
 pub fn run(input: &Input, screen: &mut Screen) -> Verdict {
@@ -89,7 +90,7 @@ pub fn plugin_would_start(config: &Config) -> bool {
 /// Every step from the token to the records; returns the verdict if none failed.
 fn run_steps(config: &Config, report: &mut Report) -> Option<String> {
     let credential = credentials::check(config, report)?;
-    let scrape = match scrape(config) {
+    let scrape = match Scrape::run(&with_labels_of_the_selector(config)) {
         Ok(scrape) => scrape,
         Err(error) => {
             // Files were looked at before: one has changed since, or the key
@@ -98,35 +99,27 @@ fn run_steps(config: &Config, report: &mut Report) -> Option<String> {
             return None;
         }
     };
-    let body = report_steps(config, &credential, &scrape, report)?;
-    pods::check(config, body, clock::kubelet_now(&scrape.notes), report)
+    let reply = report_steps(config, &credential, &scrape, report)?;
+    facts::check(config, &credential, &scrape, &reply, report)?;
+    pods::check(config, &scrape, &reply, report)
 }
 
-fn scrape(config: &Config) -> Result<Scrape, Error> {
-    watchdog::watch(config, || scrape_once(config))
+/// So that it can be said what labels there are instead of those that were asked for.
+fn with_labels_of_the_selector(config: &Config) -> Config {
+    let mut config = config.clone();
+    if let Some(selector) = &config.label_selector {
+        config.pod_labels = config.pod_labels.with(&selector.keys());
+    }
+    config
 }
 
-fn scrape_once(config: &Config) -> Result<Scrape, Error> {
-    let (_stop, signal) = deadline::stop_pair().map_err(Error::thread)?;
-    let observer = Observer::enabled();
-    let mut client = Client::with_observer(config, signal, observer.clone())?;
-    let began = Instant::now();
-    let result = client.summary();
-    Ok(Scrape {
-        took: began.elapsed(),
-        notes: observer.notes(),
-        phase: client.phase(),
-        result,
-    })
-}
-
-/// Reports every step that the scrape reached; returns the body if it got one.
+/// Reports every step that the scrape reached; returns what came of it if it got to its end.
 fn report_steps<'s>(
     config: &Config,
     credential: &Credential,
     scrape: &'s Scrape,
     report: &mut Report,
-) -> Option<&'s [u8]> {
+) -> Option<Reply<'s>> {
     let error = scrape.result.as_ref().err();
     let files = |phase| matches!(phase, Phase::Token | Phase::Certificates);
     if let Some(error) = error.filter(|error| error.reason() == Reason::File || files(scrape.phase))
@@ -143,14 +136,26 @@ fn report_steps<'s>(
         let error = at(&[Phase::Tls]).or_else(|| error.filter(|error| error.is_tls()));
         connection::tls(config, credential, &scrape.notes, error, report)?;
     }
-    match &scrape.result {
-        Ok(body) => {
-            reply::check_summary(config, credential, scrape.took, body, report)?;
-            clock::check(&scrape.notes, body, report);
-            Some(body)
-        }
-        Err(error) => {
+    let Some(body) = scrape.body() else {
+        if let Some(error) = error {
             reply::report_failure(config, credential, scrape, error, report);
+        }
+        return None;
+    };
+    let all = reply::check_summary(config, credential, &scrape.notes, body, report)?;
+    clock::check(&scrape.notes, body, report);
+    match (&scrape.result, scrape.wanted()) {
+        (Ok(batch), Some(wanted)) => Some(Reply {
+            all,
+            wanted,
+            batch,
+            body,
+        }),
+        // What of it is wanted is more than any node has.
+        _ => {
+            if let Some(error) = error {
+                reply::report_failure(config, credential, scrape, error, report);
+            }
             None
         }
     }

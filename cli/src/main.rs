@@ -4,11 +4,12 @@
 
 mod certificate;
 mod check;
-mod containers;
 mod humanize;
 mod inputs;
 mod json;
 mod once;
+mod records;
+mod scrape;
 mod screen;
 mod table;
 mod token;

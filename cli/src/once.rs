@@ -1,24 +1,25 @@
 //! `kubeletstats once`: the records of the plugin's first scrape.
 
+use std::time::Instant;
+
 use kubeletstats_core::{
     error::{Error, Reason},
-    health::{self, NO_PODS},
-    kubelet::{Client, deadline, observer::Observer},
+    health::{self, Health, NO_PODS},
     options::Config,
-    scrape::{Batch, Pipeline},
+    scrape::Batch,
     text::printable,
 };
 use rmpv::Value;
 
 use crate::{
     check::{self, Verdict, clock},
-    containers::{self, RecordStatus},
     humanize,
     inputs::Input,
     json, print_error,
+    records::{self, Outcome, text},
+    scrape::Scrape,
     screen::Screen,
     table::{self, Column},
-    watchdog,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,122 +50,164 @@ fn run_input(input: &Input, output: Output, screen: &mut Screen) -> Verdict {
             return Verdict::Refused;
         }
     };
-    match scrape(&config) {
-        Ok((batch, status, records)) => {
-            show(&records, output, screen);
-            verdict(&batch, status)
+    let failed = |error: &Error| {
+        print_error(&error.to_string());
+        match error.reason() {
+            Reason::File if !check::plugin_would_start(&config) => Verdict::Refused,
+            _ => Verdict::Fails,
         }
-        Err(error) => {
-            print_error(&error.to_string());
-            match error.reason() {
-                Reason::File if !check::plugin_would_start(&config) => Verdict::Refused,
-                _ => Verdict::Fails,
-            }
-        }
-    }
-}
-
-/// Success is never made of nothing.
-fn verdict(batch: &Batch, status: RecordStatus) -> Verdict {
-    let why = match (batch.pods_wanted, batch.pods_on_node) {
-        (0, 0) => Some(NO_PODS.to_owned()),
-        (0, all) => Some(health::none_wanted(all)),
-        _ => status.failure(),
     };
-    match why {
-        Some(why) => {
-            print_error(&why);
-            Verdict::Fails
-        }
-        None => Verdict::Arrives,
+    match Scrape::run(&config) {
+        Ok(scrape) => match &scrape.result {
+            Ok(batch) => show_outcome(&config, &scrape, batch, output, screen),
+            Err(error) => failed(error),
+        },
+        Err(error) => failed(&error),
     }
 }
 
-fn scrape(config: &Config) -> Result<(Batch, RecordStatus, Vec<Value>), Error> {
-    let observer = Observer::enabled();
-    let body = watchdog::watch(config, || {
-        let (_stop, signal) = deadline::stop_pair().map_err(Error::thread)?;
-        Client::with_observer(config, signal, observer.clone())?.summary()
-    })?;
-    let failed = |error| Error::unparsable(&config.url.summary, body.len(), &error);
-    let batch = Pipeline::new(config)
-        .run(&body, Vec::new())
-        .map_err(failed)?;
-    let wanted = containers::wanted_containers(config, &body).map_err(failed)?;
-    let status = RecordStatus::of(config, &wanted, clock::kubelet_now(&observer.notes()));
-    let missing = wanted.len().saturating_sub(batch.records());
-    if missing > 0 && status.failure().is_none() {
-        let all = wanted.len();
+fn show_outcome(
+    config: &Config,
+    scrape: &Scrape,
+    batch: &Batch,
+    output: Output,
+    screen: &mut Screen,
+) -> Verdict {
+    let selects = config.label_selector.is_some();
+    let without_facts = batch.facts.as_ref().and_then(|facts| facts.as_ref().err());
+    let line = without_facts
+        .and_then(|error| Health::default().facts_failed(Instant::now(), error, selects));
+    if let Some(line) = line {
+        print_error(&line);
+    }
+    let body = scrape.body().unwrap_or_default();
+    let wanted = scrape.wanted().unwrap_or_default();
+    let now = clock::kubelet_now(&scrape.notes);
+    let outcome = Outcome::of(config, batch, &wanted, body, now);
+    show(config, &outcome.records, output, screen);
+
+    // Success is never made of nothing.
+    let wants_pods = batch.plan.wants_pods();
+    if wants_pods && batch.pods_wanted == 0 {
+        if selects && without_facts.is_some() {
+            return Verdict::Fails;
+        }
+        print_error(&match batch.pods_on_node {
+            0 => NO_PODS.to_owned(),
+            all => health::none_wanted(all),
+        });
+        return match batch.records() {
+            0 => Verdict::Fails,
+            _ => Verdict::Arrives,
+        };
+    }
+    if let Some(why) = outcome.status.failure(config) {
+        print_error(&why);
+        return Verdict::Fails;
+    }
+    let (missing, all) = (outcome.without_cpu.len(), outcome.containers);
+    if missing > 0 {
         print_error(&format!(
             "{missing} of {all} wanted containers have no CPU value"
         ));
     }
-    let records = decode(batch.events());
-    Ok((batch, status, records))
+    Verdict::Arrives
 }
 
-/// The maps of a batch, by namespace, pod and container.
-fn decode(mut bytes: &[u8]) -> Vec<Value> {
-    let mut records = Vec::new();
-    // What the pipeline has just written can be read.
-    while let Ok(Value::Array(mut event)) = rmpv::decode::read_value(&mut bytes) {
-        records.extend(event.pop());
-    }
-    records.sort_by_key(|record| {
-        ["namespace", "podName", "containerName"].map(|key| text(record, key))
-    });
-    records
-}
-
-fn show(records: &[Value], output: Output, screen: &mut Screen) {
+fn show(config: &Config, records: &[Value], output: Output, screen: &mut Screen) {
     let lines = match output {
         Output::Json => records.iter().map(json::line).collect(),
-        Output::Table => table::lines(COLUMNS, &rows(records)),
+        Output::Table => table(config, records),
     };
     for line in lines {
         screen.line(&line);
     }
 }
 
-const fn column(title: &'static str, numeric: bool) -> Column {
-    Column { title, numeric }
+/// A column, and what stands in it.
+struct Field {
+    title: &'static str,
+    numeric: bool,
+    cell: fn(&Value) -> Option<String>,
 }
 
-const COLUMNS: &[Column] = &[
-    column("NAMESPACE", false),
-    column("POD", false),
-    column("CONTAINER", false),
-    column("CPU %", true),
-    column("MEMORY MiB", true),
-    column("DISK MiB", true),
-    column("NET IN KiB", true),
-    column("NET OUT KiB", true),
-    column("AGE", true),
+const fn words(title: &'static str, cell: fn(&Value) -> Option<String>) -> Field {
+    Field {
+        title,
+        numeric: false,
+        cell,
+    }
+}
+
+const fn number(title: &'static str, cell: fn(&Value) -> Option<String>) -> Field {
+    Field {
+        title,
+        numeric: true,
+        cell,
+    }
+}
+
+const KIND: Field = words("KIND", |record| shown(records::kind(record)));
+const NAMESPACE: Field = words("NAMESPACE", |record| shown(text(record, "namespace")));
+const POD: Field = words("POD", |record| shown(text(record, "podName")));
+const CONTAINER: Field = words("CONTAINER", |record| shown(&records::name(record)));
+const NAME: Field = words("NAME", |record| shown(&records::name(record)));
+const CPU: Field = number("CPU %", |record| first(record, &["cpu"], 1.0));
+const MEMORY: Field = number("MEMORY MiB", |record| first(record, &["memory"], 1.0));
+const DISK: Field = number("DISK MiB", |record| first(record, &["disk"], 1.0));
+/// Of each kind there is one of these at most.
+const USED: Field = number("USED MiB", |record| {
+    let used = [
+        "disk_bytes",
+        "volume_used_bytes",
+        "ephemeral_storage_used_bytes",
+        "fs_used_bytes",
+    ];
+    first(record, &used, 1_048_576.0)
+});
+const NET_IN: Field = number("NET IN KiB", |record| {
+    first(record, &["network_in", "network_rx_bytes"], 1024.0)
+});
+const NET_OUT: Field = number("NET OUT KiB", |record| {
+    first(record, &["network_out", "network_tx_bytes"], 1024.0)
+});
+const AGE: Field = number("AGE", |record| {
+    let taken = record["timestamp"].as_f64()? / 1e3;
+    Some(format!("{:.0}s", humanize::unix_now() - taken))
+});
+
+const OF_CONTAINERS: &[Field] = &[
+    NAMESPACE, POD, CONTAINER, CPU, MEMORY, DISK, NET_IN, NET_OUT, AGE,
+];
+const OF_ALL_KINDS: &[Field] = &[
+    KIND, NAMESPACE, POD, NAME, CPU, MEMORY, USED, NET_IN, NET_OUT, AGE,
 ];
 
-fn rows(records: &[Value]) -> Vec<Vec<String>> {
-    let now = humanize::unix_now();
-    let number = |record: &Value, key: &str, unit: f64| match record[key].as_f64() {
-        Some(value) => format!("{:.1}", value / unit),
-        None => "-".to_owned(),
+fn table(config: &Config, records: &[Value]) -> Vec<String> {
+    let fields = match config.plan.wants_other_kinds() {
+        true => OF_ALL_KINDS,
+        false => OF_CONTAINERS,
     };
+    let columns: Vec<_> = fields
+        .iter()
+        .map(|field| Column {
+            title: field.title,
+            numeric: field.numeric,
+        })
+        .collect();
     let row = |record: &Value| {
-        let taken = record["timestamp"].as_f64().unwrap_or_default() / 1e3;
-        vec![
-            text(record, "namespace"),
-            text(record, "podName"),
-            text(record, "containerName"),
-            number(record, "cpu", 1.0),
-            number(record, "memory", 1.0),
-            number(record, "disk", 1.0),
-            number(record, "network_in", 1024.0),
-            number(record, "network_out", 1024.0),
-            format!("{:.0}s", now - taken),
-        ]
+        let cells = fields.iter().map(|field| (field.cell)(record));
+        cells.map(|cell| cell.unwrap_or("-".to_owned())).collect()
     };
-    records.iter().map(row).collect()
+    table::lines(&columns, &records.iter().map(row).collect::<Vec<_>>())
 }
 
-fn text(record: &Value, key: &str) -> String {
-    printable(record[key].as_str().unwrap_or_default(), 253)
+/// The first of these that is there.
+fn first(record: &Value, keys: &[&str], unit: f64) -> Option<String> {
+    let value = keys.iter().find_map(|key| record[*key].as_f64())?;
+    Some(format!("{:.1}", value / unit))
+}
+
+fn shown(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| printable(text, 253))
 }

@@ -116,11 +116,13 @@ impl<'s> Report<'s> {
         self.to_do.push(ToDo::Command(text.into()));
     }
 
-    /// The last lines; `arrives` is the verdict when nothing failed.
+    /// The last lines; `arrives` is the verdict when nothing failed. One that is empty is no
+    /// good end.
     pub fn conclude(self, arrives: &str) -> bool {
         self.screen.line("");
         let verdict = match (&self.failure, self.warnings) {
             (Some(cause), _) => format!("verdict: no metrics: {cause}"),
+            (None, _) if arrives.is_empty() => "verdict: no metrics".to_owned(),
             (None, 0) => format!("verdict: {arrives}"),
             (None, 1) => format!("verdict: {arrives} (but see the warning above)"),
             (None, some) => format!("verdict: {arrives} (but see {some} warnings above)"),
@@ -138,6 +140,6 @@ impl<'s> Report<'s> {
                 }
             }
         }
-        self.failure.is_none()
+        self.failure.is_none() && !arrives.is_empty()
     }
 }

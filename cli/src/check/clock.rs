@@ -5,7 +5,11 @@ use kubeletstats_core::{
 };
 use time::{OffsetDateTime, format_description::well_known::Rfc2822};
 
-use crate::{containers::STALE_AFTER, humanize, screen::Report};
+use crate::{
+    humanize,
+    records::{self, STALE_AFTER},
+    screen::Report,
+};
 
 /// Seconds between the clocks that may be no difference: the `Date` header counts whole
 /// seconds, and the reply takes a while.
@@ -74,7 +78,7 @@ fn newest_sample(body: &[u8]) -> Option<f64> {
     let newest_sample: Option<Timestamp> = containers
         .filter_map(|container| container.stats.cpu.time.max(container.stats.memory.time))
         .max();
-    newest_sample.map(|newest_sample| newest_sample.as_nanos() as f64 / 1e9)
+    newest_sample.map(records::seconds)
 }
 
 #[cfg(test)]

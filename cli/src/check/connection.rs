@@ -17,6 +17,7 @@ use super::{
 use crate::{
     certificate::{self, Certificate},
     humanize,
+    scrape::Scrape,
     screen::Report,
 };
 
@@ -164,7 +165,8 @@ fn expected_name(config: &Config) -> &str {
 fn would_verify(config: &Config) -> String {
     let mut strict = config.clone();
     strict.allow_insecure_tls = false;
-    let failure = match super::scrape(&strict) {
+    strict.pod_facts = false;
+    let failure = match Scrape::run(&strict) {
         // Whatever came after the handshake is not the certificate's fault.
         Ok(scrape) if scrape.notes.handshake.is_some() => None,
         // It need not be the certificate's either when it came before.

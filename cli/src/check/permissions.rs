@@ -1,16 +1,15 @@
 //! 403: which user lacks which permission, and the command that grants it.
 
-use kubeletstats_core::{kubelet::refusal::Refusal, text::printable};
+use kubeletstats_core::{kubelet::refusal::Refusal, options::Config, text::printable};
 use serde_json::Value;
 
 use super::credentials::Credential;
 use crate::{screen::Report, token};
 
 /// Says what to do about a missing permission.
-pub fn advise(refusal: &Refusal, credential: &Credential, report: &mut Report) {
+pub fn advise(refusal: &Refusal, config: &Config, credential: &Credential, report: &mut Report) {
     let resource = refusal.missing_resource();
-    let through_server = resource == "nodes/proxy";
-    if through_server {
+    if config.url.node_proxy {
         advise_direct_url(report);
     }
     let user = match refusal.user.clone().or_else(|| intended_user(credential)) {
@@ -29,7 +28,7 @@ pub fn advise(refusal: &Refusal, credential: &Credential, report: &mut Report) {
             printable(of_token, 253),
             printable(&user, 253)
         )),
-        _ => advise_grant(&user, resource, through_server, report),
+        _ => advise_grant(&user, resource, &needed(config, resource), report),
     }
     report.advise(
         "if the right was there, it may be temporary: an API server that has just started still loads \
@@ -37,16 +36,41 @@ pub fn advise(refusal: &Refusal, credential: &Credential, report: &mut Report) {
     );
 }
 
-fn advise_grant(user: &str, resource: &str, through_server: bool, report: &mut Report) {
-    let careful = match through_server {
+/// What the options need `get` on, in a few words.
+pub fn rights(config: &Config) -> &'static str {
+    match (config.url.node_proxy, config.pod_facts) {
+        (true, _) => "nodes/proxy, as the API server is asked",
+        (false, true) => "nodes/stats, and nodes/pods for pod_facts",
+        (false, false) => "nodes/stats",
+    }
+}
+
+/// The same as resources, of which `missing` is one.
+fn needed(config: &Config, missing: &'static str) -> Vec<&'static str> {
+    match missing {
+        // Before 1.33 a kubelet knows no other right to its pods.
+        "nodes/proxy" if !config.url.node_proxy => vec!["nodes/stats", missing],
+        "nodes/stats" | "nodes/pods" if config.pod_facts => vec!["nodes/stats", "nodes/pods"],
+        _ => vec![missing],
+    }
+}
+
+/// Of all that is needed, `missing` was refused.
+fn advise_grant(user: &str, missing: &str, needed: &[&str], report: &mut Report) {
+    let careful = match needed.contains(&"nodes/proxy") {
         true => " (it can do much more: its holder can run commands in every pod)",
         false => "",
     };
     let shown = printable(user, 253);
+    let also = match needed {
+        [_] => "",
+        _ if missing == "nodes/stats" => ", and nodes/pods for pod_facts",
+        _ => ", beside nodes/stats",
+    };
     report.advise(format!(
-        "grant {resource} to {shown}, unless it has that already{careful}:"
+        "grant {missing} to {shown}, unless it has that already{also}{careful}:"
     ));
-    report.command(grant_command(user, resource));
+    report.command(grant_command(user, missing, needed));
 }
 
 /// The first thing to try where the request goes through the API server.
@@ -67,9 +91,9 @@ fn subject(credential: &Credential) -> Option<&str> {
     credential.claims.as_ref()?.subject.as_deref()
 }
 
-/// A shell command that makes a ClusterRole with this one permission, and its binding,
-/// unless the user has it.
-fn grant_command(user: &str, resource: &str) -> String {
+/// A shell command that makes a ClusterRole with what is needed, and its binding, unless the
+/// user has what is missing.
+fn grant_command(user: &str, missing: &str, needed: &[&str]) -> String {
     // JSON's quoting is YAML's, and makes text of a name such as 123 too.
     let quoted = |text: &str| Value::from(printable(text, 253)).to_string();
     let subject = match token::service_account(user) {
@@ -82,8 +106,10 @@ fn grant_command(user: &str, resource: &str) -> String {
             format!("  - kind: User\n    apiGroup: rbac.authorization.k8s.io\n    name: {name}")
         }
     };
-    let name = format!("kubeletstats-{}", resource.replace('/', "-"));
-    let subresource = resource.trim_start_matches("nodes/");
+    let name = format!("kubeletstats-{}", missing.replace('/', "-"));
+    let subresource = missing.trim_start_matches("nodes/");
+    let resources: Vec<_> = needed.iter().map(|one| quoted(one)).collect();
+    let resources = resources.join(", ");
     let user = shell_quote(&printable(user, 253));
     format!(
         "\
@@ -94,7 +120,7 @@ metadata:
   name: {name}
 rules:
   - apiGroups: [\"\"]
-    resources: [\"{resource}\"]
+    resources: [{resources}]
     verbs: [\"get\"]
 ---
 apiVersion: rbac.authorization.k8s.io/v1
@@ -126,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_user_that_is_no_service_account_is_quoted() {
-        let text = grant_command("al'ice\": {}", "nodes/stats");
+        let text = grant_command("al'ice\": {}", "nodes/stats", &["nodes/stats"]);
         assert!(text.contains("name: \"al'ice\\\": {}\""), "{text}");
         assert!(text.contains(r#"--as='al'\''ice": {}' ||"#), "{text}");
     }

@@ -1,31 +1,62 @@
 //! Which pods are wanted, which of them give a record, and why none is.
 
+use std::collections::HashSet;
+
 use kubeletstats_core::{
-    catalogue::Plan, options::Config, scrape::Pipeline, select::Selector, summary::Pod,
+    facts::{LabelSelector, PodFacts},
+    health::Missing,
+    options::{Config, CpuSource, Exclude},
+    scrape::Pipeline,
+    select::Selector,
+    summary::Pod,
 };
 
-use super::reply;
+use super::{Reply, clock, reply};
 use crate::{
-    containers::{self, RecordStatus},
     humanize,
+    records::{self, MAX_NAMES, Outcome, RecordStatus},
+    scrape::Scrape,
     screen::Report,
 };
 
-/// Names in one line: nobody reads more.
-const MAX_NAMES: usize = 10;
+/// Set on a pod that is not to be recorded.
+const OPT_OUT: &str = "kubeletstats.io/exclude";
 
 /// The verdict, if nothing failed.
-pub fn check(config: &Config, body: &[u8], now: f64, report: &mut Report) -> Option<String> {
-    let all = Selector::default().parse(body, Plan::CONTAINERS).ok()?;
-    let selector = Selector::new(config);
-    let (wanted, others): (Vec<_>, Vec<_>) = all
+pub fn check(
+    config: &Config,
+    scrape: &Scrape,
+    reply: &Reply,
+    report: &mut Report,
+) -> Option<String> {
+    if config.plan.wants_pods() {
+        check_wanted(config, scrape.pipeline(), reply, report)?;
+    }
+    check_records(config, clock::kubelet_now(&scrape.notes), reply, report)
+}
+
+/// `None` where nothing comes, as no pod is wanted.
+fn check_wanted(
+    config: &Config,
+    pipeline: &Pipeline,
+    reply: &Reply,
+    report: &mut Report,
+) -> Option<()> {
+    let wanted: Vec<_> = reply.wanted.pods.iter().collect();
+    let names: HashSet<_> = wanted.iter().map(|pod| records::full_name(pod)).collect();
+    let is_wanted = |pod: &&Pod| names.contains(&records::full_name(pod));
+    let others: Vec<_> = reply
+        .all
         .pods
         .iter()
-        .partition(|pod| selector.wants(&pod.namespace, &pod.name));
-    let total = all.pods_on_node;
+        .filter(|pod| !is_wanted(pod))
+        .collect();
+    let total = reply.all.pods_on_node;
     if wanted.is_empty() {
-        report_none_wanted(config, &others, total, report);
-        return None;
+        // The node's own records come all the same.
+        let comes_to_nothing = reply.batch.records() == 0;
+        report_none_wanted(config, pipeline, &others, total, comes_to_nothing, report);
+        return (!comes_to_nothing).then_some(());
     }
     let mut text = format!(
         "{} of {total} wanted: {}",
@@ -36,34 +67,35 @@ pub fn check(config: &Config, body: &[u8], now: f64, report: &mut Report) -> Opt
         text.push_str(&format!("\nnot wanted: {}", full_names(&others)));
     }
     report.ok("pods", &text);
-    check_records(config, body, now, report)
+    Some(())
 }
 
 /// `now` is by the kubelet's clock.
-fn check_records(config: &Config, body: &[u8], now: f64, report: &mut Report) -> Option<String> {
-    let containers = containers::wanted_containers(config, body).ok()?;
-    let without: Vec<_> = containers
-        .iter()
-        .filter(|container| !container.has_cpu)
-        .map(|container| container.name.as_str())
-        .collect();
-    // What the plugin's own first scrape makes of the same bytes.
-    let batch = Pipeline::new(config).run(body, Vec::new()).ok()?;
-    let (count, all) = (batch.records(), containers.len());
-    let records = humanize::count(count, "record");
-    let mut text = format!("{records} from {}", humanize::count(all, "container"));
+fn check_records(config: &Config, now: f64, reply: &Reply, report: &mut Report) -> Option<String> {
+    let outcome = Outcome::of(config, reply.batch, &reply.wanted, reply.body, now);
+    let records = humanize::count(outcome.records.len(), "record");
+    let mut text = match config.plan.wants_other_kinds() {
+        true => format!("{records}: {}", outcome.by_kind(config)),
+        false => {
+            let containers = humanize::count(outcome.containers, "container");
+            format!("{records} from {containers}")
+        }
+    };
+    let without = &outcome.without_cpu;
     if !without.is_empty() {
-        let without = humanize::list(&without, MAX_NAMES);
+        let without = humanize::list(without, MAX_NAMES);
         text.push_str(&format!(", no CPU value: {without}"));
     }
-    let status = RecordStatus::of(config, &containers, now);
-    if let Some(cause) = status.failure() {
+    if let Some(cause) = outcome.status.failure(config) {
         report.fail("records", &text, &cause);
-        advise_no_records(status, report);
+        advise_no_records(outcome.status, report);
         return None;
     }
-    if status == RecordStatus::AfterSecondSample {
-        let why = "cpu_source counter needs two samples";
+    if outcome.status == RecordStatus::AfterSecondSample {
+        let why = match config.cpu_source {
+            CpuSource::Counter => "cpu_source counter needs two samples",
+            _ => "the kubelet has no rate of its own, and one of its counter needs two samples",
+        };
         report.ok("records", &format!("{text}\n{why}"));
         return Some("metrics arrive: records from the second sample on".to_owned());
     }
@@ -80,14 +112,14 @@ fn check_records(config: &Config, body: &[u8], now: f64, report: &mut Report) ->
 /// Pods are wanted, and nothing comes of them.
 fn advise_no_records(status: RecordStatus, report: &mut Report) {
     match status {
-        RecordStatus::NoContainers => {
+        RecordStatus::Missing(Missing::Containers) => {
             report.advise("a pod that has just started has none for some seconds: try again");
             report.advise(
                 "if it lasts, the pods run in a sandbox whose containers the kubelet does not see \
                  (gVisor, Kata): its runtime has to report them, and until then there is nothing to record",
             );
         }
-        RecordStatus::NoCpu => {
+        RecordStatus::Missing(Missing::Cpu { .. } | Missing::Samples { .. }) => {
             report.advise(
                 "containers that have ended, or started this second, have none: see the pods",
             );
@@ -96,23 +128,44 @@ fn advise_no_records(status: RecordStatus, report: &mut Report) {
             );
             report.command(reply::KUBELET_LOG);
         }
-        _ => {
+        RecordStatus::Missing(Missing::Others { .. }) => {
+            report.advise(
+                "volumes are measured once a minute: if it has just started, try again; else see \
+                 whether pods have what metric_groups names",
+            );
+        }
+        RecordStatus::ContainersExcluded => report.advise("take the name out of exclude_container"),
+        RecordStatus::Ended => {
+            report.advise("see the pods: what has ended gives no record until it starts again");
+        }
+        RecordStatus::Stale(_) => {
             report.advise("look on the node for why it takes no samples:");
             report.command(reply::KUBELET_LOG);
         }
+        RecordStatus::Records | RecordStatus::AfterSecondSample => {}
     }
 }
 
 fn full_names(pods: &[&Pod]) -> String {
-    let mut names: Vec<_> = pods.iter().map(|pod| containers::full_name(pod)).collect();
+    let mut names: Vec<_> = pods.iter().map(|pod| records::full_name(pod)).collect();
     names.sort();
     humanize::list(&names, MAX_NAMES)
 }
 
-fn report_none_wanted(config: &Config, pods: &[&Pod], total: usize, report: &mut Report) {
+fn report_none_wanted(
+    config: &Config,
+    pipeline: &Pipeline,
+    pods: &[&Pod],
+    total: usize,
+    is_failure: bool,
+    report: &mut Report,
+) {
+    let mut say = |text: &str, cause: &str| match is_failure {
+        true => report.fail("pods", text, cause),
+        false => report.warn("pods", text),
+    };
     if pods.is_empty() {
-        report.fail(
-            "pods",
+        say(
             "the kubelet lists no pods, though every pod of its node belongs there",
             "the kubelet lists no pods",
         );
@@ -130,15 +183,66 @@ fn report_none_wanted(config: &Config, pods: &[&Pod], total: usize, report: &mut
         humanize::count(total, "pod")
     );
     text.push_str(&format!("\nthey are: {}", full_names(pods)));
-    report.fail(
-        "pods",
-        &text,
-        "the options want none of the pods on this node",
-    );
-    for hint in hints(config, pods) {
+    say(&text, "the options want none of the pods on this node");
+    let mut without_exclusions = config.clone();
+    without_exclusions.exclude = Exclude::default();
+    let without_exclusions = Selector::new(&without_exclusions);
+    let (named, others): (Vec<&Pod>, Vec<&Pod>) = pods
+        .iter()
+        .partition(|pod| without_exclusions.wants(&pod.namespace, &pod.name));
+    let hints = match named.is_empty() {
+        true => hints(config, &others),
+        false => what_drops(config, pipeline, &named),
+    };
+    for hint in hints {
         report.advise(hint);
     }
     report.advise("if the pods run on another node, this is as it should be: check there");
+}
+
+/// Which option, or the pod itself, takes those away that `namespace` and `pod_prefix` keep.
+fn what_drops(config: &Config, pipeline: &Pipeline, pods: &[&Pod]) -> Vec<String> {
+    let exclude = &config.exclude;
+    let selector = Selector::new(config);
+    let mut dropped: Vec<(String, Vec<&Pod>)> = Vec::new();
+    for &pod in pods {
+        let why = match pipeline.facts_of(pod) {
+            _ if exclude.namespaces.iter().any(|one| *one == pod.namespace) => {
+                "exclude_namespace drops".to_owned()
+            }
+            _ if !selector.wants(&pod.namespace, &pod.name) => {
+                "exclude_pod_prefix drops".to_owned()
+            }
+            Some(facts) if facts.opted_out => {
+                format!("their annotation {OPT_OUT} drops")
+            }
+            Some(facts) => match &config.label_selector {
+                Some(selector) => labels_instead(selector, facts),
+                None => continue,
+            },
+            None => "label_selector keeps no pod without facts, and /pods does not have".to_owned(),
+        };
+        match dropped.iter_mut().find(|(other, _)| *other == why) {
+            Some((_, pods)) => pods.push(pod),
+            None => dropped.push((why, vec![pod])),
+        }
+    }
+    let hint = |(why, pods): &(String, Vec<&Pod>)| format!("{why} {}", full_names(pods));
+    dropped.iter().take(MAX_NAMES).map(hint).collect()
+}
+
+/// What the pod has of the labels that are asked for.
+fn labels_instead(selector: &LabelSelector, facts: &PodFacts) -> String {
+    let label = |key: &str| {
+        let found = facts.labels.iter().find(|(name, _)| **name == *key);
+        match found {
+            Some((_, value)) => format!("{key}={value}"),
+            None => format!("no {key}"),
+        }
+    };
+    let labels: Vec<_> = selector.keys().into_iter().map(label).collect();
+    let labels = humanize::list(&labels, MAX_NAMES);
+    format!("label_selector does not choose {labels}, which is what these have:")
 }
 
 /// Which namespace or prefix may have been meant.
@@ -207,7 +311,7 @@ fn prefix_hint(prefix: &str, pods: &[&Pod]) -> String {
     match near {
         Some(pod) => format!(
             "no pod's name starts with {shown}, but there is {}",
-            humanize::list(&[containers::full_name(pod)], 1)
+            humanize::list(&[records::full_name(pod)], 1)
         ),
         None => format!(
             "no pod's name starts with {shown}: prefixes are compared from the name's start"

@@ -1,30 +1,31 @@
 //! The kubelet's answer: accepted, or refused and why.
 
-use std::time::Duration;
-
 use kubeletstats_core::{
     catalogue::Plan,
     error::{Error, Reason},
-    kubelet::refusal::{Cause, Refusal},
+    kubelet::{
+        observer::Notes,
+        refusal::{Cause, Refusal},
+    },
     options::Config,
     select::Selector,
+    summary::Summary,
 };
 
 use super::{
-    Scrape,
     credentials::{Credential, CredentialKind},
     permissions, timed_out,
 };
-use crate::{humanize, screen::Report};
+use crate::{humanize, scrape::Scrape, screen::Report};
 
-/// A 200; `None` when it holds no summary.
-pub fn check_summary(
+/// A 200: all pods of the node, or `None` when it holds no summary.
+pub fn check_summary<'b>(
     config: &Config,
     credential: &Credential,
-    time: Duration,
-    body: &[u8],
+    notes: &Notes,
+    body: &'b [u8],
     report: &mut Report,
-) -> Option<()> {
+) -> Option<Summary<'b>> {
     let summary = match Selector::default().parse(body, Plan::CONTAINERS) {
         Ok(summary) => summary,
         Err(error) => {
@@ -43,7 +44,8 @@ pub fn check_summary(
         None => "a node without a name".to_owned(),
     };
     let (bytes, pods) = (body.len(), humanize::count(summary.pods_on_node, "pod"));
-    let time = humanize::elapsed(time);
+    let took = notes.reply.as_ref().map(|reply| reply.took);
+    let time = humanize::elapsed(took.unwrap_or_default());
     let mut text = format!("200, {bytes} bytes after {time} in all: {node}, {pods}");
     for expired in &credential.expired {
         let what = expired.what;
@@ -62,7 +64,7 @@ pub fn check_summary(
             report.warn("reply", &text);
         }
     }
-    Some(())
+    Some(summary)
 }
 
 /// Everything else that can come back once there is a connection.
@@ -133,7 +135,7 @@ fn report_refusal(
         Cause::MissingPermission => {
             let resource = refusal.missing_resource();
             fail(&format!("the right to get {resource} is missing"));
-            permissions::advise(refusal, credential, report);
+            permissions::advise(refusal, config, credential, report);
         }
         Cause::ApiServerCredentials => {
             fail("the kubelet does not accept the API server");
