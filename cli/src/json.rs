@@ -106,6 +106,20 @@ mod tests {
     }
 
     #[test]
+    fn maps_and_what_is_below_zero() {
+        let labels = Value::Map(vec![("app.kubernetes.io/name".into(), "a\"b".into())]);
+        let record = Value::Map(vec![
+            ("labels".into(), labels),
+            ("last_exit_code".into(), (-1).into()),
+            ("restart_count".into(), u64::MAX.into()),
+        ]);
+        assert_eq!(
+            line(&record),
+            r#"{"labels":{"app.kubernetes.io/name":"a\"b"},"last_exit_code":-1,"restart_count":18446744073709551615}"#
+        );
+    }
+
+    #[test]
     fn text_is_escaped() {
         let mut out = String::new();
         quoted(&mut out, "a\"\\\n\u{1}\u{7f}ä𝄞");

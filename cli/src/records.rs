@@ -10,11 +10,10 @@ use kubeletstats_core::{
     scrape::Batch,
     select::Selector,
     summary::{Container, Pod, Summary},
-    timestamp::Timestamp,
 };
 use rmpv::Value;
 
-use crate::humanize;
+use crate::{check::clock, humanize};
 
 /// Names in one line: nobody reads more.
 pub const MAX_NAMES: usize = 10;
@@ -41,7 +40,13 @@ pub enum RecordStatus {
 
 impl RecordStatus {
     fn of(config: &Config, batch: &Batch, wanted: &Summary, body: &[u8], now: f64) -> Self {
-        let age = newest_sample(wanted).map(|newest| now - seconds(newest));
+        let wanted_containers = containers(wanted).map(|(_, container)| container);
+        // How old the others may be is an option of the kubelet: volumes can wait for minutes.
+        let newest = match config.plan.containers {
+            true => newest_sample(wanted_containers),
+            false => clock::newest_sample(body),
+        };
+        let age = newest.map(|newest| now - newest);
         let comes_later = config.cpu_source != CpuSource::Instant
             && containers(wanted).any(|(_, one)| one.stats.cpu.core_nanoseconds.is_some());
         match (age, Missing::of(batch)) {
@@ -82,7 +87,7 @@ impl RecordStatus {
             Self::Stale(age) => {
                 let what = match config.plan.containers {
                     true => "the wanted containers",
-                    false => "what metric_groups names",
+                    false => "the node's containers",
                 };
                 let age = humanize::duration(age);
                 format!("the newest sample of {what} is {age} old: the kubelet takes no new ones")
@@ -193,34 +198,10 @@ fn have_containers(pods: &[Pod], body: &[u8]) -> bool {
     })
 }
 
-/// Of all that is wanted.
-fn newest_sample(wanted: &Summary) -> Option<Timestamp> {
-    let node = &wanted.node;
-    let of_containers = containers(wanted)
-        .map(|(_, one)| one)
-        .chain(&node.system_containers)
-        .map(|one| one.stats.cpu.time.max(one.stats.memory.time));
-    let of_pods = wanted.pods.iter().flat_map(|pod| {
-        let own = pod
-            .stats
-            .iter()
-            .flat_map(|own| [own.cpu.time, own.memory.time, own.ephemeral_storage.time]);
-        let volumes = pod.volumes.iter().map(|one| one.filesystem.time);
-        let interfaces = pod.network.interfaces.iter().map(|one| one.traffic.time);
-        own.chain(volumes).chain(interfaces)
-    });
-    let of_node = [node.stats.cpu.time, node.stats.memory.time].into_iter();
-    let interfaces = node.network.interfaces.iter().map(|one| one.traffic.time);
-    let times = of_containers
-        .chain(of_pods)
-        .chain(of_node)
-        .chain(interfaces);
-    times.flatten().max()
-}
-
-/// Since the epoch.
-pub fn seconds(time: Timestamp) -> f64 {
-    time.as_nanos() as f64 / 1e9
+/// Of these containers, in seconds since the epoch.
+pub fn newest_sample<'s>(containers: impl Iterator<Item = &'s Container<'s>>) -> Option<f64> {
+    let times = containers.filter_map(|one| one.stats.cpu.time.max(one.stats.memory.time));
+    times.max().map(|newest| newest.as_nanos() as f64 / 1e9)
 }
 
 /// `namespace/pod`

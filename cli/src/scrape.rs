@@ -36,7 +36,7 @@ impl Scrape {
         let (_stop, signal) = deadline::stop_pair().map_err(Error::thread)?;
         let observer = Observer::enabled();
         let client = Client::with_observer(config, signal, observer.clone())?;
-        let mut scraper = Scraper::new(config, client);
+        let mut scraper = Scraper::new(config, client).keeping_replies();
         let result = scraper.scrape(Vec::new());
         Ok(Self {
             notes: observer.notes(Endpoint::Summary),

@@ -23,6 +23,7 @@ pub struct Scraper {
     client: Client,
     /// The last reply. Its memory serves the next one.
     summary: Vec<u8>,
+    most_spare: usize,
     pipeline: Pipeline,
 }
 
@@ -33,8 +34,15 @@ impl Scraper {
             url: config.url.clone(),
             client,
             summary: Vec::new(),
+            most_spare: MAX_SPARE_BODY,
             pipeline: Pipeline::new(config),
         }
+    }
+
+    /// Keeps each reply until the next, however long it is, for whoever reads it.
+    pub fn keeping_replies(mut self) -> Self {
+        self.most_spare = usize::MAX;
+        self
     }
 
     /// One scrape, into the memory of an earlier batch.
@@ -42,7 +50,7 @@ impl Scraper {
         self.client.begin();
         let received = self.client.get(Endpoint::Summary, &mut self.summary);
         let batch = received.and_then(|()| self.encode(memory));
-        if self.summary.capacity() > MAX_SPARE_BODY {
+        if self.summary.capacity() > self.most_spare {
             self.summary = Vec::new();
         }
         batch
@@ -67,7 +75,7 @@ impl Scraper {
         Ok(batch)
     }
 
-    /// The last reply.
+    /// The last reply; see [`Scraper::keeping_replies`].
     pub fn body(&self) -> &[u8] {
         &self.summary
     }

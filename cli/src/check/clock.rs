@@ -1,8 +1,6 @@
 //! The kubelet's clock beside this machine's, and how old its samples are.
 
-use kubeletstats_core::{
-    catalogue::Plan, kubelet::observer::Notes, select::Selector, timestamp::Timestamp,
-};
+use kubeletstats_core::{catalogue::Plan, kubelet::observer::Notes, select::Selector};
 use time::{OffsetDateTime, format_description::well_known::Rfc2822};
 
 use crate::{
@@ -71,14 +69,10 @@ fn date(text: &str) -> Option<f64> {
     Some(time.unix_timestamp() as f64 + 0.5)
 }
 
-/// The time of the newest sample of any container on the node.
-fn newest_sample(body: &[u8]) -> Option<f64> {
+/// Of any container on the node, in seconds since the epoch.
+pub fn newest_sample(body: &[u8]) -> Option<f64> {
     let summary = Selector::default().parse(body, Plan::CONTAINERS).ok()?;
-    let containers = summary.pods.iter().flat_map(|pod| &pod.containers);
-    let newest_sample: Option<Timestamp> = containers
-        .filter_map(|container| container.stats.cpu.time.max(container.stats.memory.time))
-        .max();
-    newest_sample.map(records::seconds)
+    records::newest_sample(summary.pods.iter().flat_map(|pod| &pod.containers))
 }
 
 #[cfg(test)]

@@ -49,11 +49,14 @@ fn report_found(scrape: &Scrape, reply: &Reply, rights: &str, report: &mut Repor
         Some(reply) => (reply.size, humanize::elapsed(reply.took)),
         None => Default::default(),
     };
-    let all_pods = humanize::count(reply.wanted.pods.len(), "wanted pod");
-    let mut text = format!("/pods: 200, {size} bytes after {took}: facts of {pods} of {all_pods}");
+    let mut text = format!("/pods: 200, {size} bytes after {took}: ");
+    text.push_str(&match reply.wanted.pods.len() {
+        0 => "no pod is wanted".to_owned(),
+        all => format!("facts of {pods} of {}", humanize::count(all, "wanted pod")),
+    });
     if all_containers > 0 {
         let all_containers = humanize::count(all_containers, "container");
-        text.push_str(&format!(", {containers} of {all_containers}"));
+        text.push_str(&format!(", of {containers} of {all_containers}"));
     }
     text.push_str(&format!("\n{rights}"));
     if without.is_empty() {

@@ -187,9 +187,10 @@ fn report_none_wanted(
     let mut without_exclusions = config.clone();
     without_exclusions.exclude = Exclude::default();
     let without_exclusions = Selector::new(&without_exclusions);
-    let (named, others): (Vec<&Pod>, Vec<&Pod>) = pods
+    let (mut named, others): (Vec<&Pod>, Vec<&Pod>) = pods
         .iter()
         .partition(|pod| without_exclusions.wants(&pod.namespace, &pod.name));
+    named.sort_by_key(|pod| records::full_name(pod));
     let hints = match named.is_empty() {
         true => hints(config, &others),
         false => what_drops(config, pipeline, &named),
@@ -204,45 +205,55 @@ fn report_none_wanted(
 fn what_drops(config: &Config, pipeline: &Pipeline, pods: &[&Pod]) -> Vec<String> {
     let exclude = &config.exclude;
     let selector = Selector::new(config);
-    let mut dropped: Vec<(String, Vec<&Pod>)> = Vec::new();
+    let mut dropped: Vec<([String; 2], Vec<&Pod>)> = Vec::new();
     for &pod in pods {
         let why = match pipeline.facts_of(pod) {
             _ if exclude.namespaces.iter().any(|one| *one == pod.namespace) => {
-                "exclude_namespace drops".to_owned()
+                ["exclude_namespace drops".to_owned(), String::new()]
             }
             _ if !selector.wants(&pod.namespace, &pod.name) => {
-                "exclude_pod_prefix drops".to_owned()
+                ["exclude_pod_prefix drops".to_owned(), String::new()]
             }
             Some(facts) if facts.opted_out => {
-                format!("their annotation {OPT_OUT} drops")
+                [format!("the annotation {OPT_OUT} drops"), String::new()]
             }
             Some(facts) => match &config.label_selector {
-                Some(selector) => labels_instead(selector, facts),
+                Some(selector) => [
+                    "label_selector does not choose".to_owned(),
+                    format!(
+                        ": of its labels they have {}",
+                        labels_instead(selector, facts)
+                    ),
+                ],
                 None => continue,
             },
-            None => "label_selector keeps no pod without facts, and /pods does not have".to_owned(),
+            None => [
+                "label_selector keeps no pod without facts, and /pods does not tell of".to_owned(),
+                String::new(),
+            ],
         };
         match dropped.iter_mut().find(|(other, _)| *other == why) {
             Some((_, pods)) => pods.push(pod),
             None => dropped.push((why, vec![pod])),
         }
     }
-    let hint = |(why, pods): &(String, Vec<&Pod>)| format!("{why} {}", full_names(pods));
+    let hint = |([before, behind], pods): &([String; 2], Vec<&Pod>)| {
+        format!("{before} {}{behind}", full_names(pods))
+    };
     dropped.iter().take(MAX_NAMES).map(hint).collect()
 }
 
 /// What the pod has of the labels that are asked for.
 fn labels_instead(selector: &LabelSelector, facts: &PodFacts) -> String {
     let label = |key: &str| {
-        let found = facts.labels.iter().find(|(name, _)| **name == *key);
-        match found {
-            Some((_, value)) => format!("{key}={value}"),
-            None => format!("no {key}"),
-        }
+        let (_, value) = facts.labels.iter().find(|(name, _)| **name == *key)?;
+        Some(format!("{key}={value}"))
     };
-    let labels: Vec<_> = selector.keys().into_iter().map(label).collect();
-    let labels = humanize::list(&labels, MAX_NAMES);
-    format!("label_selector does not choose {labels}, which is what these have:")
+    let labels: Vec<_> = selector.keys().into_iter().filter_map(label).collect();
+    match labels.is_empty() {
+        true => "none".to_owned(),
+        false => humanize::list(&labels, MAX_NAMES),
+    }
 }
 
 /// Which namespace or prefix may have been meant.
