@@ -4,6 +4,7 @@
 mod broken;
 mod command;
 mod configuration;
+mod facts;
 mod good;
 mod once;
 mod paste;
