@@ -33,8 +33,8 @@ const USAGE: &str = "\
 Usage: kubeletstats check [-c FILE] [-p OPTION=VALUE]...
        kubeletstats once  [-c FILE] [-p OPTION=VALUE]... [--output table|json]
 
-check   walks the way of one scrape and says at each step what it met
-once    shows the records of the plugin's first scrape
+check   walks the way of one scrape and says at each step what it met, and which right is missing
+once    shows the records of the plugin's first scrape; with metric_groups those of all its kinds
 
   -c, --config FILE        a fluent-bit.conf: every [INPUT] with Name kubeletstats
   -p, --prop OPTION=VALUE  an option of the plugin, as for fluent-bit -i kubeletstats;
@@ -44,6 +44,7 @@ once    shows the records of the plugin's first scrape
   -V, --version            the version
 
 Without -c and -p it reads /fluent-bit/etc/fluent-bit.conf if that exists.
+With pod_facts both ask for /pods too. Neither waits for jitter.
 Exit status: 0 metrics arrive, 1 they do not, 2 bad arguments or configuration.
 ";
 

@@ -23,7 +23,9 @@ pub fn check(
     match &reply.batch.facts {
         None => {}
         Some(Ok(())) => report_found(scrape, reply, &rights, report),
-        Some(Err(error)) => return report_failure(config, credential, scrape, error, report),
+        Some(Err(error)) => {
+            return report_failure(config, credential, scrape, error, &rights, report);
+        }
     }
     Some(())
 }
@@ -74,6 +76,7 @@ fn report_failure(
     credential: &Credential,
     scrape: &Scrape,
     error: &Error,
+    rights: &str,
     report: &mut Report,
 ) -> Option<()> {
     let refusal = scrape.pods_notes.reply.as_ref();
@@ -84,10 +87,7 @@ fn report_failure(
     if let Some(refusal) = lacks_right.filter(|refusal| !refusal.message.is_empty()) {
         text.push_str(&format!("\nit said: {}", refusal.message));
     }
-    text.push_str(&format!(
-        "\nrights needed: get on {}",
-        permissions::rights(config)
-    ));
+    text.push_str(&format!("\n{rights}"));
     let keeps_none = config.label_selector.is_some() && config.plan.wants_pods();
     if keeps_none {
         let cause = match lacks_right {
