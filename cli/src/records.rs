@@ -52,9 +52,11 @@ impl RecordStatus {
         match (age, Missing::of(batch)) {
             (Some(age), _) if age > STALE_AFTER => Self::Stale(age),
             (_, Some(Missing::Samples { .. })) if comes_later => Self::AfterSecondSample,
-            (_, Some(Missing::Containers)) if have_containers(&wanted.pods, body) => {
-                Self::ContainersExcluded
-            }
+            // The plugin does not know whether there are any; here is time to look.
+            (_, Some(Missing::ContainersExcluded)) => match have_containers(&wanted.pods, body) {
+                true => Self::ContainersExcluded,
+                false => Self::Missing(Missing::Containers),
+            },
             (_, Some(missing)) => Self::Missing(missing),
             (_, None) if batch.records() == 0 => Self::Ended,
             _ => Self::Records,
@@ -80,7 +82,7 @@ impl RecordStatus {
                 "the kubelet has measured nothing yet of what metric_groups names: {}",
                 groups()
             ),
-            Self::ContainersExcluded => {
+            Self::ContainersExcluded | Self::Missing(Missing::ContainersExcluded) => {
                 "exclude_container drops every container of the wanted pods".to_owned()
             }
             Self::Ended => "all containers of the wanted pods have ended".to_owned(),

@@ -226,7 +226,7 @@ fn more() {
             .map(|round| {
                 let body = &bodies[round % bodies.len()];
                 let ours = time(|| work(body));
-                let usual = time(|| drop(default.scrape(body)));
+                let usual = time(|| default.scrape(body));
                 ours.as_secs_f64() / usual.as_secs_f64()
             })
             .collect();
@@ -236,8 +236,12 @@ fn more() {
     for (name, options) in MORE {
         let mut warm = Warm::new(options, &bodies, &pods);
         let (records, bytes) = warm.scrape(&bodies[0]);
-        let allocations = allocation_counter::measure(|| drop(warm.scrape(&bodies[1])));
-        let ratio = ratio_of(&mut |body| drop(warm.scrape(body)));
+        let allocations = allocation_counter::measure(|| {
+            warm.scrape(&bodies[1]);
+        });
+        let ratio = ratio_of(&mut |body| {
+            warm.scrape(body);
+        });
         let allocations = allocations.count_total;
         println!("{name:<44} {records:>8} {bytes:>9} {ratio:>7.2} {allocations:>7}");
     }
@@ -256,8 +260,8 @@ fn more() {
     println!("{name:<44} {:>8} {:>9} {ratio:>7.2}", "-", pods.len());
 }
 
-fn time(work: impl FnOnce()) -> Duration {
+fn time<T>(work: impl FnOnce() -> T) -> Duration {
     let began = Instant::now();
-    work();
+    black_box(work());
     began.elapsed()
 }

@@ -33,7 +33,9 @@ pub const NO_PODS: &str = "the kubelet lists no pods: if it has not just started
 /// Logged where so many pods are listed, and the options want none. The command says the
 /// same.
 pub fn none_wanted(all: usize) -> String {
-    format!("none of the node's {all} pods is wanted: check namespace and pod_prefix")
+    format!(
+        "none of the node's {all} pods is wanted: check namespace, pod_prefix, label_selector and the exclude options"
+    )
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +74,8 @@ const NO_RECORDS_AFTER: Duration = Duration::from_secs(60);
 pub enum Missing {
     /// The wanted pods have no containers.
     Containers,
+    /// They have none that `exclude_container` does not drop.
+    ContainersExcluded,
     /// Their containers have no CPU value above 0, neither rate nor counter.
     Cpu {
         /// Of all wanted pods, without those that have ended.
@@ -101,6 +105,7 @@ impl Missing {
         match (containers, batch.with_cpu) {
             _ if batch.container_records > 0 || batch.pods_wanted == 0 => None,
             (0, _) if batch.ended > 0 => None,
+            (0, _) if batch.excludes_containers => Some(Self::ContainersExcluded),
             (0, _) => Some(Self::Containers),
             (_, 0) => Some(Self::Cpu { containers }),
             _ => Some(Self::Samples { containers }),
@@ -110,6 +115,9 @@ impl Missing {
     fn line(self) -> String {
         match self {
             Self::Containers => "the kubelet names no container of the wanted pods: look at them with kubectl describe, and at the node's container runtime".to_owned(),
+            Self::ContainersExcluded => {
+                "the kubelet names no container of the wanted pods that exclude_container does not drop: check that option".to_owned()
+            }
             Self::Cpu { containers } => format!(
                 "the kubelet has no cpu value of the wanted pods' {}: look at its own log, and at the node's cgroups",
                 count(containers as u64, "container", "containers")

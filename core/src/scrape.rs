@@ -63,6 +63,8 @@ pub struct Batch {
     pub with_cpu: usize,
     /// Those that have ended: all their values are 0.
     pub ended: usize,
+    /// Whether `exclude_container` drops some.
+    pub excludes_containers: bool,
     /// Records of containers.
     pub container_records: usize,
     /// What the reply has of the other kinds that are wanted, new or not.
@@ -125,7 +127,7 @@ impl Pipeline {
             selector: Selector::new(config),
             common: CommonFields::new(config),
             samples: Samples::new(config.cpu_source, config.repeat_samples),
-            facts: config.pod_facts.then(|| Facts::new(config)),
+            facts: (config.pod_facts && config.plan.wants_pods()).then(|| Facts::new(config)),
         }
     }
 
@@ -193,6 +195,7 @@ impl Pipeline {
             pods_on_node: summary.pods_on_node,
             pods_wanted: summary.pods.len(),
             pods_unreadable: summary.pods_unreadable,
+            excludes_containers: self.selector.excludes_containers(),
             plan: self.plan,
             ..Batch::default()
         };

@@ -37,6 +37,11 @@ impl Selector {
             && !begins(&self.exclude.pod_prefixes)
     }
 
+    /// Whether there are containers that are dropped by their name.
+    pub fn excludes_containers(&self) -> bool {
+        !self.exclude.containers.is_empty()
+    }
+
     /// Whether a pod stays of which this is known. Of one without facts nobody can say whether
     /// its labels are the right ones, so where those choose it does not.
     pub fn keeps(&self, facts: Option<&PodFacts>) -> bool {

@@ -390,6 +390,7 @@ fn every_other_line_is_explained() {
     lines.extend(Health::default().unreadable(later, 2, 9));
     for missing in [
         Missing::Containers,
+        Missing::ContainersExcluded,
         Missing::Cpu { containers: 2 },
         Missing::Samples { containers: 2 },
         Missing::Others { found: 0 },
@@ -406,7 +407,7 @@ fn every_other_line_is_explained() {
         let end = health.recorded(at).expect("it was told");
         lines.push(end.split(" for ").next().unwrap_or_default().to_owned());
     }
-    assert_eq!(lines.len(), 21, "{lines:?}");
+    assert_eq!(lines.len(), 23, "{lines:?}");
 
     let states = lines.len();
     let warned = config(&one("allow_insecure_tls", "on")).expect("valid");

@@ -134,7 +134,9 @@ fn advise_no_records(status: RecordStatus, report: &mut Report) {
                  whether pods have what metric_groups names",
             );
         }
-        RecordStatus::ContainersExcluded => report.advise("take the name out of exclude_container"),
+        RecordStatus::ContainersExcluded | RecordStatus::Missing(Missing::ContainersExcluded) => {
+            report.advise("take the name out of exclude_container")
+        }
         RecordStatus::Ended => {
             report.advise("see the pods: what has ended gives no record until it starts again");
         }

@@ -102,7 +102,7 @@ fn errors_are_the_plugins() {
         (("kubelet_url", "https://127.0.0.1:1"), 1,
             "connection refused by 127.0.0.1:1 for https://127.0.0.1:1/stats/summary: \
              check kubelet_url and that the kubelet is running\n"),
-        (("namespace", "no-such"), 1, "none of the node's 7 pods is wanted: check namespace and pod_prefix\n"),
+        (("namespace", "no-such"), 1, "none of the node's 7 pods is wanted: check namespace, pod_prefix, label_selector and the exclude options\n"),
         (("interval", "soon"), 2, "option interval: bad value 'soon'"),
     ];
     for (option, code, line) in rows {
