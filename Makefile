@@ -73,7 +73,7 @@ check: ## what can be known in a minute: formatting, lints, and the tests that n
 	$(CARGO) test -q --locked -p kubeletstats-core --test core -- $(addprefix --skip ,$(LONG))
 
 # Tests of core that take more than some seconds.
-LONG := concurrency:: damaged_ no_byte_of_a_credential_file_is_said
+LONG := concurrency:: damaged_ no_byte_of_a_credential_file_is_said how_many_short_lived_pods bursts_are_flattened
 
 # Without this, what is not built is not tested.
 test faults soak memcheck: export KUBELETSTATS_REQUIRE := 1

@@ -392,14 +392,7 @@ impl SimKubelet {
     /// The same as the pod of a Job, with the label `job_type`; the Job's name is the pod's
     /// without what follows the last hyphen: `default/report-29384720-x7k2p`.
     pub fn add_job_pod(&self, pod: &str, millicores: u64, job_type: &str) -> Option<String> {
-        let (_, name) = pod.split_once('/')?;
-        let owner = Owner::Job {
-            name: name
-                .rsplit_once('-')
-                .map_or(name, |(job, _)| job)
-                .to_owned(),
-            job_type: job_type.to_owned(),
-        };
+        let owner = Owner::job(pod, job_type)?;
         let added = self.made(pod, millicores, &owner)?;
         Some(self.add(added))
     }

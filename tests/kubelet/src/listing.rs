@@ -50,6 +50,19 @@ pub enum Owner {
     },
 }
 
+impl Owner {
+    /// The Job of this pod (`namespace/name`), which is called as the pod without what
+    /// follows the last hyphen; `None` if the name has no namespace.
+    pub fn job(pod: &str, job_type: &str) -> Option<Self> {
+        let (_, name) = pod.split_once('/')?;
+        let job = name.rsplit_once('-').map_or(name, |(job, _)| job);
+        Some(Self::Job {
+            name: job.to_owned(),
+            job_type: job_type.to_owned(),
+        })
+    }
+}
+
 /// What a container asks for and may use; CPU in thousandths of a core.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Resources {

@@ -44,8 +44,23 @@ impl Offline {
     /// A new pod (`namespace/name`) with one container `log-generator`; `None` if the name
     /// has no namespace.
     pub fn start_pod(&mut self, pod: &str, millicores: u64, now_ms: u64) -> Option<()> {
+        self.start(pod, millicores, &Owner::Nobody, now_ms)
+    }
+
+    /// The same as the pod of a Job, with the label `job_type`.
+    pub fn start_job_pod(
+        &mut self,
+        pod: &str,
+        millicores: u64,
+        job_type: &str,
+        now_ms: u64,
+    ) -> Option<()> {
+        self.start(pod, millicores, &Owner::job(pod, job_type)?, now_ms)
+    }
+
+    fn start(&mut self, pod: &str, millicores: u64, owner: &Owner, now_ms: u64) -> Option<()> {
         let full = self.node.full.is_some();
-        let added = new_pod(pod, millicores, &Owner::Nobody, full, now_ms)?;
+        let added = new_pod(pod, millicores, owner, full, now_ms)?;
         self.node.pods.push(added);
         self.node.changed(now_ms);
         Some(())

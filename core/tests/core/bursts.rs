@@ -1,0 +1,163 @@
+//! What `cpu` says of a load that comes in bursts, beside the truth. The series are shaped as
+//! captures are: samples 10 to 20 s apart at any moment, times cut to whole seconds, and the
+//! kubelet's own rate made of the exact times of its last two samples.
+//!
+//! `cargo test -p kubeletstats-core --test core bursts -- --nocapture` prints the table.
+
+use serde_json::json;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use crate::replay::{Random, pipeline, records};
+
+const EPOCH: f64 = 1_800_000_000.0;
+/// In seconds.
+const PERIOD: f64 = 60.0;
+const BUSY: f64 = 10.0;
+const HOUR: f64 = 3_600.0;
+/// Hours that begin at different moments of the load and of the kubelet's samples.
+const HOURS: usize = 30;
+/// What is burnt in the mean, in percent of one core.
+const MEAN: f64 = 100.0 * BUSY / PERIOD;
+
+const SOURCES: [&str; 3] = ["auto", "counter", "instant"];
+
+/// Seconds of CPU that a core has burnt, `at` seconds from the beginning of a burst.
+fn burnt(at: f64) -> f64 {
+    (at / PERIOD).floor() * BUSY + at.rem_euclid(PERIOD).min(BUSY)
+}
+
+/// A sample: when it was really taken, and the moment of the one before.
+#[derive(Debug, Clone, Copy)]
+struct Sample {
+    before: f64,
+    at: f64,
+}
+
+/// All samples of an hour and some minutes.
+fn samples(random: &mut Random) -> Vec<Sample> {
+    let mut before = random.below(15_000) as f64 / 1e3 - 60.0;
+    let mut found = Vec::new();
+    while before < HOUR + 2.0 * PERIOD {
+        let at = before + 10.0 + random.below(10_000) as f64 / 1e3;
+        found.push(Sample { before, at });
+        before = at;
+    }
+    found
+}
+
+/// The kubelet's reply while this is its last sample. The load began `phase` seconds before.
+fn reply(sample: Sample, phase: f64) -> Vec<u8> {
+    let counter = |at: f64| 1_000.0 + burnt(at + phase);
+    let rate = (counter(sample.at) - counter(sample.before)) / (sample.at - sample.before);
+    let time = OffsetDateTime::from_unix_timestamp((EPOCH + sample.at) as i64)
+        .expect("a time")
+        .format(&Rfc3339)
+        .expect("a time");
+    json!({"node": {"nodeName": "n"}, "pods": [{
+        "podRef": {"name": "p", "namespace": "d", "uid": "u"},
+        "containers": [{
+            "name": "c",
+            "startTime": "2026-01-01T00:00:00Z",
+            "cpu": {
+                "time": time,
+                "usageNanoCores": (rate * 1e9) as u64,
+                "usageCoreNanoSeconds": (counter(sample.at) * 1e9) as u64,
+            },
+        }],
+    }]})
+    .to_string()
+    .into_bytes()
+}
+
+/// What the records of one hour say.
+#[derive(Debug, Default)]
+struct Hour {
+    /// Weighted by the time since the record before, in percent of one core.
+    mean: f64,
+    highest: f64,
+    records: usize,
+    /// Of each record, beside what was burnt since the record before: in points of percent.
+    errors: Vec<f64>,
+}
+
+fn watch(source: &str, interval: f64, random: &mut Random) -> Hour {
+    let phase = random.below(60_000) as f64 / 1e3;
+    let first_scrape = random.below((interval * 1e3) as u64) as f64 / 1e3;
+    let samples = samples(random);
+    let mut pipeline = pipeline(&[("cpu_source", source)]);
+    let mut hour = Hour::default();
+    let (mut weighed, mut seconds) = (0.0, 0.0);
+    let mut last: Option<Sample> = None;
+    let mut scrape = first_scrape;
+    while scrape < HOUR {
+        let before = samples.partition_point(|sample| sample.at <= scrape);
+        let sample = samples[before - 1];
+        let records = records(&mut pipeline, &reply(sample, phase));
+        if let (Some(record), Some(last)) = (records.first(), last) {
+            let cpu = record["cpu"].as_f64().expect("a number");
+            let between = sample.at - last.at;
+            let rise = burnt(sample.at + phase) - burnt(last.at + phase);
+            hour.errors.push(cpu - 100.0 * rise / between);
+            hour.highest = hour.highest.max(cpu);
+            hour.records += 1;
+            weighed += cpu * between;
+            seconds += between;
+        }
+        last = Some(sample);
+        scrape += interval;
+    }
+    hour.mean = weighed / seconds;
+    hour
+}
+
+fn deviation(errors: &[f64]) -> f64 {
+    let squares: f64 = errors.iter().map(|error| error.powi(2)).sum();
+    (squares / errors.len() as f64).sqrt()
+}
+
+/// The lowest and the highest.
+fn range(numbers: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
+    let lowest = numbers.clone().fold(f64::INFINITY, f64::min);
+    (lowest, numbers.fold(f64::NEG_INFINITY, f64::max))
+}
+
+/// Where every sample is seen the peak is as high as the kubelet's own window lets it be;
+/// where samples are skipped `auto` and `counter` keep the mean, and `instant` does not.
+#[test]
+fn bursts_are_flattened_and_their_mean_is_kept() {
+    println!(
+        "\n10 s of one core, 50 s of none: the mean is {MEAN:.1} %, {HOURS} hours each\n\
+         {:>8} {:<8} {:>8} {:>16} {:>16} {:>22}",
+        "interval", "source", "records", "mean of an hour", "highest", "off its time: rms, worst"
+    );
+    for interval in [10.0, 60.0] {
+        for source in SOURCES {
+            let mut random = Random(0x9e37_79b9_7f4a_7c15);
+            let hours: Vec<_> = (0..HOURS)
+                .map(|_| watch(source, interval, &mut random))
+                .collect();
+            let mean = range(hours.iter().map(|hour| hour.mean));
+            let highest = range(hours.iter().map(|hour| hour.highest));
+            let records = hours.iter().map(|hour| hour.records).sum::<usize>() / HOURS;
+            let errors: Vec<f64> = hours.iter().flat_map(|hour| hour.errors.clone()).collect();
+            let worst = errors
+                .iter()
+                .fold(0.0_f64, |worst, error| worst.max(error.abs()));
+            println!(
+                "{interval:>6} s {source:<8} {records:>8} {:>7.1} to {:>4.1} {:>8.0} to {:>4.0} {:>14.1} {:>7.1}",
+                mean.0,
+                mean.1,
+                highest.0,
+                highest.1,
+                deviation(&errors),
+                worst
+            );
+            let is_kept = (mean.0 - MEAN).abs() < 1.0 && (mean.1 - MEAN).abs() < 1.0;
+            assert_eq!(is_kept, source != "instant" || interval < 30.0, "{source}");
+            match interval < 30.0 {
+                true => assert!(highest.0 > 60.0, "{source}: {highest:?}"),
+                false => assert_eq!(highest.1 > 40.0, source == "instant", "{source}"),
+            }
+        }
+    }
+}
