@@ -21,6 +21,19 @@ ROOT_CONTAINERS = {("overlays/production", "own-storage"): ["CHOWN"]}
 STATS = {"apiGroups": [""], "resources": ["nodes/stats"], "verbs": ["get"]}
 PODS = {"apiGroups": [""], "resources": ["nodes/pods"], "verbs": ["get"]}
 
+# Which overlays ask for facts of pods, and what they set besides the base.
+WITH_PODS = {
+    "overlays/with-pods": {"POD_FACTS": "true"},
+    "overlays/job-pods": {
+        "POD_FACTS": "true",
+        "LABEL_SELECTOR": "job_type",
+        "POD_LABELS": "job_type",
+        "TARGET_NAMESPACE": "",
+        "TARGET_POD_PREFIX": "",
+        "SCRAPE_INTERVAL_MS": "2000",
+    },
+}
+
 SHIPPED = (ROOT / "fluent-bit.conf").read_text()
 
 
@@ -33,6 +46,18 @@ def agent(objects):
 def configuration(objects):
     (found,) = [thing["data"] for thing in of_kind(objects, "ConfigMap") if "fluent-bit.conf" in thing["data"]]
     return found["fluent-bit.conf"]
+
+
+def settings(objects):
+    """The variables of the configuration."""
+    (found,) = [thing["data"] for thing in of_kind(objects, "ConfigMap") if "KAFKA_BROKERS" in thing["data"]]
+    return found
+
+
+def option(objects, key):
+    """What the plugin reads for an option of the shipped configuration, as Fluent Bit expands it."""
+    text = setting(configuration(objects), "[INPUT]", key)
+    return re.sub(r"\$\{(\w+)\}", lambda variable: settings(objects)[variable[1]], text)
 
 
 def with_agent():
@@ -78,23 +103,60 @@ class Rights(unittest.TestCase):
 
     def test_get_on_nodes_stats_and_nothing_else(self):
         for name, objects in with_agent().items():
-            if name != "overlays/with-pods":
+            if name not in WITH_PODS:
                 with self.subTest(name):
                     self.assertEqual(self.rules(objects), [STATS])
 
-    def test_with_pods_adds_exactly_nodes_pods(self):
-        self.assertEqual(self.rules(kustomization("overlays/with-pods")), [STATS, PODS])
+    def test_facts_of_pods_add_exactly_nodes_pods(self):
+        for name in WITH_PODS:
+            with self.subTest(name):
+                self.assertEqual(self.rules(kustomization(name)), [STATS, PODS])
 
-    def test_with_pods_differs_in_nothing_else(self):
-        others = [
-            [thing for thing in kustomization(name) if thing["kind"] != "ClusterRole"]
-            for name in ("base", "overlays/with-pods")
-        ]
-        self.assertEqual(*others)
+    def test_the_right_is_there_where_facts_are_asked_for_and_nowhere_else(self):
+        for name, objects in with_agent().items():
+            if not name.startswith("helm"):
+                with self.subTest(name):
+                    self.assertEqual(option(objects, "Pod_Facts") == "true", PODS in self.rules(objects))
+
+    def test_the_components_differ_from_the_base_in_settings_and_rule_only(self):
+        def rest(name):
+            objects = kustomization(name)
+            (kept,) = [thing for thing in of_kind(objects, "ConfigMap") if "KAFKA_BROKERS" in thing["data"]]
+            others = [thing for thing in objects if thing["kind"] != "ClusterRole" and thing is not kept]
+            # Its name ends in a hash of its content, and the DaemonSet has that name.
+            return yaml.safe_dump_all(others).replace(kept["metadata"]["name"], "settings")
+
+        for name, changed in WITH_PODS.items():
+            with self.subTest(name):
+                self.assertEqual(rest(name), rest("base"))
+                self.assertEqual(settings(kustomization(name)), {**settings(kustomization("base")), **changed})
 
     def test_the_rules_of_the_helm_values(self):
-        rules = [thing["rules"] for thing in yaml.safe_load_all((HELM / "rbac.yaml").read_text()) if "rules" in thing]
+        text = (HELM / "rbac.yaml").read_text()
+        rules = [thing["rules"] for thing in yaml.safe_load_all(text) if "rules" in thing]
         self.assertEqual(rules, [[STATS]])
+        # And with the rule that stands there as a comment.
+        added = re.sub(r"(?m)^  # (- apiGroups|  resources|  verbs)", r"  \1", text)
+        rules = [thing["rules"] for thing in yaml.safe_load_all(added) if "rules" in thing]
+        self.assertEqual(rules, [[STATS, PODS]])
+
+    def test_the_helm_values_ask_for_no_facts_unless_told(self):
+        values = yaml.safe_load((HELM / "values.yaml").read_text())
+        given = {variable["name"]: variable.get("value") for variable in values["env"]}
+        expected = {"POD_FACTS": "false", "POD_LABELS": "", "LABEL_SELECTOR": ""}
+        self.assertEqual({name: given[name] for name in expected}, expected)
+
+    def test_job_pods_are_chosen_by_their_label_alone(self):
+        objects = kustomization("overlays/job-pods")
+        expected = {
+            "Pod_Facts": "true",
+            "Label_Selector": "job_type",
+            "Pod_Labels": "job_type",
+            "Namespace": "",
+            "Pod_Prefix": "",
+            "Interval": "2000ms",
+        }
+        self.assertEqual({key: option(objects, key) for key in expected}, expected)
 
     def test_only_the_agent_gets_a_token(self):
         for name, objects in sets().items():
@@ -249,12 +311,12 @@ class Wiring(unittest.TestCase):
 
     def test_self_signed_kubelets_are_checked_nevertheless(self):
         objects = kustomization("overlays/kind")
-        (settings,) = [thing["data"] for thing in of_kind(objects, "ConfigMap") if "KAFKA_BROKERS" in thing["data"]]
+        given = settings(objects)
         mounts = agent(objects)["spec"]["containers"][0]["volumeMounts"]
-        self.assertEqual(settings["ALLOW_INSECURE_TLS"], "false")
+        self.assertEqual(given["ALLOW_INSECURE_TLS"], "false")
         # The path that `kubeletstats check` and the documentation name.
-        self.assertEqual(settings["KUBELET_CA_FILE"], "/var/lib/kubelet/pki/kubelet.crt")
-        (mount,) = [mount for mount in mounts if settings["KUBELET_CA_FILE"].startswith(mount["mountPath"])]
+        self.assertEqual(given["KUBELET_CA_FILE"], "/var/lib/kubelet/pki/kubelet.crt")
+        (mount,) = [mount for mount in mounts if given["KUBELET_CA_FILE"].startswith(mount["mountPath"])]
         self.assertIs(mount["readOnly"], True)
         self.assertNotIn("subPath", mount)
 

@@ -8,10 +8,13 @@ import kubernetes_validate
 import yaml
 
 from composition import COMPOSE
-from manifests import KUBERNETES_VERSIONS, STATS
+from manifests import KUBERNETES_VERSIONS, PODS, STATS
 from rendering import ROOT, kustomization, of_kind, pods
 
 BLOCK = re.compile(r"(?m)^(?:<!-- test: (?P<mark>.*) -->\n)?```yaml\n(?P<text>(?:.*\n)*?)```$")
+
+# By mark, the rules of a role that a page shows.
+RULES = {"part of a ClusterRole": [STATS], "part of a ClusterRole with pod_facts": [STATS, PODS]}
 
 
 def blocks():
@@ -53,9 +56,9 @@ class Pages(unittest.TestCase):
         for page, mark, value in blocks():
             count += 1
             with self.subTest(f"{page}: {mark}"):
-                if mark == "part of a ClusterRole":
+                if mark in RULES:
                     self.valid(role(value))
-                    self.assertEqual(value["rules"], [STATS])
+                    self.assertEqual(value["rules"], RULES[mark])
                 elif mark == "part of a container":
                     self.valid(pod(value))
                     # What is said to be needed is what the manifests set.

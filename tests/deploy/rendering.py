@@ -12,7 +12,8 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 KUBERNETES = ROOT / "deploy/kubernetes"
 HELM = ROOT / "deploy/helm"
-KUSTOMIZATIONS = ["base", "log-generator", "overlays/kind", "overlays/production", "overlays/with-pods"]
+KUSTOMIZATIONS = ["base", "log-generator", "overlays/kind", "overlays/production", "overlays/with-pods",
+                  "overlays/job-pods"]
 HELM_VARIANTS = {
     "helm": ["values.yaml"],
     "helm, init container": ["values.yaml", "values-init-container.yaml"],
