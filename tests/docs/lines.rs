@@ -9,6 +9,7 @@ use std::{
 
 use kubeletstats_core::{
     error::{Error, Phase, Reason},
+    facts,
     health::{Health, Missing},
     kubelet::{
         Endpoint,
@@ -54,11 +55,13 @@ fn errors() -> Vec<(&'static str, Error)> {
     let io = || io::Error::other("WHY");
     let after = Duration::from_secs(5);
     let timeout = |phase| ("timeout", Error::timeout(phase, after, "URL"));
+    let pods = |why| ("unparsable_pods", Error::unparsable_pods("URL", 4096, &why));
     let mut errors = refusals();
     errors.extend([
         ("option", Error::option("NAME", "VALUE", "FORM")),
         ("option_pair", Error::option_pair("cert_file", "key_file")),
         ("option_pair", Error::option_pair("key_file", "cert_file")),
+        ("option_needs", Error::option_needs("OPTION", "pod_facts")),
         ("unreadable", Error::unreadable("OPTION", path, io())),
         ("unusable", Error::unusable("OPTION", path, "WHY")),
         ("resolve", Error::resolve("HOST", "URL", io())),
@@ -117,6 +120,12 @@ fn errors() -> Vec<(&'static str, Error)> {
             "unparsable",
             Error::unparsable("URL", 4096, &Malformed::TooMany(10_000, "pods")),
         ),
+        pods(facts::Malformed::Cut),
+        pods(facts::Malformed::TooMany(10_000, "pods")),
+        pods(facts::Malformed::TooMany(20_000, "containers")),
+        pods(facts::Malformed::TooMuchText(8 << 20)),
+        pods(facts::Malformed::NotJson(7)),
+        pods(facts::Malformed::NoItems),
         ("stopped", Error::stopped()),
         (
             "host",
@@ -388,6 +397,18 @@ fn every_other_line_is_explained() {
     lines.extend(health.wanted(later, 0, 9));
     lines.extend(health.wanted(later, 3, 9));
     lines.extend(Health::default().unreadable(later, 2, 9));
+    let mut health = Health::default();
+    for selects in [false, true] {
+        let line = health.facts_failed(now, &forbidden(), selects);
+        // The page has the beginning; how it goes on is that of the errors.
+        let begins = |line: String| line.split(": 403").next().unwrap_or_default().to_owned();
+        lines.extend(line.map(begins));
+        health = match selects {
+            false => Health::default(),
+            true => health,
+        };
+    }
+    lines.extend(health.facts_came(later));
     for missing in [
         Missing::Containers,
         Missing::ContainersExcluded,
@@ -407,7 +428,7 @@ fn every_other_line_is_explained() {
         let end = health.recorded(at).expect("it was told");
         lines.push(end.split(" for ").next().unwrap_or_default().to_owned());
     }
-    assert_eq!(lines.len(), 23, "{lines:?}");
+    assert_eq!(lines.len(), 26, "{lines:?}");
 
     let states = lines.len();
     let warned = config(&one("allow_insecure_tls", "on")).expect("valid");
@@ -422,6 +443,23 @@ fn every_other_line_is_explained() {
         "a warning that is not asked for here: {lines:?}"
     );
     lines.push(config(&[]).expect("valid").announcement());
+    let more = [
+        ("pod_facts", "on"),
+        ("label_selector", "app=web"),
+        ("exclude_namespace", "kube-system"),
+        ("exclude_pod_prefix", "debug-"),
+        ("exclude_container", "istio-proxy"),
+        ("metric_groups", "container,pod"),
+        ("jitter", "5s"),
+        ("node_name", "node-7"),
+    ];
+    let more: Vec<_> = more
+        .iter()
+        .flat_map(|(name, value)| one(name, value))
+        .collect();
+    let said = config(&more).expect("valid").announcement();
+    let added = said.split(", pod prefixes all").nth(1);
+    lines.push(added.expect("what is more").to_owned());
 
     // What the plugin says at level debug, as its source and as the page write it.
     for (written, shown) in [

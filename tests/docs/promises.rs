@@ -46,3 +46,20 @@ fn tests_that_pages_name_exist() {
     }
     assert!(checked >= 30, "only {checked} tests are named");
 }
+
+/// Each row of the comparison that says yes of this plugin names the test that shows it.
+#[test]
+fn every_yes_of_the_comparison_names_its_test() {
+    let page = read("docs/comparison.md");
+    let mut checked = 0;
+    for row in page.lines().filter(|line| line.starts_with('|')) {
+        let ours = row.split('|').nth(2).unwrap_or_default().trim();
+        if !ours.starts_with("yes") {
+            continue;
+        }
+        checked += 1;
+        let names_a_test = ours.contains("`: `") && ours.contains("tests/");
+        assert!(names_a_test, "{row}");
+    }
+    assert!(checked >= 30, "only {checked} rows say yes");
+}

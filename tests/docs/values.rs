@@ -138,6 +138,10 @@ fn rows(kind: &str, parts: &[Part], form: Form, (least, most): (Level, Level)) -
         }
         for value in part.values {
             let mut source = source(part, value);
+            if kind == "interface" {
+                // It is one of those in `network`, and stands beside the pod's own counters.
+                source = source.replace("network.", "");
+            }
             let wanted = |of: &Level| *of >= least && *of <= most;
             for (of, suffix, made) in value.fields.iter().filter(|(of, ..)| wanted(of)) {
                 let count = match value.kind {

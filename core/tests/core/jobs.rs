@@ -152,3 +152,38 @@ fn how_many_short_lived_pods_are_seen() {
         }
     }
 }
+
+/// Of a pod that has just started the record has all that `/pods` knows.
+#[test]
+fn a_record_says_which_job_it_was() {
+    let mut node = Offline::new(1, SAMPLE_PERIOD, NOW);
+    let job = "default/report-29403360-x7k2p";
+    node.start_job_pod(job, 100, "report", NOW).expect("a pod");
+    let mut pipeline = pipeline(&[
+        ("pod_facts", "on"),
+        ("label_selector", "job_type"),
+        ("pod_labels", "job_type"),
+    ]);
+    let ms = NOW + 1_000;
+    let body = node.reply(ms);
+    let (_, records) = learned(&mut pipeline, &body, Instant::now(), ms, || {
+        node.pods_reply()
+    });
+    let [record] = records.as_slice() else {
+        panic!("one container: {records:?}");
+    };
+    for (field, expected) in [
+        ("workload_kind", "CronJob"),
+        ("workload_name", "report"),
+        ("phase", "Running"),
+        ("container_type", "app"),
+        ("state", "running"),
+    ] {
+        assert_eq!(record[field], expected, "{field}: {record}");
+    }
+    assert_eq!(record["labels"]["job_type"], "report");
+    for field in ["qos_class", "image", "container_id"] {
+        assert!(record[field].is_string(), "{field}: {record}");
+    }
+    assert_eq!(record["restart_count"], 0);
+}

@@ -3,6 +3,7 @@
 
 mod bursts;
 mod catalogue;
+mod choice;
 mod concurrency;
 mod cpu;
 mod events;
