@@ -687,9 +687,17 @@ impl Memory {
 }
 
 impl Filesystem {
-    /// Not measured yet, which the kubelet writes as 0 bytes in the year 1970.
+    /// Not measured yet, which the kubelet writes as 0 bytes and inodes in the year 1970: what
+    /// it says of use is no value.
+    pub(crate) fn forget_unmeasured(&mut self) {
+        let is_zero = |number: Option<Number>| number.is_none_or(|number| number.get() == 0);
+        if self.is_pending() && is_zero(self.used) && is_zero(self.inodes_used) {
+            (self.used, self.inodes_used) = (None, None);
+        }
+    }
+
+    /// Whether the kubelet has not measured it yet.
     pub fn is_pending(&self) -> bool {
-        self.used.is_some_and(|used| used.get() == 0)
-            && self.time.is_some_and(|time| time.seconds == 0)
+        self.time.is_some_and(|time| time.seconds == 0)
     }
 }

@@ -219,7 +219,7 @@ impl<'a> Summary<'a> {
             .available
             .zip(brief.working_set)
             .and_then(|(available, used)| available.get().checked_add(used.get()));
-        if plan.node || plan.system_containers {
+        if plan.node || plan.system_containers || plan.interfaces {
             let mut node = Node::default();
             if node.read(plan, &mut Walk::new(text)).is_ok() {
                 self.node = node;
@@ -446,6 +446,12 @@ impl<'a> Members<'a> for Container<'a> {
             b"startTime" => self.start_time = walk.time()?,
             key => self.stats.member(key, plan, walk)?,
         }
+        Ok(())
+    }
+
+    fn finish(&mut self, _: Plan) -> Result<(), Broken> {
+        self.stats.rootfs.forget_unmeasured();
+        self.stats.logs.forget_unmeasured();
         Ok(())
     }
 }

@@ -333,6 +333,7 @@ fn pod_facts(facts: &PodFacts, out: &mut Map) {
     }
     optional(out, "qos_class", facts.qos_class.as_deref());
     optional(out, "phase", facts.phase.as_deref());
+    optional(out, "status_reason", facts.reason.as_deref());
     for (key, members) in [
         ("labels", &facts.labels),
         ("annotations", &facts.annotations),
@@ -402,13 +403,13 @@ fn network(counters: &Traffic, rate: &TrafficRate, level: Level, out: &mut Map) 
 
 /// Logs stand in where the runtime does not tell of the rest, not until it does.
 fn disk(container: &Container) -> Disk {
-    let stats = &container.stats;
-    let known = [&stats.rootfs, &stats.logs]
-        .into_iter()
-        .find(|filesystem| filesystem.used.is_some());
-    let measured = known.filter(|filesystem| !filesystem.is_pending());
+    let (rootfs, logs) = (&container.stats.rootfs, &container.stats.logs);
+    let used = match rootfs.is_pending() {
+        true => rootfs.used,
+        false => rootfs.used.or(logs.used),
+    };
     Disk {
-        used: measured.and_then(|filesystem| filesystem.used),
+        used,
         ..Disk::default()
     }
 }

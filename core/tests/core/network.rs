@@ -1,9 +1,11 @@
 //! Bytes per second beside the truth. The series are shaped as captures are: samples 10 to
 //! 20 s apart at any moment, times cut to whole seconds.
 
+use std::fs;
+
 use serde_json::{Value, json};
 
-use crate::replay::{Random, pipeline, records};
+use crate::replay::{Random, fixtures, pipeline, records};
 
 const EPOCH: f64 = 1_800_000_000.0;
 
@@ -182,4 +184,15 @@ fn what_was_left_out_gives_no_rate() {
         let sent = record["network_tx_bytes_per_second"].as_f64();
         assert_eq!(sent, (second > 0.0).then_some(0.0), "{record}");
     }
+}
+
+/// Of the node as well, also where nothing else of it is wanted.
+#[test]
+fn interfaces_alone_are_those_of_pods_and_node() {
+    let body = fs::read(fixtures().join("23-hostnetwork-no-eth0.summary.json")).expect("a capture");
+    let records = records(&mut pipeline(&[("metric_groups", "interface")]), &body);
+    let of_node = records.iter().filter(|record| record["podName"].is_null());
+    assert_eq!(of_node.count(), 3);
+    assert!(records.iter().all(|record| record["kind"] == "interface"));
+    assert!(records.len() > 10, "{}", records.len());
 }
