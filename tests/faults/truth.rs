@@ -144,6 +144,7 @@ pub fn unique(records: &[Value]) -> Result<(), String> {
     for record in records {
         let sample = [
             "kind",
+            "service",
             "podUid",
             "containerName",
             "volumeName",
