@@ -30,10 +30,6 @@ impl fmt::Display for Broken {
     }
 }
 
-/// Down to this depth an object has to end as an object and an array as an array. Deeper
-/// down, where no kubelet writes, brackets are only counted.
-const KINDS: usize = 128;
-
 /// What a byte means outside a string.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Class {
@@ -256,44 +252,12 @@ impl<'a> Walk<'a> {
 
     /// From an opening bracket to behind its closing one.
     fn nested(&mut self) -> Result<(), Broken> {
-        // One bit for each bracket that is open: is it that of an object?
-        let mut objects: u128 = 0;
-        let mut depth = 0_usize;
-        loop {
-            let rest = self.text.get(self.at..).unwrap_or_default();
-            let stop = find(rest, |word| {
-                // This bit is all that `[` differs by from `{`, and `]` from `}`.
-                let bracket = word | all(0x20);
-                zeros(word ^ QUOTES) | zeros(bracket ^ all(b'{')) | zeros(bracket ^ all(b'}'))
-            });
-            let stop = stop.ok_or(Broken::Cut)?;
-            self.at += stop;
-            let byte = &rest[stop];
-            match CLASSES[usize::from(*byte)] {
-                Class::Plain => {}
-                Class::Quote => self.string()?,
-                Class::Open => {
-                    if depth < KINDS {
-                        objects = objects << 1 | u128::from(*byte == b'{');
-                    }
-                    depth += 1;
-                    self.at += 1;
-                }
-                Class::Close => {
-                    if depth <= KINDS {
-                        if objects & 1 != u128::from(*byte == b'}') {
-                            return Err(self.broken());
-                        }
-                        objects >>= 1;
-                    }
-                    depth -= 1;
-                    self.at += 1;
-                    if depth == 0 {
-                        return Ok(());
-                    }
-                }
-            }
-        }
+        let length = json_skip::nested(self.rest()).map_err(|broken| match broken {
+            json_skip::Broken::Cut => Broken::Cut,
+            json_skip::Broken::At(offset) => Broken::At(self.at + offset),
+        })?;
+        self.at += length;
+        Ok(())
     }
 }
 

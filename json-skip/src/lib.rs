@@ -1,0 +1,177 @@
+//! Where a JSON object or array ends, found by its brackets and quotes, 64 bytes at a time.
+//!
+//! What stands between them is not looked at: numbers, commas, bytes that are no UTF-8.
+//! Valid JSON is stepped over to the byte at which a parser would end. Of text that is none
+//! three things hold. What is cut is an error. A bracket that closes another kind than the
+//! one that is open is an error, down to [`KINDS`] levels; deeper down brackets are only
+//! counted. And a backslash outside of a string takes the meaning from the quote behind it,
+//! as one inside does.
+//!
+//! The masks of a block come from the vector unit where this is written for it ([`x86`],
+//! [`arm`]), else from plain arithmetic; everything else is one and the same code. `unsafe`
+//! is in these two modules and in the dispatch below, and nowhere else.
+
+#![deny(missing_docs)]
+
+#[cfg(target_arch = "aarch64")]
+mod arm;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+/// Down to this depth an object has to end as an object and an array as an array.
+pub const KINDS: usize = 128;
+
+/// Why no end was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Broken {
+    /// The text ends before it.
+    Cut,
+    /// The bracket at this offset cannot stand there.
+    At(usize),
+}
+
+/// The bytes that are looked at together.
+type Block = [u8; 64];
+
+/// One bit for each byte of a block.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Masks {
+    quotes: u64,
+    backslashes: u64,
+    /// Of all four kinds.
+    brackets: u64,
+}
+
+/// The length of the object or array that `text` begins with.
+pub fn nested(text: &[u8]) -> Result<usize, Broken> {
+    #[cfg(target_arch = "x86_64")]
+    return x86::nested(text);
+    #[cfg(target_arch = "aarch64")]
+    return arm::nested(text);
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    return portable(text);
+}
+
+/// The same without vectors, as on a processor that none is written for.
+pub fn portable(text: &[u8]) -> Result<usize, Broken> {
+    walk(text, portable_masks)
+}
+
+#[inline(always)]
+fn walk(text: &[u8], masks: impl Fn(&Block) -> Masks) -> Result<usize, Broken> {
+    let mut state = State::default();
+    let (blocks, rest) = text.as_chunks::<64>();
+    let mut at = 0;
+    for block in blocks {
+        if let Some(end) = state.block(text, at, masks(block))? {
+            return Ok(end);
+        }
+        at += block.len();
+    }
+    let mut last = [b' '; 64];
+    last[..rest.len()].copy_from_slice(rest);
+    state.block(text, at, masks(&last))?.ok_or(Broken::Cut)
+}
+
+/// What one block leaves to the next.
+#[derive(Default)]
+struct State {
+    /// All bits are set within a string, else none.
+    in_string: u64,
+    /// 1 if the next byte is escaped.
+    escapes: u64,
+    depth: usize,
+    /// One bit for each bracket that is open: is it that of an object?
+    objects: u128,
+}
+
+impl State {
+    /// The end of the value, if it is in this block.
+    #[inline(always)]
+    fn block(&mut self, text: &[u8], at: usize, masks: Masks) -> Result<Option<usize>, Broken> {
+        let quotes = masks.quotes & !self.escaped(masks.backslashes);
+        let strings = up_to_each(quotes) ^ self.in_string;
+        self.in_string = ((strings as i64) >> 63) as u64;
+        let mut brackets = masks.brackets & !strings;
+        while brackets != 0 {
+            let here = at + brackets.trailing_zeros() as usize;
+            brackets &= brackets - 1;
+            if self.bracket(text[here], here)? {
+                return Ok(Some(here + 1));
+            }
+        }
+        Ok(None)
+    }
+
+    /// `true` for the last one.
+    #[inline(always)]
+    fn bracket(&mut self, byte: u8, at: usize) -> Result<bool, Broken> {
+        // `{` and `}` have this bit, `[` and `]` do not; of each pair the closing one has that.
+        let is_of_object = byte & 0x20 != 0;
+        let is_closing = byte & 0x04 != 0;
+        if !is_closing {
+            if self.depth < KINDS {
+                self.objects = self.objects << 1 | u128::from(is_of_object);
+            }
+            self.depth += 1;
+            return Ok(false);
+        }
+        if self.depth <= KINDS {
+            if self.depth == 0 || (self.objects & 1 == 1) != is_of_object {
+                return Err(Broken::At(at));
+            }
+            self.objects >>= 1;
+        }
+        self.depth -= 1;
+        Ok(self.depth == 0)
+    }
+
+    /// The bytes behind an odd number of backslashes.
+    #[inline(always)]
+    fn escaped(&mut self, backslashes: u64) -> u64 {
+        const EVEN: u64 = 0x5555_5555_5555_5555;
+        if backslashes == 0 {
+            return std::mem::take(&mut self.escapes);
+        }
+        // One that is escaped escapes nothing.
+        let backslashes = backslashes & !self.escapes;
+        let behind = backslashes << 1 | self.escapes;
+        // Runs that begin at an odd place: added to themselves they carry to where they end.
+        let odd_starts = backslashes & !EVEN & !behind;
+        let (even_runs, carries) = odd_starts.overflowing_add(backslashes);
+        self.escapes = u64::from(carries);
+        (EVEN ^ (even_runs << 1)) & behind
+    }
+}
+
+/// From each set bit on all bits are turned over: those between an opening quote and the
+/// closing one are set, the opening one with them.
+#[inline(always)]
+fn up_to_each(mut bits: u64) -> u64 {
+    for shift in [1, 2, 4, 8, 16, 32] {
+        bits ^= bits << shift;
+    }
+    bits
+}
+
+fn portable_masks(block: &Block) -> Masks {
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    let all = |byte: u8| LOW * u64::from(byte);
+    // The highest bit of each byte that is 0, exactly.
+    let zeros = |word: u64| !(((word & !(LOW << 7)) + !(LOW << 7)) | word) & (LOW << 7);
+    // These eight bits side by side.
+    let gather = |bits: u64| (bits >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+    let mut masks = Masks::default();
+    for (index, word) in block.as_chunks::<8>().0.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let folded = word | all(0x20);
+        let place = |bits: u64| gather(bits) << (8 * index);
+        masks.quotes |= place(zeros(word ^ all(b'"')));
+        masks.backslashes |= place(zeros(word ^ all(b'\\')));
+        masks.brackets |= place(zeros(folded ^ all(b'{')) | zeros(folded ^ all(b'}')));
+    }
+    masks
+}
+
+#[cfg(test)]
+mod tests;
