@@ -256,18 +256,18 @@ pub(crate) trait Members<'a> {
 
 /// What a row's type is read by.
 trait Read: Sized {
-    fn read(text: &str) -> Option<Self>;
+    fn read(text: &[u8]) -> Option<Self>;
 }
 
 impl Read for Number {
-    fn read(text: &str) -> Option<Self> {
-        Self::parse(text)
+    fn read(text: &[u8]) -> Option<Self> {
+        Self::read(text)
     }
 }
 
 impl Read for f64 {
-    fn read(text: &str) -> Option<Self> {
-        let number = text.parse::<Self>().ok()?;
+    fn read(text: &[u8]) -> Option<Self> {
+        let number = str::from_utf8(text).ok()?.parse::<Self>().ok()?;
         (number.is_finite() && number >= 0.0).then_some(number)
     }
 }
@@ -341,7 +341,7 @@ macro_rules! group {
                 match key {
                     b"time" if Level::$time <= plan.level => self.time = walk.time()?,
                     $(key if Level::$level <= plan.level && key == $json.as_bytes() => {
-                        self.$field = str::from_utf8(walk.value()?).ok().and_then($Type::read);
+                        self.$field = $Type::read(walk.value()?);
                     })*
                     $(key if plan.level == Level::All && key == $inner_json.as_bytes() => {
                         let inner = self.$inner.get_or_insert_default();

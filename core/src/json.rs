@@ -49,6 +49,18 @@ const CLASSES: [Class; 256] = {
     classes
 };
 
+/// What numbers, `true`, `false` and `null` are made of.
+const OF_SCALARS: [bool; 256] = {
+    let mut of_scalars = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        of_scalars[byte] =
+            matches!(byte as u8, b'0'..=b'9' | b'a'..=b'z' | b'+' | b'-' | b'.' | b'E');
+        byte += 1;
+    }
+    of_scalars
+};
+
 const QUOTES: u64 = all(b'"');
 const BACKSLASHES: u64 = all(b'\\');
 
@@ -149,10 +161,21 @@ impl<'a> Walk<'a> {
         if self.peek()? != b'"' {
             return Err(self.broken());
         }
-        let key = self.value()?;
+        // Keys are short, and shorter than it takes to look at eight bytes at a time.
+        let rest = &self.text[self.at + 1..];
+        let key = match rest.iter().position(|byte| matches!(byte, b'"' | b'\\')) {
+            Some(end) if rest[end] == b'"' => {
+                self.at += end + 2;
+                &rest[..end]
+            }
+            _ => {
+                let key = self.value()?;
+                &key[1..key.len() - 1]
+            }
+        };
         self.expect(b':')?;
         self.peek()?;
-        Ok(&key[1..key.len() - 1])
+        Ok(key)
     }
 
     /// Steps over `null`, if that stands here.
@@ -182,7 +205,15 @@ impl<'a> Walk<'a> {
     /// The time that stands here; `None` for `null` and for what is none.
     pub fn time(&mut self) -> Result<Option<Timestamp>, Broken> {
         match self.peek()? {
-            b'"' => Ok(Timestamp::parse(&self.text()?)),
+            b'"' => {
+                // As a kubelet writes it, and the quote behind it.
+                let [time @ .., quote] = self.rest()[1..].first_chunk::<21>().unwrap_or(&[0; 21]);
+                if let (Some(time), b'"') = (Timestamp::of_kubelet(time), quote) {
+                    self.at += 22;
+                    return Ok(Some(time));
+                }
+                Ok(Timestamp::parse(&self.text()?))
+            }
             b'{' | b'[' => Err(self.broken()),
             _ => self.value().map(|_| None),
         }
@@ -222,10 +253,9 @@ impl<'a> Walk<'a> {
     /// A number, `true`, `false` or `null`, by the bytes they are made of.
     fn scalar(&mut self) -> Result<(), Broken> {
         let rest = self.rest();
-        let length = rest
-            .iter()
-            .position(|byte| !matches!(byte, b'0'..=b'9' | b'a'..=b'z' | b'+' | b'-' | b'.' | b'E'))
-            .unwrap_or(rest.len());
+        let is_of_it = |byte: &u8| OF_SCALARS[usize::from(*byte)];
+        let length = rest.iter().position(|byte| !is_of_it(byte));
+        let length = length.unwrap_or(rest.len());
         if length == 0 {
             return Err(self.broken());
         }

@@ -23,6 +23,23 @@ impl Number {
         !self.0.get()
     }
 
+    /// As [`Number::parse`], from the bytes of a reply. All that a kubelet writes are some
+    /// digits.
+    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
+        const SURELY_FIT: usize = 18;
+        let is_plain = bytes.len() <= SURELY_FIT
+            && bytes.iter().all(u8::is_ascii_digit)
+            && (bytes.len() == 1 || bytes.first().is_some_and(|first| *first != b'0'));
+        match is_plain {
+            true => Self::new(
+                bytes
+                    .iter()
+                    .fold(0, |number, digit| number * 10 + u64::from(digit - b'0')),
+            ),
+            false => Self::parse(str::from_utf8(bytes).ok()?),
+        }
+    }
+
     /// `None` for whatever is no whole number of 64 bits that is not negative.
     pub fn parse(text: &str) -> Option<Self> {
         // Rust would take these, and JSON has no such numbers.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use time::{Date, Month, OffsetDateTime, Time, format_description::well_known::Rfc3339};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// A point in time as the kubelet stated it.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,45 +34,58 @@ impl Timestamp {
 
     /// RFC 3339; `None` for what no msgpack event time can hold either.
     pub fn parse(text: &str) -> Option<Self> {
-        let time = match as_a_kubelet_writes(text) {
-            Some(time) => time,
-            None => OffsetDateTime::parse(text, &Rfc3339).ok()?,
-        };
-        Some(Self {
-            seconds: u32::try_from(time.unix_timestamp()).ok()?,
-            nanos: time.nanosecond(),
+        let short = text.as_bytes().try_into().ok().and_then(Self::of_kubelet);
+        short.or_else(|| {
+            let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+            Some(Self {
+                seconds: u32::try_from(time.unix_timestamp()).ok()?,
+                nanos: time.nanosecond(),
+            })
         })
     }
-}
 
-/// Whole seconds of UTC, `2026-11-27T16:12:15Z`: five of them a container.
-fn as_a_kubelet_writes(text: &str) -> Option<OffsetDateTime> {
-    let text: &[u8; 20] = text.as_bytes().try_into().ok()?;
-    let digits = |at: usize, count: usize| {
-        text[at..at + count]
-            .iter()
-            .try_fold(0_u16, |number, digit| {
-                digit
-                    .is_ascii_digit()
-                    .then(|| number * 10 + u16::from(digit - b'0'))
-            })
-    };
-    let two = |at: usize| digits(at, 2).map(|number| number as u8);
-    let marks = [
-        (4, b'-'),
-        (7, b'-'),
-        (10, b'T'),
-        (13, b':'),
-        (16, b':'),
-        (19, b'Z'),
-    ];
-    if marks.iter().any(|(at, mark)| text[*at] != *mark) {
-        return None;
+    /// Whole seconds of UTC, `2026-11-27T16:12:15Z`: five of them a container. `None` for
+    /// what is written otherwise, or is no such time.
+    pub(crate) fn of_kubelet(text: &[u8; 20]) -> Option<Self> {
+        const FORM: &[u8; 20] = b"0000-00-00T00:00:00Z";
+        let fits = |(byte, form): (&u8, &u8)| match form {
+            b'0' => byte.is_ascii_digit(),
+            mark => byte == mark,
+        };
+        if !text.iter().zip(FORM).all(fits) {
+            return None;
+        }
+        let digit = |at: usize| u32::from(text[at] - b'0');
+        let two = |at: usize| digit(at) * 10 + digit(at + 1);
+        let (year, month, day) = (two(0) * 100 + two(2), two(5), two(8));
+        let (hour, minute, second) = (two(11), two(14), two(17));
+        let is_leap =
+            year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400);
+        let days_of = |month: u32| match month {
+            2 => 28 + u32::from(is_leap),
+            4 | 6 | 9 | 11 => 30,
+            _ => 31,
+        };
+        // Within these years the seconds fit.
+        let is_time = (1970..2106).contains(&year)
+            && (1..=12).contains(&month)
+            && (1..=days_of(month)).contains(&day)
+            && hour < 24
+            && minute < 60
+            && second < 60;
+        if !is_time {
+            return None;
+        }
+        let leap_days = |year: u32| year / 4 - year / 100 + year / 400;
+        let days = (year - 1970) * 365 + leap_days(year - 1) - leap_days(1969)
+            + (1..month).map(days_of).sum::<u32>()
+            + day
+            - 1;
+        Some(Self {
+            seconds: ((days * 24 + hour) * 60 + minute) * 60 + second,
+            nanos: 0,
+        })
     }
-    let month = Month::try_from(two(5)?).ok()?;
-    let date = Date::from_calendar_date(digits(0, 4)?.into(), month, two(8)?).ok()?;
-    let time = Time::from_hms(two(11)?, two(14)?, two(17)?).ok()?;
-    Some(date.with_time(time).assume_utc())
 }
 
 #[cfg(test)]
@@ -86,18 +99,41 @@ mod tests {
             "2026-11-27T16:12:15Z",
             "2024-02-29T23:59:59Z",
             "2026-02-29T23:59:59Z",
+            "2100-02-29T00:00:00Z",
+            "2105-12-31T23:59:59Z",
+            "2106-01-01T00:00:00Z",
             "2026-11-27T24:00:00Z",
             "2026-11-27T23:59:60Z",
             "2026-13-27T16:12:15Z",
+            "2026-00-27T16:12:15Z",
+            "2026-11-00T16:12:15Z",
             "2026-1a-27T16:12:15Z",
             "2026-11-27 16:12:15Z",
             "0000-01-01T00:00:00Z",
             "9999-12-31T23:59:59Z",
         ] {
-            let long = OffsetDateTime::parse(text, &Rfc3339).ok();
-            let short = as_a_kubelet_writes(text);
-            assert!(short.is_none() || short == long, "{text}");
+            agree(text);
         }
-        assert!(as_a_kubelet_writes("2026-11-27T16:12:15Z").is_some());
+        // Each day on which a time can be, and a second of it.
+        for day in 0..49_670_u64 {
+            let second = day * 86_400 + day * 7_919 % 86_400;
+            let time = OffsetDateTime::from_unix_timestamp(second as i64).expect("a time");
+            let text = time.format(&Rfc3339).expect("text");
+            assert_eq!(
+                agree(&text).map(|time| u64::from(time.seconds)),
+                Some(second)
+            );
+        }
+    }
+
+    fn agree(text: &str) -> Option<Timestamp> {
+        let long = OffsetDateTime::parse(text, &Rfc3339).ok();
+        let long = long.and_then(|time| u32::try_from(time.unix_timestamp()).ok());
+        let short = Timestamp::of_kubelet(text.as_bytes().try_into().expect("20 bytes"));
+        assert!(
+            short.is_none() || short.map(|time| time.seconds) == long,
+            "{text}"
+        );
+        short
     }
 }
