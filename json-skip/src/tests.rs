@@ -5,15 +5,15 @@ use super::*;
 
 type Way = fn(&[u8]) -> Result<usize, Broken>;
 
-fn ways() -> Vec<(&'static str, Way)> {
-    let mut ways: Vec<(&'static str, Way)> = vec![("portable", portable), ("best", nested)];
+const WAYS: &[(&str, Way)] = &[
+    ("portable", portable),
+    ("best", nested),
     #[cfg(target_arch = "x86_64")]
-    ways.push(("sse2", x86::plain));
-    ways
-}
+    ("sse2", x86::plain),
+];
 
 fn check(text: &[u8], expected: Result<usize, Broken>) {
-    for (name, way) in ways() {
+    for (name, way) in WAYS {
         let shown = String::from_utf8_lossy(text);
         assert_eq!(way(text), expected, "{name}: {shown}");
     }
