@@ -259,9 +259,11 @@ impl State {
         let line = self.health.unreadable(now, batch.pods_unreadable, all);
         self.log_line(Level::Warn, line);
         match &batch.facts {
-            Some(Ok(())) => {
+            Some(Ok(unreadable)) => {
                 let line = self.health.facts_came(now);
                 self.log_line(Level::Info, line);
+                let line = self.health.facts_unreadable(now, *unreadable);
+                self.log_line(Level::Warn, line);
             }
             Some(Err(error)) => {
                 let line = self.health.facts_failed(now, error, self.selects_by_labels);

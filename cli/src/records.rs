@@ -74,7 +74,7 @@ impl RecordStatus {
             Self::Missing(Missing::Cpu { .. } | Missing::Samples { .. }) => {
                 "the kubelet has no CPU value of the wanted containers".to_owned()
             }
-            Self::Missing(Missing::Others { found: 0 }) => format!(
+            Self::Missing(Missing::Others { found: 0, .. }) => format!(
                 "the kubelet has nothing of what metric_groups names: {}",
                 groups()
             ),

@@ -114,6 +114,12 @@ impl Plan<'_> {
             || !self.containers
     }
 
+    /// Whether there is nothing else.
+    pub const fn wants_only_volumes(self) -> bool {
+        let others = self.containers || self.pods || self.interfaces;
+        self.volumes && !others && !self.node && !self.system_containers
+    }
+
     const fn wants_of_pods_but_containers(self) -> bool {
         self.pods || self.volumes || self.interfaces
     }

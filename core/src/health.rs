@@ -63,11 +63,21 @@ pub struct Health {
     given_up: u64,
     /// What was last logged of the choice of pods.
     selection: Option<Selection>,
+    /// Since when none is wanted, after some were.
+    none_wanted_since: Option<Instant>,
+    /// It was logged that pods cannot be read in `/pods`, and lasts.
+    facts_unreadable_logged: bool,
 }
 
 /// Successful scrapes without a record are logged after this time, or three intervals. The
 /// kubelet takes a sample every 10 to 20 s, so it has missed three of them then.
 const NO_RECORDS_AFTER: Duration = Duration::from_secs(60);
+
+/// After some pods were wanted, it is logged that none is once that has lasted so long.
+const NONE_WANTED_AFTER: Duration = Duration::from_secs(600);
+
+/// The kubelet measures volumes every one to two minutes.
+const NO_VOLUMES_AFTER: Duration = Duration::from_secs(300);
 
 /// Why a scrape that succeeded gave no record of the pods that are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +100,8 @@ pub enum Missing {
     Others {
         /// What there is.
         found: usize,
+        /// Whether volumes are all that is asked for.
+        only_volumes: bool,
     },
 }
 
@@ -100,7 +112,11 @@ impl Missing {
         let containers = batch.containers;
         if !batch.plan.containers {
             let found = batch.others;
-            return (batch.records() == 0).then_some(Self::Others { found });
+            let only_volumes = batch.plan.wants_only_volumes();
+            return (batch.news == 0).then_some(Self::Others {
+                found,
+                only_volumes,
+            });
         }
         match (containers, batch.with_cpu) {
             _ if batch.container_records > 0 || batch.pods_wanted == 0 => None,
@@ -126,7 +142,7 @@ impl Missing {
                 "the kubelet repeats old samples of the wanted pods' {}: look at its own log, it takes no new ones",
                 count(containers as u64, "container", "containers")
             ),
-            Self::Others { found: 0 } => {
+            Self::Others { found: 0, .. } => {
                 "the kubelet has nothing of what metric_groups names: see whether pods have it".to_owned()
             }
             Self::Others { .. } => {
@@ -151,7 +167,13 @@ impl Health {
             return None;
         };
         let since = *self.no_records_since.get_or_insert(now);
-        if now.duration_since(since) < NO_RECORDS_AFTER.max(3 * interval) {
+        let after = match missing {
+            Missing::Others {
+                only_volumes: true, ..
+            } => NO_VOLUMES_AFTER,
+            _ => NO_RECORDS_AFTER,
+        };
+        if now.duration_since(since) < after.max(3 * interval) {
             return None;
         }
         // All are one state: what is missing may change from scrape to scrape.
@@ -211,8 +233,8 @@ impl Health {
         let lines = &mut self.lines;
         let unlogged = self.learning.failed(now, now, error.reason(), lines)?;
         let cost = match selects {
-            true => "no facts of pods, and label_selector keeps no pod without them",
-            false => "no facts of pods",
+            true => "no new facts of pods, and label_selector keeps no pod without facts",
+            false => "no new facts of pods",
         };
         let mut line = format!("{cost}: {error}");
         if unlogged > 0 {
@@ -226,7 +248,7 @@ impl Health {
     pub fn facts_came(&mut self, now: Instant) -> Option<String> {
         let outage = self.learning.worked(now, &mut self.lines)?;
         Some(format!(
-            "facts of pods come again: there were none {}",
+            "facts of pods come again: there were no new ones {}",
             outage.length()
         ))
     }
@@ -295,6 +317,13 @@ impl Health {
             (0, _) => Selection::NoneWanted,
             _ => Selection::SomeWanted,
         };
+        // Pods come and go, those of jobs more often than a log should tell.
+        let since = (wanted == 0).then(|| *self.none_wanted_since.get_or_insert(now));
+        self.none_wanted_since = since;
+        let is_brief = since.is_some_and(|since| now.duration_since(since) < NONE_WANTED_AFTER);
+        if self.selection == Some(Selection::SomeWanted) && is_brief {
+            return None;
+        }
         if self.selection == Some(selection)
             || !self.lines.add(now, selection != Selection::SomeWanted)
         {
@@ -305,6 +334,20 @@ impl Health {
             Selection::NoPodsOnNode => NO_PODS.to_owned(),
             Selection::NoneWanted => none_wanted(all),
             Selection::SomeWanted => format!("{wanted} of the node's {all} pods are wanted"),
+        })
+    }
+
+    /// Of so many pods the facts cannot be read.
+    pub fn facts_unreadable(&mut self, now: Instant, unreadable: usize) -> Option<String> {
+        let any = unreadable > 0;
+        if !any || self.facts_unreadable_logged {
+            self.facts_unreadable_logged &= any;
+            return None;
+        }
+        self.facts_unreadable_logged = self.lines.add(now, false);
+        let pods = count(unreadable as u64, "pod", "pods");
+        self.facts_unreadable_logged.then(|| {
+            format!("facts of {pods} cannot be read: the kubelet writes of them in /pods what no kubelet should")
         })
     }
 

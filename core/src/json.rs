@@ -6,7 +6,8 @@
 //! its end is found without understanding it.
 //!
 //! What is stepped over has to be balanced, with strings that end. Anything else in
-//! there (a bad number, a missing comma, bytes that are no UTF-8) is not looked at.
+//! there (a bad number, a missing comma, bytes that are no UTF-8) is not looked at; how it
+//! is done stands in `json-skip`.
 
 use std::{borrow::Cow, fmt};
 

@@ -131,7 +131,7 @@ pub const OPTIONS: &[OptionSpec] = options! {
         "Also ask the kubelet for /pods: workload, state, limits and labels of each pod.",
         |config, value| config.pod_facts = value.boolean()?;
     "pod_facts_interval": Time = "60s",
-        "Time between requests for /pods; one that is new is asked for sooner.",
+        "Time between requests for /pods; sooner when a pod is new.",
         |config, value| config.pod_facts_interval = value.duration()?;
     "pod_labels": Text,
         "Labels to record, separated by commas, with * as wildcard; needs pod_facts.",
@@ -373,7 +373,7 @@ impl Config {
             let groups: Vec<_> = self.groups().collect();
             line.push_str(&format!(", groups {}", groups.join(",")));
         }
-        if self.pod_facts {
+        if self.pod_facts && self.plan.wants_pods() {
             let every = self.pod_facts_interval;
             line.push_str(&format!(", facts of pods every {every:?}"));
         }
@@ -400,6 +400,9 @@ impl Config {
         }
         if !self.url.https && matches!(self.token_file, FilePath::Given(_)) {
             warnings.push("kube_token_file is not used: a token is never sent over http");
+        }
+        if self.pod_facts && !self.plan.wants_pods() {
+            warnings.push("pod_facts has no effect: metric_groups names nothing of pods");
         }
         warnings
     }

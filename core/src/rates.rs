@@ -116,8 +116,9 @@ impl Samples {
         self.count = self.node.count();
         self.pods.retain(|_, known| {
             known.forget_before(oldest);
-            self.count += known.count();
-            known.count() > 0
+            let is_known = known.count() > 0;
+            self.count += if is_known { known.total() } else { 0 };
+            is_known
         });
     }
 
@@ -128,6 +129,7 @@ impl Samples {
         if !self.pods.contains_key(key.as_ref()) {
             let key = key.clone().into_owned();
             self.pods.insert(key, Known::default());
+            self.count += 1;
         }
         OfOne {
             known: self.pods.get_mut(key.as_ref()).expect("it is there now"),
@@ -211,6 +213,9 @@ impl OfOne<'_> {
         *self.count += usize::from(own.scrape == 0);
         own.scrape = self.scrape;
         let Own { run, flow } = &mut own.what;
+        if run.began_otherwise(now) {
+            *flow = Flow::default();
+        }
         flow.take(&network.total);
         (run.take(self.source, now) || self.repeat).then(|| Reading {
             time: now.time,
@@ -283,6 +288,11 @@ impl Known {
     fn count(&self) -> usize {
         let maps = self.containers.len() + self.volumes.len() + self.interfaces.len();
         maps + usize::from(self.own.scrape > 0)
+    }
+
+    /// With the pod's own entry.
+    fn total(&self) -> usize {
+        1 + self.count()
     }
 }
 

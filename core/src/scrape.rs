@@ -67,12 +67,15 @@ pub struct Batch {
     pub excludes_containers: bool,
     /// Records of containers.
     pub container_records: usize,
+    /// Records of new samples, of whatever kind.
+    pub news: usize,
     /// What the reply has of the other kinds that are wanted, new or not.
     pub others: usize,
     /// What was asked for.
     pub plan: Plan<'static>,
-    /// Whether the facts of pods came, where they were asked for.
-    pub facts: Option<Result<()>>,
+    /// Whether the facts of pods came, where they were asked for, and of how many pods they
+    /// cannot be read.
+    pub facts: Option<Result<usize>>,
 }
 
 impl Batch {
@@ -171,15 +174,16 @@ impl Pipeline {
         facts.is_some_and(|facts| facts.is_due(&summary.pods, now))
     }
 
-    /// Takes in what came of that; an error if there are no facts in it.
+    /// Takes in what came of that; an error if there are no facts in it, else of how many
+    /// pods they cannot be read.
     pub fn learn(
         &mut self,
         summary: &Summary,
         now: Instant,
         reply: Result<PodsReply>,
-    ) -> Result<()> {
+    ) -> Result<usize> {
         let facts = self.facts.as_mut();
-        facts.map_or(Ok(()), |facts| {
+        facts.map_or(Ok(0), |facts| {
             facts.learn(&self.selector, &summary.pods, now, reply)
         })
     }
@@ -219,6 +223,7 @@ impl Pipeline {
             &summary.node,
             &mut records,
         );
+        batch.news = records.count();
         if let (Some(facts), Some(came), true) = (facts, news, self.plan.pods) {
             let without_stats = facts.without_stats(&summary.pods);
             for pod in without_stats.filter(|pod| self.selector.keeps(Some(pod))) {

@@ -58,18 +58,17 @@ impl Scraper {
 
     fn encode(&mut self, memory: Vec<u8>) -> Result<Batch> {
         let body = &self.summary;
-        let summary = self.pipeline.decode(body);
-        let summary =
-            summary.map_err(|why| Error::unparsable(&self.url.summary, body.len(), &why))?;
-        let facts = match self.pipeline.wants_facts(&summary, Instant::now()) {
-            true => Some(learn(
-                &mut self.pipeline,
-                &mut self.client,
-                &self.url,
-                &summary,
-            )),
-            false => None,
-        };
+        let unparsable = |why| Error::unparsable(&self.url.summary, body.len(), &why);
+        let mut summary = self.pipeline.decode(body).map_err(unparsable)?;
+        let mut facts = None;
+        if self.pipeline.wants_facts(&summary, Instant::now()) {
+            let learnt = learn(&mut self.pipeline, &mut self.client, &self.url, &summary);
+            // Who was dropped for what was known before may be wanted now.
+            if learnt.is_ok() {
+                summary = self.pipeline.decode(body).map_err(unparsable)?;
+            }
+            facts = Some(learnt);
+        }
         let mut batch = self.pipeline.encode(summary, memory);
         batch.facts = facts;
         Ok(batch)
@@ -91,13 +90,14 @@ impl Scraper {
     }
 }
 
-/// Asks for the pods. That fails by itself: the scrape goes on without their facts.
+/// Asks for the pods; returns how many of them cannot be read. That fails by itself: the
+/// scrape goes on without their facts.
 fn learn(
     pipeline: &mut Pipeline,
     client: &mut Client,
     url: &KubeletUrl,
     summary: &Summary,
-) -> Result<()> {
+) -> Result<usize> {
     // Asked for so seldom that its memory is better given back.
     let mut body = Vec::new();
     let received = client.get(Endpoint::Pods, &mut body);

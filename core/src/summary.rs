@@ -162,6 +162,9 @@ pub(crate) const MOST_CONTAINERS_OF_A_POD: usize = 1_000;
 const MOST_VOLUMES_OF_A_POD: usize = 1_000;
 const MOST_INTERFACES: usize = 10_000;
 
+/// Over all pods.
+const MOST_VOLUMES_AND_INTERFACES: usize = 50_000;
+
 /// In a reply larger than the first, which is more than a thousand pods take, a pod larger
 /// than the second is not decoded: it may be made of brackets, each of which costs memory.
 pub(crate) const LARGE_REPLY: usize = 4 << 20;
@@ -255,7 +258,7 @@ impl<'a> Summary<'a> {
                 _ => Err(Malformed::NoPods),
             };
         }
-        let mut containers = 0;
+        let (mut containers, mut others) = (0, 0);
         let mut more = walk.enter(b'[', b']')?;
         while more {
             self.pods_on_node += 1;
@@ -267,6 +270,14 @@ impl<'a> Summary<'a> {
                     containers += self.pods.last().map_or(0, |pod| pod.containers.len());
                     if containers > MOST_CONTAINERS {
                         return Err(Malformed::TooMany(MOST_CONTAINERS, "containers"));
+                    }
+                    others += self
+                        .pods
+                        .last()
+                        .map_or(0, |pod| pod.volumes.len() + pod.network.interfaces.len());
+                    if others > MOST_VOLUMES_AND_INTERFACES {
+                        let what = "volumes and interfaces";
+                        return Err(Malformed::TooMany(MOST_VOLUMES_AND_INTERFACES, what));
                     }
                 }
                 Found::NotWanted => {}
@@ -546,6 +557,10 @@ trait Listed {
     const MOST: usize;
     /// Whether it can be named.
     fn is_plausible(&self) -> bool;
+    /// Whether it is to be kept, wherever its name stood.
+    fn is_wanted(&self, _: Plan) -> bool {
+        true
+    }
     /// Whether what begins here is to be stepped over.
     fn is_excluded(_: Plan, _: Walk) -> bool {
         false
@@ -553,6 +568,10 @@ trait Listed {
 }
 
 impl Listed for Container<'_> {
+    fn is_wanted(&self, plan: Plan) -> bool {
+        !plan.excluded_containers.iter().any(|one| *one == self.name)
+    }
+
     /// A kubelet writes the name first.
     fn is_excluded(plan: Plan, mut walk: Walk) -> bool {
         let mut name = || {
@@ -606,7 +625,7 @@ fn list<'a, T: Members<'a> + Listed + Default>(
         }
         let mut one = T::default();
         one.read(plan, walk)?;
-        if one.is_plausible() {
+        if one.is_plausible() && one.is_wanted(plan) {
             // Most pods have one container, and the first growth would be to four.
             if list.is_empty() {
                 list.reserve_exact(1);

@@ -409,13 +409,20 @@ fn every_other_line_is_explained() {
         };
     }
     lines.extend(health.facts_came(later));
+    lines.extend(Health::default().facts_unreadable(later, 2));
     for missing in [
         Missing::Containers,
         Missing::ContainersExcluded,
         Missing::Cpu { containers: 2 },
         Missing::Samples { containers: 2 },
-        Missing::Others { found: 0 },
-        Missing::Others { found: 2 },
+        Missing::Others {
+            found: 0,
+            only_volumes: false,
+        },
+        Missing::Others {
+            found: 2,
+            only_volumes: false,
+        },
     ] {
         let (mut health, interval) = (Health::default(), Duration::from_secs(10));
         let begins = health.no_records(now, interval, Some(missing));
@@ -428,7 +435,7 @@ fn every_other_line_is_explained() {
         let end = health.recorded(at).expect("it was told");
         lines.push(end.split(" for ").next().unwrap_or_default().to_owned());
     }
-    assert_eq!(lines.len(), 26, "{lines:?}");
+    assert_eq!(lines.len(), 27, "{lines:?}");
 
     let states = lines.len();
     let warned = config(&one("allow_insecure_tls", "on")).expect("valid");
@@ -437,9 +444,13 @@ fn every_other_line_is_explained() {
     http.extend(one("kube_token_file", "/token"));
     let warned = config(&http).expect("valid");
     lines.extend(warned.warnings().into_iter().map(str::to_owned));
+    let mut of_node = one("metric_groups", "node");
+    of_node.extend(one("pod_facts", "on"));
+    let warned = config(&of_node).expect("valid");
+    lines.extend(warned.warnings().into_iter().map(str::to_owned));
     assert_eq!(
         lines.len(),
-        states + 2,
+        states + 3,
         "a warning that is not asked for here: {lines:?}"
     );
     lines.push(config(&[]).expect("valid").announcement());

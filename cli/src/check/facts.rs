@@ -22,7 +22,7 @@ pub fn check(
     let rights = format!("rights needed: get on {}", permissions::rights(config));
     match &reply.batch.facts {
         None => {}
-        Some(Ok(())) => report_found(scrape, reply, &rights, report),
+        Some(Ok(_)) => report_found(scrape, reply, &rights, report),
         Some(Err(error)) => {
             return report_failure(config, credential, scrape, error, &rights, report);
         }

@@ -130,7 +130,7 @@ to do:   grant nodes/{missing} to system:serviceaccount:default:powerless, unles
         assert!(applied.contains(&resources), "{applied}");
 
         let run = run_with(&kubelet, "once", &[WITH_FACTS, TWO]);
-        let line = format!("kubeletstats: no facts of pods: {refused}{missing}");
+        let line = format!("kubeletstats: no new facts of pods: {refused}{missing}");
         assert!(masked(&run.err, &kubelet).starts_with(&line), "{}", run.err);
         assert_eq!((run.err.lines().count(), run.out.lines().count()), (1, 3));
         assert_eq!(run.code, Some(0));
@@ -187,7 +187,8 @@ ok    pods     2 of 7 wanted: default/log-generator-a-vm, default/log-generator-
         assert_eq!((run.code, run.err.as_str()), (Some(1), ""));
 
         let run = run_with(&kubelet, "once", &options);
-        let line = "kubeletstats: no facts of pods, and label_selector keeps no pod without them: ";
+        let line =
+            "kubeletstats: no new facts of pods, and label_selector keeps no pod without facts: ";
         assert!(run.err.starts_with(line), "{}", run.err);
         assert_eq!((run.code, run.err.lines().count()), (Some(1), 1));
     }

@@ -16,6 +16,7 @@ use crate::{
 const CONFIG_HASH: &str = "kubernetes.io/config.hash";
 /// The same hash, at its mirror in the API.
 const CONFIG_MIRROR: &str = "kubernetes.io/config.mirror";
+const CONFIG_SOURCE: &str = "kubernetes.io/config.source";
 const TEMPLATE_HASH: &str = "pod-template-hash";
 const EXCLUDE: &str = "kubeletstats.io/exclude";
 
@@ -69,6 +70,7 @@ impl<'a> Metadata<'a> {
 
     pub fn facts(&self, want: &Want<'_>, keep: &mut Keep) -> Result<PodFacts, Broken> {
         let (mut hash, mut mirror, mut template_hash, mut opted_out) = (None, None, None, false);
+        let mut is_of_api = false;
         let labels = allowed(
             self.labels,
             |key| want.labels.allows(key),
@@ -83,10 +85,14 @@ impl<'a> Metadata<'a> {
         let annotations = allowed(self.annotations, allows, keep, |key, value| match key {
             CONFIG_HASH => hash = Some(value.clone()),
             CONFIG_MIRROR => mirror = Some(value.clone()),
+            // The kubelet says where it has the pod from. Of one from the API the hash is
+            // what its owner wrote, and no name for it.
+            CONFIG_SOURCE => is_of_api = value == "api",
             EXCLUDE => opted_out = value == "true",
             _ => {}
         })?;
-        let hash = hash.or(mirror).filter(|hash| !hash.is_empty());
+        let hash = hash.filter(|_| !is_of_api).or(mirror);
+        let hash = hash.filter(|hash| (1..=LONGEST_NAME).contains(&hash.len()));
         Ok(PodFacts {
             namespace: keep.take(&self.namespace).unwrap_or_default(),
             name: keep.take(&self.name).unwrap_or_default(),
@@ -108,6 +114,10 @@ impl<'a> Metadata<'a> {
     }
 }
 
+/// They stand in each record of the pod's containers and volumes: what is more is left out.
+const MOST_PAIRS: usize = 256;
+const MOST_BYTES: usize = 32 << 10;
+
 /// Those of a map that are wanted, sorted by key; `each` sees all of them.
 fn allowed<'a>(
     map: &'a [u8],
@@ -116,12 +126,16 @@ fn allowed<'a>(
     mut each: impl FnMut(&str, &Cow<'a, str>),
 ) -> Result<Pairs, Broken> {
     let mut kept = Pairs::new();
+    let mut bytes = 0;
     texts(map, |key, value| {
         each(&key, &value);
-        if allows(&key)
+        if kept.len() < MOST_PAIRS
+            && bytes + key.len() + value.len() <= MOST_BYTES
+            && allows(&key)
             && let Some(value) = keep.take(&value)
             && let Some(key) = keep.take(&key)
         {
+            bytes += key.len() + value.len();
             kept.push((key, value));
         }
     })?;

@@ -17,8 +17,21 @@ const KEPT_INTERVALS: u32 = 10;
 pub(super) struct Refresh {
     interval: Duration,
     taken_at: Option<Instant>,
+    /// After a failure nothing is asked for before this.
     not_before: Option<Instant>,
+    /// Likewise of what the last good reply did not tell.
+    not_again_before: Option<Instant>,
     wait: Duration,
+}
+
+/// What a summary has that has no facts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Missing {
+    Nothing,
+    /// Only what the last good reply did not tell.
+    AskedBefore,
+    /// Something that was not asked for yet.
+    New,
 }
 
 impl Refresh {
@@ -27,30 +40,37 @@ impl Refresh {
             interval,
             taken_at: None,
             not_before: None,
+            not_again_before: None,
             wait: FIRST_WAIT.min(interval),
         }
     }
 
-    pub fn is_due(&self, now: Instant, is_missing: bool) -> bool {
-        let may_ask = self.not_before.is_none_or(|earliest| now >= earliest);
+    pub fn is_due(&self, now: Instant, missing: Missing) -> bool {
+        let is_past = |moment: Option<Instant>| moment.is_none_or(|earliest| now >= earliest);
         let is_old = self.age(now).is_none_or(|age| age >= self.interval);
-        may_ask && (is_old || is_missing)
+        let would_help = match missing {
+            Missing::Nothing => false,
+            Missing::AskedBefore => is_past(self.not_again_before),
+            Missing::New => true,
+        };
+        is_past(self.not_before) && (is_old || would_help)
     }
 
-    /// A good reply has come; `is_missing` as of [`Self::is_due`], but after it.
+    /// A good reply has come; `missing` is whether something of before it still is.
     pub fn succeeded(&mut self, now: Instant, is_missing: bool) {
         self.taken_at = Some(now);
+        self.not_before = None;
         match is_missing {
-            true => self.put_off(now),
+            true => self.not_again_before = self.put_off(now),
             false => {
-                self.not_before = None;
+                self.not_again_before = None;
                 self.wait = FIRST_WAIT.min(self.interval);
             }
         }
     }
 
     pub fn failed(&mut self, now: Instant) {
-        self.put_off(now);
+        self.not_before = self.put_off(now);
     }
 
     /// The next try after this one would wait no longer.
@@ -73,9 +93,10 @@ impl Refresh {
         is_expired
     }
 
-    fn put_off(&mut self, now: Instant) {
-        self.not_before = now.checked_add(self.wait);
+    fn put_off(&mut self, now: Instant) -> Option<Instant> {
+        let until = now.checked_add(self.wait);
         self.wait = self.wait.saturating_mul(2).min(self.interval);
+        until
     }
 }
 
@@ -193,7 +214,11 @@ mod tests {
             for (number, step) in steps.into_iter().enumerate() {
                 match step {
                     Ask(at, is_missing, expected) => {
-                        let due = refresh.is_due(start + seconds(at), is_missing);
+                        let missing = match is_missing {
+                            true => Missing::AskedBefore,
+                            false => Missing::Nothing,
+                        };
+                        let due = refresh.is_due(start + seconds(at), missing);
                         assert_eq!(due, expected, "{what}: step {number}");
                     }
                     Fails(at) => refresh.failed(start + seconds(at)),
@@ -209,8 +234,23 @@ mod tests {
         let mut refresh = Refresh::new(Duration::from_millis(200));
         for at in [0, 200, 400] {
             refresh.failed(start + Duration::from_millis(at));
-            assert!(!refresh.is_due(start + Duration::from_millis(at + 199), true));
-            assert!(refresh.is_due(start + Duration::from_millis(at + 200), true));
+            let millis = |millis| start + Duration::from_millis(at + millis);
+            assert!(!refresh.is_due(millis(199), Missing::New));
+            assert!(refresh.is_due(millis(200), Missing::New));
         }
+    }
+
+    /// What a reply does not tell yet holds up nothing that was not asked for.
+    #[test]
+    fn what_is_new_is_asked_for_at_once() {
+        let start = Instant::now();
+        let mut refresh = Refresh::new(seconds(60));
+        for at in 0..10 {
+            assert!(refresh.is_due(start + seconds(at), Missing::New));
+            refresh.succeeded(start + seconds(at), true);
+        }
+        assert!(!refresh.is_due(start + seconds(11), Missing::AskedBefore));
+        refresh.failed(start + seconds(11));
+        assert!(!refresh.is_due(start + seconds(12), Missing::New));
     }
 }

@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{ContainerFacts, PodFacts, refresh::Refresh};
+use super::{
+    ContainerFacts, PodFacts,
+    refresh::{Missing, Refresh},
+};
 use crate::{summary, timestamp::Timestamp};
 
 /// A pod of a summary, or a container of one.
@@ -49,6 +52,8 @@ pub struct FactStore {
     /// What no reply has told of, however long it was asked: it would put off what is new.
     /// Hashes of sightings, of which there may be many.
     given_up: HashSet<u64>,
+    /// What the last good reply did not tell either, but one of the next may.
+    asked: HashSet<u64>,
     hasher: RandomState,
 }
 
@@ -59,14 +64,22 @@ impl FactStore {
             pods: Vec::new(),
             refresh: Refresh::new(interval),
             given_up: HashSet::new(),
+            asked: HashSet::new(),
             hasher: RandomState::new(),
         }
     }
 
-    /// Whether to ask the kubelet now. `is_missing` is whether something was seen that
-    /// [lacks](Self::lacks) its facts.
-    pub fn is_due(&self, now: Instant, is_missing: bool) -> bool {
-        self.refresh.is_due(now, is_missing)
+    /// Whether to ask the kubelet now, with this in its summary. What is new is asked for at
+    /// once: others that a reply has not told yet do not hold it up.
+    pub fn is_due<'a>(&self, now: Instant, seen: impl IntoIterator<Item = Sighting<'a>>) -> bool {
+        let missing = seen.into_iter().filter(|one| self.has_no_facts(one));
+        let missing = missing.map(|one| match self.hash(&one) {
+            hash if self.given_up.contains(&hash) => Missing::Nothing,
+            hash if self.asked.contains(&hash) => Missing::AskedBefore,
+            _ => Missing::New,
+        });
+        let worst = missing.max().unwrap_or(Missing::Nothing);
+        self.refresh.is_due(now, worst)
     }
 
     /// A good reply has come, and takes the place of all that was known. `seen` is what a
@@ -84,17 +97,17 @@ impl FactStore {
         });
         self.pods = pods;
         let gives_up = self.refresh.waits_longest();
-        let mut given_up = HashSet::new();
-        let mut is_missing = false;
+        let (mut given_up, mut asked) = (HashSet::new(), HashSet::new());
         for sighting in seen.into_iter().filter(|one| self.has_no_facts(one)) {
             let hash = self.hash(&sighting);
-            if gives_up || self.given_up.contains(&hash) {
-                given_up.insert(hash);
-            } else {
-                is_missing = true;
-            }
+            let waited_longest = gives_up && self.asked.contains(&hash);
+            match waited_longest || self.given_up.contains(&hash) {
+                true => given_up.insert(hash),
+                false => asked.insert(hash),
+            };
         }
-        self.given_up = given_up;
+        let is_missing = !asked.is_empty();
+        (self.given_up, self.asked) = (given_up, asked);
         self.refresh.succeeded(now, is_missing);
     }
 
@@ -180,7 +193,7 @@ impl ContainerFacts {
     /// Whether a run of it that began at `start` is later than any that is known here. A
     /// container is made before it is started, so of one run the summary's time, which is
     /// when it was made, is never the later one.
-    fn is_behind(&self, start: Option<Timestamp>) -> bool {
+    pub(crate) fn is_behind(&self, start: Option<Timestamp>) -> bool {
         start > self.latest_start
     }
 }
@@ -240,7 +253,7 @@ mod tests {
         assert_eq!(store.pods().len(), 0);
         assert_eq!(store.get("n", "p", "u"), None);
         assert_eq!(store.age(start + seconds(601)), None);
-        assert!(store.is_due(start + seconds(601), false));
+        assert!(store.is_due(start + seconds(601), []));
     }
 
     #[test]
@@ -308,7 +321,10 @@ mod tests {
         for never_told in [seen("p", Some(("c", time(11)))), seen("unreadable", None)] {
             let mut store = FactStore::new(seconds(4));
             for at in [0, 1, 3] {
-                assert!(store.is_due(start + seconds(at), true), "{at}");
+                assert!(
+                    store.is_due(start + seconds(at), [never_told, seen("new", None)]),
+                    "{at}"
+                );
                 assert!(store.lacks(&never_told), "{at}");
                 store.replace(start + seconds(at), vec![pod("p", "u", 1)], [never_told]);
             }
@@ -316,7 +332,10 @@ mod tests {
                 assert!(!store.lacks(&never_told), "{at}");
                 // What is new does not wait for it.
                 assert!(store.lacks(&seen("new", None)));
-                assert!(store.is_due(start + seconds(at), true), "{at}");
+                assert!(
+                    store.is_due(start + seconds(at), [never_told, seen("new", None)]),
+                    "{at}"
+                );
                 store.replace(start + seconds(at), vec![pod("p", "u", 1)], [never_told]);
             }
             // It is asked for again once it has been away.

@@ -79,6 +79,7 @@ impl Flow {
     /// Takes a sample in; `false` if it was seen before.
     pub fn take(&mut self, traffic: &Traffic) -> bool {
         let Some(time) = traffic.time else {
+            self.rate = TrafficRate::default();
             return false;
         };
         let now = Point {

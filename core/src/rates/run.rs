@@ -101,6 +101,11 @@ impl Run {
             && written.is_none_or(|(last, now)| now <= last)
     }
 
+    /// Whether that is another run.
+    pub fn began_otherwise(&self, now: &Now) -> bool {
+        self.started != now.started
+    }
+
     fn learn(&mut self, source: CpuSource, now: &Now) {
         self.started = now.started;
         self.time = Some(now.time);

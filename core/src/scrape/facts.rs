@@ -44,8 +44,7 @@ impl Facts {
     /// Whether to ask now; what is too old is forgotten.
     pub fn is_due(&mut self, pods: &[Pod], now: Instant) -> bool {
         self.store.expire(now);
-        let is_missing = facts::sightings(pods).any(|one| self.store.lacks(&one));
-        self.store.is_due(now, is_missing)
+        self.store.is_due(now, facts::sightings(pods))
     }
 
     pub fn learn(
@@ -54,7 +53,7 @@ impl Facts {
         pods: &[Pod],
         now: Instant,
         reply: Result<PodsReply>,
-    ) -> Result<()> {
+    ) -> Result<usize> {
         let read = reply.and_then(|reply| {
             let want = Want {
                 labels: &self.labels,
@@ -69,9 +68,10 @@ impl Facts {
         });
         match read {
             Ok((read, came)) => {
+                let unreadable = read.unreadable;
                 self.store.replace(now, read.pods, facts::sightings(pods));
                 self.came = Some(came);
-                Ok(())
+                Ok(unreadable)
             }
             Err(error) => {
                 self.store.failed(now);

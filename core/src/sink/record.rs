@@ -168,7 +168,7 @@ impl<'s> Records<'s> {
             };
             traffic.fields("network", level, out);
             if let Some(facts) = facts.and_then(|facts| facts.container(&container.name)) {
-                container_facts(facts, out);
+                container_facts(facts, container.start_time, out);
                 let used = container.stats.memory.working_set;
                 allotment(&facts.resources, Some(sample.nano_cores), used, out);
             }
@@ -204,6 +204,7 @@ impl<'s> Records<'s> {
             name: Cow::Borrowed(&facts.name),
             namespace: Cow::Borrowed(&facts.namespace),
             uid: Cow::Borrowed(facts.config_hash.as_ref().unwrap_or(&facts.uid)),
+            start_time: facts.start_time,
             ..Pod::default()
         };
         let subject = Subject {
@@ -347,10 +348,14 @@ fn pod_facts(facts: &PodFacts, out: &mut Map) {
     }
 }
 
-fn container_facts(facts: &ContainerFacts, out: &mut Map) {
+/// Of a run that began later than any that `/pods` told of, only what all runs share.
+fn container_facts(facts: &ContainerFacts, started: Option<Timestamp>, out: &mut Map) {
     optional(out, "image", facts.image.as_deref());
-    optional(out, "container_id", facts.container_id.as_deref());
     out.text("container_type", facts.kind.as_str());
+    if facts.is_behind(started) {
+        return;
+    }
+    optional(out, "container_id", facts.container_id.as_deref());
     let restarts = Restarts {
         count: facts.restart_count.and_then(Number::new),
         ..Restarts::default()

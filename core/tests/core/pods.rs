@@ -38,7 +38,7 @@ impl Plugin {
         }
     }
 
-    fn scrape(&mut self) -> (Option<Result<()>>, Vec<Value>) {
+    fn scrape(&mut self) -> (Option<Result<usize>>, Vec<Value>) {
         let batch: Batch = self.scraper.scrape(Vec::new()).expect("a summary");
         let events = events::decode(batch.events());
         (
@@ -52,9 +52,14 @@ impl Plugin {
     }
 
     /// Scrapes until the records are as wanted.
-    fn until(&mut self, what: &str, are_right: impl Fn(&[Value]) -> bool) {
-        let right = wait::until(what, DEADLINE, || are_right(&self.records()));
+    fn until(&mut self, what: &str, are_right: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+        let mut records = Vec::new();
+        let right = wait::until(what, DEADLINE, || {
+            records = self.records();
+            are_right(&records)
+        });
         right.unwrap_or_else(|error| panic!("{error}"));
+        records
     }
 }
 
@@ -284,4 +289,64 @@ fn what_is_used_of_a_limit_is_told() {
         }
     }
     assert!(compared >= 4, "{compared}");
+}
+
+/// Of the run before, and of nothing that has ended since.
+#[test]
+fn what_ended_a_run_is_told_of_the_next() {
+    let kubelet = kubelet();
+    kubelet.set_annotation(WEB, "example.com/team", "a");
+    let options = [("pod_annotations", "example.com/*")];
+    let mut plugin = Plugin::of(&kubelet, &options);
+    let of_app = |records: &[Value]| -> Option<Value> {
+        let mut of_app = records.iter().filter(|one| one["containerName"] == "app");
+        of_app.next().cloned()
+    };
+    let before = of_app(&plugin.records()).expect("a record");
+    assert_eq!(
+        before["annotations"],
+        serde_json::json!({"example.com/team": "a"})
+    );
+    assert_eq!(
+        (&before["state"], &before["restart_count"]),
+        (&"running".into(), &0.into())
+    );
+    assert!(before["last_exit_code"].is_null() && before["state_reason"].is_null());
+    kubelet.kill_container(WEB, "app", "OOMKilled", 137);
+    let records = plugin.until("the new run", |records| {
+        of_app(records).is_some_and(|record| record["restart_count"] == 1)
+    });
+    let after = of_app(&records).expect("a record");
+    assert_eq!(after["last_termination_reason"], "OOMKilled");
+    assert_eq!(after["last_exit_code"], 137);
+    assert_ne!(after["container_id"], before["container_id"]);
+}
+
+/// The kubelet's own pages of one moment: the summary has the new run, `/pods` not yet.
+#[test]
+fn the_facts_of_a_run_before_are_not_those_of_the_next() {
+    let read = |what| {
+        let name = format!("03c-just-after-restart.{what}.json");
+        std::fs::read(crate::replay::fixtures().join(name)).expect("a capture")
+    };
+    let (summary, pods) = (read("summary"), read("pods"));
+    let mut pipeline = crate::replay::pipeline(&[("pod_facts", "on")]);
+    let decoded = pipeline.decode(&summary).expect("a summary");
+    let reply = kubeletstats_core::scrape::PodsReply {
+        body: &pods,
+        url: "",
+        came: kubeletstats_core::timestamp::Timestamp::default(),
+    };
+    pipeline
+        .learn(&decoded, Instant::now(), Ok(reply))
+        .expect("a list");
+    let batch = pipeline.encode(decoded, Vec::new());
+    let events = events::decode(batch.events());
+    let of_b = |record: &&Value| record["podName"] == "log-generator-b-vm";
+    let records: Vec<Value> = events.into_iter().map(|(_, record)| record).collect();
+    let record = records.iter().find(of_b).expect("a record");
+    assert_eq!(record["container_type"], "app");
+    for field in ["state", "state_reason", "container_id", "restart_count"] {
+        assert!(record[field].is_null(), "{field}: {record}");
+    }
 }

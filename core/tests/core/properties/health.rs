@@ -154,12 +154,13 @@ proptest! {
     }
 
     /// Whatever was before, and however full the log: what stays as it is for a minute
-    /// is in the log as it is; that no record comes, a minute after it could be said.
+    /// is in the log as it is; that no record comes, a minute after it could be said; that
+    /// no pod is wanted any more, after ten minutes.
     #[test]
     fn what_lasts_is_told(
         before in events(200),
         good in any::<[bool; 4]>(),
-        interval in 100_u64..20_000,
+        interval in 1_000_u64..20_000,
     ) {
         let mut log = Log::new();
         for (wait, event) in before {
@@ -174,7 +175,8 @@ proptest! {
         // A scrape that failed says nothing about records.
         lasting.extend(good[0].then(|| pick(good[3], Recorded, Silent)));
         let (begun, interval) = (log.now, Duration::from_millis(interval));
-        while log.now < begun + 2 * MINUTE + 3 * interval {
+        let minutes = if good[2] { 2 } else { 12 };
+        while log.now < begun + minutes * MINUTE + 3 * interval {
             log.after(interval, lasting[0])?;
             for event in &lasting[1..] {
                 log.after(Duration::ZERO, *event)?;
