@@ -318,7 +318,8 @@ impl Health {
             _ => Selection::SomeWanted,
         };
         // Pods come and go, those of jobs more often than a log should tell.
-        let since = (wanted == 0).then(|| *self.none_wanted_since.get_or_insert(now));
+        let is_none = selection == Selection::NoneWanted;
+        let since = is_none.then(|| *self.none_wanted_since.get_or_insert(now));
         self.none_wanted_since = since;
         let is_brief = since.is_some_and(|since| now.duration_since(since) < NONE_WANTED_AFTER);
         if self.selection == Some(Selection::SomeWanted) && is_brief {
