@@ -28,7 +28,8 @@ deps: ## install what the build needs besides Rust (Debian, Ubuntu)
 		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $(DEBIAN_PACKAGES); \
 	fi
 
-# The tests start PostgreSQL clusters of their own; none of Debian's is wanted beside them.
+# The tests start PostgreSQL clusters and Prometheus servers of their own; none of Debian's is
+# wanted beside them.
 .PHONY: test-deps
 test-deps: deps
 	@if command -v dpkg >/dev/null && ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then \
@@ -36,6 +37,11 @@ test-deps: deps
 		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends postgresql-common && \
 		$(SUDO) sed -i 's/^#\?create_main_cluster.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf && \
 		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends postgresql; \
+	fi
+	@if command -v dpkg >/dev/null && ! command -v promtool >/dev/null; then \
+		$(SUDO) apt-get update -q && \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends prometheus && \
+		if command -v systemctl >/dev/null; then $(SUDO) systemctl disable --now prometheus || true; fi; \
 	fi
 
 .PHONY: build
@@ -98,6 +104,10 @@ minimum: ## plugin and command with the oldest Rust that does (needs rustup)
 .PHONY: manifests
 manifests: ## Kubernetes, Helm, compose, dashboard: schemas, rights, queries (needs Python, and kubectl or kustomize)
 	deploy/validate
+
+.PHONY: dashboards
+dashboards: build tools ## dashboard, alerts and other people's dashboards on a real Prometheus (needs Python, Fluent Bit, prometheus)
+	KUBELETSTATS_REQUIRE=1 python3 -B -m unittest discover -s tests/deploy -p metrics.py
 
 .PHONY: faults
 faults: build tools panicking ## the plugin under every fault, on every Fluent Bit found, as a table

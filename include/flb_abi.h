@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 /* Owned by the host, never looked into: their layout follows version and build flags. */
+struct cmt;
 struct flb_input_instance;
 struct flb_config;
 
@@ -142,6 +143,10 @@ enum flb_config_map_type {
     FLB_CONFIG_MAP_TIME = 6
 };
 
+enum flb_input_event_type {
+    FLB_INPUT_METRICS = 1
+};
+
 enum flb_log_level {
     FLB_LOG_ERROR = 1,
     FLB_LOG_WARN = 2,
@@ -171,6 +176,17 @@ typedef int flb_input_log_append(struct flb_input_instance *ins, const char *tag
 /* 1.x only: later hosts give this name other arguments. */
 typedef int flb_input_chunk_append_raw(struct flb_input_instance *ins, const char *tag,
                                           size_t tag_len, const void *buf, size_t size);
+/* The same name from 2.0.0 on. The type is FLB_INPUT_METRICS; it runs no processor. */
+typedef int flb_input_chunk_append_raw_2(struct flb_input_instance *ins, int event_type,
+                                            size_t records, const char *tag, size_t tag_len,
+                                            const void *buf, size_t size);
+/* 2.0.0 and later. The first reads one context at the offset, and moves that on; 0 is success. */
+typedef int cmt_decode_msgpack_create(struct cmt **context, char *buf, size_t size,
+                                         size_t *offset);
+typedef void cmt_decode_msgpack_destroy(struct cmt *context);
+/* Copies the context; runs the input's processors from 2.2 on. */
+typedef int flb_input_metrics_append(struct flb_input_instance *ins, const char *tag,
+                                        size_t tag_len, struct cmt *context);
 typedef void flb_log_print(int level, const char *file, int line, const char *format, ...);
 /* Where the host has it: does this instance log at that level? */
 typedef int flb_input_log_check(struct flb_input_instance *ins, int level);

@@ -20,12 +20,16 @@ use kubeletstats_core::{
     error::{Error, Phase, Result},
     health::{Health, Missing},
     options::{Config, OPTIONS},
-    scrape::Batch,
+    scrape::{Batch, Part},
+    sink::metrics::{self, Naming},
     timestamp::Timestamp,
     worker::Worker,
 };
 
-use crate::host::{CollectFn, Collector, Instance, Level, wait_for_logger, with_signals_blocked};
+use crate::host::{
+    CollectFn, Collector, Host, Instance, Level, MetricsAppended, MetricsSupport, wait_for_logger,
+    with_signals_blocked,
+};
 
 /// The two collectors of an input, for the host to call between init and exit.
 pub struct CollectorCallbacks {
@@ -79,6 +83,9 @@ struct State {
     health: Health,
     interval: Duration,
     selects_by_labels: bool,
+    /// For what is told of a scrape that failed; `None` without metrics.
+    metrics: Option<Config>,
+    unreadable_logged: bool,
     counters: Counters,
     stats_tag: Option<CString>,
     /// What the host has not accepted yet.
@@ -93,6 +100,10 @@ impl Plugin {
         callbacks: CollectorCallbacks,
     ) -> std::result::Result<Box<Self>, Box<(Instance, Error)>> {
         let config = match Config::read(|name| instance.property(name)) {
+            Ok(config) => config,
+            Err(error) => return Err(Box::new((instance, error))),
+        };
+        let config = match for_host(config, instance.host()) {
             Ok(config) => config,
             Err(error) => return Err(Box::new((instance, error))),
         };
@@ -115,6 +126,8 @@ impl Plugin {
             health: Health::default(),
             interval: config.interval,
             selects_by_labels: config.label_selector.is_some(),
+            unreadable_logged: false,
+            metrics: Some(config.clone()).filter(|config| config.format.has_metrics()),
             counters: Counters::default(),
             // From a C string of the host's, so there is no NUL in it.
             stats_tag: config
@@ -181,6 +194,26 @@ impl Plugin {
     }
 }
 
+/// Metrics as this host takes them, if it does.
+fn for_host(mut config: Config, host: &Host) -> Result<Config> {
+    if config.format.has_metrics() {
+        let support = host.metrics();
+        if support == MetricsSupport::None {
+            return Err(Error::host(
+                "this host has no metrics for plugins: format metrics and both need Fluent Bit 2.0 or later",
+            ));
+        }
+        let has_points = config.metric_names == Naming::OpenTelemetry;
+        if has_points && support == MetricsSupport::PrometheusNames {
+            return Err(Error::host(
+                "this host cannot take opentelemetry's names: metric_names opentelemetry needs Fluent Bit 3.2 or later",
+            ));
+        }
+        config.dialect.has_units = host.has_units();
+    }
+    Ok(config)
+}
+
 fn register(
     instance: &Instance,
     config: &Config,
@@ -210,7 +243,7 @@ impl State {
             );
             self.input.instance.log(Level::Warn, &line);
         }
-        self.worker.scrape();
+        self.worker.scrape(&self.counters);
     }
 
     /// The timer: reports a scrape that hangs, else offers the host what it has not taken
@@ -221,7 +254,7 @@ impl State {
             self.counters.scraped(took);
             self.report(now, took, &error);
             self.append_stats();
-        } else if self.deliver() && !self.worker.scrape() {
+        } else if self.deliver() && !self.worker.scrape(&self.counters) {
             self.counters.overran();
             let line = "the last scrape is still on its way: this one is left out";
             self.input.instance.log(Level::Debug, line);
@@ -309,11 +342,55 @@ impl State {
         self.counters.failed(error.reason());
         let line = self.health.failed(now, took, error);
         self.log_line(Level::Error, line);
+        self.append_failure();
+    }
+
+    /// Metrics that say no more than that the kubelet does not answer, so that nothing of
+    /// before stays.
+    fn append_failure(&mut self) {
+        let Some(config) = &self.metrics else { return };
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+        if let Some(now) = since_epoch.ok().and_then(Timestamp::since_epoch) {
+            let contexts = metrics::failed(config, &self.counters, now);
+            self.delivery.enqueue(vec![Part::Metrics(contexts)]);
+            self.deliver_metrics();
+        }
+    }
+
+    /// Offers the host what there is of metrics. What it refuses is offered again until the
+    /// next scrape's take its place.
+    fn deliver_metrics(&mut self) {
+        let Some(config) = &self.metrics else { return };
+        let input = &self.input;
+        let mut came_of_it = None;
+        let offered = self
+            .delivery
+            .try_metrics(input.is_paused.get(), |contexts| {
+                let appended = match config.metric_names {
+                    Naming::Prometheus => input.instance.append_metrics(&contexts.bytes),
+                    Naming::OpenTelemetry => {
+                        let (bytes, count) = (&contexts.bytes, contexts.count);
+                        input.instance.append_contexts(bytes, count)
+                    }
+                };
+                came_of_it = Some(appended);
+                // What the host cannot read is not worth a second try.
+                appended != MetricsAppended::Refused
+            });
+        if let Some(Ok(contexts)) = offered {
+            self.worker.recycle_metrics(contexts.bytes);
+        }
+        if came_of_it == Some(MetricsAppended::Unreadable) && !self.unreadable_logged {
+            self.unreadable_logged = true;
+            let line = "fluent bit cannot read the metrics that are made for it: please report its version";
+            self.input.instance.log(Level::Error, line);
+        }
     }
 
     /// Offers the host what it has not taken yet; `true` once nothing is left. A paused
     /// input offers nothing: the host would refuse, and log an error for each attempt.
     fn deliver(&mut self) -> bool {
+        self.deliver_metrics();
         if self.input.is_paused.get() || self.delivery.is_empty() {
             return self.delivery.is_empty();
         }

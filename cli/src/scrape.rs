@@ -2,13 +2,14 @@
 //! that is the worker's.
 
 use kubeletstats_core::{
+    counters::Counters,
     error::{Error, Phase},
     kubelet::{
         Client, Endpoint, deadline,
         observer::{Notes, Observer},
     },
     options::Config,
-    scrape::{Batch, Pipeline},
+    scrape::{Batch, Memory, Pipeline},
     scraper::Scraper,
     summary::Summary,
 };
@@ -37,7 +38,7 @@ impl Scrape {
         let observer = Observer::enabled();
         let client = Client::with_observer(config, signal, observer.clone())?;
         let mut scraper = Scraper::new(config, client).keeping_replies();
-        let result = scraper.scrape(Vec::new());
+        let result = scraper.scrape(Memory::default(), Counters::default());
         Ok(Self {
             notes: observer.notes(Endpoint::Summary),
             pods_notes: observer.notes(Endpoint::Pods),

@@ -10,7 +10,7 @@ use std::{
 use kubeletstats_core::{
     facts::{self, Patterns, Want},
     options::Config,
-    scrape::{Pipeline, PodsReply},
+    scrape::{Memory, Pipeline, PodsReply},
     timestamp::Timestamp,
 };
 use serde::de::IgnoredAny;
@@ -93,14 +93,14 @@ fn measure(row: &Row) -> bool {
     for body in &bodies {
         let batch = pipeline.run(body, memory).expect("a summary");
         records = batch.records();
-        memory = batch.into_buffer();
+        memory = batch.into_memory().logs;
     }
 
     let mut spare = Some(memory);
     let mut run = |body: &[u8]| {
         let memory = spare.take().unwrap_or_default();
         let batch = pipeline.run(black_box(body), memory).expect("a summary");
-        spare = Some(black_box(batch).into_buffer());
+        spare = Some(black_box(batch).into_memory().logs);
     };
     let allocations = allocation_counter::measure(|| run(&bodies[0])).count_total;
     let mut ratios: Vec<f64> = (0..ROUNDS)
@@ -206,9 +206,13 @@ impl Warm {
         let memory = self.spare.take().unwrap_or_default();
         let summary = self.pipeline.decode(black_box(body)).expect("a summary");
         assert!(!self.pipeline.wants_facts(&summary, Instant::now()));
-        let batch = black_box(self.pipeline.encode(summary, memory));
+        let memory = Memory {
+            logs: memory,
+            ..Memory::default()
+        };
+        let batch = black_box(self.pipeline.encode(summary, memory, None));
         let size = (batch.records(), batch.events().len());
-        self.spare = Some(batch.into_buffer());
+        self.spare = Some(batch.into_memory().logs);
         size
     }
 }

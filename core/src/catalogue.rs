@@ -11,15 +11,17 @@
 //! value is to add a row.
 //!
 //! ```text
-//! working_set: Number "workingSetBytes" Bytes Gauge Least [Least "" mebibytes, Least "_bytes" whole];
-//! field        type   key               unit  kind  level  of the record's fields: level, how the
-//!                                                          name ends, and how it is made
+//! rss:  Number "rssBytes" Bytes Gauge All [All "_rss_bytes" whole]     "_rss_bytes" "rss";
+//! field type   key        unit  kind  level of the record's fields:    how metrics end in the
+//!                                           level, how the name ends,  ways of Prometheus and
+//!                                           and how it is made         of OpenTelemetry
 //! ```
 //!
 //! Behind a group's name stands from which level on the time of its sample is decoded. What
 //! stands behind its rows, such as `psi`, are objects within it, decoded when all is wanted.
 
 use crate::{
+    facts::Resources,
     json::{Broken, Walk},
     number::Number,
     timestamp::Timestamp,
@@ -150,6 +152,17 @@ pub enum Unit {
     Count,
 }
 
+impl Unit {
+    /// In the unit that metrics have: seconds, bytes, cores.
+    fn in_base(self, number: f64) -> f64 {
+        match self {
+            Self::CoreNanoseconds | Self::NanoCores => number / 1e9,
+            Self::Microseconds => number / 1e6,
+            _ => number,
+        }
+    }
+}
+
 /// Whether a value can fall.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -210,6 +223,10 @@ pub struct Value {
     pub level: Level,
     /// The record's fields: from which level on, how the name ends, and how it is made.
     pub fields: &'static [(Level, &'static str, &'static str)],
+    /// How a metric's name ends in Prometheus' way, behind the group's prefix.
+    pub metric: &'static str,
+    /// The same in OpenTelemetry's.
+    pub opentelemetry: &'static str,
 }
 
 /// A group within a scope, for documentation and tests.
@@ -219,6 +236,8 @@ pub struct Part {
     pub json: &'static str,
     /// How its fields begin in a record.
     pub prefix: &'static str,
+    /// How its metrics begin in OpenTelemetry's way, behind the scope's prefix.
+    pub opentelemetry: &'static str,
     /// Its rows.
     pub values: &'static [Value],
 }
@@ -260,14 +279,27 @@ pub(crate) trait Members<'a> {
     }
 }
 
+/// Receives a scope's numbers, those that are absent as well.
+pub trait Numbers {
+    /// A group begins, whose sample was taken then.
+    fn begin_group(&mut self, time: Option<Timestamp>);
+    /// The next row's.
+    fn number(&mut self, number: Option<f64>);
+}
+
 /// What a row's type is read by.
 trait Read: Sized {
     fn read(text: &[u8]) -> Option<Self>;
+    fn as_f64(self) -> f64;
 }
 
 impl Read for Number {
     fn read(text: &[u8]) -> Option<Self> {
         Self::read(text)
+    }
+
+    fn as_f64(self) -> f64 {
+        self.get() as f64
     }
 }
 
@@ -276,6 +308,10 @@ impl Read for f64 {
         let number = str::from_utf8(text).ok()?.parse::<Self>().ok()?;
         (number.is_finite() && number >= 0.0).then_some(number)
     }
+
+    fn as_f64(self) -> f64 {
+        self
+    }
 }
 
 macro_rules! group {
@@ -283,7 +319,7 @@ macro_rules! group {
         $(#[$about:meta])*
         $Group:ident, $time:ident {
             $($field:ident: $Type:ident $json:literal $unit:ident $kind:ident $level:ident
-                [$($of:ident $suffix:literal $make:ident),*];)*
+                [$($of:ident $suffix:literal $make:ident),*] $metric:literal $otel:literal;)*
         }
         $($inner:ident: $Inner:ident $inner_json:literal;)*
     ) => {
@@ -310,6 +346,8 @@ macro_rules! group {
                 kind: Kind::$kind,
                 level: Level::$level,
                 fields: &[$((Level::$of, $suffix, stringify!($make))),*],
+                metric: $metric,
+                opentelemetry: $otel,
             }),*];
 
             /// From which level on there is anything to decode.
@@ -324,6 +362,15 @@ macro_rules! group {
                 )*
                 least
             };
+
+            /// The number of each row in its order, in the unit of its metric.
+            #[inline]
+            pub fn numbers(&self, out: &mut impl Numbers) {
+                out.begin_group(self.time);
+                $(
+                    out.number(self.$field.map(|number| Unit::$unit.in_base(number.as_f64())));
+                )*
+            }
 
             /// The record's fields of all that is there.
             #[inline]
@@ -364,9 +411,9 @@ macro_rules! group {
 group! {
     /// CPU, and how long tasks waited for it.
     Cpu, Least {
-        nano_cores: Number "usageNanoCores" NanoCores Gauge Least [];
+        nano_cores: Number "usageNanoCores" NanoCores Gauge Least [] "" "";
         core_nanoseconds: Number "usageCoreNanoSeconds" CoreNanoseconds Counter Least
-            [All "_usage_core_nanoseconds" whole];
+            [All "_usage_core_nanoseconds" whole] "_usage_seconds_total" "time";
     }
     psi: Psi "psi";
 }
@@ -374,12 +421,12 @@ group! {
 group! {
     /// Memory, and how long tasks waited for it.
     Memory, Least {
-        working_set: Number "workingSetBytes" Bytes Gauge Least [Least "" mebibytes, Least "_bytes" whole];
-        usage: Number "usageBytes" Bytes Gauge All [All "_usage_bytes" whole];
-        available: Number "availableBytes" Bytes Gauge All [All "_available_bytes" whole];
-        rss: Number "rssBytes" Bytes Gauge All [All "_rss_bytes" whole];
-        page_faults: Number "pageFaults" Count Counter All [All "_page_faults" whole];
-        major_page_faults: Number "majorPageFaults" Count Counter All [All "_major_page_faults" whole];
+        working_set: Number "workingSetBytes" Bytes Gauge Least [Least "" mebibytes, Least "_bytes" whole] "_working_set_bytes" "working_set";
+        usage: Number "usageBytes" Bytes Gauge All [All "_usage_bytes" whole] "_usage_bytes" "usage";
+        available: Number "availableBytes" Bytes Gauge All [All "_available_bytes" whole] "_available_bytes" "available";
+        rss: Number "rssBytes" Bytes Gauge All [All "_rss_bytes" whole] "_rss_bytes" "rss";
+        page_faults: Number "pageFaults" Count Counter All [All "_page_faults" whole] "_page_faults_total" "page_faults";
+        major_page_faults: Number "majorPageFaults" Count Counter All [All "_major_page_faults" whole] "_major_page_faults_total" "major_page_faults";
     }
     psi: Psi "psi";
 }
@@ -387,8 +434,8 @@ group! {
 group! {
     /// Swap.
     Swap, All {
-        usage: Number "swapUsageBytes" Bytes Gauge All [All "_usage_bytes" whole];
-        available: Number "swapAvailableBytes" Bytes Gauge All [All "_available_bytes" whole];
+        usage: Number "swapUsageBytes" Bytes Gauge All [All "_usage_bytes" whole] "_usage_bytes" "usage";
+        available: Number "swapAvailableBytes" Bytes Gauge All [All "_available_bytes" whole] "_available_bytes" "available";
     }
 }
 
@@ -401,37 +448,37 @@ group! {
 group! {
     /// A file system, or what one has of it.
     Filesystem, Least {
-        used: Number "usedBytes" Bytes Gauge Least [Basic "_used_bytes" whole];
-        capacity: Number "capacityBytes" Bytes Gauge Basic [Basic "_capacity_bytes" whole];
-        available: Number "availableBytes" Bytes Gauge Basic [Basic "_available_bytes" whole];
-        inodes: Number "inodes" Count Gauge All [All "_inodes" whole];
-        inodes_free: Number "inodesFree" Count Gauge All [All "_inodes_free" whole];
-        inodes_used: Number "inodesUsed" Count Gauge All [All "_inodes_used" whole];
+        used: Number "usedBytes" Bytes Gauge Least [Basic "_used_bytes" whole] "_used_bytes" "usage";
+        capacity: Number "capacityBytes" Bytes Gauge Basic [Basic "_capacity_bytes" whole] "_capacity_bytes" "capacity";
+        available: Number "availableBytes" Bytes Gauge Basic [Basic "_available_bytes" whole] "_available_bytes" "available";
+        inodes: Number "inodes" Count Gauge All [All "_inodes" whole] "_inodes" "inodes";
+        inodes_free: Number "inodesFree" Count Gauge All [All "_inodes_free" whole] "_inodes_free" "inodes.free";
+        inodes_used: Number "inodesUsed" Count Gauge All [All "_inodes_used" whole] "_inodes_used" "inodes.used";
     }
 }
 
 group! {
     /// What went through one interface.
     Traffic, Basic {
-        rx_bytes: Number "rxBytes" Bytes Counter Least [Basic "_rx_bytes" whole];
-        tx_bytes: Number "txBytes" Bytes Counter Least [Basic "_tx_bytes" whole];
-        rx_errors: Number "rxErrors" Count Counter All [All "_rx_errors" whole];
-        tx_errors: Number "txErrors" Count Counter All [All "_tx_errors" whole];
+        rx_bytes: Number "rxBytes" Bytes Counter Least [Basic "_rx_bytes" whole] "_receive_bytes_total" "io";
+        tx_bytes: Number "txBytes" Bytes Counter Least [Basic "_tx_bytes" whole] "_transmit_bytes_total" "io";
+        rx_errors: Number "rxErrors" Count Counter All [All "_rx_errors" whole] "_receive_errors_total" "errors";
+        tx_errors: Number "txErrors" Count Counter All [All "_tx_errors" whole] "_transmit_errors_total" "errors";
     }
 }
 
 group! {
     /// Processes of a pod.
     Processes, All {
-        count: Number "process_count" Count Gauge All [All "_count" whole];
+        count: Number "process_count" Count Gauge All [All "_count" whole] "_count" "count";
     }
 }
 
 group! {
     /// Process ids of the node.
     Rlimit, All {
-        maxpid: Number "maxpid" Count Gauge All [All "_maxpid" whole];
-        curproc: Number "curproc" Count Gauge All [All "_curproc" whole];
+        maxpid: Number "maxpid" Count Gauge All [All "_maxpid" whole] "_maxpid" "maxpid";
+        curproc: Number "curproc" Count Gauge All [All "_curproc" whole] "_curproc" "curproc";
     }
 }
 
@@ -439,10 +486,10 @@ group! {
     /// Pressure: the share of time in which some or all tasks waited. `total` is in
     /// microseconds, as measured, whatever the API's comment says.
     Pressure, All {
-        avg10: f64 "avg10" Percent Gauge All [All "_avg10" real];
-        avg60: f64 "avg60" Percent Gauge All [All "_avg60" real];
-        avg300: f64 "avg300" Percent Gauge All [All "_avg300" real];
-        total: Number "total" Microseconds Counter All [All "_seconds" seconds];
+        avg10: f64 "avg10" Percent Gauge All [All "_avg10" real] "_avg10_percent" "avg10";
+        avg60: f64 "avg60" Percent Gauge All [All "_avg60" real] "_avg60_percent" "avg60";
+        avg300: f64 "avg300" Percent Gauge All [All "_avg300" real] "_avg300_percent" "avg300";
+        total: Number "total" Microseconds Counter All [All "_seconds" seconds] "_seconds_total" "time";
     }
 }
 
@@ -450,7 +497,7 @@ group! {
     /// The rate that [`crate::rates`] makes of the CPU's two values.
     Rate, Least {
         nano_cores: f64 "cpu.usageNanoCores, within what cpu.usageCoreNanoSeconds proves" NanoCores Gauge Least
-            [Least "" percent, Least "_cores" cores];
+            [Least "" percent, Least "_cores" cores] "_usage_cores" "usage";
     }
 }
 
@@ -458,64 +505,77 @@ group! {
     /// What a container has written, as far as the kubelet tells.
     Disk, Least {
         used: Number "rootfs.usedBytes, else logs.usedBytes" Bytes Gauge Least
-            [Least "" mebibytes, Least "_bytes" whole];
+            [Least "" mebibytes, Least "_bytes" whole] "" "";
     }
 }
 
 group! {
     /// A pod's traffic, in its containers' records.
     PodTraffic, Least {
-        rx_bytes: Number "pod.network.rxBytes" Bytes Counter Least [Least "_in" whole];
-        tx_bytes: Number "pod.network.txBytes" Bytes Counter Least [Least "_out" whole];
+        rx_bytes: Number "pod.network.rxBytes" Bytes Counter Least [Least "_in" whole] "" "";
+        tx_bytes: Number "pod.network.txBytes" Bytes Counter Least [Least "_out" whole] "" "";
     }
 }
 
 group! {
     /// The rates that [`crate::rates`] makes of an interface's counters.
     TrafficRate, Basic {
-        rx: f64 "network.rxBytes of two samples" BytesPerSecond Gauge Basic [Basic "_rx_bytes_per_second" real];
-        tx: f64 "network.txBytes of two samples" BytesPerSecond Gauge Basic [Basic "_tx_bytes_per_second" real];
+        rx: f64 "network.rxBytes of two samples" BytesPerSecond Gauge Basic [Basic "_rx_bytes_per_second" real] "_receive_bytes_per_second" "io.rate";
+        tx: f64 "network.txBytes of two samples" BytesPerSecond Gauge Basic [Basic "_tx_bytes_per_second" real] "_transmit_bytes_per_second" "io.rate";
     }
 }
 
 group! {
-    /// How old what the record is about was at the sample.
+    /// When what the record is about began, and how old it was at the sample.
     Age, All {
-        seconds: f64 "the sample's time less startTime" Seconds Gauge All [All "_seconds" real];
+        started: f64 "startTime" Seconds Gauge All [] "start_time_seconds" "";
+        seconds: f64 "the sample's time less startTime" Seconds Gauge All [All "_seconds" real] "" "uptime";
     }
 }
 
 group! {
     /// What the storage driver says of a volume.
     VolumeHealth, Basic {
-        abnormal: Number "volumeHealthStats.abnormal, as 1 or 0" Count Gauge Basic [Basic "_abnormal" whole];
+        abnormal: Number "volumeHealthStats.abnormal, as 1 or 0" Count Gauge Basic [Basic "_abnormal" whole] "_abnormal" "health.abnormal";
     }
 }
 
 group! {
     /// What a container, or a pod as a whole, has asked for and may use at most.
     Allotment, Least {
-        cpu_request: f64 "resources.requests.cpu" Cores Gauge Least [Least "cpu_request_cores" real];
-        cpu_limit: f64 "resources.limits.cpu" Cores Gauge Least [Least "cpu_limit_cores" real];
-        memory_request: Number "resources.requests.memory" Bytes Gauge Least [Least "memory_request_bytes" whole];
-        memory_limit: Number "resources.limits.memory" Bytes Gauge Least [Least "memory_limit_bytes" whole];
+        cpu_request: f64 "resources.requests.cpu" Cores Gauge Least [Least "cpu_request_cores" real] "cpu_request_cores" "cpu_request";
+        cpu_limit: f64 "resources.limits.cpu" Cores Gauge Least [Least "cpu_limit_cores" real] "cpu_limit_cores" "cpu_limit";
+        memory_request: Number "resources.requests.memory" Bytes Gauge Least [Least "memory_request_bytes" whole] "memory_request_bytes" "memory_request";
+        memory_limit: Number "resources.limits.memory" Bytes Gauge Least [Least "memory_limit_bytes" whole] "memory_limit_bytes" "memory_limit";
     }
 }
 
 group! {
     /// How much of that it uses; of memory, the working set.
     Utilization, Least {
-        cpu_request: f64 "cpu_cores / cpu_request_cores" Ratio Gauge Least [Least "cpu_request_utilization" real];
-        cpu_limit: f64 "cpu_cores / cpu_limit_cores" Ratio Gauge Least [Least "cpu_limit_utilization" real];
-        memory_request: f64 "memory_bytes / memory_request_bytes" Ratio Gauge Least [Least "memory_request_utilization" real];
-        memory_limit: f64 "memory_bytes / memory_limit_bytes" Ratio Gauge Least [Least "memory_limit_utilization" real];
+        cpu_request: f64 "cpu_cores / cpu_request_cores" Ratio Gauge Least [Least "cpu_request_utilization" real] "cpu_request_utilization" "cpu_request_utilization";
+        cpu_limit: f64 "cpu_cores / cpu_limit_cores" Ratio Gauge Least [Least "cpu_limit_utilization" real] "cpu_limit_utilization" "cpu_limit_utilization";
+        memory_request: f64 "memory_bytes / memory_request_bytes" Ratio Gauge Least [Least "memory_request_utilization" real] "memory_request_utilization" "memory_request_utilization";
+        memory_limit: f64 "memory_bytes / memory_limit_bytes" Ratio Gauge Least [Least "memory_limit_utilization" real] "memory_limit_utilization" "memory_limit_utilization";
     }
 }
 
 group! {
     /// How often the kubelet has started a container again.
     Restarts, Least {
-        count: Number "restartCount" Count Counter Least [Least "restart_count" whole];
+        count: Number "restartCount" Count Counter Least [Least "restart_count" whole] "restarts_total" "restarts";
+    }
+}
+
+impl From<&Resources> for Allotment {
+    fn from(resources: &Resources) -> Self {
+        Self {
+            cpu_request: resources.cpu_request,
+            cpu_limit: resources.cpu_limit,
+            memory_request: resources.memory_request.and_then(Number::new),
+            memory_limit: resources.memory_limit.and_then(Number::new),
+            ..Self::default()
+        }
     }
 }
 
@@ -548,6 +608,17 @@ pub struct Psi {
     pub full: Pressure,
 }
 
+impl Pressure {
+    /// Of a kubelet that tells none.
+    const NONE: Self = Self {
+        time: None,
+        avg10: None,
+        avg60: None,
+        avg300: None,
+        total: None,
+    };
+}
+
 impl<'a> Members<'a> for Psi {
     fn member(&mut self, key: &[u8], plan: Plan, walk: &mut Walk<'a>) -> Result<(), Broken> {
         match key {
@@ -571,10 +642,10 @@ macro_rules! scope {
         scope! {
             $(#[$about])*
             $Scope {
-                cpu: Cpu "cpu" "cpu" { "cpu_psi_some" "cpu_psi_full" };
-                memory: Memory "memory" "memory" { "memory_psi_some" "memory_psi_full" };
-                swap: Swap "swap" "swap";
-                io: Io "io" "io" { "io_psi_some" "io_psi_full" };
+                cpu: Cpu "cpu" "cpu" "cpu" { "cpu_psi_some" "cpu_psi_full" };
+                memory: Memory "memory" "memory" "memory" { "memory_psi_some" "memory_psi_full" };
+                swap: Swap "swap" "swap" "swap";
+                io: Io "io" "io" "io" { "io_psi_some" "io_psi_full" };
                 $($own)*
             }
         }
@@ -582,7 +653,7 @@ macro_rules! scope {
     (
         $(#[$about:meta])*
         $Scope:ident {
-            $($field:ident: $Group:ident $json:literal $prefix:literal $({ $some:literal $full:literal })?;)*
+            $($field:ident: $Group:ident $json:literal $prefix:literal $otel:literal $({ $some:literal $full:literal })?;)*
         }
     ) => {
         $(#[$about])*
@@ -597,12 +668,37 @@ macro_rules! scope {
         impl $Scope {
             /// The groups, and where they stand.
             pub const PARTS: &'static [Part] = &[$(
-                Part { json: $json, prefix: $prefix, values: $Group::VALUES },
+                Part { json: $json, prefix: $prefix, opentelemetry: $otel, values: $Group::VALUES },
                 $(
-                    Part { json: concat!($json, ".psi.some"), prefix: $some, values: Pressure::VALUES },
-                    Part { json: concat!($json, ".psi.full"), prefix: $full, values: Pressure::VALUES },
+                    Part {
+                        json: concat!($json, ".psi.some"),
+                        prefix: $some,
+                        opentelemetry: concat!($otel, ".psi.some"),
+                        values: Pressure::VALUES,
+                    },
+                    Part {
+                        json: concat!($json, ".psi.full"),
+                        prefix: $full,
+                        opentelemetry: concat!($otel, ".psi.full"),
+                        values: Pressure::VALUES,
+                    },
                 )?
             )*];
+
+            /// The number of each row of [`Self::PARTS`], in its order.
+            #[inline]
+            pub fn numbers(&self, out: &mut impl Numbers) {
+                $(
+                    self.$field.numbers(out);
+                    $(
+                        // Named so that the parts and this follow one condition.
+                        let _ = ($some, $full);
+                        let psi = self.$field.psi.as_deref();
+                        psi.map_or(&Pressure::NONE, |psi| &psi.some).numbers(out);
+                        psi.map_or(&Pressure::NONE, |psi| &psi.full).numbers(out);
+                    )?
+                )*
+            }
 
             /// The record's fields of all that is there.
             #[inline]
@@ -635,32 +731,32 @@ macro_rules! scope {
 scope! {
     /// Of a container, and of a system container.
     ContainerStats: cgroup {
-        rootfs: Filesystem "rootfs" "rootfs";
-        logs: Filesystem "logs" "logs";
+        rootfs: Filesystem "rootfs" "rootfs" "filesystem";
+        logs: Filesystem "logs" "logs" "logs";
     }
 }
 
 scope! {
     /// Of a pod.
     PodStats: cgroup {
-        ephemeral_storage: Filesystem "ephemeral-storage" "ephemeral_storage";
-        processes: Processes "process_stats" "process";
+        ephemeral_storage: Filesystem "ephemeral-storage" "ephemeral_storage" "filesystem";
+        processes: Processes "process_stats" "process" "process";
     }
 }
 
 scope! {
     /// Of the node.
     NodeStats: cgroup {
-        fs: Filesystem "fs" "fs";
-        rlimit: Rlimit "rlimit" "rlimit";
+        fs: Filesystem "fs" "fs" "filesystem";
+        rlimit: Rlimit "rlimit" "rlimit" "rlimit";
     }
 }
 
 scope! {
     /// Of the container runtime.
     RuntimeStats {
-        image_fs: Filesystem "imageFs" "image_fs";
-        container_fs: Filesystem "containerFs" "container_fs";
+        image_fs: Filesystem "imageFs" "image_fs" "image_filesystem";
+        container_fs: Filesystem "containerFs" "container_fs" "container_filesystem";
     }
 }
 
@@ -669,16 +765,19 @@ pub const OF_CONTAINER_RECORD: &[Part] = &[
     Part {
         json: "",
         prefix: "cpu",
+        opentelemetry: "cpu",
         values: Rate::VALUES,
     },
     Part {
         json: "",
         prefix: "disk",
+        opentelemetry: "",
         values: Disk::VALUES,
     },
     Part {
         json: "",
         prefix: "network",
+        opentelemetry: "",
         values: PodTraffic::VALUES,
     },
 ];
@@ -688,6 +787,18 @@ impl Memory {
     pub(crate) fn forget_above(&mut self, most: u64) {
         for used in [&mut self.working_set, &mut self.usage, &mut self.rss] {
             *used = used.filter(|used| used.get() <= most);
+        }
+    }
+}
+
+impl Age {
+    /// Of what began then, at a sample.
+    pub fn at(time: Timestamp, started: Option<Timestamp>) -> Self {
+        let nanos = started.and_then(|started| time.as_nanos().checked_sub(started.as_nanos()));
+        Self {
+            started: started.map(|started| started.as_nanos() as f64 / 1e9),
+            seconds: nanos.map(|nanos| nanos as f64 / 1e9),
+            ..Self::default()
         }
     }
 }

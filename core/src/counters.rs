@@ -12,7 +12,7 @@ use std::{collections::BTreeMap, time::Duration};
 use crate::{error::Reason, sink::msgpack::Writer, timestamp::Timestamp};
 
 /// All since the input was started. A reload starts them from zero.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Counters {
     scrapes: u64,
     failures: BTreeMap<&'static str, u64>,
@@ -44,6 +44,23 @@ impl Counters {
     pub fn appended(&mut self, records: usize, bytes: usize) {
         self.records += records as u64;
         self.bytes += bytes as u64;
+    }
+
+    /// All scrapes.
+    pub fn scrapes(&self) -> u64 {
+        self.scrapes
+    }
+
+    /// Intervals without one.
+    pub fn overruns(&self) -> u64 {
+        self.overruns
+    }
+
+    /// Those that failed, by reason.
+    pub fn failures(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.failures
+            .iter()
+            .map(|(reason, count)| (*reason, *count))
     }
 
     /// The record as one msgpack event, to be appended under `stats_tag`.

@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     scrape::{Logs, Part},
-    sink::msgpack,
+    sink::{metrics::Contexts, msgpack},
 };
 
 /// A batch that was refused so often, and for so long, is given up, so that scraping goes
@@ -23,6 +23,8 @@ const MIN_RETRY_TIME: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub struct Delivery {
     pending: VecDeque<Pending>,
+    /// What the host has refused of metrics, or not been offered yet.
+    metrics: Option<Contexts>,
     /// The largest piece, in bytes, that the host accepted when it refused a larger one.
     max_piece: Option<usize>,
     /// The host has once accepted the rest of a batch right after it refused the whole.
@@ -55,16 +57,39 @@ pub struct Appended {
     pub buffer: Option<Vec<u8>>,
 }
 
+/// The host did not take metrics now.
+#[derive(Debug)]
+pub struct Refused;
+
 impl Delivery {
     /// Takes over what a scrape gave.
     pub fn enqueue(&mut self, parts: Vec<Part>) {
-        let pending = parts.into_iter().map(|Part::Logs(logs)| Pending {
-            logs,
-            accepted: 0,
-            refused: None,
-            refusals: 0,
-        });
-        self.pending.extend(pending);
+        for part in parts {
+            match part {
+                Part::Logs(logs) => self.pending.push_back(Pending {
+                    logs,
+                    accepted: 0,
+                    refused: None,
+                    refusals: 0,
+                }),
+                Part::Metrics(metrics) => self.metrics = Some(metrics),
+            }
+        }
+    }
+
+    /// Offers the metrics, if there are any, and returns what came of it. What is refused is
+    /// offered again until newer ones take its place: of metrics the last ones count.
+    pub fn try_metrics(
+        &mut self,
+        is_paused: bool,
+        append: impl FnOnce(&Contexts) -> bool,
+    ) -> Option<Result<Contexts, Refused>> {
+        let metrics = self.metrics.take().filter(|_| !is_paused)?;
+        if append(&metrics) {
+            return Some(Ok(metrics));
+        }
+        self.metrics = Some(metrics);
+        Some(Err(Refused))
     }
 
     /// How many records the host has not accepted yet.
@@ -73,7 +98,7 @@ impl Delivery {
         pending.map(|pending| pending.logs.records).sum()
     }
 
-    /// Nothing is pending: the next scrape may start.
+    /// No record is pending: the next scrape may start.
     pub fn is_empty(&self) -> bool {
         self.pending.is_empty()
     }

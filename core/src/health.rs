@@ -119,7 +119,7 @@ impl Missing {
             });
         }
         match (containers, batch.with_cpu) {
-            _ if batch.container_records > 0 || batch.pods_wanted == 0 => None,
+            _ if batch.new_containers > 0 || batch.pods_wanted == 0 => None,
             (0, _) if batch.ended > 0 => None,
             (0, _) if batch.excludes_containers => Some(Self::ContainersExcluded),
             (0, _) => Some(Self::Containers),

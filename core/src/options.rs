@@ -20,7 +20,10 @@ use crate::{
     facts::{LabelSelector, Patterns},
     jitter,
     kubelet::name::Name,
-    sink::record,
+    sink::{
+        metrics::{Naming, families::Dialect},
+        record,
+    },
     text::printable,
 };
 
@@ -121,6 +124,15 @@ pub const OPTIONS: &[OptionSpec] = options! {
     "stats_tag": Text,
         "Tag for a record per scrape about the plugin itself; none when not set.",
         |config, value| config.stats_tag = value.single_line()?;
+    "format": Text = "records",
+        "records for logs, metrics for fluent bit's own metrics (2.0 or later), or both.",
+        |config, value| config.format = value.one_of(FORMATS)?;
+    "metric_names": Text = "prometheus",
+        "Names of metrics: prometheus (kubelet, cAdvisor) or opentelemetry (its receiver's).",
+        |config, value| config.metric_names = value.one_of(NAMINGS)?;
+    "kube_state_metrics": Bool = "false",
+        "Also facts of pods as kube-state-metrics names them; needs pod_facts.",
+        |config, value| config.kube_state_metrics = value.boolean()?;
     "metric_groups": Text = "container",
         "What gets records: container, pod, node, volume, system_container, interface, or all.",
         |config, value| config.plan = value.groups()?;
@@ -175,6 +187,41 @@ const CPU_SOURCES: &[(&str, CpuSource)] = &[
     ("auto", CpuSource::Auto),
     ("counter", CpuSource::Counter),
     ("instant", CpuSource::Instant),
+];
+
+/// What a scrape is made into.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Events.
+    #[default]
+    Records,
+    /// Native metrics.
+    Metrics,
+    /// Both, of one scrape.
+    Both,
+}
+
+impl Format {
+    /// Whether there are events.
+    pub fn has_records(self) -> bool {
+        self != Self::Metrics
+    }
+
+    /// Whether there are metrics.
+    pub fn has_metrics(self) -> bool {
+        self != Self::Records
+    }
+}
+
+const FORMATS: &[(&str, Format)] = &[
+    ("records", Format::Records),
+    ("metrics", Format::Metrics),
+    ("both", Format::Both),
+];
+
+const NAMINGS: &[(&str, Naming)] = &[
+    ("prometheus", Naming::Prometheus),
+    ("opentelemetry", Naming::OpenTelemetry),
 ];
 
 const LEVELS: &[(&str, Level)] = &[("basic", Level::Basic), ("all", Level::All)];
@@ -270,6 +317,14 @@ pub struct Config {
     pub cpu_source: CpuSource,
     /// Not set: no record about the plugin itself.
     pub stats_tag: Option<String>,
+    /// Records, metrics or both.
+    pub format: Format,
+    /// Whose names metrics have.
+    pub metric_names: Naming,
+    /// Whether there are `kube_pod_…` metrics.
+    pub kube_state_metrics: bool,
+    /// What the host understands; no option, but the plugin's to set.
+    pub dialect: Dialect,
     /// `metric_groups` and `fields`
     pub plan: Plan<'static>,
     /// Whether `/pods` is asked for as well.
@@ -301,7 +356,9 @@ impl Config {
             let given = given.filter(|text| !text.is_empty());
             (option.set)(&mut config, &Value { option, given })?;
         }
-        if config.plan.level < Level::All && !config.plan.wants_other_kinds() {
+        // Metrics have the network's time.
+        let is_least = !config.plan.wants_other_kinds() && !config.format.has_metrics();
+        if config.plan.level < Level::All && is_least {
             config.plan.level = Level::Least;
         }
         // The rest is for the scrape itself: the next one has to find it done.
@@ -315,6 +372,7 @@ impl Config {
             ("pod_labels", !config.pod_labels.is_empty()),
             ("pod_annotations", !config.pod_annotations.is_empty()),
             ("label_selector", config.label_selector.is_some()),
+            ("kube_state_metrics", config.kube_state_metrics),
         ];
         let needing = needs_facts
             .iter()
@@ -368,6 +426,13 @@ impl Config {
             if !names.is_empty() {
                 line.push_str(&format!(", without {what} {}", chosen(names)));
             }
+        }
+        if self.format != Format::Records {
+            let name = |choices: &[(&'static str, Format)]| {
+                let chosen = choices.iter().find(|(_, format)| *format == self.format);
+                chosen.map_or("", |(name, _)| name)
+            };
+            line.push_str(&format!(", format {}", name(FORMATS)));
         }
         if self.plan.wants_other_kinds() {
             let groups: Vec<_> = self.groups().collect();

@@ -66,20 +66,13 @@ struct Seen<T> {
     scrape: u64,
 }
 
-/// A sample of a container that deserves a record.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Sample {
-    /// When the kubelet took it.
-    pub time: Timestamp,
-    /// CPU in use, in billionths of a core.
-    pub nano_cores: f64,
-}
-
-/// The same of anything else, which need not have a rate.
+/// What a sample says beside its own numbers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reading {
     /// When the kubelet took it.
     pub time: Timestamp,
+    /// Whether it deserves a record: it is new, or known ones are repeated.
+    pub is_due: bool,
     /// CPU in use, in billionths of a core.
     pub nano_cores: Option<f64>,
     /// Of its network.
@@ -152,8 +145,7 @@ impl Samples {
     }
 }
 
-/// What is remembered of a pod or of the node. Each sample that is taken in is remembered;
-/// it deserves a record if it is new, or where known ones are repeated.
+/// What is remembered of a pod or of the node. Each sample that is taken in is remembered.
 #[derive(Debug)]
 pub struct OfOne<'s> {
     known: &'s mut Known,
@@ -164,31 +156,20 @@ pub struct OfOne<'s> {
 }
 
 impl OfOne<'_> {
-    /// A container's sample; `None` also when it has no time or no CPU value. No name may
-    /// come twice in a pod.
-    pub fn container(&mut self, container: &Container) -> Option<Sample> {
-        let (time, nano_cores) = self.run_of(container)?;
-        nano_cores.map(|nano_cores| Sample { time, nano_cores })
-    }
-
-    /// A sample of what runs on the node beside pods.
-    pub fn system_container(&mut self, container: &Container) -> Option<Reading> {
-        let (time, nano_cores) = self.run_of(container)?;
-        Some(Reading {
-            time,
-            nano_cores,
-            traffic: TrafficRate::default(),
-        })
-    }
-
-    fn run_of(&mut self, container: &Container) -> Option<(Timestamp, Option<f64>)> {
+    /// The sample of a container, or of what runs on the node beside pods; `None` when it
+    /// has no time. No name may come twice in a pod.
+    pub fn container(&mut self, container: &Container) -> Option<Reading> {
         let stats = &container.stats;
         let now = Now::new(&stats.cpu, &stats.memory, None, container.start_time)?;
         let (source, repeat) = (self.source, self.repeat);
         let run = &mut self.known.containers;
         see(run, &container.name, self.scrape, self.count, |run| {
-            let is_new = run.take(source, &now);
-            (is_new || repeat).then_some((now.time, run.nano_cores))
+            Some(Reading {
+                time: now.time,
+                is_due: run.take(source, &now) || repeat,
+                nano_cores: run.nano_cores,
+                traffic: TrafficRate::default(),
+            })
         })
     }
 
@@ -217,21 +198,27 @@ impl OfOne<'_> {
             *flow = Flow::default();
         }
         flow.take(&network.total);
-        (run.take(self.source, now) || self.repeat).then(|| Reading {
+        Some(Reading {
             time: now.time,
+            is_due: run.take(self.source, now) || self.repeat,
             nano_cores: run.nano_cores,
             traffic: flow.rate.clone(),
         })
     }
 
-    /// A volume's sample: when it was taken.
-    pub fn volume(&mut self, volume: &Volume) -> Option<Timestamp> {
+    /// A volume's sample; `None` also while it has not been measured.
+    pub fn volume(&mut self, volume: &Volume) -> Option<Reading> {
         let filesystem = &volume.filesystem;
         let time = filesystem.time.filter(|_| !filesystem.is_pending())?;
         let repeat = self.repeat;
         let last = &mut self.known.volumes;
         see(last, &volume.name, self.scrape, self.count, |last| {
-            (last.replace(time) != Some(time) || repeat).then_some(time)
+            Some(Reading {
+                time,
+                is_due: last.replace(time) != Some(time) || repeat,
+                nano_cores: None,
+                traffic: TrafficRate::default(),
+            })
         })
     }
 
@@ -241,8 +228,9 @@ impl OfOne<'_> {
         let repeat = self.repeat;
         let flow = &mut self.known.interfaces;
         see(flow, &interface.name, self.scrape, self.count, |flow| {
-            (flow.take(&interface.traffic) || repeat).then(|| Reading {
+            Some(Reading {
                 time,
+                is_due: flow.take(&interface.traffic) || repeat,
                 nano_cores: None,
                 traffic: flow.rate.clone(),
             })
@@ -362,7 +350,8 @@ mod tests {
                 samples
                     .of_pod(&pod())
                     .container(&container(start, *time, *counter, *instant))
-                    .map(|sample| sample.nano_cores)
+                    .filter(|sample| sample.is_due)
+                    .and_then(|sample| sample.nano_cores)
             })
             .collect()
     }
@@ -416,7 +405,10 @@ mod tests {
         let sample = container(START, 2_000, Some(1), Some(111));
         for _ in 0..2 {
             let observed = samples.of_pod(&pod()).container(&sample);
-            assert_eq!(observed.map(|sample| sample.nano_cores), Some(111.0));
+            assert_eq!(
+                observed.map(|sample| (sample.is_due, sample.nano_cores)),
+                Some((true, Some(111.0)))
+            );
         }
     }
 
@@ -454,7 +446,7 @@ mod tests {
         ];
         let got = restarted.map(|container| {
             let sample = samples.of_pod(&pod()).container(&container);
-            sample.map(|sample| sample.nano_cores)
+            sample.and_then(|sample| sample.nano_cores)
         });
         assert_eq!(got, [Some(111.0), None, Some(9e8), Some(5e8)]);
     }

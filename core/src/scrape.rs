@@ -8,14 +8,18 @@ use std::time::Instant;
 use self::facts::Facts;
 use crate::{
     catalogue::Plan,
+    counters::Counters,
     error::Result,
     facts::PodFacts,
     number::Number,
     options::Config,
-    rates::{OfOne, Samples},
+    rates::{OfOne, Reading, Samples},
     select::{self, Selector},
-    sink::record::{CommonFields, Records},
-    summary::{Container, Malformed, Node, Pod, PodRef, Summary},
+    sink::{
+        metrics::{Contexts, Metrics, SelfMetrics},
+        record::{CommonFields, Records},
+    },
+    summary::{Container, Malformed, Network, Pod, PodRef, Summary},
     timestamp::Timestamp,
 };
 
@@ -24,6 +28,8 @@ use crate::{
 pub enum Part {
     /// Events, for `flb_input_log_append`.
     Logs(Logs),
+    /// Metrics. What the host refuses of them is replaced by the next scrape's.
+    Metrics(Contexts),
 }
 
 /// Events behind one another.
@@ -65,9 +71,9 @@ pub struct Batch {
     pub ended: usize,
     /// Whether `exclude_container` drops some.
     pub excludes_containers: bool,
-    /// Records of containers.
-    pub container_records: usize,
-    /// Records of new samples, of whatever kind.
+    /// New samples of containers, which have a record if there are records.
+    pub new_containers: usize,
+    /// The same of all kinds.
     pub news: usize,
     /// What the reply has of the other kinds that are wanted, new or not.
     pub others: usize,
@@ -79,17 +85,29 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// In all parts.
+    /// How many there are.
     pub fn records(&self) -> usize {
-        self.parts.iter().map(|Part::Logs(logs)| logs.records).sum()
+        self.logs().map_or(0, |logs| logs.records)
     }
 
-    /// The events of all parts.
+    /// All of them.
     pub fn events(&self) -> &[u8] {
-        match self.parts.first() {
-            Some(Part::Logs(logs)) => &logs.bytes,
-            None => &[],
-        }
+        self.logs().map_or(&[], |logs| &logs.bytes)
+    }
+
+    fn logs(&self) -> Option<&Logs> {
+        self.parts.iter().find_map(|part| match part {
+            Part::Logs(logs) => Some(logs),
+            Part::Metrics(_) => None,
+        })
+    }
+
+    /// The metrics, if there are any.
+    pub fn metrics(&self) -> Option<&Contexts> {
+        self.parts.iter().find_map(|part| match part {
+            Part::Metrics(metrics) => Some(metrics),
+            Part::Logs(_) => None,
+        })
     }
 
     /// Counts a container of a wanted pod.
@@ -103,13 +121,39 @@ impl Batch {
         }
     }
 
-    /// The memory of its events, for the next batch's.
-    pub fn into_buffer(self) -> Vec<u8> {
-        match self.parts.into_iter().next() {
-            Some(Part::Logs(logs)) => logs.bytes,
-            None => Vec::new(),
+    /// The memory of its parts, for the next batch's.
+    pub fn into_memory(self) -> Memory {
+        let mut memory = Memory::default();
+        for part in self.parts {
+            match part {
+                Part::Logs(logs) => memory.logs = logs.bytes,
+                Part::Metrics(metrics) => memory.metrics = metrics.bytes,
+            }
         }
+        memory
     }
+}
+
+/// What parts that are done with leave for the next ones.
+#[derive(Debug, Default)]
+pub struct Memory {
+    /// Of events.
+    pub logs: Vec<u8>,
+    /// Of metrics.
+    pub metrics: Vec<u8>,
+}
+
+/// A scrape, as the metrics tell of it.
+#[derive(Debug)]
+pub struct About {
+    /// What was counted before it.
+    pub counters: Counters,
+    /// When it began, and when it ends, by the machine's clock.
+    pub began: Instant,
+    /// Likewise.
+    pub now: Timestamp,
+    /// The size of the reply.
+    pub reply_bytes: usize,
 }
 
 /// What is kept from one scrape to the next: the choice, the samples seen last, and the facts.
@@ -120,6 +164,8 @@ pub struct Pipeline {
     common: CommonFields,
     samples: Samples,
     facts: Option<Facts>,
+    has_records: bool,
+    metrics: Option<Box<Metrics>>,
 }
 
 impl Pipeline {
@@ -131,13 +177,23 @@ impl Pipeline {
             common: CommonFields::new(config),
             samples: Samples::new(config.cpu_source, config.repeat_samples),
             facts: (config.pod_facts && config.plan.wants_pods()).then(|| Facts::new(config)),
+            has_records: config.format.has_records(),
+            metrics: config
+                .format
+                .has_metrics()
+                .then(|| Box::new(Metrics::new(config))),
         }
     }
 
-    /// Turns a reply into events, in the memory of an earlier batch. Facts are not asked for.
+    /// Turns a reply into events, in the memory of an earlier batch. Facts are not asked for,
+    /// and there are no metrics.
     pub fn run(&mut self, body: &[u8], memory: Vec<u8>) -> std::result::Result<Batch, Malformed> {
         let summary = self.decode(body)?;
-        Ok(self.encode(summary, memory))
+        let memory = Memory {
+            logs: memory,
+            ..Memory::default()
+        };
+        Ok(self.encode(summary, memory, None))
     }
 
     /// The wanted pods of a reply. One whose facts say that it is not wanted is not decoded.
@@ -188,14 +244,14 @@ impl Pipeline {
         })
     }
 
-    /// The events of a reply.
-    pub fn encode(&mut self, mut summary: Summary, memory: Vec<u8>) -> Batch {
+    /// The events of a reply and, where it is said what `about` the scrape, its metrics.
+    pub fn encode(&mut self, mut summary: Summary, memory: Memory, about: Option<About>) -> Batch {
         let news = self.facts.as_mut().and_then(Facts::take_news);
-        self.keep_wanted(&mut summary.pods);
         let facts = self.facts.as_ref();
         let of = |pod: &Pod| facts.and_then(|facts| facts.of_pod(pod));
+        summary.pods.retain(|pod| self.selector.keeps(of(pod)));
 
-        let mut batch = Batch {
+        let batch = Batch {
             pods_on_node: summary.pods_on_node,
             pods_wanted: summary.pods.len(),
             pods_unreadable: summary.pods_unreadable,
@@ -204,82 +260,191 @@ impl Pipeline {
             ..Batch::default()
         };
         self.samples.begin_scrape();
-        let mut records = Records::reusing(memory, &self.common, summary.node.name.as_deref());
+        let node = summary.node.name.as_deref();
+        let mut sinks = Sinks {
+            records: self
+                .has_records
+                .then(|| Records::reusing(memory.logs, &self.common, node)),
+            metrics: self.metrics.as_deref_mut().filter(|_| about.is_some()),
+            plan: self.plan,
+            batch,
+        };
+        if let Some(metrics) = &mut sinks.metrics {
+            metrics.begin(memory.metrics, node);
+        }
         for pod in &summary.pods {
-            let facts = of(pod);
-            let mut samples = self.samples.of_pod(pod);
-            for container in &pod.containers {
-                batch.count(container);
-                if let Some(sample) = samples.container(container) {
-                    records.container(pod, facts, container, sample);
-                    batch.container_records += 1;
-                }
-            }
-            batch.others += others_of_pod(&mut samples, pod, facts, &mut records);
+            sinks.pod(pod, of(pod), self.samples.of_pod(pod));
         }
-        batch.others += of_node(
-            self.plan,
-            self.samples.of_node(),
-            &summary.node,
-            &mut records,
-        );
-        batch.news = records.count();
-        if let (Some(facts), Some(came), true) = (facts, news, self.plan.pods) {
-            let without_stats = facts.without_stats(&summary.pods);
-            for pod in without_stats.filter(|pod| self.selector.keeps(Some(pod))) {
-                records.pod_without_stats(pod, came);
-                batch.others += 1;
+        sinks.node(&summary, self.samples.of_node());
+        if let Some(facts) = facts {
+            let kept = |pod: &&PodFacts| self.selector.keeps(Some(pod));
+            if let (Some(came), true) = (news, self.plan.pods) {
+                let without_stats = facts.without_stats(&summary.pods);
+                sinks.without_stats(without_stats.filter(kept), came);
+            }
+            if let (Some(metrics), Some(about)) = (&mut sinks.metrics, &about) {
+                let pods: Vec<_> = facts.pods().filter(kept).collect();
+                metrics.states(&pods, about.now);
             }
         }
-        batch.parts.push(Part::Logs(Logs {
-            records: records.count(),
-            bytes: records.into_bytes(),
-        }));
+        let Sinks {
+            records,
+            metrics,
+            mut batch,
+            ..
+        } = sinks;
+        if let Some(records) = records {
+            batch.parts.push(Part::Logs(Logs {
+                records: records.count(),
+                bytes: records.into_bytes(),
+            }));
+        }
+        if let (Some(metrics), Some(about)) = (metrics, about) {
+            let own = own_metrics(&summary, &batch, &about);
+            batch
+                .parts
+                .push(Part::Metrics(metrics.finish(&own, about.now)));
+        }
         batch
     }
 }
 
-/// What the plan leaves out has not been decoded, and is not there. Returns how many there are.
-fn others_of_pod(
-    samples: &mut OfOne,
-    pod: &Pod,
-    facts: Option<&PodFacts>,
-    records: &mut Records,
-) -> usize {
-    if let Some(reading) = samples.pod(pod) {
-        records.pod(pod, facts, &reading);
+fn own_metrics(summary: &Summary, batch: &Batch, about: &About) -> SelfMetrics {
+    let took = about.began.elapsed();
+    let mut counters = about.counters.clone();
+    counters.scraped(took);
+    let containers = summary.pods.iter().flat_map(|pod| &pod.containers);
+    let times = containers.map(|container| container.stats.cpu.time);
+    let newest = times.chain([summary.node.stats.cpu.time]).flatten().max();
+    let nanos = newest.map(|newest| about.now.as_nanos().saturating_sub(newest.as_nanos()));
+    SelfMetrics {
+        counters,
+        duration: took.as_secs_f64(),
+        reply_bytes: about.reply_bytes,
+        newest_sample_age: nanos.map(|nanos| nanos as f64 / 1e9),
+        pods: [batch.pods_on_node, batch.pods_wanted, batch.pods_unreadable],
     }
-    for volume in &pod.volumes {
-        if let Some(time) = samples.volume(volume) {
-            records.volume(pod, facts, volume, time);
-        }
-    }
-    for interface in &pod.network.interfaces {
-        if let Some(reading) = samples.interface(interface) {
-            records.interface(Some(pod), interface, &reading);
-        }
-    }
-    usize::from(pod.stats.is_some()) + pod.volumes.len() + pod.network.interfaces.len()
 }
 
-/// The same of the node.
-fn of_node(plan: Plan, mut samples: OfOne, node: &Node, records: &mut Records) -> usize {
-    if plan.node
-        && let Some(reading) = samples.node(node)
-    {
-        records.node(node, &reading);
+/// Where the samples of a scrape go. What the plan leaves out has not been decoded, and is
+/// not there.
+struct Sinks<'s> {
+    records: Option<Records<'s>>,
+    metrics: Option<&'s mut Metrics>,
+    plan: Plan<'static>,
+    batch: Batch,
+}
+
+impl<'s> Sinks<'s> {
+    fn pod(&mut self, pod: &Pod, facts: Option<&PodFacts>, mut samples: OfOne) {
+        for container in &pod.containers {
+            self.batch.count(container);
+            let Some(reading) = samples.container(container) else {
+                continue;
+            };
+            // Without a rate it has no record: a consumer rejects one without `cpu`.
+            if reading.is_due && reading.nano_cores.is_some() {
+                self.batch.new_containers += 1;
+                self.batch.news += 1;
+                if let Some(records) = &mut self.records {
+                    records.container(pod, facts, container, &reading);
+                }
+            }
+            if let Some(metrics) = &mut self.metrics {
+                metrics.container(pod, facts, container, &reading);
+            }
+        }
+        let reading = samples.pod(pod);
+        if let Some(reading) = &reading {
+            if let Some(records) = self.due(reading) {
+                records.pod(pod, facts, reading);
+            }
+            if let Some(metrics) = &mut self.metrics {
+                metrics.pod(pod, facts, reading);
+            }
+        }
+        for volume in &pod.volumes {
+            let Some(reading) = samples.volume(volume) else {
+                continue;
+            };
+            if let Some(records) = self.due(&reading) {
+                records.volume(pod, facts, volume, reading.time);
+            }
+            if let Some(metrics) = &mut self.metrics {
+                metrics.volume(pod, volume, &reading);
+            }
+        }
+        self.network(Some(pod), &pod.network, reading.as_ref(), samples);
+        let own = usize::from(pod.stats.is_some());
+        self.batch.others += own + pod.volumes.len() + pod.network.interfaces.len();
     }
-    for container in &node.system_containers {
-        if let Some(reading) = samples.system_container(container) {
-            records.system_container(container, &reading);
+
+    fn node(&mut self, summary: &Summary, mut samples: OfOne) {
+        let node = &summary.node;
+        let reading = samples.node(node).filter(|_| self.plan.node);
+        if let Some(reading) = &reading {
+            if let Some(records) = self.due(reading) {
+                records.node(node, reading);
+            }
+            if let Some(metrics) = &mut self.metrics {
+                metrics.node(node, summary.memory_bytes, reading);
+            }
+        }
+        for container in &node.system_containers {
+            let Some(reading) = samples.container(container) else {
+                continue;
+            };
+            if let Some(records) = self.due(&reading) {
+                records.system_container(container, &reading);
+            }
+            if let Some(metrics) = &mut self.metrics {
+                metrics.system_container(container, &reading);
+            }
+        }
+        self.network(None, &node.network, reading.as_ref(), samples);
+        let own = usize::from(self.plan.node);
+        self.batch.others += own + node.system_containers.len() + node.network.interfaces.len();
+    }
+
+    /// Each interface where that is wanted, else all as one.
+    fn network(
+        &mut self,
+        pod: Option<&Pod>,
+        network: &Network,
+        reading: Option<&Reading>,
+        mut samples: OfOne,
+    ) {
+        for interface in &network.interfaces {
+            let Some(reading) = samples.interface(interface) else {
+                continue;
+            };
+            if let Some(records) = self.due(&reading) {
+                records.interface(pod, interface, &reading);
+            }
+            if let Some(metrics) = &mut self.metrics {
+                metrics.interface(pod, interface, Some(&reading));
+            }
+        }
+        if let (Some(metrics), false) = (&mut self.metrics, self.plan.interfaces) {
+            metrics.network(pod, network, reading);
         }
     }
-    for interface in &node.network.interfaces {
-        if let Some(reading) = samples.interface(interface) {
-            records.interface(None, interface, &reading);
+
+    /// Pods that only `/pods` knows.
+    fn without_stats<'f>(&mut self, pods: impl Iterator<Item = &'f PodFacts>, came: Timestamp) {
+        for pod in pods {
+            self.batch.others += 1;
+            if let Some(records) = &mut self.records {
+                records.pod_without_stats(pod, came);
+            }
         }
     }
-    usize::from(plan.node) + node.system_containers.len() + node.network.interfaces.len()
+
+    /// Where a record goes, if one is due.
+    fn due(&mut self, reading: &Reading) -> Option<&mut Records<'s>> {
+        self.batch.news += usize::from(reading.is_due);
+        self.records.as_mut().filter(|_| reading.is_due)
+    }
 }
 
 /// The greater of its two CPU values.

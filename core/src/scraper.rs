@@ -4,10 +4,11 @@
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::{
+    counters::Counters,
     error::{Error, Result},
     kubelet::{Client, Endpoint},
     options::{Config, KubeletUrl},
-    scrape::{Batch, Pipeline, PodsReply},
+    scrape::{About, Batch, Memory, Pipeline, PodsReply},
     summary::Summary,
     timestamp::Timestamp,
 };
@@ -46,17 +47,18 @@ impl Scraper {
     }
 
     /// One scrape, into the memory of an earlier batch.
-    pub fn scrape(&mut self, memory: Vec<u8>) -> Result<Batch> {
+    pub fn scrape(&mut self, memory: Memory, counters: Counters) -> Result<Batch> {
+        let began = Instant::now();
         self.client.begin();
         let received = self.client.get(Endpoint::Summary, &mut self.summary);
-        let batch = received.and_then(|()| self.encode(memory));
+        let batch = received.and_then(|()| self.encode(memory, counters, began));
         if self.summary.capacity() > self.most_spare {
             self.summary = Vec::new();
         }
         batch
     }
 
-    fn encode(&mut self, memory: Vec<u8>) -> Result<Batch> {
+    fn encode(&mut self, memory: Memory, counters: Counters, began: Instant) -> Result<Batch> {
         let body = &self.summary;
         let unparsable = |why| Error::unparsable(&self.url.summary, body.len(), &why);
         let mut summary = self.pipeline.decode(body).map_err(unparsable)?;
@@ -69,7 +71,13 @@ impl Scraper {
             }
             facts = Some(learnt);
         }
-        let mut batch = self.pipeline.encode(summary, memory);
+        let about = About {
+            counters,
+            began,
+            now: now(),
+            reply_bytes: body.len(),
+        };
+        let mut batch = self.pipeline.encode(summary, memory, Some(about));
         batch.facts = facts;
         Ok(batch)
     }
@@ -101,13 +109,17 @@ fn learn(
     // Asked for so seldom that its memory is better given back.
     let mut body = Vec::new();
     let received = client.get(Endpoint::Pods, &mut body);
-    let since_epoch = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
     let reply = received.map(|()| PodsReply {
         body: &body,
         url: url.of(Endpoint::Pods),
-        came: Timestamp::since_epoch(since_epoch).unwrap_or_default(),
+        came: now(),
     });
     pipeline.learn(summary, Instant::now(), reply)
+}
+
+/// By the machine's clock.
+fn now() -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+    let since_epoch = since_epoch.unwrap_or_default();
+    Timestamp::since_epoch(since_epoch).unwrap_or_default()
 }

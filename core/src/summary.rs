@@ -26,7 +26,7 @@ pub struct Summary<'a> {
     /// The node, as far as the plan wants it.
     pub node: Node<'a>,
     /// What the node has, as far as it tells.
-    memory_bytes: Option<u64>,
+    pub(crate) memory_bytes: Option<u64>,
     /// Those that are wanted, in the order of the reply.
     pub pods: Vec<Pod<'a>>,
     /// All that the reply holds.
@@ -100,6 +100,8 @@ pub struct Volume<'a> {
 /// The traffic of a pod since it started, or of the node.
 #[derive(Debug, Default)]
 pub struct Network<'a> {
+    /// Of the interface that `total` is of; empty where there is none.
+    pub name: Cow<'a, str>,
     /// Of the default interface, which stands inline; where the kubelet found none, of the
     /// only interface there is. Several are not added up: what goes through a bridge or a
     /// veth is counted there and on the way out.
@@ -520,6 +522,7 @@ impl<'a> Members<'a> for Interface<'a> {
 impl<'a> Members<'a> for Network<'a> {
     fn member(&mut self, key: &[u8], plan: Plan, walk: &mut Walk<'a>) -> Result<(), Broken> {
         match key {
+            b"name" => self.name = walk.text()?,
             b"interfaces" => self.undecoded = Some(walk.value()?),
             key => self.total.member(key, plan, walk)?,
         }
@@ -536,6 +539,7 @@ impl<'a> Members<'a> for Network<'a> {
         list(&mut interfaces, plan, &mut Walk::new(text))?;
         let mut others = interfaces.iter().filter(|one| one.name != "lo");
         if let (false, Some(only), None) = (has_total, others.next(), others.next()) {
+            self.name = only.name.clone();
             self.total = Traffic {
                 time: self.total.time,
                 ..only.traffic.clone()

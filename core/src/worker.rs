@@ -14,7 +14,7 @@
 //!
 //! | from, to | by | what |
 //! |---|---|---|
-//! | host, worker | channel `requests` | scrape, into this buffer; closed: end |
+//! | host, worker | channel `requests` | scrape, into this memory; closed: end |
 //! | worker, host | channel `outcomes` | what became of the scrape |
 //! | worker, host | socket `wake` | one byte for each outcome |
 //! | host, worker | [`Stop`] | end whatever is waited for |
@@ -60,6 +60,7 @@ use std::{
 };
 
 use crate::{
+    counters::Counters,
     error::{Error, Phase, Reason, Result},
     kubelet::{
         Client,
@@ -68,7 +69,7 @@ use crate::{
     },
     options::Config,
     panics,
-    scrape::Batch,
+    scrape::{Batch, Memory},
     scraper::Scraper,
 };
 
@@ -90,6 +91,12 @@ const SHARED_GRACE_WINDOW: Duration = Duration::from_secs(5);
 /// A batch larger than this is not kept as spare memory for the next one.
 const MAX_SPARE_BATCH: usize = 4 << 20;
 
+/// What a scrape starts with.
+struct Request {
+    memory: Memory,
+    counters: Counters,
+}
+
 /// What became of one scrape.
 #[derive(Debug)]
 pub struct Outcome {
@@ -102,8 +109,8 @@ pub struct Outcome {
 /// The worker, as the host's thread sees it.
 #[derive(Debug)]
 pub struct Worker {
-    /// Each a request for a scrape, with a buffer to encode into. `None` once stopped.
-    requests: Option<mpsc::Sender<Vec<u8>>>,
+    /// Each a request for a scrape. `None` once stopped.
+    requests: Option<mpsc::Sender<Request>>,
     outcomes: mpsc::Receiver<Outcome>,
     /// Readable while an outcome waits.
     wake: UnixStream,
@@ -121,7 +128,7 @@ pub struct Worker {
     delay: Duration,
     /// [`Worker::overdue`] has reported that one.
     reported_overdue: bool,
-    spare_buffer: Vec<u8>,
+    spare: Memory,
 }
 
 impl Worker {
@@ -163,7 +170,7 @@ impl Worker {
             in_flight: None,
             delay,
             reported_overdue: false,
-            spare_buffer: Vec::new(),
+            spare: Memory::default(),
         };
         match start_receiver.recv_timeout(START_GRACE) {
             Ok(Err(error)) => Err(error),
@@ -177,12 +184,16 @@ impl Worker {
     }
 
     /// Asks for a scrape and returns at once; `false` while the last one is in flight.
-    pub fn scrape(&mut self) -> bool {
+    /// `counters` are what its metrics tell of the scrapes before.
+    pub fn scrape(&mut self, counters: &Counters) -> bool {
         let Some(requests) = self.requests.as_ref().filter(|_| self.in_flight.is_none()) else {
             return false;
         };
-        let buffer = std::mem::take(&mut self.spare_buffer);
-        let sent = requests.send(buffer).is_ok();
+        let request = Request {
+            memory: std::mem::take(&mut self.spare),
+            counters: counters.clone(),
+        };
+        let sent = requests.send(request).is_ok();
         self.in_flight = sent.then(Instant::now);
         sent
     }
@@ -240,10 +251,17 @@ impl Worker {
         STOP_GRACE.saturating_sub(now.duration_since(begun))
     }
 
-    /// Gives the memory of a batch back for the next one.
+    /// Gives the memory of events back for the next ones.
     pub fn recycle(&mut self, buffer: Vec<u8>) {
         if buffer.capacity() <= MAX_SPARE_BATCH {
-            self.spare_buffer = buffer;
+            self.spare.logs = buffer;
+        }
+    }
+
+    /// The same of metrics.
+    pub fn recycle_metrics(&mut self, buffer: Vec<u8>) {
+        if buffer.capacity() <= MAX_SPARE_BATCH {
+            self.spare.metrics = buffer;
         }
     }
 }
@@ -272,19 +290,19 @@ struct WorkerThread {
 impl WorkerThread {
     fn run(
         mut self,
-        request_receiver: mpsc::Receiver<Vec<u8>>,
+        request_receiver: mpsc::Receiver<Request>,
         start_sender: mpsc::Sender<Result<()>>,
     ) {
         let started = panics::catch("the start", || self.scraper().map(drop));
         // The start may have stopped waiting: the first scrape reports the error then.
         let _ = start_sender.send(started.and_then(|started| started));
         self.deadline.enter(Phase::Queued);
-        while let Ok(buffer) = request_receiver.recv() {
+        while let Ok(request) = request_receiver.recv() {
             if !self.delay.is_zero() && self.deadline.rest(self.delay).is_err() {
                 return;
             }
             let began = Instant::now();
-            let result = panics::catch("the worker", || self.scrape(buffer));
+            let result = panics::catch("the worker", || self.scrape(request));
             let result = result.unwrap_or_else(|panic| {
                 self.scraper = None;
                 Err(panic)
@@ -297,8 +315,8 @@ impl WorkerThread {
         }
     }
 
-    fn scrape(&mut self, buffer: Vec<u8>) -> Result<Batch> {
-        self.scraper()?.scrape(buffer)
+    fn scrape(&mut self, request: Request) -> Result<Batch> {
+        self.scraper()?.scrape(request.memory, request.counters)
     }
 
     fn scraper(&mut self) -> Result<&mut Scraper> {

@@ -30,7 +30,7 @@ fn heap_allocations_of_a_scrape() {
         let used = measure(|| batch = pipeline.run(&body, memory).ok());
         let batch = batch.expect("a summary");
         assert_eq!(batch.records(), 2);
-        memory = batch.into_buffer();
+        memory = batch.into_memory().logs;
         assert!(
             sample == 0 || used.count_total <= 5,
             "{} allocations",

@@ -109,7 +109,7 @@ impl<'c> Scrapes<'c> {
         for (time, record) in &events {
             assert_consistent(self.config, *time, record);
         }
-        self.memory = batch.into_buffer();
+        self.memory = batch.into_memory().logs;
         Some(events.into_iter().map(|(_, record)| record).collect())
     }
 

@@ -20,6 +20,25 @@ pub struct Collector(c_int);
 /// A collector's callback, as `flb_input_set_collector_*` takes it.
 pub type CollectFn = unsafe extern "C" fn(*mut HostInstance, *mut HostConfig, *mut c_void) -> c_int;
 
+/// What came of metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricsAppended {
+    Accepted,
+    /// Not now, as while the input is paused.
+    Refused,
+    /// The host's library does not understand them.
+    Unreadable,
+}
+
+impl MetricsAppended {
+    fn of(result: c_int) -> Self {
+        match result {
+            0.. => Self::Accepted,
+            _ => Self::Refused,
+        }
+    }
+}
+
 /// One input of the configuration, as the host knows it. Used on the host's
 /// thread of that input only: the pointers keep it from being `Send`.
 pub struct Instance {
@@ -63,6 +82,11 @@ impl Instance {
     /// As the host calls it: the alias, or `kubeletstats.0`.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The process it belongs to.
+    pub fn host(&self) -> &'static Host {
+        self.host
     }
 
     /// The user's text for an option.
@@ -152,6 +176,47 @@ impl Instance {
             -1
         };
         result >= 0
+    }
+
+    /// Hands one context of metrics to the pipeline, decoded, so that the input's processors
+    /// see it.
+    pub fn append_metrics(&self, context: &[u8]) -> MetricsAppended {
+        let host = self.host;
+        let (Some(decode), Some(append), Some(destroy)) = (
+            host.metrics_decode,
+            host.metrics_append,
+            host.metrics_destroy,
+        ) else {
+            return MetricsAppended::Unreadable;
+        };
+        let (mut decoded, mut offset) = (ptr::null_mut(), 0);
+        let bytes = context.as_ptr().cast_mut().cast();
+        // SAFETY: the host reads the bytes during the call, and does not write to them.
+        let result = unsafe { decode(&mut decoded, bytes, context.len(), &mut offset) };
+        if result != 0 || decoded.is_null() {
+            return MetricsAppended::Unreadable;
+        }
+        // SAFETY: the host copies the context during the call, and leaves it to us; it was
+        // decoded just now and is destroyed once.
+        let result = unsafe {
+            let result = append(self.ins, ptr::null(), 0, decoded);
+            destroy(decoded);
+            result
+        };
+        MetricsAppended::of(result)
+    }
+
+    /// Hands so many contexts to the pipeline as they are: no processor sees them.
+    pub fn append_contexts(&self, contexts: &[u8], count: usize) -> MetricsAppended {
+        let Some(append) = self.host.chunk_append_typed else {
+            return MetricsAppended::Unreadable;
+        };
+        let event_type = ffi::FLB_INPUT_METRICS as c_int;
+        let (buf, size) = (contexts.as_ptr().cast(), contexts.len());
+        // SAFETY: the host copies the bytes during the call; a NULL tag stands for the
+        // instance's own.
+        let result = unsafe { append(self.ins, event_type, count, ptr::null(), 0, buf, size) };
+        MetricsAppended::of(result)
     }
 
     /// Whether a line at this level would be printed, by the input's own `log_level` or

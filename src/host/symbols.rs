@@ -49,6 +49,17 @@ pub enum OptionRow {
     Bytes104,
 }
 
+/// What the host can do with metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricsSupport {
+    /// Nothing.
+    None,
+    /// It joins the parts of a name by `_`.
+    PrometheusNames,
+    /// It leaves a name as it is.
+    AllNames,
+}
+
 /// How the host that loaded the plugin lays out what it reads from it.
 #[derive(Debug, Clone, Copy)]
 pub struct Layout {
@@ -87,13 +98,19 @@ enum Requirement {
     Until(Generation),
     /// None: the plugin can do without.
     Optional,
+    /// The same, and earlier hosts are not asked for it.
+    OptionalSince(Generation),
 }
 
 impl Requirement {
+    fn is_needed(self) -> bool {
+        !matches!(self, Self::Optional | Self::OptionalSince(_))
+    }
+
     fn applies_to(self, generation: Generation) -> bool {
         match self {
             Self::Required | Self::Optional => true,
-            Self::Since(first) => generation >= first,
+            Self::Since(first) | Self::OptionalSince(first) => generation >= first,
             Self::Until(last) => generation <= last,
         }
     }
@@ -102,7 +119,7 @@ impl Requirement {
 /// One row a function: the field, the name that the host exports and flb_abi.h declares,
 /// and which hosts have to have it.
 macro_rules! functions {
-    ($($field:ident: $symbol:ident, $requirement:expr;)*) => {
+    ($($field:ident: $symbol:ident $(= $name:literal)?, $requirement:expr;)*) => {
         /// The host's functions, as they were found.
         #[derive(Debug)]
         pub struct Host {
@@ -121,13 +138,17 @@ macro_rules! functions {
                     }
                     let c_name = CStr::from_bytes_with_nul(with_nul.as_bytes());
                     let found = symbol(c_name.unwrap_or_default());
-                    if found.is_null() && requirement != Requirement::Optional {
+                    if found.is_null() && requirement.is_needed() {
                         missing.push(name);
                     }
                     found
                 };
                 $(
-                    let found = find(stringify!($symbol), concat!(stringify!($symbol), "\0"), $requirement);
+                    let found = find(
+                        functions!(@name $symbol $($name)?),
+                        concat!(functions!(@name $symbol $($name)?), "\0"),
+                        $requirement,
+                    );
                     // SAFETY: the name is that of a function, whose type in flb_abi.h is the
                     // one that the host's releases of this shape give it.
                     let $field = unsafe { as_function(found) };
@@ -136,12 +157,19 @@ macro_rules! functions {
             }
         }
     };
+    (@name $symbol:ident) => { stringify!($symbol) };
+    (@name $symbol:ident $name:literal) => { $name };
 }
 
 functions! {
     // The append that this host has, and never the other.
     chunk_append_raw: flb_input_chunk_append_raw, Requirement::Until(Generation::G1);
     log_append: flb_input_log_append, Requirement::Since(Generation::G2);
+    // Native metrics; a host that lacks any of these has none.
+    chunk_append_typed: flb_input_chunk_append_raw_2 = "flb_input_chunk_append_raw", Requirement::OptionalSince(Generation::G2);
+    metrics_decode: cmt_decode_msgpack_create, Requirement::OptionalSince(Generation::G2);
+    metrics_destroy: cmt_decode_msgpack_destroy, Requirement::OptionalSince(Generation::G2);
+    metrics_append: flb_input_metrics_append, Requirement::OptionalSince(Generation::G2);
     get_property: flb_input_get_property, Requirement::Required;
     set_context: flb_input_set_context, Requirement::Required;
     set_collector_time: flb_input_set_collector_time, Requirement::Required;
@@ -161,6 +189,25 @@ impl Host {
     /// The host of this process.
     pub fn get() -> &'static Self {
         HOST.get_or_init(|| Self::find(symbol_of_process))
+    }
+
+    /// Whether it takes metrics, and names with points in them.
+    pub fn metrics(&self) -> MetricsSupport {
+        let has_all = self.metrics_decode.is_some()
+            && self.metrics_destroy.is_some()
+            && self.metrics_append.is_some()
+            && self.chunk_append_typed.is_some();
+        match self.layout.generation {
+            _ if !has_all => MetricsSupport::None,
+            Generation::G2 => MetricsSupport::PrometheusNames,
+            Generation::G1 | Generation::G3 | Generation::G4 => MetricsSupport::AllNames,
+        }
+    }
+
+    /// Whether its metrics have units and starts. Both came with 5.0; this is known of 5.0.3
+    /// and later.
+    pub fn has_units(&self) -> bool {
+        self.layout.row == OptionRow::Bytes104
     }
 
     /// An error that names the required functions which the host does not export.

@@ -44,6 +44,7 @@ const fn part(json: &'static str, prefix: &'static str, values: &'static [Value]
     Part {
         json,
         prefix,
+        opentelemetry: "",
         values,
     }
 }

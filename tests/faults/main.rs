@@ -1,6 +1,8 @@
 //! The table of faults: the plugin inside every host found, against a kubelet
 //! under every fault, with what has to come of it beside what was seen.
 //!
+//! `FAULTS_FORMAT=both` has metrics made beside the records, on hosts that take them.
+//!
 //! `FAULTS=hang,token` runs the rows whose names hold one of these words, and so
 //! does an argument; `--list` shows the names. Hosts run side by side, the rows
 //! of a host one after another, each in a process of its own.

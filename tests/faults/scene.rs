@@ -100,6 +100,10 @@ impl Scene {
             options.extend([("kube_ca_file", &*ca), ("kube_token_file", &token)]);
         }
         options.extend(PODS);
+        // Metrics beside the records, for a host that has them: nothing else may change.
+        if std::env::var("FAULTS_FORMAT").is_ok_and(|format| format == "both") {
+            options.extend([("format", "both"), ("fields", "all")]);
+        }
         options.retain(|(name, _)| !self.setting.options.iter().any(|(other, _)| other == name));
         options.extend(self.setting.options);
         line.input(&options)

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use kubeletstats_core::{
     options::Config,
-    scrape::{Pipeline, PodsReply},
+    scrape::{Memory, Pipeline, PodsReply},
     timestamp::Timestamp,
 };
 use serde_json::Value;
@@ -341,7 +341,7 @@ fn json_holds_what_the_records_hold() {
         came: Timestamp::default(),
     };
     pipeline.learn(&summary, now, Ok(reply)).expect("facts");
-    let batch = pipeline.encode(summary, Vec::new());
+    let batch = pipeline.encode(summary, Memory::default(), None);
     let mut events = batch.events();
     let mut expected = Vec::new();
     while !events.is_empty() {

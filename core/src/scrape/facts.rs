@@ -85,6 +85,11 @@ impl Facts {
         self.came.take()
     }
 
+    /// All of them.
+    pub fn pods(&self) -> impl Iterator<Item = &PodFacts> {
+        self.store.pods()
+    }
+
     /// The pods that no summary has: they wait, or have ended. `pods` are sorted by
     /// namespace and name.
     pub fn without_stats(&self, pods: &[Pod]) -> impl Iterator<Item = &PodFacts> {

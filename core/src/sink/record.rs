@@ -14,7 +14,7 @@ use crate::{
     facts::{ContainerFacts, PodFacts, Resources},
     number::Number,
     options::Config,
-    rates::{Reading, Sample},
+    rates::Reading,
     sink::msgpack::{Map, Writer},
     summary::{Container, Interface, Node, Pod, Volume},
     timestamp::Timestamp,
@@ -148,7 +148,7 @@ impl<'s> Records<'s> {
         pod: &Pod,
         facts: Option<&PodFacts>,
         container: &Container,
-        sample: Sample,
+        reading: &Reading,
     ) {
         let subject = Subject {
             container: Some(&container.name),
@@ -156,9 +156,9 @@ impl<'s> Records<'s> {
             facts,
             ..Subject::of_pod(Kind::Container, pod)
         };
-        self.record(sample.time, &subject, |out, level| {
+        self.record(reading.time, &subject, |out, level| {
             let level = level.of_containers();
-            rate(Some(sample.nano_cores)).fields("cpu", level, out);
+            rate(reading.nano_cores).fields("cpu", level, out);
             container.stats.fields(level, out);
             disk(container).fields("disk", level, out);
             let traffic = PodTraffic {
@@ -170,7 +170,7 @@ impl<'s> Records<'s> {
             if let Some(facts) = facts.and_then(|facts| facts.container(&container.name)) {
                 container_facts(facts, container.start_time, out);
                 let used = container.stats.memory.working_set;
-                allotment(&facts.resources, Some(sample.nano_cores), used, out);
+                allotment(&facts.resources, reading.nano_cores, used, out);
             }
         });
     }
@@ -315,11 +315,7 @@ impl<'s> Records<'s> {
         values(&mut out, common.level);
         if let Some(started) = subject.started.filter(|_| common.level == Level::All) {
             out.rfc3339("start_time", started);
-            let age = time.as_nanos().checked_sub(started.as_nanos());
-            let age = Age {
-                seconds: age.map(|nanos| nanos as f64 / 1e9),
-                ..Age::default()
-            };
+            let age = Age::at(time, Some(started));
             age.fields("uptime", common.level, &mut out);
         }
         let namespace = subject.pod.map(|pod| pod.namespace.as_ref());
@@ -376,13 +372,7 @@ fn allotment(
     working_set: Option<Number>,
     out: &mut Map,
 ) {
-    let allotment = Allotment {
-        cpu_request: resources.cpu_request,
-        cpu_limit: resources.cpu_limit,
-        memory_request: resources.memory_request.and_then(Number::new),
-        memory_limit: resources.memory_limit.and_then(Number::new),
-        ..Allotment::default()
-    };
+    let allotment = Allotment::from(resources);
     allotment.fields("", Level::Least, out);
     let used = allotment.used_by(nano_cores, working_set);
     used.fields("", Level::Least, out);

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kubeletstats_core::{options::Config, worker::Worker};
+use kubeletstats_core::{counters::Counters, options::Config, worker::Worker};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sim_kubelet::{Fault, SimKubelet};
 use testkit::wait;
@@ -40,8 +40,8 @@ fn live(config: &Config, random: &mut Random, answers: bool) -> u64 {
     let mut scraper = Worker::start(config).expect("readable files");
     let mut outcomes = 0;
     for _ in 0..random.below(4) {
-        assert!(scraper.scrape(), "none is in flight");
-        assert!(!scraper.scrape(), "one is in flight");
+        assert!(scraper.scrape(&Counters::default()), "none is in flight");
+        assert!(!scraper.scrape(&Counters::default()), "one is in flight");
         // The moment under test: anything from before the request to long after.
         let moment = Duration::from_micros(random.below(4_000));
         if !answers || random.below(3) == 0 {
@@ -53,7 +53,7 @@ fn live(config: &Config, random: &mut Random, answers: bool) -> u64 {
         let batch = outcome.result.expect("a good reply");
         assert!(batch.records() > 0 && !batch.events().is_empty());
         assert!(scraper.outcome().is_none() && !readable(&scraper, Duration::ZERO));
-        scraper.recycle(batch.into_buffer());
+        scraper.recycle(batch.into_memory().logs);
         outcomes += 1;
     }
     let began = Instant::now();
@@ -142,14 +142,14 @@ fn a_scrape_waits_for_its_nodes_turn_but_not_a_stop() {
     let config = jittered(&kubelet, "400ms");
     let mut worker = Worker::start(&config).expect("readable files");
     let asked = Instant::now();
-    worker.scrape();
+    worker.scrape(&Counters::default());
     assert!(readable(&worker, DEADLINE), "no outcome");
     assert!(asked.elapsed() >= config.delay(), "{:?}", asked.elapsed());
     let outcome = worker.outcome().expect("it was announced");
     assert!(outcome.result.is_ok() && outcome.took < DEADLINE);
 
     let mut worker = Worker::start(&jittered(&kubelet, "9s")).expect("readable files");
-    worker.scrape();
+    worker.scrape(&Counters::default());
     let began = Instant::now();
     drop(worker);
     assert!(

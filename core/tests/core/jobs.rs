@@ -7,7 +7,7 @@ use std::{
 };
 
 use kubeletstats_core::{
-    scrape::{Pipeline, PodsReply},
+    scrape::{Memory, Pipeline, PodsReply},
     timestamp::Timestamp,
 };
 use serde_json::Value;
@@ -58,7 +58,7 @@ fn learned(
         let learnt = pipeline.learn(&summary, now, Ok(reply));
         learnt.expect("a list of pods");
     }
-    let batch = pipeline.encode(summary, Vec::new());
+    let batch = pipeline.encode(summary, Memory::default(), None);
     let events = events::decode(batch.events());
     (asks, events.into_iter().map(|(_, record)| record).collect())
 }

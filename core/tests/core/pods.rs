@@ -6,9 +6,10 @@ use std::{
 };
 
 use kubeletstats_core::{
+    counters::Counters,
     error::Result,
     kubelet::{Client, deadline},
-    scrape::Batch,
+    scrape::{Batch, Memory},
     scraper::Scraper,
 };
 use serde_json::Value;
@@ -39,7 +40,10 @@ impl Plugin {
     }
 
     fn scrape(&mut self) -> (Option<Result<usize>>, Vec<Value>) {
-        let batch: Batch = self.scraper.scrape(Vec::new()).expect("a summary");
+        let batch: Batch = self
+            .scraper
+            .scrape(Memory::default(), Counters::default())
+            .expect("a summary");
         let events = events::decode(batch.events());
         (
             batch.facts,
@@ -340,7 +344,7 @@ fn the_facts_of_a_run_before_are_not_those_of_the_next() {
     pipeline
         .learn(&decoded, Instant::now(), Ok(reply))
         .expect("a list");
-    let batch = pipeline.encode(decoded, Vec::new());
+    let batch = pipeline.encode(decoded, Memory::default(), None);
     let events = events::decode(batch.events());
     let of_b = |record: &&Value| record["podName"] == "log-generator-b-vm";
     let records: Vec<Value> = events.into_iter().map(|(_, record)| record).collect();

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use kubeletstats_core::worker::Worker;
+use kubeletstats_core::{counters::Counters, worker::Worker};
 use serde_json::Value;
 use sim_kubelet::{Fault, SimKubelet, SimKubeletBuilder};
 use testkit::held::Held;
@@ -33,7 +33,10 @@ impl Plugin {
 
     /// One scrape, to its records or the line an operator would read.
     fn scrape(&mut self) -> Result<Vec<Value>, String> {
-        assert!(self.scraper.scrape(), "the last scrape is done");
+        assert!(
+            self.scraper.scrape(&Counters::default()),
+            "the last scrape is done"
+        );
         self.picked_up()
     }
 
@@ -262,7 +265,7 @@ fn whoever_watches_sees_what_a_scrape_hangs_in() {
     let Some(held) = Held::or_not_run(&token) else {
         return;
     };
-    assert!(plugin.scraper.scrape());
+    assert!(plugin.scraper.scrape(&Counters::default()));
     let began = Instant::now();
     let (error, took) = loop {
         if let Some(overdue) = plugin.scraper.overdue(Instant::now()) {
@@ -282,7 +285,7 @@ fn whoever_watches_sees_what_a_scrape_hangs_in() {
     assert!(took >= Duration::from_millis(200) && plugin.scraper.outcome().is_none());
     drop(held);
     // It was told already, and so is told no more; then it works.
-    while !plugin.scraper.scrape() {
+    while !plugin.scraper.scrape(&Counters::default()) {
         assert!(plugin.scraper.outcome().is_none());
         assert!(began.elapsed() < DEADLINE, "it does not come back");
         thread::yield_now();

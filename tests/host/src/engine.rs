@@ -100,6 +100,17 @@ impl Engine {
                 }
             }
         }
+        for input in &self.inputs {
+            for page in input.take_metrics() {
+                for output in &self.outputs {
+                    if output.pattern.matches(&input.tag)
+                        && let Err(why) = output.metrics(input.name(), &page)
+                    {
+                        error!("[output:{}] {why:#}", output.name);
+                    }
+                }
+            }
+        }
         self.outputs.iter().map(Output::pending).sum()
     }
 

@@ -45,6 +45,8 @@ pub struct Input {
     context: Cell<Opaque>,
     pub collectors: RefCell<Vec<Collector>>,
     events: RefCell<Vec<Event>>,
+    /// As text, each what one append brought.
+    metrics: RefCell<Vec<String>>,
     /// None for the host's own input.
     plugin: Option<InputPlugin>,
     properties: Vec<(String, CString)>,
@@ -81,6 +83,7 @@ impl Input {
             context: Cell::new(null_mut()),
             collectors: RefCell::default(),
             events: RefCell::default(),
+            metrics: RefCell::default(),
             plugin,
             properties: Vec::new(),
             mem_buf_limit: limit.map_or(u64::MAX, |ByteSize(bytes)| bytes),
@@ -173,6 +176,25 @@ impl Input {
             self.run(false);
         }
         0
+    }
+
+    /// Keeps metrics until the next flush; -1 as of events.
+    pub fn append_metrics(&self, page: &str) -> c_int {
+        if self.buffered.get() >= self.mem_buf_limit {
+            return -1;
+        }
+        self.metrics.borrow_mut().push(page.to_owned());
+        0
+    }
+
+    /// Hands over the metrics.
+    pub fn take_metrics(&self) -> Vec<String> {
+        self.metrics.take()
+    }
+
+    /// As the log has it.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Hands over what was appended, which makes room: a paused input goes on.

@@ -9,6 +9,7 @@ mod engine;
 mod event;
 mod input;
 mod loader;
+mod metrics;
 mod output;
 
 use std::{env, io, os::unix::net::UnixStream, path::Path, process::ExitCode, time::SystemTime};

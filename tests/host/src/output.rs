@@ -1,4 +1,4 @@
-//! The outputs `stdout`, `null` and `kafka`, where librdkafka queues, retries
+//! The outputs `stdout`, `null`, `prometheus_exporter` and `kafka`, where librdkafka queues, retries
 //! and confirms. An output takes the options it knows and leaves the others alone.
 
 use std::{
@@ -15,7 +15,7 @@ use rdkafka::{
 use rmpv::Value;
 use wildmatch::WildMatch;
 
-use crate::{config::Section, event::Event};
+use crate::{config::Section, event::Event, metrics::Pages};
 
 /// What is done with an event; the number is its place in the flush.
 type Sink = Box<dyn Fn(usize, &Event) -> Result<()>>;
@@ -24,6 +24,8 @@ pub struct Output {
     pub name: String,
     pub pattern: WildMatch,
     pub sink: Sink,
+    /// Of an exporter.
+    pages: Option<Pages>,
     producer: Option<Rc<BaseProducer<Reports>>>,
 }
 
@@ -45,7 +47,7 @@ impl Output {
     pub fn new(section: &Section) -> Result<Output> {
         let (name, format) = (section.name.as_str(), section.get("format"));
         let option = |key, default| section.get(key).unwrap_or(default);
-        let mut producer = None;
+        let (mut producer, mut pages) = (None, None);
         let sink: Sink = match (name, format) {
             ("null", _) => Box::new(|_, _| Ok(())),
             ("stdout", None) => Box::new(|i, event| {
@@ -63,14 +65,35 @@ impl Output {
                 })
             }
             ("kafka", Some("json")) => kafka(section, producer.insert(Rc::new(connect(section)?))),
+            ("prometheus_exporter", None) => {
+                let address = (option("host", "0.0.0.0"), option("port", "2021"));
+                pages = Some(Pages::serve(&format!("{}:{}", address.0, address.1))?);
+                Box::new(|_, _| Ok(()))
+            }
             _ => bail!("[config] unknown output '{name}' with format {format:?}"),
         };
         Ok(Output {
             name: name.to_owned(),
             pattern: WildMatch::new(option("match", "*")),
             sink,
+            pages,
             producer,
         })
+    }
+
+    /// What an input has appended of metrics: printed, served, or nothing to this output.
+    pub fn metrics(&self, input: &str, page: &str) -> Result<()> {
+        match &self.pages {
+            Some(pages) => pages.put(input, page),
+            None if self.name == "stdout" => {
+                let lines = page.lines().filter(|line| !line.starts_with('#'));
+                for line in lines {
+                    writeln!(stdout(), "{}", line.replacen("} ", "} = ", 1))?;
+                }
+            }
+            None => {}
+        }
+        Ok(())
     }
 
     /// Lets an output work between flushes; returns how many records are on their way.

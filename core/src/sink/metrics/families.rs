@@ -1,0 +1,276 @@
+//! Families of metrics in cmetrics' own msgpack, as `cmt_decode_msgpack_create` of Fluent Bit
+//! 2.0 to 5.1 reads them. Unknown keys are errors there, so what only some know is written
+//! for those alone.
+
+use std::borrow::Cow;
+
+use rmp::encode::{ByteBuf, write_array_len, write_f64, write_map_len, write_str, write_uint};
+
+use super::Kind;
+
+/// What the host's cmetrics understands.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Dialect {
+    /// Units of metrics and starts of counters, which came with 5.0.
+    pub has_units: bool,
+}
+
+/// More samples than these a family cannot have.
+const MOST_SAMPLES: u32 = 65_535;
+
+/// One metric, and its samples so far.
+#[derive(Debug)]
+pub struct Family {
+    /// As others know it.
+    pub name: String,
+    /// What the samples' own labels are, behind those that all of a context's share.
+    pub labels: Vec<Cow<'static, str>>,
+    kind: Kind,
+    about: String,
+    unit: &'static str,
+    /// How many labels each sample has before its own.
+    shared: Vec<&'static str>,
+    /// All before the samples; written once.
+    head: Vec<u8>,
+    samples: Vec<u8>,
+    count: u32,
+}
+
+/// A sample's place and value.
+#[derive(Debug, Clone, Copy)]
+pub struct Sample<'s> {
+    /// Nanoseconds since the epoch.
+    pub time: u64,
+    /// When the counter began, if that is known.
+    pub started: Option<u64>,
+    /// In the base unit.
+    pub value: f64,
+    /// The shared labels' values, encoded.
+    pub shared: &'s [u8],
+}
+
+/// Writing to memory does not fail.
+fn done<T, E>(result: Result<T, E>) {
+    debug_assert!(result.is_ok());
+}
+
+/// `text` in msgpack, behind the others.
+pub fn push_text(out: &mut Vec<u8>, text: &str) {
+    with_buffer(out, |out| done(write_str(out, text)));
+}
+
+/// rmp writes to a buffer of its own type.
+pub fn with_buffer<T>(bytes: &mut Vec<u8>, write: impl FnOnce(&mut ByteBuf) -> T) -> T {
+    let mut buffer = ByteBuf::from_vec(std::mem::take(bytes));
+    let written = write(&mut buffer);
+    *bytes = buffer.into_vec();
+    written
+}
+
+impl Family {
+    /// Without samples. `shared` are the keys of the labels that all samples have first.
+    pub fn new(
+        name: String,
+        kind: Kind,
+        about: String,
+        unit: &'static str,
+        shared: &[&'static str],
+    ) -> Self {
+        Self {
+            name,
+            labels: Vec::new(),
+            kind,
+            about,
+            unit,
+            shared: shared.to_vec(),
+            head: Vec::new(),
+            samples: Vec::new(),
+            count: 0,
+        }
+    }
+
+    /// Other labels of its own from now on.
+    pub fn relabel(&mut self, labels: Vec<Cow<'static, str>>) {
+        if self.labels != labels {
+            self.labels = labels;
+            self.head.clear();
+        }
+    }
+
+    /// Whether there is a sample.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// One sample more; `own` are the values of [`Self::labels`].
+    pub fn push<'v>(
+        &mut self,
+        dialect: Dialect,
+        sample: &Sample,
+        own: impl ExactSizeIterator<Item = &'v str>,
+    ) {
+        if self.count == MOST_SAMPLES {
+            return;
+        }
+        self.count += 1;
+        let started = sample
+            .started
+            .filter(|_| dialect.has_units && self.kind == Kind::Counter);
+        let labels = self.shared.len() + own.len();
+        with_buffer(&mut self.samples, |out| {
+            done(write_map_len(out, 4 + u32::from(started.is_some())));
+            done(write_str(out, "ts"));
+            done(write_uint(out, sample.time));
+            if let Some(started) = started {
+                done(write_str(out, "start_ts"));
+                done(write_uint(out, started));
+            }
+            done(write_str(out, "value"));
+            done(write_f64(out, sample.value));
+            done(write_str(out, "labels"));
+            done(write_array_len(out, labels as u32));
+            out.as_mut_vec().extend_from_slice(sample.shared);
+            for value in own {
+                done(write_str(out, value));
+            }
+            done(write_str(out, "hash"));
+            done(write_uint(out, 0));
+        });
+    }
+
+    /// Writes the family with its samples, which it forgets.
+    pub fn take(&mut self, dialect: Dialect, separator: char, out: &mut Vec<u8>) {
+        if self.head.is_empty() {
+            self.write_head(dialect, separator);
+        }
+        out.extend_from_slice(&self.head);
+        with_buffer(out, |out| done(write_array_len(out, self.count)));
+        out.append(&mut self.samples);
+        self.count = 0;
+    }
+
+    fn write_head(&mut self, dialect: Dialect, separator: char) {
+        // 2.x joins the three parts of a name by `_`, also where the first is empty.
+        let (namespace, name) = match separator {
+            '_' => self.name.split_once('_').unwrap_or(("", &self.name)),
+            _ => ("", self.name.as_str()),
+        };
+        let is_counter = self.kind == Kind::Counter;
+        let mut head = ByteBuf::new();
+        let out = &mut head;
+        done(write_map_len(out, 2));
+        done(write_str(out, "meta"));
+        done(write_map_len(out, 4 + u32::from(is_counter)));
+        done(write_str(out, "ver"));
+        done(write_uint(out, 2));
+        done(write_str(out, "type"));
+        done(write_uint(out, u64::from(!is_counter)));
+        done(write_str(out, "opts"));
+        done(write_map_len(out, 4 + u32::from(dialect.has_units)));
+        for (key, value) in [
+            ("ns", namespace),
+            ("ss", ""),
+            ("name", name),
+            ("desc", &self.about),
+        ] {
+            done(write_str(out, key));
+            done(write_str(out, value));
+        }
+        if dialect.has_units {
+            done(write_str(out, "unit"));
+            done(write_str(out, self.unit));
+        }
+        done(write_str(out, "labels"));
+        done(write_array_len(
+            out,
+            (self.shared.len() + self.labels.len()) as u32,
+        ));
+        let shared = self.shared.iter().copied();
+        for key in shared.chain(self.labels.iter().map(AsRef::as_ref)) {
+            done(write_str(out, key));
+        }
+        if is_counter {
+            const CUMULATIVE: u64 = 2;
+            done(write_str(out, "aggregation_type"));
+            done(write_uint(out, CUMULATIVE));
+        }
+        done(write_str(out, "values"));
+        self.head = head.into_vec();
+    }
+}
+
+/// Begins a context: what `external` says of a resource, the labels of all samples, and how
+/// many families follow.
+pub fn begin_context(
+    out: &mut Vec<u8>,
+    external: Option<&External>,
+    static_labels: &[(&str, &str)],
+    families: u32,
+) {
+    with_buffer(out, |out| {
+        done(write_map_len(out, 2));
+        done(write_str(out, "meta"));
+        done(write_map_len(out, 3));
+        done(write_str(out, "cmetrics"));
+        done(write_map_len(out, 0));
+        done(write_str(out, "external"));
+        match external {
+            Some(external) => external.write(out),
+            None => done(write_map_len(out, 0)),
+        }
+        done(write_str(out, "processing"));
+        done(write_map_len(out, 1));
+        done(write_str(out, "static_labels"));
+        done(write_array_len(out, static_labels.len() as u32));
+        for (key, value) in static_labels {
+            done(write_array_len(out, 2));
+            done(write_str(out, key));
+            done(write_str(out, value));
+        }
+        done(write_str(out, "metrics"));
+        done(write_array_len(out, families));
+    });
+}
+
+/// Whom a context is about, and who tells it.
+#[derive(Debug, Default)]
+pub struct External {
+    /// Attributes of the resource.
+    pub attributes: Vec<(&'static str, String)>,
+}
+
+impl External {
+    fn write(&self, out: &mut ByteBuf) {
+        let pairs = |out: &mut ByteBuf, pairs: &[(&str, &str)]| {
+            done(write_map_len(out, pairs.len() as u32));
+            for (key, value) in pairs {
+                done(write_str(out, key));
+                done(write_str(out, value));
+            }
+        };
+        let attributes: Vec<_> = self
+            .attributes
+            .iter()
+            .map(|(key, value)| (*key, value.as_str()))
+            .collect();
+        done(write_map_len(out, 2));
+        done(write_str(out, "resource"));
+        done(write_map_len(out, 2));
+        done(write_str(out, "metadata"));
+        done(write_map_len(out, 0));
+        done(write_str(out, "attributes"));
+        pairs(out, &attributes);
+        done(write_str(out, "scope"));
+        done(write_map_len(out, 2));
+        done(write_str(out, "metadata"));
+        pairs(
+            out,
+            &[
+                ("name", "kubeletstats"),
+                ("version", env!("CARGO_PKG_VERSION")),
+            ],
+        );
+        done(write_str(out, "attributes"));
+        done(write_map_len(out, 0));
+    }
+}

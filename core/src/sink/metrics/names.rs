@@ -1,0 +1,177 @@
+//! What metrics are called. A row of the [catalogue](crate::catalogue) has a name by rule;
+//! where others have given the same number a name before, that is the one here.
+
+use super::Scope;
+use crate::catalogue::{
+    Age, ContainerStats, Filesystem, NodeStats, Part, PodStats, Rate, Restarts, RuntimeStats,
+    Traffic, TrafficRate, Utilization, Value, VolumeHealth,
+};
+
+/// A name that a number has besides or instead of the one by rule.
+#[derive(Debug)]
+pub struct Established {
+    /// Whose number.
+    pub scope: Scope,
+    /// Which, by how the name by rule ends.
+    pub tail: &'static str,
+    /// Its name.
+    pub name: &'static str,
+    /// Labels besides those of the scope.
+    pub labels: &'static [(&'static str, &'static str)],
+}
+
+const fn of(
+    scope: Scope,
+    tail: &'static str,
+    name: &'static str,
+    labels: &'static [(&'static str, &'static str)],
+) -> Established {
+    Established {
+        scope,
+        tail,
+        name,
+        labels,
+    }
+}
+
+use Scope::{Container, Node, NodeNetwork, Pod, PodNetwork, Volume};
+
+/// cAdvisor's root series, which is the node.
+const ROOT: &[(&str, &str)] = &[("id", "/")];
+
+/// The names of a kubelet's own pages, `/metrics/cadvisor`, `/metrics/resource` and `/metrics`.
+#[rustfmt::skip]
+pub const ESTABLISHED: &[Established] = &[
+    of(Container, "cpu_usage_seconds_total", "container_cpu_usage_seconds_total", &[("cpu", "total")]),
+    of(Container, "memory_working_set_bytes", "container_memory_working_set_bytes", &[]),
+    of(Container, "memory_usage_bytes", "container_memory_usage_bytes", &[]),
+    of(Container, "memory_rss_bytes", "container_memory_rss", &[]),
+    of(Container, "memory_page_faults_total", "container_memory_failures_total", &[("failure_type", "pgfault"), ("scope", "container")]),
+    of(Container, "memory_major_page_faults_total", "container_memory_failures_total", &[("failure_type", "pgmajfault"), ("scope", "container")]),
+    of(Container, "swap_usage_bytes", "container_memory_swap", &[]),
+    of(Container, "swap_usage_bytes", "container_swap_usage_bytes", &[]),
+    of(Container, "start_time_seconds", "container_start_time_seconds", &[]),
+    of(Container, "rootfs_used_bytes", "container_fs_usage_bytes", &[]),
+    of(Container, "rootfs_capacity_bytes", "container_fs_limit_bytes", &[]),
+    of(Container, "rootfs_inodes", "container_fs_inodes_total", &[]),
+    of(Container, "rootfs_inodes_free", "container_fs_inodes_free", &[]),
+    of(Container, "cpu_psi_some_seconds_total", "container_pressure_cpu_waiting_seconds_total", &[]),
+    of(Container, "cpu_psi_full_seconds_total", "container_pressure_cpu_stalled_seconds_total", &[]),
+    of(Container, "memory_psi_some_seconds_total", "container_pressure_memory_waiting_seconds_total", &[]),
+    of(Container, "memory_psi_full_seconds_total", "container_pressure_memory_stalled_seconds_total", &[]),
+    of(Container, "io_psi_some_seconds_total", "container_pressure_io_waiting_seconds_total", &[]),
+    of(Container, "io_psi_full_seconds_total", "container_pressure_io_stalled_seconds_total", &[]),
+    of(PodNetwork, "receive_bytes_total", "container_network_receive_bytes_total", &[]),
+    of(PodNetwork, "transmit_bytes_total", "container_network_transmit_bytes_total", &[]),
+    of(PodNetwork, "receive_errors_total", "container_network_receive_errors_total", &[]),
+    of(PodNetwork, "transmit_errors_total", "container_network_transmit_errors_total", &[]),
+    of(Pod, "cpu_usage_seconds_total", "pod_cpu_usage_seconds_total", &[]),
+    of(Pod, "memory_working_set_bytes", "pod_memory_working_set_bytes", &[]),
+    of(Pod, "swap_usage_bytes", "pod_swap_usage_bytes", &[]),
+    of(Node, "cpu_usage_seconds_total", "node_cpu_usage_seconds_total", &[]),
+    of(Node, "cpu_usage_seconds_total", "container_cpu_usage_seconds_total", &[("id", "/"), ("cpu", "total")]),
+    of(Node, "memory_working_set_bytes", "node_memory_working_set_bytes", &[]),
+    of(Node, "memory_working_set_bytes", "container_memory_working_set_bytes", ROOT),
+    of(Node, "memory_usage_bytes", "container_memory_usage_bytes", ROOT),
+    of(Node, "memory_rss_bytes", "container_memory_rss", ROOT),
+    of(Node, "swap_usage_bytes", "node_swap_usage_bytes", &[]),
+    of(Node, "fs_used_bytes", "container_fs_usage_bytes", ROOT),
+    of(Node, "fs_capacity_bytes", "container_fs_limit_bytes", ROOT),
+    of(NodeNetwork, "receive_bytes_total", "container_network_receive_bytes_total", ROOT),
+    of(NodeNetwork, "transmit_bytes_total", "container_network_transmit_bytes_total", ROOT),
+    of(NodeNetwork, "receive_errors_total", "container_network_receive_errors_total", ROOT),
+    of(NodeNetwork, "transmit_errors_total", "container_network_transmit_errors_total", ROOT),
+    of(Volume, "capacity_bytes", "kubelet_volume_stats_capacity_bytes", &[]),
+    of(Volume, "available_bytes", "kubelet_volume_stats_available_bytes", &[]),
+    of(Volume, "used_bytes", "kubelet_volume_stats_used_bytes", &[]),
+    of(Volume, "inodes", "kubelet_volume_stats_inodes", &[]),
+    of(Volume, "inodes_free", "kubelet_volume_stats_inodes_free", &[]),
+    of(Volume, "inodes_used", "kubelet_volume_stats_inodes_used", &[]),
+    of(Volume, "health_abnormal", "kubelet_volume_stats_health_status_abnormal", &[]),
+];
+
+const fn part(prefix: &'static str, opentelemetry: &'static str, values: &'static [Value]) -> Part {
+    Part {
+        json: "",
+        prefix,
+        opentelemetry,
+        values,
+    }
+}
+
+const RATE: Part = part("cpu", "cpu", Rate::VALUES);
+const AGE: Part = part("", "", Age::VALUES);
+const USED: Part = part("", "", Utilization::VALUES);
+
+impl Scope {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Container,
+        Pod,
+        Node,
+        Self::SystemContainer,
+        Volume,
+        PodNetwork,
+        NodeNetwork,
+    ];
+
+    /// The groups whose numbers it gives, in their order.
+    pub fn parts(self) -> Vec<&'static Part> {
+        const NETWORK: [Part; 2] = [
+            part("", "network", Traffic::VALUES),
+            part("", "network", TrafficRate::VALUES),
+        ];
+        const OF_VOLUME: [Part; 2] = [
+            part("", "volume", Filesystem::VALUES),
+            part("health", "volume", VolumeHealth::VALUES),
+        ];
+        const RESTARTS: Part = part("", "", Restarts::VALUES);
+        let (first, own, last): (&[Part], &[Part], &[Part]) = match self {
+            Container => (&[RATE, AGE], ContainerStats::PARTS, &[USED, RESTARTS]),
+            Self::SystemContainer => (&[RATE, AGE], ContainerStats::PARTS, &[]),
+            Pod => (&[RATE, AGE], PodStats::PARTS, &[USED]),
+            Node => (&[RATE, AGE], NodeStats::PARTS, RuntimeStats::PARTS),
+            PodNetwork | NodeNetwork => (&NETWORK, &[], &[]),
+            Volume => (&OF_VOLUME, &[], &[]),
+        };
+        [first, own, last].into_iter().flatten().collect()
+    }
+
+    /// How a Prometheus name by rule begins.
+    pub const fn prefix(self) -> &'static str {
+        match self {
+            Container => "kubeletstats_container_",
+            Pod => "kubeletstats_pod_",
+            Node => "kubeletstats_node_",
+            Self::SystemContainer => "kubeletstats_system_container_",
+            Volume => "kubeletstats_volume_",
+            PodNetwork => "kubeletstats_pod_network_",
+            NodeNetwork => "kubeletstats_node_network_",
+        }
+    }
+
+    /// How an OpenTelemetry name begins, as the kubeletstats receiver has it.
+    const fn opentelemetry(self) -> &'static str {
+        match self {
+            Container => "container",
+            Pod | PodNetwork => "k8s.pod",
+            Node | NodeNetwork => "k8s.node",
+            Self::SystemContainer => "k8s.system_container",
+            Volume => "k8s",
+        }
+    }
+}
+
+/// A row's name in OpenTelemetry's way; `None` where it has none.
+pub fn opentelemetry(scope: Scope, part: &Part, row: &Value) -> Option<String> {
+    let start = match (scope, row.metric) {
+        // The receiver has these under another name than the container's other numbers.
+        (Container, metric) if metric.ends_with("_utilization") || metric == "restarts_total" => {
+            "k8s.container"
+        }
+        (scope, _) => scope.opentelemetry(),
+    };
+    let names = [start, part.opentelemetry, row.opentelemetry];
+    let names: Vec<_> = names.into_iter().filter(|name| !name.is_empty()).collect();
+    (!row.opentelemetry.is_empty()).then(|| names.join("."))
+}
