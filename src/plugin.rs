@@ -85,6 +85,8 @@ struct State {
     selects_by_labels: bool,
     /// For what is told of a scrape that failed; `None` without metrics.
     metrics: Option<Config>,
+    /// The node's name in the last metrics.
+    node: Option<String>,
     unreadable_logged: bool,
     counters: Counters,
     stats_tag: Option<CString>,
@@ -127,6 +129,7 @@ impl Plugin {
             interval: config.interval,
             selects_by_labels: config.label_selector.is_some(),
             unreadable_logged: false,
+            node: None,
             metrics: Some(config.clone()).filter(|config| config.format.has_metrics()),
             counters: Counters::default(),
             // From a C string of the host's, so there is no NUL in it.
@@ -269,6 +272,7 @@ impl State {
             match outcome.result {
                 Ok(batch) => {
                     self.log_batch(now, outcome.took, &batch);
+                    self.node = batch.node.or(self.node.take());
                     self.delivery.enqueue(batch.parts);
                     self.deliver();
                 }
@@ -351,7 +355,8 @@ impl State {
         let Some(config) = &self.metrics else { return };
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
         if let Some(now) = since_epoch.ok().and_then(Timestamp::since_epoch) {
-            let contexts = metrics::failed(config, &self.counters, now);
+            let node = self.node.as_deref();
+            let contexts = metrics::failed(config, node, &self.counters, now);
             self.delivery.enqueue(vec![Part::Metrics(contexts)]);
             self.deliver_metrics();
         }

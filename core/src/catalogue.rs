@@ -290,7 +290,7 @@ pub trait Numbers {
 /// What a row's type is read by.
 trait Read: Sized {
     fn read(text: &[u8]) -> Option<Self>;
-    fn as_f64(self) -> f64;
+    fn into_f64(self) -> f64;
 }
 
 impl Read for Number {
@@ -298,7 +298,7 @@ impl Read for Number {
         Self::read(text)
     }
 
-    fn as_f64(self) -> f64 {
+    fn into_f64(self) -> f64 {
         self.get() as f64
     }
 }
@@ -309,7 +309,7 @@ impl Read for f64 {
         (number.is_finite() && number >= 0.0).then_some(number)
     }
 
-    fn as_f64(self) -> f64 {
+    fn into_f64(self) -> f64 {
         self
     }
 }
@@ -368,7 +368,7 @@ macro_rules! group {
             pub fn numbers(&self, out: &mut impl Numbers) {
                 out.begin_group(self.time);
                 $(
-                    out.number(self.$field.map(|number| Unit::$unit.in_base(number.as_f64())));
+                    out.number(self.$field.map(|number| Unit::$unit.in_base(number.into_f64())));
                 )*
             }
 

@@ -82,6 +82,8 @@ pub struct Batch {
     /// Whether the facts of pods came, where they were asked for, and of how many pods they
     /// cannot be read.
     pub facts: Option<Result<usize>>,
+    /// The node's name in metrics, if there are any.
+    pub node: Option<String>,
 }
 
 impl Batch {
@@ -204,6 +206,7 @@ impl Pipeline {
         };
         let mut summary = self.selector.parse_but(body, self.plan, is_dropped)?;
         select::newest_of_each_name(&mut summary.pods);
+        select::first_of_each_name(&mut summary);
         Ok(summary)
     }
 
@@ -282,7 +285,9 @@ impl Pipeline {
                 let without_stats = facts.without_stats(&summary.pods);
                 sinks.without_stats(without_stats.filter(kept), came);
             }
-            if let (Some(metrics), Some(about)) = (&mut sinks.metrics, &about) {
+            let metrics = sinks.metrics.as_mut();
+            let metrics = metrics.filter(|metrics| metrics.wants_states());
+            if let (Some(metrics), Some(about)) = (metrics, &about) {
                 let pods: Vec<_> = facts.pods().filter(kept).collect();
                 metrics.states(&pods, about.now);
             }
@@ -301,6 +306,7 @@ impl Pipeline {
         }
         if let (Some(metrics), Some(about)) = (metrics, about) {
             let own = own_metrics(&summary, &batch, &about);
+            batch.node = Some(metrics.node_name().to_owned()).filter(|name| !name.is_empty());
             batch
                 .parts
                 .push(Part::Metrics(metrics.finish(&own, about.now)));
@@ -355,13 +361,10 @@ impl<'s> Sinks<'s> {
             }
         }
         let reading = samples.pod(pod);
-        if let Some(reading) = &reading {
-            if let Some(records) = self.due(reading) {
-                records.pod(pod, facts, reading);
-            }
-            if let Some(metrics) = &mut self.metrics {
-                metrics.pod(pod, facts, reading);
-            }
+        if let Some(reading) = &reading
+            && let Some(records) = self.due(reading)
+        {
+            records.pod(pod, facts, reading);
         }
         for volume in &pod.volumes {
             let Some(reading) = samples.volume(volume) else {
@@ -374,7 +377,13 @@ impl<'s> Sinks<'s> {
                 metrics.volume(pod, volume, &reading);
             }
         }
+        if let (Some(metrics), Some(reading)) = (&mut self.metrics, &reading) {
+            metrics.pod(pod, facts, reading);
+        }
         self.network(Some(pod), &pod.network, reading.as_ref(), samples);
+        if let Some(metrics) = &mut self.metrics {
+            metrics.end_pod(pod);
+        }
         let own = usize::from(pod.stats.is_some());
         self.batch.others += own + pod.volumes.len() + pod.network.interfaces.len();
     }
@@ -382,13 +391,10 @@ impl<'s> Sinks<'s> {
     fn node(&mut self, summary: &Summary, mut samples: OfOne) {
         let node = &summary.node;
         let reading = samples.node(node).filter(|_| self.plan.node);
-        if let Some(reading) = &reading {
-            if let Some(records) = self.due(reading) {
-                records.node(node, reading);
-            }
-            if let Some(metrics) = &mut self.metrics {
-                metrics.node(node, summary.memory_bytes, reading);
-            }
+        if let Some(reading) = &reading
+            && let Some(records) = self.due(reading)
+        {
+            records.node(node, reading);
         }
         for container in &node.system_containers {
             let Some(reading) = samples.container(container) else {
@@ -400,6 +406,9 @@ impl<'s> Sinks<'s> {
             if let Some(metrics) = &mut self.metrics {
                 metrics.system_container(container, &reading);
             }
+        }
+        if let (Some(metrics), Some(reading)) = (&mut self.metrics, &reading) {
+            metrics.node(node, summary.memory_bytes, reading);
         }
         self.network(None, &node.network, reading.as_ref(), samples);
         let own = usize::from(self.plan.node);
@@ -422,10 +431,17 @@ impl<'s> Sinks<'s> {
                 records.interface(pod, interface, &reading);
             }
             if let Some(metrics) = &mut self.metrics {
-                metrics.interface(pod, interface, Some(&reading));
+                metrics.interface(pod, interface, &reading);
             }
         }
-        if let (Some(metrics), false) = (&mut self.metrics, self.plan.interfaces) {
+        // A pod's traffic is its own as well as its containers'; the node's is only its own.
+        let is_wanted = match pod {
+            Some(_) => self.plan.pods || self.plan.containers,
+            None => self.plan.node,
+        };
+        if let (Some(metrics), true, false) =
+            (&mut self.metrics, is_wanted, self.plan.interfaces)
+        {
             metrics.network(pod, network, reading);
         }
     }

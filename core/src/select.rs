@@ -87,11 +87,34 @@ pub fn newest_of_each_name(pods: &mut Vec<Pod<'_>>) {
     }
 }
 
+/// The same of what else a reply names, where the first of a name stays.
+pub fn first_of_each_name(summary: &mut Summary) {
+    newest_of_each_container(&mut summary.node.system_containers);
+    first_of(&mut summary.node.network.interfaces, |one| &one.name);
+    for pod in &mut summary.pods {
+        first_of(&mut pod.volumes, |one| &one.name);
+        first_of(&mut pod.network.interfaces, |one| &one.name);
+    }
+}
+
+/// Their order stays, unless there are many or a name comes twice.
+fn first_of<T>(list: &mut Vec<T>, name: impl Fn(&T) -> &str) {
+    let comes_again = |(at, one): (usize, &T)| {
+        let before = &list[..at];
+        before.iter().any(|other| name(other) == name(one))
+    };
+    if list.len() > FEW || list.iter().enumerate().any(comes_again) {
+        list.sort_by(|a, b| name(a).cmp(name(b)));
+        list.dedup_by(|later, first| name(later) == name(first));
+    }
+}
+
+/// Up to here it is faster to compare each with each.
+const FEW: usize = 32;
+
 /// One that has ended can still stand beside the one that took its place. Their order
 /// stays, unless a name comes twice.
 fn newest_of_each_container(containers: &mut Vec<Container<'_>>) {
-    /// Up to here it is faster to compare each with each.
-    const FEW: usize = 32;
     let comes_again = |(at, container): (usize, &Container)| {
         let before = &containers[..at];
         before.iter().any(|other| other.name == container.name)

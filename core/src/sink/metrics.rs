@@ -8,19 +8,23 @@
 pub mod families;
 pub mod names;
 mod own;
+mod resource;
 mod states;
 
-pub use own::{SelfMetrics, failed};
+pub use own::{SELF, SelfMetrics, failed};
+pub use states::KUBE_STATE;
 
 use std::{borrow::Cow, collections::HashMap};
 
 use self::{
-    families::{Dialect, External, Family, Sample, begin_context, push_text},
-    names::ESTABLISHED,
+    families::{Dialect, Family, Sample, begin_context, push_text},
+    names::Named,
+    resource::{Attributes, Entity},
 };
 use crate::{
     catalogue::{
-        Age, Allotment, Kind as CatalogueKind, Numbers, Rate, Restarts, Unit, VolumeHealth,
+        Age, Allotment, Kind as CatalogueKind, Numbers, Rate, Restarts, Traffic, TrafficRate, Unit,
+        VolumeHealth,
     },
     facts::{ContainerFacts, PodFacts},
     number::Number,
@@ -60,7 +64,62 @@ pub enum Scope {
     PodNetwork,
     /// Of an interface of the node.
     NodeNetwork,
+    /// Of a volume of a pod that a claim is behind.
+    Claim,
 }
+
+/// A metric that is made of no row of the catalogue.
+#[derive(Debug)]
+pub struct Told {
+    /// Its name.
+    pub name: &'static str,
+    /// Counter or gauge.
+    pub kind: Kind,
+    /// What its help says.
+    pub about: &'static str,
+    /// As OpenTelemetry writes it.
+    pub unit: &'static str,
+    /// The keys of its labels.
+    pub labels: &'static [&'static str],
+}
+
+const fn gauge(
+    name: &'static str,
+    about: &'static str,
+    unit: &'static str,
+    labels: &'static [&'static str],
+) -> Told {
+    Told {
+        name,
+        kind: Kind::Gauge,
+        about,
+        unit,
+        labels,
+    }
+}
+
+const fn counter(name: &'static str, about: &'static str, labels: &'static [&'static str]) -> Told {
+    Told {
+        name,
+        kind: Kind::Counter,
+        about,
+        unit: "1",
+        labels,
+    }
+}
+
+/// The name is cAdvisor's.
+pub const MACHINE_MEMORY: Told = gauge(
+    "machine_memory_bytes",
+    "What the node has: node.memory.availableBytes and workingSetBytes together",
+    "By",
+    &[],
+);
+
+/// In bytes. The samples of one scrape are no more: a node of 1,000 pods has two thirds of
+/// this with all groups and fields. A reply with long names could have a hundred times as
+/// many.
+const MOST_BYTES: usize = 32 << 20;
 
 /// Where a number goes: which family, and the values of its own labels.
 #[derive(Debug, Clone)]
@@ -82,14 +141,23 @@ pub struct Metrics {
     node_name: Option<String>,
     node: String,
     families: Vec<Family>,
-    by_name: HashMap<String, usize>,
+    by_name: HashMap<Cow<'static, str>, usize>,
     /// By scope, the targets of each row in the order of its parts.
-    rows: HashMap<Scope, Vec<Vec<Target>>>,
+    rows: Vec<Vec<Vec<Target>>>,
     /// Encoded labels that the samples at hand share; those of the root series.
     shared: Vec<u8>,
     none_shared: Vec<u8>,
     out: Vec<u8>,
     contexts: usize,
+    room: Room,
+}
+
+/// How many bytes more the samples of a scrape may have.
+#[derive(Debug)]
+struct Room {
+    bytes: usize,
+    /// Samples for which there were too few.
+    left_out: usize,
 }
 
 /// What a scrape gave.
@@ -101,22 +169,30 @@ pub struct Contexts {
     pub count: usize,
 }
 
-/// The labels that Prometheus' samples have before their own.
-fn shared_labels(scope: Scope, has_facts: bool) -> &'static [&'static str] {
+/// The labels that all samples of a scope have before their own.
+pub fn shared_labels(naming: Naming, scope: Scope, has_facts: bool) -> &'static [&'static str] {
+    if naming == Naming::OpenTelemetry {
+        // The rest is the resource's to say.
+        return match scope {
+            Scope::PodNetwork | Scope::NodeNetwork => &["interface"],
+            _ => &[],
+        };
+    }
     match scope {
         Scope::Container if has_facts => &["namespace", "pod", "container", "image", "name"],
         Scope::Container => &["namespace", "pod", "container"],
         Scope::Pod => &["namespace", "pod"],
         Scope::PodNetwork => &["namespace", "pod", "interface"],
         Scope::NodeNetwork => &["interface"],
-        Scope::Volume => &["namespace", "pod", "persistentvolumeclaim", "volume"],
+        Scope::Volume => &["namespace", "pod", "volume"],
+        Scope::Claim => &["namespace", "pod", "volume", "persistentvolumeclaim"],
         Scope::SystemContainer => &["container"],
         Scope::Node => &[],
     }
 }
 
 /// Units as OpenTelemetry writes them.
-fn unit_code(unit: Unit) -> &'static str {
+pub fn unit_code(unit: Unit) -> &'static str {
     match unit {
         Unit::Bytes => "By",
         Unit::CoreNanoseconds | Unit::Microseconds | Unit::Seconds => "s",
@@ -140,15 +216,19 @@ impl Metrics {
             node: String::new(),
             families: Vec::new(),
             by_name: HashMap::new(),
-            rows: HashMap::new(),
+            rows: Vec::new(),
             shared: Vec::new(),
             none_shared: Vec::new(),
             out: Vec::new(),
             contexts: 0,
+            room: Room {
+                bytes: MOST_BYTES,
+                left_out: 0,
+            },
         };
         for scope in Scope::ALL {
             let rows = metrics.rows_of(scope);
-            metrics.rows.insert(scope, rows);
+            metrics.rows.push(rows);
         }
         metrics.complete_labels();
         metrics
@@ -158,138 +238,70 @@ impl Metrics {
         let mut rows = Vec::new();
         for part in scope.parts() {
             for row in part.values {
-                let about = about(part.json, row.json);
-                let unit = unit_code(row.unit);
-                rows.push(match self.naming {
-                    Naming::Prometheus => {
-                        self.prometheus(scope, part.prefix, row.metric, row.kind, &about, unit)
-                    }
-                    Naming::OpenTelemetry => {
-                        let name = names::opentelemetry(scope, part, row);
-                        name.map(|name| {
-                            self.opentelemetry(scope, name, row.metric, row.kind, about, unit)
-                        })
-                        .into_iter()
-                        .collect()
-                    }
+                let source = match part.json {
+                    "" => row.json.to_owned(),
+                    path => format!("{path}.{}", row.json),
+                };
+                let named = match self.naming {
+                    Naming::Prometheus => names::prometheus(scope, part, row),
+                    Naming::OpenTelemetry => names::opentelemetry(scope, part, row),
+                };
+                let targets = named.into_iter().map(|named| {
+                    let family = self.family(&named, scope, row.kind, &source);
+                    self.target(family, &named)
                 });
+                rows.push(targets.collect());
             }
         }
         rows
     }
 
-    fn prometheus(
-        &mut self,
-        scope: Scope,
-        prefix: &str,
-        metric: &str,
-        kind: Kind,
-        about: &str,
-        unit: &'static str,
-    ) -> Vec<Target> {
-        if metric.is_empty() {
-            return Vec::new();
-        }
-        let tail = format!("{prefix}{metric}");
-        let tail = tail.trim_start_matches('_');
-        let established: Vec<_> = ESTABLISHED
-            .iter()
-            .filter(|one| one.scope == scope && one.tail == tail)
-            .collect();
-        let is_named = established.iter().any(|one| !is_root(one.labels));
-        let mut targets: Vec<_> = established
-            .iter()
-            .map(|one| {
-                let is_root = is_root(one.labels);
-                // The root series stand among the containers' or the pods'.
-                let of = match (is_root, scope) {
-                    (false, scope) => scope,
-                    (true, Scope::NodeNetwork) => Scope::PodNetwork,
-                    (true, _) => Scope::Container,
-                };
-                let family = self.family(one.name.to_owned(), of, kind, about, unit);
-                self.target(family, one.labels, is_root)
-            })
-            .collect();
-        if !is_named {
-            let name = format!("{}{tail}", scope.prefix());
-            let family = self.family(name, scope, kind, about, unit);
-            targets.push(self.target(family, &[], false));
-        }
-        targets
-    }
-
-    fn opentelemetry(
-        &mut self,
-        scope: Scope,
-        name: String,
-        metric: &str,
-        kind: Kind,
-        about: String,
-        unit: &'static str,
-    ) -> Target {
-        let family = self.family(name, scope, kind, &about, unit);
-        let is_network = matches!(scope, Scope::PodNetwork | Scope::NodeNetwork);
-        let direction: &[_] = match metric.contains("receive") {
-            _ if !is_network => &[],
-            true => &[("direction", "receive")],
-            false => &[("direction", "transmit")],
-        };
-        self.target(family, direction, false)
-    }
-
-    fn family(
-        &mut self,
-        name: String,
-        scope: Scope,
-        kind: Kind,
-        about: &str,
-        unit: &'static str,
-    ) -> usize {
-        if let Some(known) = self.by_name.get(&name) {
+    fn family(&mut self, named: &Named, scope: Scope, kind: Kind, source: &str) -> usize {
+        if let Some(known) = self.by_name.get(&*named.name) {
+            self.families[*known].is_made_of(source);
             return *known;
         }
-        let shared = match self.naming {
-            Naming::Prometheus => shared_labels(scope, self.has_facts),
-            // The rest is the resource's to say.
-            Naming::OpenTelemetry if matches!(scope, Scope::PodNetwork | Scope::NodeNetwork) => {
-                &["interface"]
-            }
-            Naming::OpenTelemetry => &[],
+        // The root series stand among the containers' or the pods'.
+        let among = match (named.is_root(), scope) {
+            (false, scope) => scope,
+            (true, Scope::NodeNetwork) => Scope::PodNetwork,
+            (true, _) => Scope::Container,
         };
-        let family = Family::new(name.clone(), kind, about.to_owned(), unit, shared);
+        let shared = shared_labels(self.naming, among, self.has_facts);
+        let about = format!("From the kubelet: {source}");
+        let family = Family::new(named.name.clone(), kind, about, named.unit, shared);
+        self.add(family)
+    }
+
+    fn add(&mut self, family: Family) -> usize {
+        self.by_name
+            .insert(family.name.clone(), self.families.len());
         self.families.push(family);
-        self.by_name.insert(name, self.families.len() - 1);
         self.families.len() - 1
     }
 
     /// The family learns of labels that it did not have.
-    fn target(
-        &mut self,
-        family: usize,
-        labels: &[(&'static str, &'static str)],
-        is_root: bool,
-    ) -> Target {
+    fn target(&mut self, family: usize, named: &Named) -> Target {
         let keys = &mut self.families[family].labels;
-        for (key, _) in labels {
+        for (key, _) in named.labels {
             if !keys.contains(&Cow::Borrowed(*key)) {
                 keys.push(Cow::Borrowed(key));
             }
         }
         let value_of = |key: &Cow<str>| {
-            let given = labels.iter().find(|(name, _)| name == key);
+            let given = named.labels.iter().find(|(name, _)| name == key);
             given.map_or("", |(_, value)| *value)
         };
         Target {
             family,
             labels: keys.iter().map(value_of).collect(),
-            is_root,
+            is_root: named.is_root(),
         }
     }
 
     /// A target may have been made before its family learnt of another's label.
     fn complete_labels(&mut self) {
-        for target in self.rows.values_mut().flatten().flatten() {
+        for target in self.rows.iter_mut().flatten().flatten() {
             let keys = self.families[target.family].labels.len();
             target.labels.resize(keys, "");
         }
@@ -300,6 +312,10 @@ impl Metrics {
         self.out = memory;
         self.out.clear();
         self.contexts = 0;
+        self.room = Room {
+            bytes: MOST_BYTES,
+            left_out: 0,
+        };
         let node = self
             .node_name
             .as_deref()
@@ -310,14 +326,21 @@ impl Metrics {
         }
     }
 
-    /// All of it.
+    /// What the node is called.
+    pub fn node_name(&self) -> &str {
+        &self.node
+    }
+
+    /// All of it. What is the node's and the plugin's own ends here.
     pub fn finish(&mut self, own: &SelfMetrics, now: Timestamp) -> Contexts {
         self.own(own, now);
-        self.end_context(&External {
-            attributes: self.resource(None, &[]),
-        });
-        if self.naming == Naming::Prometheus {
-            self.write_context(None);
+        self.take_contexts()
+    }
+
+    fn take_contexts(&mut self) -> Contexts {
+        match self.naming {
+            Naming::Prometheus => self.write_context(None),
+            Naming::OpenTelemetry => self.end(None, Entity::Whole),
         }
         Contexts {
             bytes: std::mem::take(&mut self.out),
@@ -355,13 +378,11 @@ impl Metrics {
         allotment
             .used_by(reading.nano_cores, used)
             .numbers(&mut numbers);
+        // They are counted through all of its runs.
+        numbers.started = pod.start_time.map(Timestamp::as_nanos);
         restarts(of_this_run).numbers(&mut numbers);
-        let attributes = [
-            ("k8s.container.name", Some(&*container.name)),
-            ("container.id", id),
-            ("container.image.name", image),
-        ];
-        self.end_resource(Some(pod), &attributes);
+        let name = &*container.name;
+        self.end(Some(pod), Entity::Container { name, id, image });
     }
 
     /// A pod, without its network.
@@ -378,26 +399,30 @@ impl Metrics {
         allotment
             .used_by(reading.nano_cores, used)
             .numbers(&mut numbers);
-        self.end_resource(Some(pod), &[]);
     }
 
-    /// The network of a pod as a whole, where its interfaces are not wanted each.
+    /// That is all of a pod, but for its containers and volumes.
+    pub fn end_pod(&mut self, pod: &Pod) {
+        self.end(Some(pod), Entity::Whole);
+    }
+
+    /// The network of a pod or of the node as a whole, where its interfaces are not wanted each.
     pub fn network(&mut self, pod: Option<&Pod>, network: &Network, reading: Option<&Reading>) {
-        let interface = Interface {
-            name: network.name.clone(),
-            traffic: network.total.clone(),
-        };
-        self.interface(pod, &interface, reading);
+        self.traffic(pod, &network.name, &network.total, reading);
     }
 
     /// An interface of a pod, or of the node.
-    pub fn interface(
+    pub fn interface(&mut self, pod: Option<&Pod>, interface: &Interface, reading: &Reading) {
+        self.traffic(pod, &interface.name, &interface.traffic, Some(reading));
+    }
+
+    fn traffic(
         &mut self,
         pod: Option<&Pod>,
-        interface: &Interface,
+        interface: &str,
+        traffic: &Traffic,
         reading: Option<&Reading>,
     ) {
-        let traffic = &interface.traffic;
         let Some(time) = traffic.time.or(reading.map(|reading| reading.time)) else {
             return;
         };
@@ -405,43 +430,38 @@ impl Metrics {
             Some(_) => Scope::PodNetwork,
             None => Scope::NodeNetwork,
         };
-        let name = &*interface.name;
         match (pod, self.naming) {
             (Some(pod), Naming::Prometheus) => {
-                self.share(scope, &[&*pod.namespace, &*pod.name, name]);
+                self.share(scope, &[&*pod.namespace, &*pod.name, interface]);
             }
-            _ => self.share(scope, &[name]),
+            _ => self.share(scope, &[interface]),
         }
         let started = pod.and_then(|pod| pod.start_time);
         let mut numbers = self.numbers(scope, time, started);
         traffic.numbers(&mut numbers);
-        let rate = reading.map(|reading| reading.traffic.clone());
-        rate.unwrap_or_default().numbers(&mut numbers);
-        self.end_resource(pod, &[]);
+        match reading {
+            Some(reading) => reading.traffic.numbers(&mut numbers),
+            None => TrafficRate::default().numbers(&mut numbers),
+        }
     }
 
     /// A volume of a pod.
     pub fn volume(&mut self, pod: &Pod, volume: &Volume, reading: &Reading) {
-        let claim = volume.claim.as_deref();
-        let labels = [
-            &*pod.namespace,
-            &*pod.name,
-            claim.unwrap_or_default(),
-            &*volume.name,
-        ];
-        self.share(Scope::Volume, &labels);
-        let mut numbers = self.numbers(Scope::Volume, reading.time, None);
+        let (scope, claim) = match volume.claim.as_deref() {
+            Some(claim) if !claim.is_empty() => (Scope::Claim, claim),
+            _ => (Scope::Volume, ""),
+        };
+        let labels = [&*pod.namespace, &*pod.name, &*volume.name, claim];
+        self.share(scope, &labels);
+        let mut numbers = self.numbers(scope, reading.time, None);
         volume.filesystem.numbers(&mut numbers);
         let health = VolumeHealth {
             abnormal: volume.is_abnormal.and_then(|is| Number::new(is.into())),
             ..VolumeHealth::default()
         };
         health.numbers(&mut numbers);
-        let attributes = [
-            ("k8s.volume.name", Some(&*volume.name)),
-            ("k8s.persistentvolumeclaim.name", claim),
-        ];
-        self.end_resource(Some(pod), &attributes);
+        let name = &*volume.name;
+        self.end(Some(pod), Entity::Volume { name, claim });
     }
 
     /// The node, without its network. `memory` is all that it has.
@@ -453,18 +473,8 @@ impl Metrics {
         node.stats.numbers(&mut numbers);
         node.runtime.numbers(&mut numbers);
         if let (Some(memory), Naming::Prometheus) = (memory, self.naming) {
-            let about =
-                "What the node has: node.memory.availableBytes and workingSetBytes together";
-            self.gauge(
-                "machine_memory_bytes",
-                about,
-                "By",
-                memory as f64,
-                reading.time,
-                &[],
-            );
+            self.tell(&MACHINE_MEMORY, memory as f64, reading.time, &[]);
         }
-        self.end_resource(None, &[]);
     }
 
     /// What runs on the node beside pods.
@@ -474,45 +484,35 @@ impl Metrics {
         rate(reading).numbers(&mut numbers);
         Age::at(reading.time, container.start_time).numbers(&mut numbers);
         container.stats.numbers(&mut numbers);
-        self.end_resource(None, &[("k8s.container.name", Some(&*container.name))]);
+        let name = &*container.name;
+        self.end(None, Entity::SystemContainer { name });
     }
 
-    /// The facts of pods, as kube-state-metrics tells them.
+    /// Whether the facts of pods are wanted as kube-state-metrics tells them.
+    pub fn wants_states(&self) -> bool {
+        self.has_states && self.naming == Naming::Prometheus
+    }
+
+    /// They are.
     pub fn states(&mut self, pods: &[&PodFacts], now: Timestamp) {
-        if self.has_states && self.naming == Naming::Prometheus {
-            states::push(self, pods, now);
-        }
+        states::push(self, pods, now);
     }
 
-    /// One sample of a family that is in no table, with labels by name.
-    fn sample(
-        &mut self,
-        name: &str,
-        kind: Kind,
-        about: &str,
-        unit: &'static str,
-        value: f64,
-        time: Timestamp,
-        labels: &[(&'static str, &str)],
-    ) {
-        let family = self.family_of(name, kind, about, unit);
-        if self.families[family].labels.is_empty() {
-            let keys = labels.iter().map(|(key, _)| Cow::Borrowed(*key));
-            self.families[family].labels = keys.collect();
-        }
-        self.push(family, value, time, labels.iter().map(|(_, value)| *value));
+    /// One sample of a metric that is made of no row; `labels` are the values.
+    fn tell(&mut self, told: &'static Told, value: f64, time: Timestamp, labels: &[&str]) {
+        let family = self.family_of(told);
+        self.push(family, value, time, labels.iter().copied());
     }
 
-    /// The family of this name, which has no shared labels.
-    fn family_of(&mut self, name: &str, kind: Kind, about: &str, unit: &'static str) -> usize {
-        if let Some(known) = self.by_name.get(name) {
+    /// Its family, which has no shared labels.
+    fn family_of(&mut self, told: &'static Told) -> usize {
+        if let Some(known) = self.by_name.get(told.name) {
             return *known;
         }
-        let family = Family::new(name.to_owned(), kind, about.to_owned(), unit, &[]);
-        self.families.push(family);
-        let family = self.families.len() - 1;
-        self.by_name.insert(name.to_owned(), family);
-        family
+        let name = Cow::Borrowed(told.name);
+        let mut family = Family::new(name, told.kind, told.about.to_owned(), told.unit, &[]);
+        family.labels = told.labels.iter().map(|key| Cow::Borrowed(*key)).collect();
+        self.add(family)
     }
 
     fn push<'v>(
@@ -528,39 +528,24 @@ impl Metrics {
             value,
             shared: &[],
         };
-        self.families[family].push(self.dialect, &sample, labels);
-    }
-
-    fn gauge(
-        &mut self,
-        name: &str,
-        about: &str,
-        unit: &'static str,
-        value: f64,
-        time: Timestamp,
-        labels: &[(&'static str, &str)],
-    ) {
-        self.sample(name, Kind::Gauge, about, unit, value, time, labels);
+        let family = &mut self.families[family];
+        self.room.push(family, self.dialect, &sample, labels);
     }
 
     fn share(&mut self, scope: Scope, values: &[&str]) {
         self.shared.clear();
         self.none_shared.clear();
-        let keys = match (self.naming, scope) {
-            (Naming::Prometheus, scope) => shared_labels(scope, self.has_facts).len(),
-            (_, Scope::PodNetwork | Scope::NodeNetwork) => 1,
-            _ => 0,
-        };
+        let keys = shared_labels(self.naming, scope, self.has_facts).len();
         for value in values.iter().take(keys) {
             push_text(&mut self.shared, value);
         }
         // The root series, and with them the labels of another scope.
+        let interface = values.first().copied().unwrap_or_default();
+        let of_container = shared_labels(self.naming, Scope::Container, self.has_facts).len();
         let of_root = match scope {
-            Scope::NodeNetwork => {
-                let interface = values.first().copied().unwrap_or_default();
-                vec!["", "", interface]
-            }
-            _ => vec![""; shared_labels(Scope::Container, self.has_facts).len()],
+            Scope::NodeNetwork => &["", "", interface],
+            Scope::Node => &["", "", "", "", ""][..of_container],
+            _ => &[],
         };
         for value in of_root {
             push_text(&mut self.none_shared, value);
@@ -574,8 +559,9 @@ impl Metrics {
         started: Option<Timestamp>,
     ) -> Pushing<'_> {
         Pushing {
-            rows: self.rows[&scope].iter(),
+            rows: self.rows[scope as usize].iter(),
             families: &mut self.families,
+            room: &mut self.room,
             dialect: self.dialect,
             shared: &self.shared,
             none_shared: &self.none_shared,
@@ -585,63 +571,32 @@ impl Metrics {
         }
     }
 
-    fn resource(
-        &self,
-        pod: Option<&Pod>,
-        more: &[(&'static str, Option<&str>)],
-    ) -> Vec<(&'static str, String)> {
-        let mut attributes = Vec::new();
-        let mut add = |key, value: &str| {
-            if !value.is_empty() {
-                attributes.push((key, value.to_owned()));
-            }
-        };
-        if let Some(pod) = pod {
-            add("k8s.namespace.name", &pod.namespace);
-            add("k8s.pod.name", &pod.name);
-            add("k8s.pod.uid", &pod.uid);
-        }
-        for (key, value) in more {
-            add(key, value.unwrap_or_default());
-        }
-        add("k8s.node.name", &self.node);
-        add(
-            "k8s.cluster.name",
-            self.cluster.as_deref().unwrap_or_default(),
-        );
-        attributes
-    }
-
-    /// With OpenTelemetry's names the resource is a context of its own.
-    fn end_resource(&mut self, pod: Option<&Pod>, more: &[(&'static str, Option<&str>)]) {
+    /// With OpenTelemetry's names what is told of a resource is a context of its own.
+    fn end(&mut self, pod: Option<&Pod>, entity: Entity) {
         if self.naming == Naming::OpenTelemetry {
-            let attributes = self.resource(pod, more);
-            self.end_context(&External { attributes });
+            let node = std::mem::take(&mut self.node);
+            let cluster = self.cluster.take();
+            let attributes = Attributes::of(pod, entity, &node, cluster.as_deref());
+            self.write_context(Some(&attributes));
+            (self.node, self.cluster) = (node, cluster);
         }
     }
 
-    fn end_context(&mut self, external: &External) {
-        if self.naming == Naming::OpenTelemetry {
-            self.write_context(Some(external));
-        }
-    }
-
-    fn write_context(&mut self, external: Option<&External>) {
-        let count = self
-            .families
-            .iter()
-            .filter(|family| !family.is_empty())
-            .count();
+    /// Everything since the last one; nothing if there is nothing.
+    fn write_context(&mut self, attributes: Option<&Attributes>) {
+        let families = || self.families.iter().filter(|family| !family.is_empty());
+        let (count, bytes) = (families().count(), families().map(Family::size).sum());
         if count == 0 {
             return;
         }
-        let mut labels = Vec::new();
-        if external.is_none() {
-            labels.extend([("node", self.node.as_str())]);
-            labels.extend(self.cluster.as_deref().map(|cluster| ("cluster", cluster)));
-            labels.retain(|(_, value)| !value.is_empty());
-        }
-        begin_context(&mut self.out, external, &labels, count as u32);
+        self.out.reserve(bytes);
+        let labels = [
+            ("node", self.node.as_str()),
+            ("cluster", self.cluster.as_deref().unwrap_or_default()),
+        ];
+        let labels = labels.iter().filter(|(_, value)| !value.is_empty());
+        let labels = labels.filter(|_| attributes.is_none());
+        begin_context(&mut self.out, attributes, labels, count as u32);
         let separator = match self.naming {
             Naming::Prometheus => '_',
             Naming::OpenTelemetry => '.',
@@ -653,15 +608,19 @@ impl Metrics {
     }
 }
 
-fn is_root(labels: &[(&str, &str)]) -> bool {
-    labels.contains(&("id", "/"))
-}
-
-/// What a metric's help says.
-fn about(path: &str, row: &str) -> String {
-    match path {
-        "" => format!("From the kubelet's summary: {row}"),
-        path => format!("From the kubelet's summary: {path}.{row}"),
+impl Room {
+    /// Puts the sample into its family, if there is room for it.
+    fn push<'v>(
+        &mut self,
+        family: &mut Family,
+        dialect: Dialect,
+        sample: &Sample,
+        labels: impl ExactSizeIterator<Item = &'v str>,
+    ) {
+        match family.push(dialect, sample, labels, self.bytes) {
+            Some(bytes) => self.bytes -= bytes,
+            None => self.left_out += 1,
+        }
     }
 }
 
@@ -684,6 +643,7 @@ fn restarts(facts: Option<&ContainerFacts>) -> Restarts {
 struct Pushing<'m> {
     rows: std::slice::Iter<'m, Vec<Target>>,
     families: &'m mut Vec<Family>,
+    room: &'m mut Room,
     dialect: Dialect,
     shared: &'m [u8],
     none_shared: &'m [u8],
@@ -715,7 +675,8 @@ impl Numbers for Pushing<'_> {
                 },
             };
             let labels = target.labels.iter().copied();
-            self.families[target.family].push(self.dialect, &sample, labels);
+            let family = &mut self.families[target.family];
+            self.room.push(family, self.dialect, &sample, labels);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use rmp::encode::{ByteBuf, write_array_len, write_f64, write_map_len, write_str, write_uint};
 
-use super::Kind;
+use super::{Kind, resource::Attributes};
 
 /// What the host's cmetrics understands.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -18,11 +18,14 @@ pub struct Dialect {
 /// More samples than these a family cannot have.
 const MOST_SAMPLES: u32 = 65_535;
 
+/// Memory up to this size is kept for the next scrape, whatever was in it.
+const KEPT_BYTES: usize = 16 << 10;
+
 /// One metric, and its samples so far.
 #[derive(Debug)]
 pub struct Family {
     /// As others know it.
-    pub name: String,
+    pub name: Cow<'static, str>,
     /// What the samples' own labels are, behind those that all of a context's share.
     pub labels: Vec<Cow<'static, str>>,
     kind: Kind,
@@ -70,7 +73,7 @@ pub fn with_buffer<T>(bytes: &mut Vec<u8>, write: impl FnOnce(&mut ByteBuf) -> T
 impl Family {
     /// Without samples. `shared` are the keys of the labels that all samples have first.
     pub fn new(
-        name: String,
+        name: Cow<'static, str>,
         kind: Kind,
         about: String,
         unit: &'static str,
@@ -102,20 +105,38 @@ impl Family {
         self.count == 0
     }
 
-    /// One sample more; `own` are the values of [`Self::labels`].
+    /// How many bytes it will be, at most.
+    pub fn size(&self) -> usize {
+        const OF_HEAD: usize = 1 << 10;
+        self.samples.len() + self.head.len().max(OF_HEAD)
+    }
+
+    /// What its help names, if it did not before.
+    pub fn is_made_of(&mut self, source: &str) {
+        if !self.about.contains(source) {
+            self.about.push_str(", ");
+            self.about.push_str(source);
+        }
+    }
+
+    /// One sample more, and its size; `own` are the values of [`Self::labels`]. `None` if it
+    /// would have more than `most` bytes, or there are too many.
     pub fn push<'v>(
         &mut self,
         dialect: Dialect,
         sample: &Sample,
         own: impl ExactSizeIterator<Item = &'v str>,
-    ) {
+        most: usize,
+    ) -> Option<usize> {
         if self.count == MOST_SAMPLES {
-            return;
+            return None;
         }
-        self.count += 1;
+        let before = self.samples.len();
         let started = sample
             .started
-            .filter(|_| dialect.has_units && self.kind == Kind::Counter);
+            .filter(|_| dialect.has_units && self.kind == Kind::Counter)
+            // The kubelet may not have seen the new run's first sample yet.
+            .filter(|started| *started <= sample.time);
         let labels = self.shared.len() + own.len();
         with_buffer(&mut self.samples, |out| {
             done(write_map_len(out, 4 + u32::from(started.is_some())));
@@ -136,6 +157,13 @@ impl Family {
             done(write_str(out, "hash"));
             done(write_uint(out, 0));
         });
+        let size = self.samples.len() - before;
+        if size > most {
+            self.samples.truncate(before);
+            return None;
+        }
+        self.count += 1;
+        Some(size)
     }
 
     /// Writes the family with its samples, which it forgets.
@@ -145,7 +173,12 @@ impl Family {
         }
         out.extend_from_slice(&self.head);
         with_buffer(out, |out| done(write_array_len(out, self.count)));
-        out.append(&mut self.samples);
+        out.extend_from_slice(&self.samples);
+        // One large reply is no reason to keep so much for good.
+        if self.samples.capacity() / 4 > self.samples.len().max(KEPT_BYTES) {
+            self.samples.shrink_to(KEPT_BYTES);
+        }
+        self.samples.clear();
         self.count = 0;
     }
 
@@ -153,7 +186,7 @@ impl Family {
         // 2.x joins the three parts of a name by `_`, also where the first is empty.
         let (namespace, name) = match separator {
             '_' => self.name.split_once('_').unwrap_or(("", &self.name)),
-            _ => ("", self.name.as_str()),
+            _ => ("", &*self.name),
         };
         let is_counter = self.kind == Kind::Counter;
         let mut head = ByteBuf::new();
@@ -199,12 +232,12 @@ impl Family {
     }
 }
 
-/// Begins a context: what `external` says of a resource, the labels of all samples, and how
-/// many families follow.
-pub fn begin_context(
+/// Begins a context: the attributes of a resource if it is about one, the labels of all
+/// samples, and how many families follow.
+pub fn begin_context<'l>(
     out: &mut Vec<u8>,
-    external: Option<&External>,
-    static_labels: &[(&str, &str)],
+    attributes: Option<&Attributes>,
+    static_labels: impl Iterator<Item = &'l (&'l str, &'l str)> + Clone,
     families: u32,
 ) {
     with_buffer(out, |out| {
@@ -214,14 +247,14 @@ pub fn begin_context(
         done(write_str(out, "cmetrics"));
         done(write_map_len(out, 0));
         done(write_str(out, "external"));
-        match external {
-            Some(external) => external.write(out),
+        match attributes {
+            Some(attributes) => write_external(out, attributes),
             None => done(write_map_len(out, 0)),
         }
         done(write_str(out, "processing"));
         done(write_map_len(out, 1));
         done(write_str(out, "static_labels"));
-        done(write_array_len(out, static_labels.len() as u32));
+        done(write_array_len(out, static_labels.clone().count() as u32));
         for (key, value) in static_labels {
             done(write_array_len(out, 2));
             done(write_str(out, key));
@@ -233,44 +266,29 @@ pub fn begin_context(
 }
 
 /// Whom a context is about, and who tells it.
-#[derive(Debug, Default)]
-pub struct External {
-    /// Attributes of the resource.
-    pub attributes: Vec<(&'static str, String)>,
-}
-
-impl External {
-    fn write(&self, out: &mut ByteBuf) {
-        let pairs = |out: &mut ByteBuf, pairs: &[(&str, &str)]| {
-            done(write_map_len(out, pairs.len() as u32));
-            for (key, value) in pairs {
-                done(write_str(out, key));
-                done(write_str(out, value));
-            }
-        };
-        let attributes: Vec<_> = self
-            .attributes
-            .iter()
-            .map(|(key, value)| (*key, value.as_str()))
-            .collect();
-        done(write_map_len(out, 2));
-        done(write_str(out, "resource"));
-        done(write_map_len(out, 2));
-        done(write_str(out, "metadata"));
-        done(write_map_len(out, 0));
-        done(write_str(out, "attributes"));
-        pairs(out, &attributes);
-        done(write_str(out, "scope"));
-        done(write_map_len(out, 2));
-        done(write_str(out, "metadata"));
-        pairs(
-            out,
-            &[
-                ("name", "kubeletstats"),
-                ("version", env!("CARGO_PKG_VERSION")),
-            ],
-        );
-        done(write_str(out, "attributes"));
-        done(write_map_len(out, 0));
-    }
+fn write_external(out: &mut ByteBuf, attributes: &Attributes) {
+    let pairs = |out: &mut ByteBuf, pairs: &[(&str, &str)]| {
+        done(write_map_len(out, pairs.len() as u32));
+        for (key, value) in pairs {
+            done(write_str(out, key));
+            done(write_str(out, value));
+        }
+    };
+    let scope = [
+        ("name", "kubeletstats"),
+        ("version", env!("CARGO_PKG_VERSION")),
+    ];
+    done(write_map_len(out, 2));
+    done(write_str(out, "resource"));
+    done(write_map_len(out, 2));
+    done(write_str(out, "metadata"));
+    pairs(out, &[]);
+    done(write_str(out, "attributes"));
+    pairs(out, attributes.pairs());
+    done(write_str(out, "scope"));
+    done(write_map_len(out, 2));
+    done(write_str(out, "metadata"));
+    pairs(out, &scope);
+    done(write_str(out, "attributes"));
+    pairs(out, &[]);
 }

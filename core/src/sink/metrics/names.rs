@@ -1,7 +1,9 @@
 //! What metrics are called. A row of the [catalogue](crate::catalogue) has a name by rule;
 //! where others have given the same number a name before, that is the one here.
 
-use super::Scope;
+use std::borrow::Cow;
+
+use super::{Scope, unit_code};
 use crate::catalogue::{
     Age, ContainerStats, Filesystem, NodeStats, Part, PodStats, Rate, Restarts, RuntimeStats,
     Traffic, TrafficRate, Utilization, Value, VolumeHealth,
@@ -34,7 +36,7 @@ const fn of(
     }
 }
 
-use Scope::{Container, Node, NodeNetwork, Pod, PodNetwork, Volume};
+use Scope::{Claim, Container, Node, NodeNetwork, Pod, PodNetwork, Volume};
 
 /// cAdvisor's root series, which is the node.
 const ROOT: &[(&str, &str)] = &[("id", "/")];
@@ -81,13 +83,13 @@ pub const ESTABLISHED: &[Established] = &[
     of(NodeNetwork, "transmit_bytes_total", "container_network_transmit_bytes_total", ROOT),
     of(NodeNetwork, "receive_errors_total", "container_network_receive_errors_total", ROOT),
     of(NodeNetwork, "transmit_errors_total", "container_network_transmit_errors_total", ROOT),
-    of(Volume, "capacity_bytes", "kubelet_volume_stats_capacity_bytes", &[]),
-    of(Volume, "available_bytes", "kubelet_volume_stats_available_bytes", &[]),
-    of(Volume, "used_bytes", "kubelet_volume_stats_used_bytes", &[]),
-    of(Volume, "inodes", "kubelet_volume_stats_inodes", &[]),
-    of(Volume, "inodes_free", "kubelet_volume_stats_inodes_free", &[]),
-    of(Volume, "inodes_used", "kubelet_volume_stats_inodes_used", &[]),
-    of(Volume, "health_abnormal", "kubelet_volume_stats_health_status_abnormal", &[]),
+    of(Claim, "capacity_bytes", "kubelet_volume_stats_capacity_bytes", &[]),
+    of(Claim, "available_bytes", "kubelet_volume_stats_available_bytes", &[]),
+    of(Claim, "used_bytes", "kubelet_volume_stats_used_bytes", &[]),
+    of(Claim, "inodes", "kubelet_volume_stats_inodes", &[]),
+    of(Claim, "inodes_free", "kubelet_volume_stats_inodes_free", &[]),
+    of(Claim, "inodes_used", "kubelet_volume_stats_inodes_used", &[]),
+    of(Claim, "health_abnormal", "kubelet_volume_stats_health_status_abnormal", &[]),
 ];
 
 const fn part(prefix: &'static str, opentelemetry: &'static str, values: &'static [Value]) -> Part {
@@ -104,8 +106,8 @@ const AGE: Part = part("", "", Age::VALUES);
 const USED: Part = part("", "", Utilization::VALUES);
 
 impl Scope {
-    /// All of them.
-    pub const ALL: [Self; 7] = [
+    /// All of them, in their order.
+    pub const ALL: [Self; 8] = [
         Container,
         Pod,
         Node,
@@ -113,6 +115,7 @@ impl Scope {
         Volume,
         PodNetwork,
         NodeNetwork,
+        Claim,
     ];
 
     /// The groups whose numbers it gives, in their order.
@@ -132,7 +135,7 @@ impl Scope {
             Pod => (&[RATE, AGE], PodStats::PARTS, &[USED]),
             Node => (&[RATE, AGE], NodeStats::PARTS, RuntimeStats::PARTS),
             PodNetwork | NodeNetwork => (&NETWORK, &[], &[]),
-            Volume => (&OF_VOLUME, &[], &[]),
+            Volume | Claim => (&OF_VOLUME, &[], &[]),
         };
         [first, own, last].into_iter().flatten().collect()
     }
@@ -144,7 +147,7 @@ impl Scope {
             Pod => "kubeletstats_pod_",
             Node => "kubeletstats_node_",
             Self::SystemContainer => "kubeletstats_system_container_",
-            Volume => "kubeletstats_volume_",
+            Volume | Claim => "kubeletstats_volume_",
             PodNetwork => "kubeletstats_pod_network_",
             NodeNetwork => "kubeletstats_node_network_",
         }
@@ -156,22 +159,128 @@ impl Scope {
             Container => "container",
             Pod | PodNetwork => "k8s.pod",
             Node | NodeNetwork => "k8s.node",
-            Self::SystemContainer => "k8s.system_container",
-            Volume => "k8s",
+            Self::SystemContainer => "k8s.node.system_container",
+            Volume | Claim => "k8s",
         }
     }
 }
 
-/// A row's name in OpenTelemetry's way; `None` where it has none.
-pub fn opentelemetry(scope: Scope, part: &Part, row: &Value) -> Option<String> {
-    let start = match (scope, row.metric) {
-        // The receiver has these under another name than the container's other numbers.
-        (Container, metric) if metric.ends_with("_utilization") || metric == "restarts_total" => {
-            "k8s.container"
-        }
-        (scope, _) => scope.opentelemetry(),
-    };
-    let names = [start, part.opentelemetry, row.opentelemetry];
+/// A name of a row, and what goes with it.
+#[derive(Debug)]
+pub struct Named {
+    /// The metric's.
+    pub name: Cow<'static, str>,
+    /// As OpenTelemetry writes it.
+    pub unit: &'static str,
+    /// Labels besides those of the scope.
+    pub labels: &'static [(&'static str, &'static str)],
+}
+
+impl Named {
+    /// Whether it is cAdvisor's series of the node.
+    pub fn is_root(&self) -> bool {
+        self.labels.contains(&ROOT[0])
+    }
+}
+
+/// A row's names in Prometheus' way. Where none is established there is one by rule; the
+/// root series are besides.
+pub fn prometheus(scope: Scope, part: &Part, row: &Value) -> Vec<Named> {
+    if row.metric.is_empty() {
+        return Vec::new();
+    }
+    let unit = unit_code(row.unit);
+    let tail = format!("{}{}", part.prefix, row.metric);
+    let tail = tail.trim_start_matches('_');
+    let established = ESTABLISHED
+        .iter()
+        .filter(|one| one.scope == scope && one.tail == tail);
+    let mut names: Vec<_> = established
+        .map(|one| Named {
+            name: Cow::Borrowed(one.name),
+            unit,
+            labels: one.labels,
+        })
+        .collect();
+    if names.iter().all(Named::is_root) {
+        names.push(Named {
+            name: Cow::Owned(format!("{}{tail}", scope.prefix())),
+            unit,
+            labels: &[],
+        });
+    }
+    names
+}
+
+/// Where the receiver's name is not the one by rule: that one, its name, and its unit if that
+/// is another as well.
+const OF_RECEIVER: &[(&str, &str, Option<&str>)] = &[
+    (
+        "container.cpu_request_utilization",
+        "k8s.container.cpu_request_utilization",
+        None,
+    ),
+    (
+        "container.cpu_limit_utilization",
+        "k8s.container.cpu_limit_utilization",
+        None,
+    ),
+    (
+        "container.memory_request_utilization",
+        "k8s.container.memory_request_utilization",
+        None,
+    ),
+    (
+        "container.memory_limit_utilization",
+        "k8s.container.memory_limit_utilization",
+        None,
+    ),
+    ("container.restarts", "k8s.container.restarts", None),
+    ("k8s.volume.usage", "k8s.pod.volume.usage", None),
+    (
+        "k8s.node.filesystem.inodes",
+        "k8s.node.filesystem.inode.count",
+        Some("{inode}"),
+    ),
+    (
+        "k8s.node.filesystem.inodes.free",
+        "k8s.node.filesystem.inode.free",
+        Some("{inode}"),
+    ),
+    (
+        "k8s.node.rlimit.maxpid",
+        "k8s.node.pid.limit",
+        Some("{thread}"),
+    ),
+    (
+        "k8s.node.rlimit.curproc",
+        "k8s.node.pid.usage",
+        Some("{thread}"),
+    ),
+];
+
+/// A row's name in OpenTelemetry's way, if it has one.
+pub fn opentelemetry(scope: Scope, part: &Part, row: &Value) -> Vec<Named> {
+    if row.opentelemetry.is_empty() {
+        return Vec::new();
+    }
+    let names = [scope.opentelemetry(), part.opentelemetry, row.opentelemetry];
     let names: Vec<_> = names.into_iter().filter(|name| !name.is_empty()).collect();
-    (!row.opentelemetry.is_empty()).then(|| names.join("."))
+    let by_rule = names.join(".");
+    let other = OF_RECEIVER.iter().find(|(rule, ..)| *rule == by_rule);
+    let (name, unit) = match other {
+        Some((_, name, unit)) => (Cow::Borrowed(*name), *unit),
+        None => (Cow::Owned(by_rule), None),
+    };
+    let is_network = matches!(scope, PodNetwork | NodeNetwork);
+    let labels: &[_] = match row.metric.contains("receive") {
+        _ if !is_network => &[],
+        true => &[("direction", "receive")],
+        false => &[("direction", "transmit")],
+    };
+    vec![Named {
+        name,
+        unit: unit.unwrap_or(unit_code(row.unit)),
+        labels,
+    }]
 }

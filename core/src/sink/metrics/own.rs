@@ -1,9 +1,7 @@
 //! What the plugin tells of itself, so that a kubelet that is down shows as such.
 
-use super::{Kind, Metrics, Naming};
-use crate::{
-    counters::Counters, options::Config, sink::metrics::families::External, timestamp::Timestamp,
-};
+use super::{Metrics, Told, counter, gauge};
+use crate::{counters::Counters, options::Config, timestamp::Timestamp};
 
 /// Of a scrape that succeeded.
 #[derive(Debug, Default)]
@@ -20,79 +18,116 @@ pub struct SelfMetrics {
     pub pods: [usize; 3],
 }
 
+static UP: Told = gauge(
+    "kubeletstats_up",
+    "Whether the last scrape of the kubelet succeeded",
+    "1",
+    &[],
+);
+static BUILD_INFO: Told = gauge(
+    "kubeletstats_build_info",
+    "The plugin's version",
+    "1",
+    &["version"],
+);
+static SCRAPES: Told = counter(
+    "kubeletstats_scrapes_total",
+    "Scrapes since the start, failed ones among them",
+    &[],
+);
+static FAILURES: Told = counter(
+    "kubeletstats_scrape_failures_total",
+    "Scrapes that failed, by reason",
+    &["reason"],
+);
+static OVERRUNS: Told = counter(
+    "kubeletstats_overruns_total",
+    "Intervals left out because the last scrape was still on its way",
+    &[],
+);
+static DURATION: Told = gauge(
+    "kubeletstats_scrape_duration_seconds",
+    "Of the last scrape, from request to encoded metrics",
+    "s",
+    &[],
+);
+static REPLY_BYTES: Told = gauge(
+    "kubeletstats_reply_bytes",
+    "Size of the kubelet's last summary",
+    "By",
+    &[],
+);
+static SAMPLE_AGE: Told = gauge(
+    "kubeletstats_newest_sample_age_seconds",
+    "How old the newest sample of the last summary was",
+    "s",
+    &[],
+);
+static PODS: Told = gauge(
+    "kubeletstats_pods",
+    "Pods in the kubelet's last summary: on_node, selected, unreadable",
+    "1",
+    &["state"],
+);
+static LEFT_OUT: Told = gauge(
+    "kubeletstats_left_out_samples",
+    "Samples of the last scrape that are not here because there are too many",
+    "1",
+    &[],
+);
+
+/// All of them; the first five also of a scrape that failed.
+pub static SELF: [&Told; 10] = [
+    &UP,
+    &BUILD_INFO,
+    &SCRAPES,
+    &FAILURES,
+    &OVERRUNS,
+    &DURATION,
+    &REPLY_BYTES,
+    &SAMPLE_AGE,
+    &PODS,
+    &LEFT_OUT,
+];
+
 /// What is told of a scrape that failed: a context without anything of the kubelet's, so that
-/// nothing stale stays.
-pub fn failed(config: &Config, counters: &Counters, now: Timestamp) -> super::Contexts {
+/// nothing stale stays. The node's name is that of the last reply, if there was one.
+pub fn failed(
+    config: &Config,
+    node: Option<&str>,
+    counters: &Counters,
+    now: Timestamp,
+) -> super::Contexts {
     let mut metrics = Metrics::new(config);
-    metrics.begin(Vec::new(), None);
+    metrics.begin(Vec::new(), node);
     metrics.of_any_scrape(counters, false, now);
-    let attributes = metrics.resource(None, &[]);
-    match metrics.naming {
-        Naming::Prometheus => metrics.write_context(None),
-        Naming::OpenTelemetry => metrics.write_context(Some(&External { attributes })),
-    }
-    super::Contexts {
-        bytes: std::mem::take(&mut metrics.out),
-        count: metrics.contexts,
-    }
+    metrics.take_contexts()
 }
 
 impl Metrics {
     pub(super) fn own(&mut self, own: &SelfMetrics, now: Timestamp) {
+        let left_out = self.room.left_out;
+        // There is always room for these.
+        self.room.bytes = usize::MAX;
         self.of_any_scrape(&own.counters, true, now);
-        let mut gauge = |name: &str, about: &str, unit, value| {
-            self.gauge(name, about, unit, value, now, &[]);
-        };
-        gauge(
-            "kubeletstats_scrape_duration_seconds",
-            "Of the last scrape, from request to encoded metrics",
-            "s",
-            own.duration,
-        );
-        gauge(
-            "kubeletstats_reply_bytes",
-            "Size of the kubelet's last summary",
-            "By",
-            own.reply_bytes as f64,
-        );
+        self.tell(&DURATION, own.duration, now, &[]);
+        self.tell(&REPLY_BYTES, own.reply_bytes as f64, now, &[]);
         if let Some(age) = own.newest_sample_age {
-            gauge(
-                "kubeletstats_newest_sample_age_seconds",
-                "How old the newest sample of the last summary was",
-                "s",
-                age,
-            );
+            self.tell(&SAMPLE_AGE, age, now, &[]);
         }
         for (state, count) in ["on_node", "selected", "unreadable"].iter().zip(own.pods) {
-            let about = "Pods in the kubelet's last summary";
-            let labels = [("state", *state)];
-            self.gauge("kubeletstats_pods", about, "1", count as f64, now, &labels);
+            self.tell(&PODS, count as f64, now, &[state]);
         }
+        self.tell(&LEFT_OUT, left_out as f64, now, &[]);
     }
 
     fn of_any_scrape(&mut self, counters: &Counters, is_up: bool, now: Timestamp) {
-        let up = f64::from(u8::from(is_up));
-        let about = "Whether the last scrape of the kubelet succeeded";
-        self.gauge("kubeletstats_up", about, "1", up, now, &[]);
-        let about = "The plugin's version";
-        let version = [("version", env!("CARGO_PKG_VERSION"))];
-        self.gauge("kubeletstats_build_info", about, "1", 1.0, now, &version);
-        let mut counter = |name: &str, about: &str, value: u64, labels: &[_]| {
-            self.sample(name, Kind::Counter, about, "1", value as f64, now, labels);
-        };
-        let about = "Scrapes since the start, failed ones among them";
-        counter("kubeletstats_scrapes_total", about, counters.scrapes(), &[]);
-        let about = "Intervals left out because the last scrape was still on its way";
-        counter(
-            "kubeletstats_overruns_total",
-            about,
-            counters.overruns(),
-            &[],
-        );
-        let about = "Scrapes that failed, by reason";
+        self.tell(&UP, f64::from(u8::from(is_up)), now, &[]);
+        self.tell(&BUILD_INFO, 1.0, now, &[env!("CARGO_PKG_VERSION")]);
+        self.tell(&SCRAPES, counters.scrapes() as f64, now, &[]);
+        self.tell(&OVERRUNS, counters.overruns() as f64, now, &[]);
         for (reason, count) in counters.failures() {
-            let labels = [("reason", reason)];
-            counter("kubeletstats_scrape_failures_total", about, count, &labels);
+            self.tell(&FAILURES, count as f64, now, &[reason]);
         }
     }
 }

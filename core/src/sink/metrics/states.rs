@@ -3,16 +3,132 @@
 
 use std::{borrow::Cow, collections::BTreeSet};
 
-use super::{Kind, Metrics};
+use super::{Metrics, Told, counter, gauge};
 use crate::{
-    facts::{ContainerFacts, PodFacts, Resources, State},
+    facts::{ContainerFacts, ContainerKind, PodFacts, State},
     timestamp::Timestamp,
 };
 
 const PHASES: [&str; 5] = ["Pending", "Succeeded", "Failed", "Unknown", "Running"];
 const QOS_CLASSES: [&str; 3] = ["BestEffort", "Burstable", "Guaranteed"];
 
-type Label<'l> = (&'static str, &'l str);
+/// Each pod may have other labels, and each label is one of every pod's series.
+const MOST_LABELS: usize = 256;
+
+static INFO: Told = gauge(
+    "kube_pod_info",
+    "Which pod it is",
+    "1",
+    &[
+        "namespace",
+        "pod",
+        "uid",
+        "created_by_kind",
+        "created_by_name",
+    ],
+);
+static OWNER: Told = gauge(
+    "kube_pod_owner",
+    "The workload of the pod",
+    "1",
+    &["namespace", "pod", "uid", "owner_kind", "owner_name"],
+);
+static PHASE: Told = gauge(
+    "kube_pod_status_phase",
+    "The phase that the pod is in",
+    "1",
+    &["namespace", "pod", "uid", "phase"],
+);
+static QOS_CLASS: Told = gauge(
+    "kube_pod_status_qos_class",
+    "The quality of service class of the pod",
+    "1",
+    &["namespace", "pod", "uid", "qos_class"],
+);
+/// And one label more for each that `pod_labels` names: `label_…`.
+static LABELS: Told = gauge(
+    "kube_pod_labels",
+    "Labels of the pod that pod_labels names",
+    "1",
+    &["namespace", "pod", "uid"],
+);
+
+/// What there is of each container.
+struct OfContainer {
+    info: Told,
+    requests: Told,
+    limits: Told,
+    restarts: Told,
+    waiting: Told,
+    last_terminated: Told,
+}
+
+macro_rules! of_container {
+    ($start:literal) => {
+        OfContainer {
+            info: gauge(
+                concat!($start, "_info"),
+                "Which container it is",
+                "1",
+                &["namespace", "pod", "uid", "container", "image", "container_id"],
+            ),
+            requests: gauge(
+                concat!($start, "_resource_requests"),
+                "What the container asks for",
+                "1",
+                &["namespace", "pod", "uid", "container", "resource", "unit"],
+            ),
+            limits: gauge(
+                concat!($start, "_resource_limits"),
+                "What the container may use at most",
+                "1",
+                &["namespace", "pod", "uid", "container", "resource", "unit"],
+            ),
+            restarts: counter(
+                concat!($start, "_status_restarts_total"),
+                "How often the kubelet has started the container again",
+                &["namespace", "pod", "uid", "container"],
+            ),
+            waiting: gauge(
+                concat!($start, "_status_waiting_reason"),
+                "Why the container waits",
+                "1",
+                &["namespace", "pod", "uid", "container", "reason"],
+            ),
+            last_terminated: gauge(
+                concat!($start, "_status_last_terminated_reason"),
+                "Why the run before ended",
+                "1",
+                &["namespace", "pod", "uid", "container", "reason"],
+            ),
+        }
+    };
+}
+
+static APP: OfContainer = of_container!("kube_pod_container");
+/// Sidecars are init containers as well.
+static INIT: OfContainer = of_container!("kube_pod_init_container");
+
+/// All of them.
+pub static KUBE_STATE: [&Told; 17] = [
+    &INFO,
+    &OWNER,
+    &LABELS,
+    &PHASE,
+    &QOS_CLASS,
+    &APP.info,
+    &APP.requests,
+    &APP.limits,
+    &APP.restarts,
+    &APP.waiting,
+    &APP.last_terminated,
+    &INIT.info,
+    &INIT.requests,
+    &INIT.limits,
+    &INIT.restarts,
+    &INIT.waiting,
+    &INIT.last_terminated,
+];
 
 pub(super) fn push(metrics: &mut Metrics, pods: &[&PodFacts], now: Timestamp) {
     for pod in pods {
@@ -21,113 +137,90 @@ pub(super) fn push(metrics: &mut Metrics, pods: &[&PodFacts], now: Timestamp) {
     push_labels(metrics, pods, now);
 }
 
+/// As in the records: of a static pod the hash of its manifest.
+fn uid(pod: &PodFacts) -> &str {
+    pod.config_hash.as_deref().unwrap_or(&pod.uid)
+}
+
 fn push_pod(metrics: &mut Metrics, facts: &PodFacts, now: Timestamp) {
-    let uid = facts.config_hash.as_deref().unwrap_or(&facts.uid);
-    let pod: [Label; 3] = [
-        ("namespace", &facts.namespace),
-        ("pod", &facts.name),
-        ("uid", uid),
-    ];
-    let with = |more: &[Label<'_>]| -> Vec<(&'static str, String)> {
-        let all = pod.iter().chain(more);
-        all.map(|(key, value)| (*key, (*value).to_owned()))
-            .collect()
-    };
-    let mut state = |name: &str, about: &str, value: f64, labels: Vec<(&'static str, String)>| {
-        let labels: Vec<_> = labels.iter().map(|(key, value)| (*key, &**value)).collect();
-        metrics.gauge(name, about, "1", value, now, &labels);
-    };
+    let (namespace, pod, uid) = (&*facts.namespace, &*facts.name, uid(facts));
     let (kind, name) = match &facts.workload {
         Some(workload) => (&*workload.kind, &*workload.name),
         None => ("", ""),
     };
-    let info = [("created_by_kind", kind), ("created_by_name", name)];
-    state("kube_pod_info", "Which pod it is", 1.0, with(&info));
-    let owner = [("owner_kind", kind), ("owner_name", name)];
-    state(
-        "kube_pod_owner",
-        "The workload of the pod",
-        1.0,
-        with(&owner),
-    );
-    for phase in PHASES {
-        let is = facts.phase.as_deref() == Some(phase);
-        let about = "The phase that the pod is in";
-        state(
-            "kube_pod_status_phase",
-            about,
-            f64::from(u8::from(is)),
-            with(&[("phase", phase)]),
-        );
-    }
-    for class in QOS_CLASSES {
-        let is = facts.qos_class.as_deref() == Some(class);
-        let about = "The quality of service class of the pod";
-        let labels = with(&[("qos_class", class)]);
-        state(
-            "kube_pod_status_qos_class",
-            about,
-            f64::from(u8::from(is)),
-            labels,
-        );
-    }
-    for container in &facts.containers {
-        push_container(metrics, container, &pod, now);
-    }
-}
-
-fn push_container(metrics: &mut Metrics, facts: &ContainerFacts, pod: &[Label], now: Timestamp) {
-    let mut labels = pod.to_vec();
-    labels.push(("container", &facts.name));
-    let mut info = labels.clone();
-    info.push(("image", facts.image.as_deref().unwrap_or_default()));
-    info.push((
-        "container_id",
-        facts.container_id.as_deref().unwrap_or_default(),
-    ));
-    let about = "Which container it is";
-    metrics.gauge("kube_pod_container_info", about, "1", 1.0, now, &info);
-    resources(metrics, &facts.resources, &labels, now);
-    if let Some(count) = facts.restart_count {
-        let name = "kube_pod_container_status_restarts_total";
-        let about = "How often the kubelet has started the container again";
-        metrics.sample(name, Kind::Counter, about, "1", count as f64, now, &labels);
-    }
-    let mut because = |name: &str, about: &str, reason: Option<&str>| {
-        if let Some(reason) = reason {
-            let mut labels = labels.clone();
-            labels.push(("reason", reason));
-            metrics.gauge(name, about, "1", 1.0, now, &labels);
+    let of_workload = [namespace, pod, uid, kind, name];
+    metrics.tell(&INFO, 1.0, now, &of_workload);
+    metrics.tell(&OWNER, 1.0, now, &of_workload);
+    let mut one_of = |told: &'static Told, all: &[&str], is: Option<&str>| {
+        for one in all {
+            let value = f64::from(u8::from(is == Some(one)));
+            metrics.tell(told, value, now, &[namespace, pod, uid, one]);
         }
     };
-    let waits = facts.state == Some(State::Waiting);
-    because(
-        "kube_pod_container_status_waiting_reason",
-        "Why the container waits",
-        facts.state_reason.as_deref().filter(|_| waits),
-    );
-    because(
-        "kube_pod_container_status_last_terminated_reason",
-        "Why the run before ended",
-        facts.last_termination_reason.as_deref(),
-    );
+    one_of(&PHASE, &PHASES, facts.phase.as_deref());
+    one_of(&QOS_CLASS, &QOS_CLASSES, facts.qos_class.as_deref());
+    for container in &facts.containers {
+        let told = match container.kind {
+            ContainerKind::App => &APP,
+            ContainerKind::Init | ContainerKind::Sidecar => &INIT,
+            // kube-state-metrics has none of these.
+            ContainerKind::Ephemeral => continue,
+        };
+        push_container(metrics, told, container, [namespace, pod, uid], now);
+    }
 }
 
-fn resources(metrics: &mut Metrics, resources: &Resources, labels: &[Label], now: Timestamp) {
+fn push_container(
+    metrics: &mut Metrics,
+    told: &'static OfContainer,
+    facts: &ContainerFacts,
+    [namespace, pod, uid]: [&str; 3],
+    now: Timestamp,
+) {
+    let container = &*facts.name;
+    let image = facts.image.as_deref().unwrap_or_default();
+    let id = facts.container_id.as_deref().unwrap_or_default();
+    let labels = [namespace, pod, uid, container, image, id];
+    metrics.tell(&told.info, 1.0, now, &labels);
+
+    let resources = &facts.resources;
     let bytes = |bytes: Option<u64>| bytes.map(|bytes| bytes as f64);
-    const REQUESTS: &str = "kube_pod_container_resource_requests";
-    const LIMITS: &str = "kube_pod_container_resource_limits";
-    for (name, resource, unit, value) in [
-        (REQUESTS, "cpu", "core", resources.cpu_request),
-        (REQUESTS, "memory", "byte", bytes(resources.memory_request)),
-        (LIMITS, "cpu", "core", resources.cpu_limit),
-        (LIMITS, "memory", "byte", bytes(resources.memory_limit)),
+    for (told, resource, unit, value) in [
+        (&told.requests, "cpu", "core", resources.cpu_request),
+        (
+            &told.requests,
+            "memory",
+            "byte",
+            bytes(resources.memory_request),
+        ),
+        (&told.limits, "cpu", "core", resources.cpu_limit),
+        (
+            &told.limits,
+            "memory",
+            "byte",
+            bytes(resources.memory_limit),
+        ),
     ] {
         if let Some(value) = value {
-            let mut labels = labels.to_vec();
-            labels.extend([("resource", resource), ("unit", unit)]);
-            let about = "What the container asks for, or may use at most";
-            metrics.gauge(name, about, "1", value, now, &labels);
+            let labels = [namespace, pod, uid, container, resource, unit];
+            metrics.tell(told, value, now, &labels);
+        }
+    }
+    if let Some(count) = facts.restart_count {
+        let labels = [namespace, pod, uid, container];
+        metrics.tell(&told.restarts, count as f64, now, &labels);
+    }
+    let waits = facts.state == Some(State::Waiting);
+    for (told, reason) in [
+        (&told.waiting, facts.state_reason.as_deref().filter(|_| waits)),
+        (
+            &told.last_terminated,
+            facts.last_termination_reason.as_deref(),
+        ),
+    ] {
+        if let Some(reason) = reason {
+            let labels = [namespace, pod, uid, container, reason];
+            metrics.tell(told, 1.0, now, &labels);
         }
     }
 }
@@ -138,28 +231,28 @@ fn key_of(label: &str) -> String {
         true => c,
         false => '_',
     };
-    format!("label_{}", label.chars().map(plain).collect::<String>())
+    let plain = label.chars().map(plain);
+    "label_".chars().chain(plain).collect()
 }
 
-/// Each pod may have other labels, and a family has one list of keys: that of all pods.
+/// A family has one list of keys: that of all pods. Of two labels of a pod that have the same
+/// key the first counts.
 fn push_labels(metrics: &mut Metrics, pods: &[&PodFacts], now: Timestamp) {
-    const NAME: &str = "kube_pod_labels";
-    let about = "Labels of the pod that pod_labels names";
     let labels = pods.iter().flat_map(|pod| &pod.labels);
     let keys: BTreeSet<String> = labels.map(|(label, _)| key_of(label)).collect();
-    let family = metrics.family_of(NAME, Kind::Gauge, about, "1");
-    let fixed = ["namespace", "pod", "uid"].map(Cow::Borrowed);
+    let keys: Vec<String> = keys.into_iter().take(MOST_LABELS).collect();
+    let family = metrics.family_of(&LABELS);
+    let fixed = LABELS.labels.iter().copied().map(Cow::Borrowed);
     let own = keys.iter().cloned().map(Cow::Owned);
-    metrics.families[family].relabel(fixed.into_iter().chain(own).collect());
+    metrics.families[family].relabel(fixed.chain(own).collect());
     for pod in pods {
-        let uid = pod.config_hash.as_deref().unwrap_or(&pod.uid);
-        let value = |key: &String| {
-            let mut labels = pod.labels.iter();
-            let found = labels.find(|(label, _)| key_of(label) == *key);
-            found.map_or("", |(_, value)| &**value)
-        };
-        let mut values = vec![&*pod.namespace, &*pod.name, uid];
-        values.extend(keys.iter().map(value));
+        let mut values = vec![""; 3 + keys.len()];
+        values[..3].copy_from_slice(&[&*pod.namespace, &*pod.name, uid(pod)]);
+        for (label, value) in pod.labels.iter().rev() {
+            if let Ok(at) = keys.binary_search(&key_of(label)) {
+                values[3 + at] = value;
+            }
+        }
         metrics.push(family, 1.0, now, values.into_iter());
     }
 }
