@@ -439,9 +439,7 @@ impl<'s> Sinks<'s> {
             Some(_) => self.plan.pods || self.plan.containers,
             None => self.plan.node,
         };
-        if let (Some(metrics), true, false) =
-            (&mut self.metrics, is_wanted, self.plan.interfaces)
-        {
+        if let (Some(metrics), true, false) = (&mut self.metrics, is_wanted, self.plan.interfaces) {
             metrics.network(pod, network, reading);
         }
     }

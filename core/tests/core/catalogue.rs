@@ -53,16 +53,16 @@ const NO_FIELD: [(&str, &str); 4] = [
 ];
 
 /// Something of a reply that has a record of its own.
-struct Entity {
-    kind: &'static str,
+pub struct Entity {
+    pub kind: &'static str,
     /// The fields by which its record is found, and what they have to be.
-    identity: Vec<(&'static str, Value)>,
-    json: Value,
-    parts: Vec<Group>,
+    pub identity: Vec<(&'static str, Value)>,
+    pub json: Value,
+    pub parts: Vec<Group>,
 }
 
 /// Where a group stands, how its fields begin, and its rows.
-type Group = (String, &'static str, &'static [Row]);
+pub type Group = (String, &'static str, &'static [Row]);
 
 fn parts(of: &[Part]) -> Vec<Group> {
     of.iter()
@@ -111,7 +111,7 @@ fn with_network(json: &Value, keys: &[&str], of: &[Part]) -> (Value, Vec<Group>)
     (own, parts)
 }
 
-fn entities(reply: &Value) -> Vec<Entity> {
+pub fn entities(reply: &Value) -> Vec<Entity> {
     let node = &reply["node"];
     let (json, mut of_node) = with_network(node, &["systemContainers"], NodeStats::PARTS);
     for (path, prefix, values) in parts(RuntimeStats::PARTS) {
@@ -167,7 +167,7 @@ fn entities(reply: &Value) -> Vec<Entity> {
 }
 
 /// The leaves of an object: path and value.
-fn leaves<'j>(json: &'j Value, path: &str, found: &mut BTreeMap<String, &'j Value>) {
+pub fn leaves<'j>(json: &'j Value, path: &str, found: &mut BTreeMap<String, &'j Value>) {
     match json {
         Value::Object(members) => {
             for (key, value) in members {
@@ -245,7 +245,7 @@ fn compare(entity: &Entity, record: &Value, seen: &mut BTreeSet<String>) -> Vec<
     wrong
 }
 
-fn is_pending(filesystem: &Value) -> bool {
+pub fn is_pending(filesystem: &Value) -> bool {
     let time = filesystem["time"].as_str();
     time.is_some_and(|time| time.starts_with("1970"))
 }
@@ -268,8 +268,8 @@ fn has_no_record(entity: &Entity, node: &Value) -> bool {
     }
 }
 
-#[test]
-fn every_leaf_of_every_reply_is_a_field() {
+/// All captured replies, and last one of a kubelet that writes everything.
+pub fn replies() -> Vec<(String, Vec<u8>)> {
     let mut replies: Vec<_> = summaries()
         .into_iter()
         .map(|path| {
@@ -285,6 +285,12 @@ fn every_leaf_of_every_reply_is_a_field() {
     let mut client = Client::new(&config, signal).expect("readable files");
     let body = client.summary().expect("a reply");
     replies.push(("the simulated kubelet".to_owned(), body));
+    replies
+}
+
+#[test]
+fn every_leaf_of_every_reply_is_a_field() {
+    let replies = replies();
     let (mut seen, mut wrong) = (BTreeSet::new(), BTreeMap::<String, usize>::new());
     let mut compared = 0;
     for (name, body) in &replies {

@@ -70,7 +70,14 @@ macro_rules! of_container {
                 concat!($start, "_info"),
                 "Which container it is",
                 "1",
-                &["namespace", "pod", "uid", "container", "image", "container_id"],
+                &[
+                    "namespace",
+                    "pod",
+                    "uid",
+                    "container",
+                    "image",
+                    "container_id",
+                ],
             ),
             requests: gauge(
                 concat!($start, "_resource_requests"),
@@ -212,7 +219,10 @@ fn push_container(
     }
     let waits = facts.state == Some(State::Waiting);
     for (told, reason) in [
-        (&told.waiting, facts.state_reason.as_deref().filter(|_| waits)),
+        (
+            &told.waiting,
+            facts.state_reason.as_deref().filter(|_| waits),
+        ),
         (
             &told.last_terminated,
             facts.last_termination_reason.as_deref(),
