@@ -8,9 +8,10 @@ use std::{
 };
 
 use kubeletstats_core::{
+    counters::Counters,
     facts::{self, Patterns, Want},
     options::Config,
-    scrape::{Memory, Pipeline, PodsReply},
+    scrape::{About, Memory, Pipeline, PodsReply},
     timestamp::Timestamp,
 };
 use serde::de::IgnoredAny;
@@ -67,7 +68,7 @@ fn main() {
     );
     println!(
         "{:<44} {:>8} {:>9} {:>7} {:>7}",
-        "options", "records", "bytes", "ratio", "allocs"
+        "options", "events", "bytes", "ratio", "allocs"
     );
     more();
     if !kept {
@@ -145,7 +146,7 @@ fn measure(row: &Row) -> bool {
 type Options = &'static [(&'static str, &'static str)];
 
 /// What the options ask for, beside the default.
-const MORE: [(&str, Options); 7] = [
+const MORE: [(&str, Options); 13] = [
     ("default, once more", &[]),
     ("fields all", &[("fields", "all")]),
     (
@@ -166,12 +167,47 @@ const MORE: [(&str, Options); 7] = [
             ("label_selector", "!none"),
         ],
     ),
+    ("format metrics", &[("format", "metrics")]),
+    (
+        "format metrics, groups and fields all",
+        &[
+            ("format", "metrics"),
+            ("metric_groups", "all"),
+            ("fields", "all"),
+        ],
+    ),
+    (
+        "the same in opentelemetry's names",
+        &[
+            ("format", "metrics"),
+            ("metric_names", "opentelemetry"),
+            ("metric_groups", "all"),
+            ("fields", "all"),
+        ],
+    ),
+    ("format both", &[("format", "both")]),
+    (
+        "format both, groups and fields all",
+        &[
+            ("format", "both"),
+            ("metric_groups", "all"),
+            ("fields", "all"),
+        ],
+    ),
+    (
+        "format metrics, kube_state_metrics",
+        &[
+            ("format", "metrics"),
+            ("pod_facts", "on"),
+            ("kube_state_metrics", "on"),
+        ],
+    ),
 ];
 
 /// A pipeline that has learnt the facts, if it wants any.
 struct Warm {
     pipeline: Pipeline,
-    spare: Option<Vec<u8>>,
+    spare: Option<Memory>,
 }
 
 impl Warm {
@@ -201,18 +237,21 @@ impl Warm {
         warm
     }
 
-    /// As the scraper does it; returns records and bytes.
+    /// As the scraper does it; returns records, and bytes of records and metrics.
     fn scrape(&mut self, body: &[u8]) -> (usize, usize) {
         let memory = self.spare.take().unwrap_or_default();
         let summary = self.pipeline.decode(black_box(body)).expect("a summary");
         assert!(!self.pipeline.wants_facts(&summary, Instant::now()));
-        let memory = Memory {
-            logs: memory,
-            ..Memory::default()
+        let about = About {
+            counters: Counters::default(),
+            began: Instant::now(),
+            now: Timestamp::default(),
+            reply_bytes: body.len(),
         };
-        let batch = black_box(self.pipeline.encode(summary, memory, None));
-        let size = (batch.records(), batch.events().len());
-        self.spare = Some(batch.into_memory().logs);
+        let batch = black_box(self.pipeline.encode(summary, memory, Some(about)));
+        let of_metrics = batch.metrics().map_or(0, |metrics| metrics.bytes.len());
+        let size = (batch.records(), batch.events().len() + of_metrics);
+        self.spare = Some(batch.into_memory());
         size
     }
 }

@@ -1,18 +1,24 @@
 //! Budgets that are counts, so that no machine is too noisy for them. Those that
 //! are ratios are `make bench`'s.
 
-use std::{env, hint::black_box};
+use std::{
+    env,
+    hint::black_box,
+    time::{Duration, Instant},
+};
 
 use allocation_counter::{AllocationInfo, measure};
 use kubeletstats_core::{
     catalogue::Plan,
+    counters::Counters,
     facts::{self, LabelSelector, Patterns, Want},
     options::Config,
-    scrape::Pipeline,
+    scrape::{About, Batch, Memory, Pipeline},
     select::Selector,
     summary::Malformed,
+    timestamp::Timestamp,
 };
-use sim_kubelet::captured;
+use sim_kubelet::{Offline, captured};
 
 fn pipeline(prefix: &str) -> Pipeline {
     let config = Config::read(|name| (name == "pod_prefix").then(|| prefix.to_owned()));
@@ -36,6 +42,62 @@ fn heap_allocations_of_a_scrape() {
             "{} allocations",
             used.count_total
         );
+    }
+}
+
+fn pipeline_of(options: &[(&str, &str)]) -> Pipeline {
+    let config = Config::read(|name| {
+        let given = options.iter().find(|(key, _)| *key == name);
+        given.map(|(_, value)| (*value).to_owned())
+    });
+    Pipeline::new(&config.expect("valid options"))
+}
+
+/// With its metrics, if there are any.
+fn scrape(pipeline: &mut Pipeline, body: &[u8], memory: Memory) -> Result<Batch, Malformed> {
+    let summary = pipeline.decode(body)?;
+    let about = About {
+        counters: Counters::default(),
+        began: Instant::now(),
+        now: Timestamp::default(),
+        reply_bytes: body.len(),
+    };
+    Ok(pipeline.encode(summary, memory, Some(about)))
+}
+
+/// What metrics cost beside records of the same reply, which brings a new sample of everything.
+/// Decoding allocates for each container, pod and volume; telling of them must not.
+#[test]
+fn heap_allocations_of_metrics() {
+    const PODS: usize = 110;
+    let second = |number: u64| 1_800_000_000_000 + number * 1_000;
+    let mut node = Offline::full(PODS, Duration::from_secs(15), second(0));
+    let bodies: Vec<_> = (4..12)
+        .map(|sample| node.reply(second(sample * 21)))
+        .collect();
+    let all = [("metric_groups", "all"), ("fields", "all")];
+    let least_of = |format: &[(&str, &str)]| {
+        let mut pipeline = pipeline_of(&[&all[..], format].concat());
+        let mut memory = Memory::default();
+        let mut counts = Vec::new();
+        for body in bodies.iter().chain(&bodies) {
+            let mut batch = None;
+            let used = measure(|| batch = scrape(&mut pipeline, body, memory).ok());
+            memory = batch.expect("a summary").into_memory();
+            counts.push(used.count_total);
+        }
+        counts.split_off(bodies.len()).into_iter().max()
+    };
+    let records = least_of(&[]).expect("a count");
+    let names = ("metric_names", "opentelemetry");
+    for format in [
+        &[("format", "metrics")][..],
+        &[("format", "metrics"), names],
+        &[("format", "both")],
+    ] {
+        let metrics = least_of(format).expect("a count");
+        println!("{format:?}: {metrics} allocations, records {records}");
+        assert!(metrics <= records + 16, "{format:?}: {metrics}, {records}");
     }
 }
 
@@ -70,8 +132,10 @@ struct Hostile {
     outcomes: [String; 2],
 }
 
+const PRESSED: &str = "pressure under long names";
 const REFERENCE: &str = r#"{"podRef":{"name":"p","namespace":"n","uid":"u"},"#;
 const CPU: &str = r#""cpu":{"time":"2026-11-21T09:30:40Z","usageNanoCores":1}"#;
+const TIME: &str = r#""time":"2026-11-21T09:30:40Z""#;
 const MEMORY: &str = r#""memory":{"time":"2026-11-21T09:30:40Z","workingSetBytes":1}"#;
 
 fn in_pod() -> Vec<InPod> {
@@ -171,6 +235,30 @@ fn hostile(size: usize) -> Vec<Hostile> {
         .map(|at| format!(r#"{{"name":"c{at}",{CPU},{MEMORY}}}"#))
         .collect();
     let full = format!("{REFERENCE}\"containers\":[{}]}}", containers.join(","));
+    // The labels of a sample are many times its number's bytes.
+    let pressure = r#"{"total":1,"avg10":1,"avg60":1,"avg300":1}"#;
+    let pressure = format!(r#""psi":{{"some":{pressure},"full":{pressure}}}"#);
+    let containers: Vec<_> = (0..10)
+        .map(|at| {
+            format!(
+                r#"{{"name":"{at:0>253}","cpu":{{{TIME},{pressure}}},"memory":{{{pressure}}},"io":{{{pressure}}}}}"#
+            )
+        })
+        .collect();
+    let containers = containers.join(",");
+    let pressed = |at: usize| {
+        format!(
+            r#"{{"podRef":{{"name":"{at:0>253}","namespace":{long},"uid":"{at}"}},"containers":[{containers}]}}"#
+        )
+    };
+    // No more than a reply may have of containers.
+    let count = (size / pressed(0).len()).min(2_000);
+    let pressed: Vec<_> = (0..count).map(pressed).collect();
+    all.push(Hostile {
+        what: PRESSED.to_owned(),
+        body: format!("{{\"pods\":[{}]}}", pressed.join(",")),
+        outcomes: ["0 unreadable", "0 unreadable"].map(str::to_owned),
+    });
     let pods = ("{\"pods\":[", ",", "]}");
     let (many, plenty) = (
         "it has more than 10000 pods",
@@ -213,15 +301,16 @@ fn hostile(size: usize) -> Vec<Hostile> {
 }
 
 /// Each gives a peak that is bounded by what a node can have, not a multiple of its bytes;
-/// with the default plan, which a scrape uses, and with everything decoded. With
+/// with the default plan, which a scrape uses, with everything decoded, and with everything
+/// decoded and told as metrics. With
 /// `KUBELETSTATS_SOAK=1` the replies are as large as a reply may be; `--nocapture` prints the
 /// table.
 #[test]
 fn peak_memory_of_hostile_replies() {
     let size = if soak() { 63 * MIB } else { 5 * MIB };
     println!(
-        "{:<40} {:>9} {:>12} {:>12}  outcome",
-        "reply", "bytes", "peak", "of all"
+        "{:<40} {:>9} {:>12} {:>12} {:>12}  outcome",
+        "reply", "bytes", "peak", "of all", "of metrics"
     );
     for Hostile {
         what,
@@ -230,7 +319,7 @@ fn peak_memory_of_hostile_replies() {
     } in hostile(size)
     {
         let body = body.as_bytes();
-        let (mut found, mut peaks) = ([String::new(), String::new()], [0, 0]);
+        let (mut found, mut peaks) = ([String::new(), String::new()], [0; 3]);
         let tell = |unreadable: Result<usize, Malformed>| match unreadable {
             Ok(unreadable) => format!("{unreadable} unreadable"),
             Err(error) => error.to_string(),
@@ -246,14 +335,36 @@ fn peak_memory_of_hostile_replies() {
             found[1] = tell(summary.map(|summary| summary.pods_unreadable));
         });
         peaks[1] = used.bytes_max;
+        let mut pipeline = pipeline_of(&[
+            ("format", "metrics"),
+            ("metric_groups", "all"),
+            ("fields", "all"),
+        ]);
+        let used = measure(|| {
+            let batch = scrape(&mut pipeline, body, Memory::default());
+            assert_eq!(tell(batch.map(|batch| batch.pods_unreadable)), found[1]);
+        });
+        peaks[2] = used.bytes_max;
         let length = body.len();
         println!(
-            "{what:<40} {length:>9} {:>12} {:>12}  {}",
-            peaks[0], peaks[1], found[1]
+            "{what:<40} {length:>9} {:>12} {:>12} {:>12}  {}",
+            peaks[0], peaks[1], peaks[2], found[1]
         );
         assert_eq!(found, outcomes, "{what}");
-        assert!(peaks[0] < 10 * MIB as u64, "{what}: {peaks:?} bytes");
-        assert!(peaks[1] < 12 * MIB as u64, "{what}: {peaks:?} bytes");
+        // It has a thousand pods and more that are wanted, and 20,000 containers in all.
+        let factor = if soak() && what == PRESSED { 2 } else { 1 };
+        assert!(
+            peaks[0] < factor * 12 * MIB as u64,
+            "{what}: {peaks:?} bytes"
+        );
+        assert!(
+            peaks[1] < factor * 12 * MIB as u64,
+            "{what}: {peaks:?} bytes"
+        );
+        // The samples, which have a bound of 24 MiB, with room to grow, and what they are put
+        // together in.
+        let of_metrics = peaks[2].saturating_sub(peaks[1]);
+        assert!(of_metrics < 72 * MIB as u64, "{what}: {peaks:?} bytes");
     }
 }
 

@@ -105,10 +105,26 @@ impl Family {
         self.count == 0
     }
 
-    /// How many bytes it will be, at most.
+    /// About how many bytes it will be.
     pub fn size(&self) -> usize {
-        const OF_HEAD: usize = 1 << 10;
+        // Before the first time the head is not known.
+        const OF_HEAD: usize = 256;
         self.samples.len() + self.head.len().max(OF_HEAD)
+    }
+
+    /// And without its head.
+    pub fn size_of_samples(&self) -> usize {
+        self.samples.len()
+    }
+
+    /// Forgets its samples, and returns how many they were.
+    pub fn clear(&mut self) -> usize {
+        // One large reply is no reason to keep so much for good.
+        if self.samples.capacity() / 4 > self.samples.len().max(KEPT_BYTES) {
+            self.samples.shrink_to(KEPT_BYTES);
+        }
+        self.samples.clear();
+        std::mem::take(&mut self.count) as usize
     }
 
     /// What its help names, if it did not before.
@@ -174,12 +190,7 @@ impl Family {
         out.extend_from_slice(&self.head);
         with_buffer(out, |out| done(write_array_len(out, self.count)));
         out.extend_from_slice(&self.samples);
-        // One large reply is no reason to keep so much for good.
-        if self.samples.capacity() / 4 > self.samples.len().max(KEPT_BYTES) {
-            self.samples.shrink_to(KEPT_BYTES);
-        }
-        self.samples.clear();
-        self.count = 0;
+        self.clear();
     }
 
     fn write_head(&mut self, dialect: Dialect, separator: char) {
