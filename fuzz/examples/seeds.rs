@@ -5,6 +5,8 @@ use std::{fs, io, path::Path};
 
 #[path = "../fuzz_targets/check.rs"]
 mod check;
+#[path = "../../core/tests/core/contexts.rs"]
+mod contexts;
 #[path = "../../core/tests/core/events.rs"]
 mod events;
 #[path = "../fuzz_targets/seeds.rs"]

@@ -1,23 +1,30 @@
 //! What has to hold for any input. The fuzz targets and `core/tests/core/properties.rs`
-//! share it; both have `core/tests/core/events.rs` as their module `events`.
+//! share it; both have `core/tests/core/events.rs` as their module `events`, and `contexts.rs`
+//! beside it as `contexts`.
 #![allow(dead_code)]
 
-use std::{collections::HashSet, sync::LazyLock, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
 
 use allocation_counter::measure;
 use kubeletstats_core::{
     catalogue::Plan,
+    counters::Counters,
     error::Reason,
     options::{Config, OPTIONS},
-    scrape::Pipeline,
+    scrape::{About, Memory, Pipeline},
     select::{self, Selector},
     summary::Malformed,
+    timestamp::Timestamp,
 };
 use serde::de::IgnoredAny;
 use serde_json::Value;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::events;
+use super::{contexts, events};
 
 /// A reply may take so many bytes of memory for each of its own, and so many more for the
 /// first pod.
@@ -55,6 +62,43 @@ pub fn summary(input: &[u8]) {
     for reply in replies.split(|byte| *byte == 0) {
         scrapes.reply(reply);
         scrapes.same_again(reply);
+    }
+    metrics(*first, replies);
+}
+
+/// The same replies as metrics, in one naming or the other: a host can read them, and no
+/// series is there twice.
+pub fn metrics(first: u8, replies: &[u8]) {
+    static CONFIGS: LazyLock<[Config; 2]> = LazyLock::new(|| {
+        ["prometheus", "opentelemetry"].map(|names| {
+            let given = [
+                ("format", "metrics"),
+                ("metric_names", names),
+                ("metric_groups", "all"),
+                ("fields", "all"),
+            ];
+            let mut config = read(&given).expect("valid options");
+            config.dialect.has_units = names == "opentelemetry";
+            config
+        })
+    });
+    let config = &CONFIGS[usize::from(first) % CONFIGS.len()];
+    let mut pipeline = Pipeline::new(config);
+    let mut memory = Memory::default();
+    for reply in replies.split(|byte| *byte == 0) {
+        let Ok(summary) = pipeline.decode(reply) else {
+            continue;
+        };
+        let about = About {
+            counters: Counters::default(),
+            began: Instant::now(),
+            now: Timestamp::default(),
+            reply_bytes: reply.len(),
+        };
+        let batch = pipeline.encode(summary, memory, Some(about));
+        let metrics = batch.metrics().expect("those of the plugin, at least");
+        contexts::decode(&metrics.bytes, metrics.count, config.dialect.has_units);
+        memory = batch.into_memory();
     }
 }
 

@@ -3,6 +3,8 @@
 
 #[path = "check.rs"]
 mod check;
+#[path = "../../core/tests/core/contexts.rs"]
+mod contexts;
 #[path = "../../core/tests/core/events.rs"]
 mod events;
 

@@ -1,5 +1,6 @@
 //! Reads contexts of metrics back, with a msgpack decoder of its own. It is as strict as
 //! cmetrics: a key that is missing or not known is an error.
+#![allow(dead_code, reason = "the fuzz targets have it too, and look at less")]
 
 use std::collections::{BTreeMap, BTreeSet};
 

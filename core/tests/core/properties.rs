@@ -23,7 +23,7 @@ mod replies;
 mod seeds;
 mod summary;
 
-use crate::events;
+use crate::{contexts, events};
 
 /// A failing case is printed whole; no file is kept of it.
 fn cases(number: u32) -> ProptestConfig {
