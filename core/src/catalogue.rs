@@ -470,7 +470,7 @@ group! {
 group! {
     /// Processes of a pod.
     Processes, All {
-        count: Number "process_count" Count Gauge All [All "_count" whole] "_count" "count";
+        count: Number "process_count" Count Gauge All [All "_count" whole] "es" "count";
     }
 }
 

@@ -84,7 +84,10 @@ impl Delivery {
         is_paused: bool,
         append: impl FnOnce(&Contexts) -> bool,
     ) -> Option<Result<Contexts, Refused>> {
-        let metrics = self.metrics.take().filter(|_| !is_paused)?;
+        if is_paused {
+            return None;
+        }
+        let metrics = self.metrics.take()?;
         if append(&metrics) {
             return Some(Ok(metrics));
         }
@@ -270,6 +273,22 @@ mod tests {
             bytes: out.into_bytes(),
             records,
         }
+    }
+
+    /// Metrics wait for the end of a pause, and for a host that takes them.
+    #[test]
+    fn metrics_are_kept_until_they_are_taken() {
+        let mut delivery = Delivery::default();
+        let bytes = vec![1];
+        delivery.enqueue(vec![Part::Metrics(Contexts { bytes, count: 1 })]);
+        assert!(delivery.try_metrics(true, |_| true).is_none());
+        assert!(matches!(
+            delivery.try_metrics(false, |_| false),
+            Some(Err(Refused))
+        ));
+        let taken = delivery.try_metrics(false, |_| true);
+        assert!(matches!(taken, Some(Ok(contexts)) if contexts.bytes == [1]));
+        assert!(delivery.try_metrics(false, |_| true).is_none());
     }
 
     /// Offers batches of 50 records to a host that takes no more than `max_piece` bytes at a
