@@ -144,6 +144,10 @@ pub struct Metrics {
     by_name: HashMap<Cow<'static, str>, usize>,
     /// By scope, the targets of each row in the order of its parts.
     rows: Vec<Vec<Vec<Target>>>,
+    /// The labels that all samples have, and encoded what they are in this scrape. They are
+    /// no labels of the context, since the host's processor `metrics_selector` loses those.
+    common: Vec<&'static str>,
+    of_all: Vec<u8>,
     /// Encoded labels that the samples at hand share; those of the root series.
     shared: Vec<u8>,
     none_shared: Vec<u8>,
@@ -217,6 +221,13 @@ impl Metrics {
             families: Vec::new(),
             by_name: HashMap::new(),
             rows: Vec::new(),
+            common: match (config.metric_names, &config.cluster) {
+                (Naming::Prometheus, Some(_)) => vec!["node", "cluster"],
+                (Naming::Prometheus, None) => vec!["node"],
+                // The resource says it.
+                (Naming::OpenTelemetry, _) => Vec::new(),
+            },
+            of_all: Vec::new(),
             shared: Vec::new(),
             none_shared: Vec::new(),
             out: Vec::new(),
@@ -268,8 +279,9 @@ impl Metrics {
             (true, _) => Scope::Container,
         };
         let shared = shared_labels(self.naming, among, self.has_facts);
+        let shared = [&self.common, shared].concat();
         let about = format!("From the kubelet: {source}");
-        let family = Family::new(named.name.clone(), kind, about, named.unit, shared);
+        let family = Family::new(named.name.clone(), kind, about, named.unit, &shared);
         self.add(family)
     }
 
@@ -324,6 +336,11 @@ impl Metrics {
         if self.node != node {
             self.node = node.to_owned();
         }
+        self.of_all.clear();
+        let cluster = self.cluster.as_deref().unwrap_or_default();
+        for (_, value) in self.common.iter().zip([&self.node, cluster]) {
+            push_text(&mut self.of_all, value);
+        }
     }
 
     /// What the node is called.
@@ -338,10 +355,7 @@ impl Metrics {
     }
 
     fn take_contexts(&mut self) -> Contexts {
-        match self.naming {
-            Naming::Prometheus => self.write_context(None),
-            Naming::OpenTelemetry => self.end(None, Entity::Whole),
-        }
+        self.end_context(None, Entity::Whole);
         Contexts {
             bytes: std::mem::take(&mut self.out),
             count: self.contexts,
@@ -510,7 +524,13 @@ impl Metrics {
             return *known;
         }
         let name = Cow::Borrowed(told.name);
-        let mut family = Family::new(name, told.kind, told.about.to_owned(), told.unit, &[]);
+        let mut family = Family::new(
+            name,
+            told.kind,
+            told.about.to_owned(),
+            told.unit,
+            &self.common,
+        );
         family.labels = told.labels.iter().map(|key| Cow::Borrowed(*key)).collect();
         self.add(family)
     }
@@ -526,15 +546,15 @@ impl Metrics {
             time: time.as_nanos(),
             started: None,
             value,
-            shared: &[],
+            shared: &self.of_all,
         };
         let family = &mut self.families[family];
         self.room.push(family, self.dialect, &sample, labels);
     }
 
     fn share(&mut self, scope: Scope, values: &[&str]) {
-        self.shared.clear();
-        self.none_shared.clear();
+        self.shared.clone_from(&self.of_all);
+        self.none_shared.clone_from(&self.of_all);
         let keys = shared_labels(self.naming, scope, self.has_facts).len();
         for value in values.iter().take(keys) {
             push_text(&mut self.shared, value);
@@ -574,16 +594,20 @@ impl Metrics {
     /// With OpenTelemetry's names what is told of a resource is a context of its own.
     fn end(&mut self, pod: Option<&Pod>, entity: Entity) {
         if self.naming == Naming::OpenTelemetry {
-            let node = std::mem::take(&mut self.node);
-            let cluster = self.cluster.take();
-            let attributes = Attributes::of(pod, entity, &node, cluster.as_deref());
-            self.write_context(Some(&attributes));
-            (self.node, self.cluster) = (node, cluster);
+            self.end_context(pod, entity);
         }
     }
 
+    fn end_context(&mut self, pod: Option<&Pod>, entity: Entity) {
+        let node = std::mem::take(&mut self.node);
+        let cluster = self.cluster.take();
+        let attributes = Attributes::of(pod, entity, &node, cluster.as_deref());
+        self.write_context(&attributes);
+        (self.node, self.cluster) = (node, cluster);
+    }
+
     /// Everything since the last one; nothing if there is nothing, or no room for it.
-    fn write_context(&mut self, attributes: Option<&Attributes>) {
+    fn write_context(&mut self, attributes: &Attributes) {
         let families = || self.families.iter().filter(|family| !family.is_empty());
         let count = families().count();
         let bytes: usize = families().map(Family::size).sum();
@@ -598,13 +622,7 @@ impl Metrics {
         };
         self.room.bytes = room;
         self.out.reserve(bytes);
-        let labels = [
-            ("node", self.node.as_str()),
-            ("cluster", self.cluster.as_deref().unwrap_or_default()),
-        ];
-        let labels = labels.iter().filter(|(_, value)| !value.is_empty());
-        let labels = labels.filter(|_| attributes.is_none());
-        begin_context(&mut self.out, attributes, labels, count as u32);
+        begin_context(&mut self.out, attributes, count as u32);
         let separator = match self.naming {
             Naming::Prometheus => '_',
             Naming::OpenTelemetry => '.',

@@ -243,34 +243,23 @@ impl Family {
     }
 }
 
-/// Begins a context: the attributes of a resource if it is about one, the labels of all
-/// samples, and how many families follow.
-pub fn begin_context<'l>(
-    out: &mut Vec<u8>,
-    attributes: Option<&Attributes>,
-    static_labels: impl Iterator<Item = &'l (&'l str, &'l str)> + Clone,
-    families: u32,
-) {
+/// Begins a context: the attributes of its resource, and how many families follow. Without a
+/// producer the host's processor `content_modifier` drops the whole context.
+pub fn begin_context(out: &mut Vec<u8>, attributes: &Attributes, families: u32) {
     with_buffer(out, |out| {
         done(write_map_len(out, 2));
         done(write_str(out, "meta"));
         done(write_map_len(out, 3));
         done(write_str(out, "cmetrics"));
-        done(write_map_len(out, 0));
+        done(write_map_len(out, 1));
+        done(write_str(out, "producer"));
+        done(write_str(out, "fluent-bit"));
         done(write_str(out, "external"));
-        match attributes {
-            Some(attributes) => write_external(out, attributes),
-            None => done(write_map_len(out, 0)),
-        }
+        write_external(out, attributes);
         done(write_str(out, "processing"));
         done(write_map_len(out, 1));
         done(write_str(out, "static_labels"));
-        done(write_array_len(out, static_labels.clone().count() as u32));
-        for (key, value) in static_labels {
-            done(write_array_len(out, 2));
-            done(write_str(out, key));
-            done(write_str(out, value));
-        }
+        done(write_array_len(out, 0));
         done(write_str(out, "metrics"));
         done(write_array_len(out, families));
     });
