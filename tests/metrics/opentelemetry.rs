@@ -57,7 +57,7 @@ impl Points {
     }
 }
 
-pub fn complaints(resources: &[Resource], expected: &[Expected]) -> Vec<String> {
+fn complaints(resources: &[Resource], expected: &[Expected]) -> Vec<String> {
     let points = Points::of(resources);
     let wrong = expected.iter().filter_map(|expected| {
         let found = points.value(expected);
