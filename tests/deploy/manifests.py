@@ -2,13 +2,16 @@
 
 import os
 import re
+import tempfile
 import unittest
 from pathlib import Path
 
 import kubernetes_validate
 import yaml
 
-from rendering import HELM, ROOT, helm, kustomization, of_kind, pods, sections, setting, sets, size, variables
+from rendering import (
+    HELM, KUBERNETES, METRICS, ROOT, helm, kustomization, of_kind, pods, sections, setting, sets, size, variables,
+)
 
 # Oldest and newest that are tried, and some between.
 KUBERNETES_VERSIONS = ["1.28", "1.31", "1.34", "1.37"]
@@ -130,6 +133,20 @@ class Rights(unittest.TestCase):
             with self.subTest(name):
                 self.assertEqual(rest(name), rest("base"))
                 self.assertEqual(settings(kustomization(name)), {**settings(kustomization("base")), **changed})
+
+    def test_metrics_with_facts_add_exactly_nodes_pods(self):
+        for name in ("prometheus", "otlp"):
+            with self.subTest(name), tempfile.TemporaryDirectory(dir=ROOT / "target") as folder:
+                up = os.path.relpath(KUBERNETES, folder)
+                text = {
+                    "resources": [f"{up}/base"],
+                    "components": [f"{up}/components/{name}", f"{up}/components/with-pods"],
+                }
+                Path(folder, "kustomization.yaml").write_text(yaml.safe_dump(text))
+                objects = kustomization(folder)
+                self.assertEqual(self.rules(objects), [STATS, PODS])
+                self.assertEqual(option(objects, "Pod_Facts"), "true")
+                self.assertEqual(option(objects, "Format"), "metrics")
 
     def test_the_rules_of_the_helm_values(self):
         text = (HELM / "rbac.yaml").read_text()
@@ -255,10 +272,71 @@ class Wiring(unittest.TestCase):
         for name, objects in with_agent().items():
             with self.subTest(name):
                 found = [section for section in sections(configuration(objects)) if section[0] != "[SERVICE]"]
-                self.assertEqual(found, shipped)
+                if name in METRICS:
+                    self.assert_metrics(name, found, shipped)
+                else:
+                    self.assertEqual(found, shipped)
         with self.subTest("helm values as text"):
             config = yaml.safe_load((HELM / "values.yaml").read_text())["config"]
             self.assertEqual(sections(config["inputs"] + config["filters"] + config["outputs"]), shipped)
+
+    def assert_metrics(self, name, found, shipped):
+        """The shipped input with what makes it one of metrics, and one output."""
+        self.assertEqual([section for section, _ in found], ["[INPUT]", "[OUTPUT]"])
+        (_, input_lines), (_, output) = found
+        stored = "storage.type filesystem"
+        self.assertEqual([line for line in input_lines if line not in METRICS[name] + [stored]],
+                         [line for line in shipped[0][1] if line != stored])
+        self.assertLessEqual(set(METRICS[name]), set(input_lines))
+        kind = output[0].split()[1]
+        self.assertEqual(kind, {"prometheus": "prometheus_exporter", "otlp": "opentelemetry"}[re.split("[/ ]", name)[-1]])
+        # An exporter keeps the last page, and no more.
+        self.assertEqual(stored in input_lines, kind == "opentelemetry")
+
+    def test_the_helm_values_of_metrics_as_text(self):
+        shipped = [section for section in sections(SHIPPED) if section[0] != "[SERVICE]"]
+        for name in ("prometheus", "otlp"):
+            with self.subTest(name):
+                config = yaml.safe_load((HELM / f"values-{name}.yaml").read_text())["config"]
+                found = sections(config["inputs"] + config["filters"] + config["outputs"])
+                self.assert_metrics(f"helm, {name}", found, shipped)
+
+    def test_prometheus_finds_the_page(self):
+        objects = kustomization("overlays/prometheus")
+        port = setting(configuration(objects), "[OUTPUT]", "Port")
+        pod = agent(objects)
+        (container,) = pod["spec"]["containers"]
+        named = {entry["name"]: entry["containerPort"] for entry in container["ports"]}
+        self.assertEqual(named, {"http": 2020, "metrics": int(port)})
+        annotations = pod["metadata"]["annotations"]
+        self.assertEqual(
+            {key: value for key, value in annotations.items() if key.startswith("prometheus.io/")},
+            {"prometheus.io/scrape": "true", "prometheus.io/port": port, "prometheus.io/path": "/metrics"},
+        )
+        (policy,) = of_kind(objects, "NetworkPolicy")
+        self.assertEqual(self.ports(policy["spec"]["ingress"]), {2020, int(port)})
+        monitor = yaml.safe_load((KUBERNETES / "components/prometheus/podmonitor.example.yaml").read_text())
+        labels = monitor["spec"]["selector"]["matchLabels"].items()
+        self.assertLessEqual(labels, pod["metadata"]["labels"].items())
+        self.assertEqual(monitor["metadata"]["namespace"], "kubeletstats")
+        (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+        self.assertEqual((endpoint["port"], endpoint["path"], endpoint["honorLabels"]), ("metrics", "/metrics", True))
+        values = yaml.safe_load((HELM / "values-prometheus.yaml").read_text())
+        self.assertEqual(values["podAnnotations"], annotations)
+        self.assertEqual(values["extraPorts"][0]["containerPort"], int(port))
+        self.assertEqual(setting(values["config"]["outputs"], "[OUTPUT]", "Port"), port)
+
+    @staticmethod
+    def ports(rules):
+        return {port["port"] for rule in rules for port in rule["ports"]}
+
+    def test_metrics_go_where_they_may(self):
+        expected = {"overlays/prometheus": {10250, 53}, "overlays/otlp": {10250, 53, 4318}, "base": {10250, 53, 9092}}
+        for name, ports in expected.items():
+            with self.subTest(name):
+                (policy,) = of_kind(kustomization(name), "NetworkPolicy")
+                self.assertEqual(self.ports(policy["spec"]["egress"]), ports)
+        self.assertEqual(settings(kustomization("overlays/otlp"))["OTLP_PORT"], "4318")
 
     def test_every_variable_of_the_configuration_is_set(self):
         for name, objects in with_agent().items():
@@ -277,6 +355,12 @@ class Wiring(unittest.TestCase):
             with self.subTest(name):
                 conf = configuration(objects)
                 spec = agent(objects)["spec"]
+                if name == "overlays/prometheus":
+                    self.assertNotIn("storage", conf)
+                    self.assertNotIn("emptyDir", str(spec))
+                    continue
+                if name == "helm, prometheus":
+                    continue
                 # With Kafka away Grace is used twice, by the engine and by Kafka's client; half of the time is room.
                 grace = int(setting(conf, "[SERVICE]", "Grace"))
                 self.assertGreaterEqual(spec["terminationGracePeriodSeconds"], 2 * 2 * grace)
@@ -305,7 +389,8 @@ class Wiring(unittest.TestCase):
                 (container,) = agent(objects)["spec"]["containers"]
                 self.assertEqual(setting(conf, "[SERVICE]", "HTTP_Server").lower(), "on")
                 self.assertEqual(setting(conf, "[SERVICE]", "Health_Check").lower(), "on")
-                self.assertEqual(int(setting(conf, "[SERVICE]", "HTTP_Port")), container["ports"][0]["containerPort"])
+                (port,) = [port["containerPort"] for port in container["ports"] if port["name"] == "http"]
+                self.assertEqual(int(setting(conf, "[SERVICE]", "HTTP_Port")), port)
                 self.assertTrue(container["readinessProbe"]["httpGet"]["path"].endswith("/health"))
                 self.assertIn("livenessProbe", container)
 
@@ -367,7 +452,7 @@ class HelmChart(unittest.TestCase):
                 if isinstance(value, dict) and key not in free:
                     compare(value, chart[key], f"{path}.{key}")
 
-        for file in ("values.yaml", "values-init-container.yaml"):
+        for file in ("values.yaml", "values-init-container.yaml", "values-prometheus.yaml", "values-otlp.yaml"):
             compare(yaml.safe_load((HELM / file).read_text()), known, file)
 
     def test_the_images(self):

@@ -13,10 +13,19 @@ ROOT = Path(__file__).resolve().parents[2]
 KUBERNETES = ROOT / "deploy/kubernetes"
 HELM = ROOT / "deploy/helm"
 KUSTOMIZATIONS = ["base", "log-generator", "overlays/kind", "overlays/production", "overlays/with-pods",
-                  "overlays/job-pods"]
+                  "overlays/job-pods", "overlays/prometheus", "overlays/otlp"]
+# Those that send metrics, and what their input has besides the shipped one's.
+METRICS = {
+    "overlays/prometheus": ["Format metrics", "Metric_Groups all"],
+    "overlays/otlp": ["Format metrics", "Metric_Names opentelemetry", "Metric_Groups all"],
+    "helm, prometheus": ["Format metrics", "Metric_Groups all"],
+    "helm, otlp": ["Format metrics", "Metric_Names opentelemetry", "Metric_Groups all"],
+}
 HELM_VARIANTS = {
     "helm": ["values.yaml"],
     "helm, init container": ["values.yaml", "values-init-container.yaml"],
+    "helm, prometheus": ["values.yaml", "values-prometheus.yaml"],
+    "helm, otlp": ["values.yaml", "values-otlp.yaml"],
 }
 
 

@@ -357,7 +357,8 @@ fn kafka_otlp_json() {
         return;
     }
     if !hosts.iter().any(|host| host.version >= Some(first)) {
-        return scene::not_run("no Fluent Bit of 5.0.1 or later was found");
+        scene::say_not_run("no Fluent Bit of 5.0.1 or later was found");
+        return;
     }
     let broker = Kafka::find_or_start().expect("a Kafka");
     println!("into {}", broker.describe());
@@ -390,6 +391,108 @@ fn kafka_otlp_json() {
             assert!(keys.contains(key), "{key} is not among {keys:?}");
         }
         shipped.stop();
+    });
+}
+
+/// A configuration of a Kubernetes component, with the variables that its pod has.
+fn component(
+    host: &Host,
+    kubelet: &SimKubelet,
+    name: &str,
+    led: &[(&str, String)],
+) -> (Child, Scratch) {
+    let file = format!("deploy/kubernetes/components/{name}/fluent-bit.conf");
+    let mut text = fs::read_to_string(hosts::workspace_root().join(&file)).expect("a file");
+    let folder = Scratch::new("component");
+    let here = [
+        (
+            "    Plugins_File  /fluent-bit/etc/plugins.conf\n",
+            String::new(),
+        ),
+        ("HTTP_Port     2020", format!("HTTP_Port {}", free_port())),
+    ];
+    for (from, to) in here.iter().chain(led) {
+        assert_eq!(text.matches(from).count(), 1, "{file}: {from}");
+        text = text.replace(from, to);
+    }
+    let mut command = scene::command(host, &folder, "fluent-bit.conf", &text);
+    let [url, ca, token] = kubelet.access();
+    for (key, value) in [
+        ("KUBELET_URL", url.as_str()),
+        ("KUBELET_CA_FILE", &ca),
+        ("KUBELET_TOKEN_FILE", &token),
+        ("KUBELET_SERVER_NAME", "vm"),
+        ("NODE_NAME", "vm"),
+        ("POD_IP", "127.0.0.1"),
+        ("SCRAPE_INTERVAL_MS", "2000"),
+        ("KUBELET_TIMEOUT_MS", "5000"),
+        ("ALLOW_INSECURE_TLS", "false"),
+        ("POD_FACTS", "false"),
+        ("OTLP_HOST", "127.0.0.1"),
+    ] {
+        command.env(key, value);
+    }
+    for empty in [
+        "TARGET_NAMESPACE",
+        "TARGET_POD_PREFIX",
+        "POD_LABELS",
+        "LABEL_SELECTOR",
+        "SERVICE_NAME",
+        "METRICS_REGION",
+    ] {
+        command.env(empty, "");
+    }
+    (Child::spawn(command).expect("the host starts"), folder)
+}
+
+#[test]
+fn the_component_for_prometheus() {
+    each_since(POINTS, |host| {
+        let kubelet = SimKubelet::builder()
+            .full(true)
+            .server_names(&["vm"])
+            .started();
+        let port = free_port();
+        let led = [("Port   2021", format!("Port {port}"))];
+        let (child, _folder) = component(host, &kubelet, "prometheus", &led);
+        let page = eventually(&child, "a page", || {
+            let text = client::get_text(port, "/metrics").map_err(|error| error.to_string())?;
+            let page = Page::parse(&text)?;
+            match page.value("kubeletstats_up", &[("node", "vm")]) {
+                Some(1.0) => Ok(page),
+                other => Err(format!("up {other:?}")),
+            }
+        });
+        let pods = page.find("pod_cpu_usage_seconds_total", &[]).count();
+        assert_eq!(pods, kubelet.pod_names().len());
+        stop(child);
+    });
+}
+
+#[test]
+fn the_component_for_otlp() {
+    each_since(POINTS, |host| {
+        let kubelet = SimKubelet::builder()
+            .full(true)
+            .server_names(&["vm"])
+            .started();
+        let server = Server::start("{}");
+        let storage = Scratch::new("storage");
+        let led = [
+            ("${OTLP_PORT}", server.port.to_string()),
+            ("/fluent-bit/storage", storage.path().display().to_string()),
+        ];
+        let (child, _folder) = component(host, &kubelet, "otlp", &led);
+        let resources = eventually(&child, "a request", || {
+            let requests = server.requests();
+            otlp::decode(&requests.first().ok_or("none yet")?.body)
+        });
+        let pods: BTreeSet<_> = resources
+            .iter()
+            .filter_map(|one| one.attributes.get("k8s.pod.name"))
+            .collect();
+        assert_eq!(pods.len(), kubelet.pod_names().len());
+        stop(child);
     });
 }
 

@@ -13,10 +13,16 @@ use crate::common::{
 /// What cannot be run here is said, past the test harness, and is a failure where it has to
 /// be there.
 pub fn not_run(what: &str) {
+    let said = say_not_run(what);
+    assert!(env::var_os("KUBELETSTATS_REQUIRE").is_none(), "{said}");
+}
+
+/// The same of a release whose refusal is tested, which nobody has to have.
+pub fn say_not_run(what: &str) -> String {
     let thread = std::thread::current();
     let said = format!("NOT RUN: {}: {what}", thread.name().unwrap_or("main"));
-    assert!(env::var_os("KUBELETSTATS_REQUIRE").is_none(), "{said}");
     let _ = writeln!(std::io::stderr(), "{said}");
+    said
 }
 
 /// The real Fluent Bits that were found; the embedded host knows no metrics.
