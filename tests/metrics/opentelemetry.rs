@@ -6,7 +6,7 @@ use testkit::Host;
 
 use crate::{
     common::run::{Line, stop},
-    otlp::{self, Resource},
+    otlp::{self, Attributes, Resource},
     scene::{self, ALL, METRICS, POINTS, each_since, eventually, kubelet, real_hosts, with},
     server::Server,
     truth::{self, Expected, is_equal},
@@ -16,7 +16,7 @@ const NAMES: (&str, &str) = ("metric_names", "opentelemetry");
 
 /// Resources of a request, found by name and by all that is said of a point.
 struct Points {
-    by_name: BTreeMap<String, Vec<(BTreeMap<String, String>, f64)>>,
+    by_name: BTreeMap<String, Vec<(Attributes, f64)>>,
 }
 
 impl Points {

@@ -312,7 +312,7 @@ fn bulk(host: &Host, file: &str, led: &[(&str, String)], server: &Server) {
         .map(|line| serde_json::from_str(line).expect("json"))
         .collect();
     assert!(
-        lines.len() > 20 && lines.len() % 2 == 0,
+        lines.len() > 20 && lines.len().is_multiple_of(2),
         "{} lines",
         lines.len()
     );

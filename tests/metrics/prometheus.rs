@@ -18,8 +18,8 @@ use crate::{
 
 /// Ends with the test, and its folder with it.
 pub struct Prometheus {
-    pub child: Child,
     pub port: u16,
+    _child: Child,
     _folder: Scratch,
 }
 
@@ -57,8 +57,8 @@ impl Prometheus {
             client::get_text(port, "/-/ready").map_err(|error| error.to_string())
         });
         Some(Self {
-            child,
             port,
+            _child: child,
             _folder: folder,
         })
     }
