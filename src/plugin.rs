@@ -82,6 +82,7 @@ struct State {
     worker: Worker,
     health: Health,
     interval: Duration,
+    begun: Instant,
     selects_by_labels: bool,
     /// For what is told of a scrape that failed; `None` without metrics.
     metrics: Option<Config>,
@@ -127,6 +128,7 @@ impl Plugin {
             worker,
             health: Health::default(),
             interval: config.interval,
+            begun: Instant::now(),
             selects_by_labels: config.label_selector.is_some(),
             unreadable_logged: false,
             node: None,
@@ -258,6 +260,10 @@ impl State {
             self.report(now, took, &error);
             self.append_stats();
         } else if self.deliver() && !self.worker.scrape(&self.counters) {
+            // Hosts call this as soon as they run as well, while the first scrape is on its way.
+            if now.duration_since(self.begun) < self.interval / 2 {
+                return;
+            }
             self.counters.overran();
             let line = "the last scrape is still on its way: this one is left out";
             self.input.instance.log(Level::Debug, line);
