@@ -91,8 +91,10 @@ fn pairs(value: &Value) -> BTreeMap<String, String> {
 fn context(value: &Value, has_units: bool) -> Context {
     let [meta, metrics] = members(value, ["meta", "metrics"]);
     let [cmetrics, external, processing] = members(meta, ["cmetrics", "external", "processing"]);
-    assert!(is_empty(cmetrics));
-    let attributes = (!is_empty(external)).then(|| {
+    // Without these a processor of the host drops the context.
+    let [producer] = members(cmetrics, ["producer"]);
+    assert_eq!(text(producer), "fluent-bit");
+    let attributes = {
         let [resource, scope] = members(external, ["resource", "scope"]);
         let [metadata, attributes] = members(resource, ["metadata", "attributes"]);
         let [of_scope, none] = members(scope, ["metadata", "attributes"]);
@@ -101,26 +103,47 @@ fn context(value: &Value, has_units: bool) -> Context {
         assert_eq!(text(name), "kubeletstats");
         assert!(!text(version).is_empty());
         pairs(attributes)
-    });
+    };
     let [labels] = members(processing, ["static_labels"]);
-    let static_labels: BTreeMap<_, _> = list(labels)
-        .iter()
-        .map(|pair| match list(pair).as_slice() {
-            [key, value] => (text(key), text(value)),
-            other => panic!("no pair: {other:?}"),
-        })
-        .collect();
-    let families: Vec<_> = list(metrics)
+    assert!(list(labels).is_empty());
+    let mut families: Vec<_> = list(metrics)
         .iter()
         .map(|metric| family(metric, has_units))
         .collect();
     let names: BTreeSet<_> = families.iter().map(|family| &family.name).collect();
     assert_eq!(names.len(), families.len(), "a family stands twice");
+    let static_labels = common_labels(&mut families);
     Context {
-        attributes,
+        // With Prometheus' names it is about everything.
+        attributes: Some(attributes).filter(|pairs| static_labels.is_empty() && !pairs.is_empty()),
         static_labels,
         families,
     }
+}
+
+/// What every sample says of node and cluster, taken out of it.
+fn common_labels(families: &mut [Family]) -> BTreeMap<String, String> {
+    let mut common = BTreeMap::new();
+    for key in ["node", "cluster"] {
+        if families
+            .iter()
+            .any(|family| family.keys.first().map(String::as_str) != Some(key))
+        {
+            continue;
+        }
+        for family in families.iter_mut() {
+            family.keys.remove(0);
+            for sample in &mut family.samples {
+                let value = sample.labels.remove(key).unwrap_or_default();
+                let before = common
+                    .entry(key.to_owned())
+                    .or_insert_with(|| value.clone());
+                assert_eq!(*before, value, "{}: another {key}", family.name);
+            }
+        }
+    }
+    common.retain(|_, value| !value.is_empty());
+    common
 }
 
 fn family(value: &Value, has_units: bool) -> Family {
