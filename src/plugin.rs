@@ -315,7 +315,8 @@ impl State {
             None => {}
         }
         let missing = Missing::of(batch);
-        if missing.is_none() && batch.records() > 0 {
+        // With metrics alone a new sample stands for its record.
+        if missing.is_none() && batch.news > 0 {
             let line = self.health.recorded(now);
             self.log_line(Level::Info, line);
         } else {

@@ -8,7 +8,7 @@ use kubeletstats_core::{
         Client, Endpoint, deadline,
         observer::{Notes, Observer},
     },
-    options::Config,
+    options::{Config, Format},
     scrape::{Batch, Memory, Pipeline},
     scraper::Scraper,
     summary::Summary,
@@ -37,7 +37,10 @@ impl Scrape {
         let (_stop, signal) = deadline::stop_pair().map_err(Error::thread)?;
         let observer = Observer::enabled();
         let client = Client::with_observer(config, signal, observer.clone())?;
-        let mut scraper = Scraper::new(config, client).keeping_replies();
+        // Records show what comes, also where it is sent as metrics.
+        let mut as_records = config.clone();
+        as_records.format = Format::Records;
+        let mut scraper = Scraper::new(&as_records, client).keeping_replies();
         let result = scraper.scrape(Memory::default(), Counters::default());
         Ok(Self {
             notes: observer.notes(Endpoint::Summary),

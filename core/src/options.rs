@@ -469,6 +469,10 @@ impl Config {
         if self.pod_facts && !self.plan.wants_pods() {
             warnings.push("pod_facts has no effect: metric_groups names nothing of pods");
         }
+        let has_states = self.format.has_metrics() && self.metric_names == Naming::Prometheus;
+        if self.kube_state_metrics && !has_states {
+            warnings.push("kube_state_metrics has no effect: it needs format metrics or both, and metric_names prometheus");
+        }
         warnings
     }
 }

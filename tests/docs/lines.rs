@@ -448,9 +448,13 @@ fn every_other_line_is_explained() {
     of_node.extend(one("pod_facts", "on"));
     let warned = config(&of_node).expect("valid");
     lines.extend(warned.warnings().into_iter().map(str::to_owned));
+    let mut no_states = one("kube_state_metrics", "on");
+    no_states.extend(one("pod_facts", "on"));
+    let warned = config(&no_states).expect("valid");
+    lines.extend(warned.warnings().into_iter().map(str::to_owned));
     assert_eq!(
         lines.len(),
-        states + 3,
+        states + 4,
         "a warning that is not asked for here: {lines:?}"
     );
     lines.push(config(&[]).expect("valid").announcement());
@@ -460,6 +464,7 @@ fn every_other_line_is_explained() {
         ("exclude_namespace", "kube-system"),
         ("exclude_pod_prefix", "debug-"),
         ("exclude_container", "istio-proxy"),
+        ("format", "both"),
         ("metric_groups", "container,pod"),
         ("jitter", "5s"),
         ("node_name", "node-7"),
@@ -472,11 +477,23 @@ fn every_other_line_is_explained() {
     let added = said.split(", pod prefixes all").nth(1);
     lines.push(added.expect("what is more").to_owned());
 
-    // What the plugin says at level debug, as its source and as the page write it.
+    // What the plugin says of metrics and at level debug, as its source and as the page write it.
     for (written, shown) in [
         (
             "the last scrape is still on its way: this one is left out",
             "the last scrape is still on its way: this one is left out",
+        ),
+        (
+            "this host has no metrics for plugins: format metrics and both need Fluent Bit 2.0 or later",
+            "this host has no metrics for plugins: format metrics and both need Fluent Bit 2.0 or later",
+        ),
+        (
+            "this host cannot take opentelemetry's names: metric_names opentelemetry needs Fluent Bit 3.2 or later",
+            "this host cannot take opentelemetry's names: metric_names opentelemetry needs Fluent Bit 3.2 or later",
+        ),
+        (
+            "fluent bit cannot read the metrics that are made for it: please report its version",
+            "fluent bit cannot read the metrics that are made for it: please report its version",
         ),
         (
             "{records} records, {bytes} bytes, in {took:.1?}",

@@ -10,6 +10,7 @@ use kubeletstats_core::{
 
 mod blocks;
 mod lines;
+mod metrics;
 mod pages;
 mod promises;
 mod values;

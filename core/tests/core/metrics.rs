@@ -225,7 +225,7 @@ fn identity<'e>(entity: &'e Entity, field: &str) -> Option<&'e str> {
     found.and_then(|(_, value)| value.as_str())
 }
 
-fn labels(pairs: &[(&str, Option<&str>)]) -> BTreeMap<String, String> {
+fn labels(pairs: &[Label]) -> BTreeMap<String, String> {
     let given = pairs.iter().filter_map(|(key, value)| {
         let value = (*value)?;
         Some(((*key).to_owned(), value.to_owned()))
@@ -871,7 +871,7 @@ fn captured_pods_as_kube_state_metrics_tells_them() {
         lists += 1;
         let list: Value = serde_json::from_slice(&list).expect("json");
         let mut expected = BTreeMap::<&str, Vec<(BTreeMap<String, String>, f64)>>::new();
-        let mut add = |name, value: f64, pairs: &[(&str, Option<&str>)]| {
+        let mut add = |name, value: f64, pairs: &[Label]| {
             expected
                 .entry(name)
                 .or_default()
@@ -935,10 +935,13 @@ fn captured_pods_as_kube_state_metrics_tells_them() {
     assert!(compared["kube_pod_container_status_last_terminated_reason"] > 0);
 }
 
+/// A label that may have no value.
+type Label<'l> = (&'l str, Option<&'l str>);
+
 fn containers<'p>(
     pod: &'p Value,
-    own: &[(&'p str, Option<&'p str>)],
-    add: &mut dyn FnMut(&'static str, f64, &[(&str, Option<&str>)]),
+    own: &[Label<'p>],
+    add: &mut dyn FnMut(&'static str, f64, &[Label]),
 ) {
     let list = |json: &'p Value| json.as_array().into_iter().flatten();
     let (spec, status) = (&pod["spec"], &pod["status"]);
