@@ -18,7 +18,7 @@ use self::{
     run::{Now, Run},
 };
 use crate::{
-    catalogue::TrafficRate,
+    catalogue::{Cpu, Traffic, TrafficRate},
     options::CpuSource,
     summary::{Container, Interface, Network, Node, Pod, Volume},
     timestamp::Timestamp,
@@ -75,8 +75,43 @@ pub struct Reading {
     pub is_due: bool,
     /// CPU in use, in billionths of a core.
     pub nano_cores: Option<f64>,
+    /// Whether its CPU counter is one that it can have.
+    pub believes_cpu: bool,
     /// Of its network.
     pub traffic: TrafficRate,
+    /// Whether the counters of that are.
+    pub believes_traffic: bool,
+}
+
+impl Reading {
+    /// Without CPU and without network.
+    fn at(time: Timestamp, is_due: bool) -> Self {
+        Self {
+            time,
+            is_due,
+            nano_cores: None,
+            believes_cpu: true,
+            traffic: TrafficRate::default(),
+            believes_traffic: true,
+        }
+    }
+
+    /// Leaves the counter out if it is not believed.
+    pub fn keep_believed(&self, cpu: &mut Cpu) {
+        if !self.believes_cpu {
+            cpu.core_nanoseconds = None;
+        }
+    }
+
+    /// Leaves the counters out if they are not believed.
+    pub fn keep_believed_traffic(&self, traffic: &mut Traffic) {
+        if !self.believes_traffic {
+            *traffic = Traffic {
+                time: traffic.time,
+                ..Traffic::default()
+            };
+        }
+    }
 }
 
 impl Samples {
@@ -164,11 +199,11 @@ impl OfOne<'_> {
         let (source, repeat) = (self.source, self.repeat);
         let run = &mut self.known.containers;
         see(run, &container.name, self.scrape, self.count, |run| {
+            let is_due = run.take(source, &now) || repeat;
             Some(Reading {
-                time: now.time,
-                is_due: run.take(source, &now) || repeat,
                 nano_cores: run.nano_cores,
-                traffic: TrafficRate::default(),
+                believes_cpu: run.believes(&now),
+                ..Reading::at(now.time, is_due)
             })
         })
     }
@@ -198,11 +233,28 @@ impl OfOne<'_> {
             *flow = Flow::default();
         }
         flow.take(&network.total);
+        let is_due = run.take(self.source, now) || self.repeat;
         Some(Reading {
-            time: now.time,
-            is_due: run.take(self.source, now) || self.repeat,
             nano_cores: run.nano_cores,
+            believes_cpu: run.believes(now),
             traffic: flow.rate.clone(),
+            believes_traffic: flow.is_believed(),
+            ..Reading::at(now.time, is_due)
+        })
+    }
+
+    /// The network of a pod whose own sample nobody asked for.
+    pub fn network(&mut self, network: &Network) -> Option<Reading> {
+        let time = network.total.time?;
+        let own = &mut self.known.own;
+        *self.count += usize::from(own.scrape == 0);
+        own.scrape = self.scrape;
+        let flow = &mut own.what.flow;
+        let is_due = flow.take(&network.total) || self.repeat;
+        Some(Reading {
+            traffic: flow.rate.clone(),
+            believes_traffic: flow.is_believed(),
+            ..Reading::at(time, is_due)
         })
     }
 
@@ -213,12 +265,8 @@ impl OfOne<'_> {
         let repeat = self.repeat;
         let last = &mut self.known.volumes;
         see(last, &volume.name, self.scrape, self.count, |last| {
-            Some(Reading {
-                time,
-                is_due: last.replace(time) != Some(time) || repeat,
-                nano_cores: None,
-                traffic: TrafficRate::default(),
-            })
+            let is_due = last.replace(time) != Some(time) || repeat;
+            Some(Reading::at(time, is_due))
         })
     }
 
@@ -228,11 +276,11 @@ impl OfOne<'_> {
         let repeat = self.repeat;
         let flow = &mut self.known.interfaces;
         see(flow, &interface.name, self.scrape, self.count, |flow| {
+            let is_due = flow.take(&interface.traffic) || repeat;
             Some(Reading {
-                time,
-                is_due: flow.take(&interface.traffic) || repeat,
-                nano_cores: None,
                 traffic: flow.rate.clone(),
+                believes_traffic: flow.is_believed(),
+                ..Reading::at(time, is_due)
             })
         })
     }

@@ -112,15 +112,17 @@ impl Batch {
         })
     }
 
-    /// Counts a container of a wanted pod.
-    fn count(&mut self, container: &Container) {
-        match most_cpu(container) {
-            Some(0) if !has_memory(container) => self.ended += 1,
-            most => {
-                self.containers += 1;
-                self.with_cpu += usize::from(most.is_some_and(|most| most > 0));
-            }
+    /// Counts a container of a wanted pod; `false` if it has ended.
+    fn count(&mut self, container: &Container) -> bool {
+        let most = most_cpu(container);
+        let has_ended = most == Some(0) && !has_memory(container);
+        if has_ended {
+            self.ended += 1;
+        } else {
+            self.containers += 1;
+            self.with_cpu += usize::from(most.is_some_and(|most| most > 0));
         }
+        !has_ended
     }
 
     /// The memory of its parts, for the next batch's.
@@ -263,7 +265,8 @@ impl Pipeline {
             ..Batch::default()
         };
         self.samples.begin_scrape();
-        let node = summary.node.name.as_deref();
+        let node = summary.node.name.clone();
+        let node = node.as_deref();
         let mut sinks = Sinks {
             records: self
                 .has_records
@@ -275,10 +278,11 @@ impl Pipeline {
         if let Some(metrics) = &mut sinks.metrics {
             metrics.begin(memory.metrics, node);
         }
-        for pod in &summary.pods {
-            sinks.pod(pod, of(pod), self.samples.of_pod(pod));
+        for pod in &mut summary.pods {
+            let samples = self.samples.of_pod(pod);
+            sinks.pod(pod, of(pod), samples);
         }
-        sinks.node(&summary, self.samples.of_node());
+        sinks.node(&mut summary, self.samples.of_node());
         if let Some(facts) = facts {
             let kept = |pod: &&PodFacts| self.selector.keeps(Some(pod));
             if let (Some(came), true) = (news, self.plan.pods) {
@@ -342,12 +346,15 @@ struct Sinks<'s> {
 }
 
 impl<'s> Sinks<'s> {
-    fn pod(&mut self, pod: &Pod, facts: Option<&PodFacts>, mut samples: OfOne) {
-        for container in &pod.containers {
-            self.batch.count(container);
+    /// A counter that is not believed is absent from here on.
+    fn pod(&mut self, pod: &mut Pod, facts: Option<&PodFacts>, mut samples: OfOne) {
+        let mut containers = std::mem::take(&mut pod.containers);
+        for container in &mut containers {
+            let runs = self.batch.count(container);
             let Some(reading) = samples.container(container) else {
                 continue;
             };
+            reading.keep_believed(&mut container.stats.cpu);
             // Without a rate it has no record: a consumer rejects one without `cpu`.
             if reading.is_due && reading.nano_cores.is_some() {
                 self.batch.new_containers += 1;
@@ -356,11 +363,17 @@ impl<'s> Sinks<'s> {
                     records.container(pod, facts, container, &reading);
                 }
             }
-            if let Some(metrics) = &mut self.metrics {
+            // The zeros of what has ended are no values of it.
+            if let (Some(metrics), true) = (&mut self.metrics, runs) {
                 metrics.container(pod, facts, container, &reading);
             }
         }
+        pod.containers = containers;
         let reading = samples.pod(pod);
+        if let (Some(reading), Some(stats)) = (&reading, &mut pod.stats) {
+            reading.keep_believed(&mut stats.cpu);
+            reading.keep_believed_traffic(&mut pod.network.total);
+        }
         if let Some(reading) = &reading
             && let Some(records) = self.due(reading)
         {
@@ -380,7 +393,9 @@ impl<'s> Sinks<'s> {
         if let (Some(metrics), Some(reading)) = (&mut self.metrics, &reading) {
             metrics.pod(pod, facts, reading);
         }
-        self.network(Some(pod), &pod.network, reading.as_ref(), samples);
+        let mut network = std::mem::take(&mut pod.network);
+        self.network(Some(pod), &mut network, reading, samples);
+        pod.network = network;
         if let Some(metrics) = &mut self.metrics {
             metrics.end_pod(pod);
         }
@@ -388,18 +403,23 @@ impl<'s> Sinks<'s> {
         self.batch.others += own + pod.volumes.len() + pod.network.interfaces.len();
     }
 
-    fn node(&mut self, summary: &Summary, mut samples: OfOne) {
-        let node = &summary.node;
+    fn node(&mut self, summary: &mut Summary, mut samples: OfOne) {
+        let node = &mut summary.node;
         let reading = samples.node(node).filter(|_| self.plan.node);
+        if let Some(reading) = &reading {
+            reading.keep_believed(&mut node.stats.cpu);
+            reading.keep_believed_traffic(&mut node.network.total);
+        }
         if let Some(reading) = &reading
             && let Some(records) = self.due(reading)
         {
             records.node(node, reading);
         }
-        for container in &node.system_containers {
+        for container in &mut node.system_containers {
             let Some(reading) = samples.container(container) else {
                 continue;
             };
+            reading.keep_believed(&mut container.stats.cpu);
             if let Some(records) = self.due(&reading) {
                 records.system_container(container, &reading);
             }
@@ -410,7 +430,7 @@ impl<'s> Sinks<'s> {
         if let (Some(metrics), Some(reading)) = (&mut self.metrics, &reading) {
             metrics.node(node, summary.memory_bytes, reading);
         }
-        self.network(None, &node.network, reading.as_ref(), samples);
+        self.network(None, &mut node.network, reading, samples);
         let own = usize::from(self.plan.node);
         self.batch.others += own + node.system_containers.len() + node.network.interfaces.len();
     }
@@ -419,14 +439,15 @@ impl<'s> Sinks<'s> {
     fn network(
         &mut self,
         pod: Option<&Pod>,
-        network: &Network,
-        reading: Option<&Reading>,
+        network: &mut Network,
+        reading: Option<Reading>,
         mut samples: OfOne,
     ) {
-        for interface in &network.interfaces {
+        for interface in &mut network.interfaces {
             let Some(reading) = samples.interface(interface) else {
                 continue;
             };
+            reading.keep_believed_traffic(&mut interface.traffic);
             if let Some(records) = self.due(&reading) {
                 records.interface(pod, interface, &reading);
             }
@@ -440,7 +461,14 @@ impl<'s> Sinks<'s> {
             None => self.plan.node,
         };
         if let (Some(metrics), true, false) = (&mut self.metrics, is_wanted, self.plan.interfaces) {
-            metrics.network(pod, network, reading);
+            let of_network = || {
+                let reading = samples.network(network)?;
+                reading.keep_believed_traffic(&mut network.total);
+                Some(reading)
+            };
+            if let Some(reading) = reading.or_else(of_network) {
+                metrics.network(pod, network, &reading);
+            }
         }
     }
 

@@ -115,7 +115,10 @@ fn prometheus_exporter() {
                 1
             );
             assert_eq!(page.find("node_cpu_usage_seconds_total", &[]).count(), 1);
-            assert!(page.find("kubelet_volume_stats_used_bytes", &[]).count() > 5);
+            assert!(
+                page.find("kubeletstats_volume_used_bytes", &[]).count() > 5,
+                "volumes"
+            );
             shipped.stop();
         }
     });

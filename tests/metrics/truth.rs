@@ -82,13 +82,23 @@ const INTERFACE: &[Row] = &[
 ];
 
 #[rustfmt::skip]
-const VOLUME: &[Row] = &[
+const CLAIM: &[Row] = &[
     ("kubelet_volume_stats_capacity_bytes", &[], "/capacityBytes", ONE),
     ("kubelet_volume_stats_available_bytes", &[], "/availableBytes", ONE),
     ("kubelet_volume_stats_used_bytes", &[], "/usedBytes", ONE),
     ("kubelet_volume_stats_inodes", &[], "/inodes", ONE),
     ("kubelet_volume_stats_inodes_free", &[], "/inodesFree", ONE),
     ("kubelet_volume_stats_inodes_used", &[], "/inodesUsed", ONE),
+];
+
+#[rustfmt::skip]
+const VOLUME: &[Row] = &[
+    ("kubeletstats_volume_capacity_bytes", &[], "/capacityBytes", ONE),
+    ("kubeletstats_volume_available_bytes", &[], "/availableBytes", ONE),
+    ("kubeletstats_volume_used_bytes", &[], "/usedBytes", ONE),
+    ("kubeletstats_volume_inodes", &[], "/inodes", ONE),
+    ("kubeletstats_volume_inodes_free", &[], "/inodesFree", ONE),
+    ("kubeletstats_volume_inodes_used", &[], "/inodesUsed", ONE),
 ];
 
 /// Of the receiver's documentation.
@@ -197,13 +207,17 @@ pub fn of_summary(summary: &Value) -> Vec<Expected> {
             take(&mut found, INTERFACE, &labels, interface);
         }
         for volume in list(pod, "/volume") {
-            let labels = [
-                of_pod[0],
-                of_pod[1],
-                ("volume", text(volume, "/name")),
-                ("persistentvolumeclaim", text(volume, "/pvcRef/name")),
-            ];
-            take(&mut found, VOLUME, &labels, volume);
+            let claim = text(volume, "/pvcRef/name");
+            match claim.is_empty() {
+                true => {
+                    let labels = with("volume", text(volume, "/name"));
+                    take(&mut found, VOLUME, &labels, volume);
+                }
+                false => {
+                    let labels = [of_pod[0], ("persistentvolumeclaim", claim)];
+                    take(&mut found, CLAIM, &labels, volume);
+                }
+            }
         }
     }
     take(&mut found, NODE, &[], &summary["node"]);

@@ -115,6 +115,12 @@ impl Flow {
         true
     }
 
+    /// Whether the counters of the sample that was taken in are some that this interface can
+    /// have. What fell would be a restart for whoever sees nothing else.
+    pub fn is_believed(&self) -> bool {
+        self.doubted.is_none()
+    }
+
     /// What a rate is made from, and how many seconds before.
     fn base(&self, now: &Point) -> Option<(Point, f64)> {
         let age = |point: &Point| Some((*point, point.seconds_to(now)?));

@@ -36,6 +36,8 @@ pub(super) struct Run {
     doubted: Option<Counter>,
     /// What was made of the sample: the CPU in use, in billionths of a core.
     pub nano_cores: Option<f64>,
+    /// Whether its counter is one that this run can have.
+    is_believed: bool,
 }
 
 /// What a reply says of a run.
@@ -67,7 +69,7 @@ impl<'s> Now<'s> {
 }
 
 /// `usageCoreNanoSeconds`, and when it stood there.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 struct Counter {
     time: Timestamp,
     value: u64,
@@ -101,6 +103,13 @@ impl Run {
             && written.is_none_or(|(last, now)| now <= last)
     }
 
+    /// Whether the counter of the sample that was taken in, or of one of the same time, is one
+    /// that this run can have. One that fell, or is 0, would be a restart for whoever sees
+    /// nothing else.
+    pub fn believes(&self, now: &Now) -> bool {
+        self.is_believed && self.written == now.written()
+    }
+
     /// Whether that is another run.
     pub fn began_otherwise(&self, now: &Now) -> bool {
         self.started != now.started
@@ -113,6 +122,11 @@ impl Run {
         let is_first = self.base.is_none();
         let claims = Claims::of(now);
         let rise = claims.counter.and_then(|now| self.rise(now));
+        self.is_believed = match now.written() {
+            // Of what has just started, unless it is in use all the same.
+            Some(0) => self.base.is_none() && claims.nano_cores.is_none_or(|used| used == 0.0),
+            _ => claims.counter.is_some() && claims.counter != self.doubted,
+        };
         self.nano_cores = match source {
             CpuSource::Auto => claims.best(rise, is_first),
             CpuSource::Counter => rise.and_then(Rise::rate),

@@ -14,17 +14,20 @@ mod states;
 pub use own::{SELF, SelfMetrics, failed};
 pub use states::KUBE_STATE;
 
-use std::{borrow::Cow, collections::HashMap};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+    hash::BuildHasher,
+};
 
 use self::{
-    families::{Dialect, Family, Sample, begin_context, push_text},
+    families::{Dialect, Family, Sample, begin_context, make_room, push_text},
     names::Named,
     resource::{Attributes, Entity},
 };
 use crate::{
     catalogue::{
-        Age, Allotment, Kind as CatalogueKind, Numbers, Rate, Restarts, Traffic, TrafficRate, Unit,
-        VolumeHealth,
+        Age, Allotment, Kind as CatalogueKind, Numbers, Rate, Restarts, Traffic, Unit, VolumeHealth,
     },
     facts::{ContainerFacts, PodFacts},
     number::Number,
@@ -116,10 +119,16 @@ pub const MACHINE_MEMORY: Told = gauge(
     &[],
 );
 
-/// The samples of one scrape, and what is written of each resource, have no more bytes. It is
-/// ten times what a node of 250 pods has with all groups and fields. A reply with long names
-/// could have a hundred times as many.
-const MOST_BYTES: usize = 24 << 20;
+/// The samples of one scrape, and what is written of each resource, have no more bytes. A node
+/// of a thousand pods has fewer with all groups and fields. A reply with long names could have
+/// a hundred times as many.
+const fn most_bytes(naming: Naming) -> usize {
+    match naming {
+        Naming::Prometheus => 12 << 20,
+        // Each resource has the heads of its families.
+        Naming::OpenTelemetry => 24 << 20,
+    }
+}
 
 /// Where a number goes: which family, and the values of its own labels.
 #[derive(Debug, Clone)]
@@ -151,6 +160,8 @@ pub struct Metrics {
     /// Encoded labels that the samples at hand share; those of the root series.
     shared: Vec<u8>,
     none_shared: Vec<u8>,
+    /// The claims of this scrape, as hashes: a scrape like the one before costs no memory.
+    claims: HashSet<u64>,
     out: Vec<u8>,
     contexts: usize,
     room: Room,
@@ -189,7 +200,7 @@ pub fn shared_labels(naming: Naming, scope: Scope, has_facts: bool) -> &'static 
         Scope::PodNetwork => &["namespace", "pod", "interface"],
         Scope::NodeNetwork => &["interface"],
         Scope::Volume => &["namespace", "pod", "volume"],
-        Scope::Claim => &["namespace", "pod", "volume", "persistentvolumeclaim"],
+        Scope::Claim => &["namespace", "persistentvolumeclaim"],
         Scope::SystemContainer => &["container"],
         Scope::Node => &[],
     }
@@ -230,12 +241,10 @@ impl Metrics {
             of_all: Vec::new(),
             shared: Vec::new(),
             none_shared: Vec::new(),
+            claims: HashSet::new(),
             out: Vec::new(),
             contexts: 0,
-            room: Room {
-                bytes: MOST_BYTES,
-                left_out: 0,
-            },
+            room: Room::new(config.metric_names),
         };
         for scope in Scope::ALL {
             let rows = metrics.rows_of(scope);
@@ -324,10 +333,8 @@ impl Metrics {
         self.out = memory;
         self.out.clear();
         self.contexts = 0;
-        self.room = Room {
-            bytes: MOST_BYTES,
-            left_out: 0,
-        };
+        self.claims.clear();
+        self.room = Room::new(self.naming);
         let node = self
             .node_name
             .as_deref()
@@ -382,9 +389,7 @@ impl Metrics {
             id.unwrap_or_default(),
         ];
         self.share(Scope::Container, &labels);
-        let mut numbers = self.numbers(Scope::Container, reading.time, container.start_time);
-        rate(reading).numbers(&mut numbers);
-        Age::at(reading.time, container.start_time).numbers(&mut numbers);
+        let mut numbers = self.of_run(Scope::Container, reading, container.start_time);
         container.stats.numbers(&mut numbers);
         let used = container.stats.memory.working_set;
         let allotment = facts_of_container.map(|facts| Allotment::from(&facts.resources));
@@ -394,6 +399,7 @@ impl Metrics {
             .numbers(&mut numbers);
         // They are counted through all of its runs.
         numbers.started = pod.start_time.map(Timestamp::as_nanos);
+        numbers.doubts_zeros = false;
         restarts(of_this_run).numbers(&mut numbers);
         let name = &*container.name;
         self.end(Some(pod), Entity::Container { name, id, image });
@@ -403,9 +409,7 @@ impl Metrics {
     pub fn pod(&mut self, pod: &Pod, facts: Option<&PodFacts>, reading: &Reading) {
         let Some(stats) = &pod.stats else { return };
         self.share(Scope::Pod, &[&*pod.namespace, &*pod.name]);
-        let mut numbers = self.numbers(Scope::Pod, reading.time, pod.start_time);
-        rate(reading).numbers(&mut numbers);
-        Age::at(reading.time, pod.start_time).numbers(&mut numbers);
+        let mut numbers = self.of_run(Scope::Pod, reading, pod.start_time);
         stats.numbers(&mut numbers);
         let allotment = facts.map(|facts| Allotment::from(&facts.resources));
         let allotment = allotment.unwrap_or_default();
@@ -421,13 +425,13 @@ impl Metrics {
     }
 
     /// The network of a pod or of the node as a whole, where its interfaces are not wanted each.
-    pub fn network(&mut self, pod: Option<&Pod>, network: &Network, reading: Option<&Reading>) {
+    pub fn network(&mut self, pod: Option<&Pod>, network: &Network, reading: &Reading) {
         self.traffic(pod, &network.name, &network.total, reading);
     }
 
     /// An interface of a pod, or of the node.
     pub fn interface(&mut self, pod: Option<&Pod>, interface: &Interface, reading: &Reading) {
-        self.traffic(pod, &interface.name, &interface.traffic, Some(reading));
+        self.traffic(pod, &interface.name, &interface.traffic, reading);
     }
 
     fn traffic(
@@ -435,11 +439,8 @@ impl Metrics {
         pod: Option<&Pod>,
         interface: &str,
         traffic: &Traffic,
-        reading: Option<&Reading>,
+        reading: &Reading,
     ) {
-        let Some(time) = traffic.time.or(reading.map(|reading| reading.time)) else {
-            return;
-        };
         let scope = match pod {
             Some(_) => Scope::PodNetwork,
             None => Scope::NodeNetwork,
@@ -451,22 +452,34 @@ impl Metrics {
             _ => self.share(scope, &[interface]),
         }
         let started = pod.and_then(|pod| pod.start_time);
+        let time = traffic.time.unwrap_or(reading.time);
         let mut numbers = self.numbers(scope, time, started);
         traffic.numbers(&mut numbers);
-        match reading {
-            Some(reading) => reading.traffic.numbers(&mut numbers),
-            None => TrafficRate::default().numbers(&mut numbers),
-        }
+        reading.traffic.numbers(&mut numbers);
     }
 
-    /// A volume of a pod.
+    /// Whether there is the claim already. The series of one say not which pod has it, and
+    /// several can.
+    fn is_told_of(&mut self, namespace: &str, claim: &str) -> bool {
+        let hash = self.claims.hasher().hash_one((namespace, claim));
+        self.naming == Naming::Prometheus && !self.claims.insert(hash)
+    }
+
+    /// A volume of a pod. Of a claim that several pods have the first one's counts.
     pub fn volume(&mut self, pod: &Pod, volume: &Volume, reading: &Reading) {
-        let (scope, claim) = match volume.claim.as_deref() {
-            Some(claim) if !claim.is_empty() => (Scope::Claim, claim),
-            _ => (Scope::Volume, ""),
+        let claim = volume.claim.as_deref().unwrap_or_default();
+        let scope = match claim.is_empty() {
+            false if self.is_told_of(&pod.namespace, claim) => return,
+            false => {
+                self.share(Scope::Claim, &[&*pod.namespace, claim]);
+                Scope::Claim
+            }
+            true => {
+                let labels = [&*pod.namespace, &*pod.name, &*volume.name];
+                self.share(Scope::Volume, &labels);
+                Scope::Volume
+            }
         };
-        let labels = [&*pod.namespace, &*pod.name, &*volume.name, claim];
-        self.share(scope, &labels);
         let mut numbers = self.numbers(scope, reading.time, None);
         volume.filesystem.numbers(&mut numbers);
         let health = VolumeHealth {
@@ -481,9 +494,7 @@ impl Metrics {
     /// The node, without its network. `memory` is all that it has.
     pub fn node(&mut self, node: &Node, memory: Option<u64>, reading: &Reading) {
         self.share(Scope::Node, &[]);
-        let mut numbers = self.numbers(Scope::Node, reading.time, node.start_time);
-        rate(reading).numbers(&mut numbers);
-        Age::at(reading.time, node.start_time).numbers(&mut numbers);
+        let mut numbers = self.of_run(Scope::Node, reading, node.start_time);
         node.stats.numbers(&mut numbers);
         node.runtime.numbers(&mut numbers);
         if let (Some(memory), Naming::Prometheus) = (memory, self.naming) {
@@ -494,9 +505,7 @@ impl Metrics {
     /// What runs on the node beside pods.
     pub fn system_container(&mut self, container: &Container, reading: &Reading) {
         self.share(Scope::SystemContainer, &[&*container.name]);
-        let mut numbers = self.numbers(Scope::SystemContainer, reading.time, container.start_time);
-        rate(reading).numbers(&mut numbers);
-        Age::at(reading.time, container.start_time).numbers(&mut numbers);
+        let mut numbers = self.of_run(Scope::SystemContainer, reading, container.start_time);
         container.stats.numbers(&mut numbers);
         let name = &*container.name;
         self.end(None, Entity::SystemContainer { name });
@@ -518,7 +527,7 @@ impl Metrics {
         self.push(family, value, time, labels.iter().copied());
     }
 
-    /// Its family, which has no shared labels.
+    /// Its family, which has the labels of all samples and its own.
     fn family_of(&mut self, told: &'static Told) -> usize {
         if let Some(known) = self.by_name.get(told.name) {
             return *known;
@@ -588,7 +597,26 @@ impl Metrics {
             usual: time.as_nanos(),
             time: time.as_nanos(),
             started: started.map(Timestamp::as_nanos),
+            doubts_zeros: false,
         }
+    }
+
+    /// The same of what uses CPU, with what its samples say together.
+    fn of_run(
+        &mut self,
+        scope: Scope,
+        reading: &Reading,
+        started: Option<Timestamp>,
+    ) -> Pushing<'_> {
+        let mut numbers = self.numbers(scope, reading.time, started);
+        numbers.doubts_zeros = !reading.believes_cpu;
+        let rate = Rate {
+            nano_cores: reading.nano_cores,
+            ..Rate::default()
+        };
+        rate.numbers(&mut numbers);
+        Age::at(reading.time, started).numbers(&mut numbers);
+        numbers
     }
 
     /// With OpenTelemetry's names what is told of a resource is a context of its own.
@@ -621,7 +649,7 @@ impl Metrics {
             return;
         };
         self.room.bytes = room;
-        self.out.reserve(bytes);
+        make_room(&mut self.out, bytes);
         begin_context(&mut self.out, attributes, count as u32);
         let separator = match self.naming {
             Naming::Prometheus => '_',
@@ -635,6 +663,13 @@ impl Metrics {
 }
 
 impl Room {
+    fn new(naming: Naming) -> Self {
+        Self {
+            bytes: most_bytes(naming),
+            left_out: 0,
+        }
+    }
+
     /// Puts the sample into its family, if there is room for it.
     fn push<'v>(
         &mut self,
@@ -647,13 +682,6 @@ impl Room {
             Some(bytes) => self.bytes -= bytes,
             None => self.left_out += 1,
         }
-    }
-}
-
-fn rate(reading: &Reading) -> Rate {
-    Rate {
-        nano_cores: reading.nano_cores,
-        ..Rate::default()
     }
 }
 
@@ -677,6 +705,9 @@ struct Pushing<'m> {
     usual: u64,
     time: u64,
     started: Option<u64>,
+    /// Whether counters at 0 are left out: the CPU's fell, and what fails to read one of a
+    /// cgroup's files may fail with the others.
+    doubts_zeros: bool,
 }
 
 impl Numbers for Pushing<'_> {
@@ -691,6 +722,10 @@ impl Numbers for Pushing<'_> {
             return;
         };
         for target in targets {
+            let family = &mut self.families[target.family];
+            if value == 0.0 && self.doubts_zeros && family.is_counter() {
+                continue;
+            }
             let sample = Sample {
                 time: self.time,
                 started: self.started,
@@ -701,7 +736,6 @@ impl Numbers for Pushing<'_> {
                 },
             };
             let labels = target.labels.iter().copied();
-            let family = &mut self.families[target.family];
             self.room.push(family, self.dialect, &sample, labels);
         }
     }

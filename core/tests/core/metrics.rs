@@ -238,7 +238,14 @@ fn prometheus_labels(
     entity: &Entity,
     namespaces: &BTreeMap<String, String>,
 ) -> Vec<(&'static str, Option<String>)> {
-    let owned = |field: &str| identity(entity, field).map(str::to_owned);
+    let claim = entity.json["pvcRef"]["name"].as_str().map(str::to_owned);
+    // A claim's series do not say which pod has it.
+    let of_claim = ["podName", "volumeName"];
+    let owned = |field: &str| {
+        let is_told = claim.is_none() || !of_claim.contains(&field);
+        let value = identity(entity, field).filter(|_| is_told);
+        value.map(str::to_owned)
+    };
     let uid = identity(entity, "podUid");
     vec![
         (
@@ -249,10 +256,7 @@ fn prometheus_labels(
         ("container", owned("containerName")),
         ("volume", owned("volumeName")),
         ("interface", owned("interface")),
-        (
-            "persistentvolumeclaim",
-            entity.json["pvcRef"]["name"].as_str().map(str::to_owned),
-        ),
+        ("persistentvolumeclaim", claim.clone()),
     ]
 }
 

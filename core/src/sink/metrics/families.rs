@@ -21,6 +21,10 @@ const MOST_SAMPLES: u32 = 65_535;
 /// Memory up to this size is kept for the next scrape, whatever was in it.
 const KEPT_BYTES: usize = 16 << 10;
 
+/// Of a sample's bytes, without the shared labels', that there is room for. One that needs more
+/// makes it.
+const USUAL_SAMPLE: usize = 256;
+
 /// One metric, and its samples so far.
 #[derive(Debug)]
 pub struct Family {
@@ -50,6 +54,17 @@ pub struct Sample<'s> {
     pub value: f64,
     /// The shared labels' values, encoded.
     pub shared: &'s [u8],
+}
+
+/// Makes room for `more` bytes. Much memory grows by an eighth, not to twice its size.
+pub fn make_room(bytes: &mut Vec<u8>, more: usize) {
+    const MUCH: usize = 64 << 10;
+    if bytes.capacity() - bytes.len() >= more {
+    } else if bytes.len() < MUCH {
+        bytes.reserve(more);
+    } else {
+        bytes.reserve_exact(more.max(bytes.len() / 8));
+    }
 }
 
 /// Writing to memory does not fail.
@@ -105,6 +120,11 @@ impl Family {
         self.count == 0
     }
 
+    /// Whether its samples only rise.
+    pub fn is_counter(&self) -> bool {
+        self.kind == Kind::Counter
+    }
+
     /// About how many bytes it will be.
     pub fn size(&self) -> usize {
         // Before the first time the head is not known.
@@ -150,10 +170,11 @@ impl Family {
         let before = self.samples.len();
         let started = sample
             .started
-            .filter(|_| dialect.has_units && self.kind == Kind::Counter)
+            .filter(|_| dialect.has_units && self.is_counter())
             // The kubelet may not have seen the new run's first sample yet.
             .filter(|started| *started <= sample.time);
         let labels = self.shared.len() + own.len();
+        make_room(&mut self.samples, USUAL_SAMPLE + sample.shared.len());
         with_buffer(&mut self.samples, |out| {
             done(write_map_len(out, 4 + u32::from(started.is_some())));
             done(write_str(out, "ts"));
@@ -199,7 +220,7 @@ impl Family {
             '_' => self.name.split_once('_').unwrap_or(("", &self.name)),
             _ => ("", &*self.name),
         };
-        let is_counter = self.kind == Kind::Counter;
+        let is_counter = self.is_counter();
         let mut head = ByteBuf::new();
         let out = &mut head;
         done(write_map_len(out, 2));
