@@ -21,7 +21,7 @@ use kubeletstats_core::{
     health::{Health, Missing},
     options::{Config, OPTIONS},
     scrape::{Batch, Part},
-    sink::metrics::{self, Naming},
+    sink::metrics::{self, Contexts, Naming},
     timestamp::Timestamp,
     worker::Worker,
 };
@@ -84,6 +84,7 @@ struct State {
     interval: Duration,
     begun: Instant,
     selects_by_labels: bool,
+    has_records: bool,
     /// For what is told of a scrape that failed; `None` without metrics.
     metrics: Option<Config>,
     /// The node's name in the last metrics.
@@ -126,7 +127,8 @@ impl Plugin {
         let mut state = State {
             input: Rc::clone(&input),
             worker,
-            health: Health::default(),
+            health: Health::new(config.format.has_records()),
+            has_records: config.format.has_records(),
             interval: config.interval,
             begun: Instant::now(),
             selects_by_labels: config.label_selector.is_some(),
@@ -325,8 +327,15 @@ impl State {
         }
         if self.input.instance.is_level_enabled(Level::Debug) {
             let (records, bytes) = (batch.records(), batch.events().len());
-            let line = format!("{records} records, {bytes} bytes, in {took:.1?}");
-            self.input.instance.log(Level::Debug, &line);
+            if self.has_records {
+                let line = format!("{records} records, {bytes} bytes, in {took:.1?}");
+                self.input.instance.log(Level::Debug, &line);
+            }
+            if let Some(Contexts { bytes, count }) = batch.metrics() {
+                let bytes = bytes.len();
+                let line = format!("metrics: {count} contexts, {bytes} bytes, in {took:.1?}");
+                self.input.instance.log(Level::Debug, &line);
+            }
         }
     }
 
@@ -396,6 +405,18 @@ impl State {
             self.unreadable_logged = true;
             let line = "fluent bit cannot read the metrics that are made for it: please report its version";
             self.input.instance.log(Level::Error, line);
+        }
+        let now = Instant::now();
+        match came_of_it {
+            Some(MetricsAppended::Refused) => {
+                let line = self.health.metrics_refused(now);
+                self.log_line(Level::Warn, line);
+            }
+            Some(MetricsAppended::Taken) => {
+                let line = self.health.metrics_accepted(now);
+                self.log_line(Level::Info, line);
+            }
+            Some(MetricsAppended::Unreadable) | None => {}
         }
     }
 

@@ -51,10 +51,12 @@ enum Selection {
 #[derive(Debug, Default)]
 pub struct Health {
     lines: LineBudget,
+    only_metrics: bool,
     /// It was logged that pods cannot be read, and lasts.
     unreadable_logged: bool,
     scraping: Condition,
     appending: Condition,
+    metrics: Condition,
     recording: Condition,
     learning: Condition,
     /// Since when no record came of pods that are wanted.
@@ -153,6 +155,14 @@ impl Missing {
 }
 
 impl Health {
+    /// Where there are only metrics, of which new samples count, and where there are records.
+    pub fn new(has_records: bool) -> Self {
+        Self {
+            only_metrics: !has_records,
+            ..Self::default()
+        }
+    }
+
     /// A scrape succeeded without a record that was wanted. `missing` says why, and is `None`
     /// where that is nothing to report, as when no pod is wanted.
     pub fn no_records(
@@ -180,22 +190,24 @@ impl Health {
         let reason = Reason::NotSummary;
         let unlogged = self.recording.failed(since, now, reason, &mut self.lines)?;
         let seconds = now.duration_since(since).as_secs();
-        let mut line = format!("no record for {seconds}s: {}", missing.line());
-        if unlogged > 0 {
-            let scrapes = count(unlogged, "scrape", "scrapes");
-            line.push_str(&format!(" (and {scrapes} since the last such line)"));
-        }
-        Some(line)
+        let what = match self.only_metrics {
+            true => "new sample",
+            false => "record",
+        };
+        let line = format!("no {what} for {seconds}s: {}", missing.line());
+        Some(with_unlogged(line, unlogged, "scrape", "scrapes"))
     }
 
     /// A scrape gave records.
     pub fn recorded(&mut self, now: Instant) -> Option<String> {
         self.no_records_since = None;
         let outage = self.recording.worked(now, &mut self.lines)?;
-        Some(format!(
-            "records come again: there was none {}",
-            outage.length()
-        ))
+        let what = match self.only_metrics {
+            true => "new samples",
+            false => "records",
+        };
+        let length = outage.length();
+        Some(format!("{what} come again: there was none {length}"))
     }
 
     /// A scrape failed, or a callback (`took` is zero then). The outage counts from the
@@ -205,13 +217,8 @@ impl Health {
         self.no_records_since = None;
         let lines = &mut self.lines;
         let unlogged = self.scraping.failed(since, now, error.reason(), lines)?;
-        Some(match unlogged {
-            0 => error.to_string(),
-            _ => format!(
-                "{error} (and {} since the last such line)",
-                count(unlogged, "failure", "failures")
-            ),
-        })
+        let line = error.to_string();
+        Some(with_unlogged(line, unlogged, "failure", "failures"))
     }
 
     /// A scrape succeeded, with records or without.
@@ -236,12 +243,8 @@ impl Health {
             true => "no new facts of pods, and label_selector keeps no pod without facts",
             false => "no new facts of pods",
         };
-        let mut line = format!("{cost}: {error}");
-        if unlogged > 0 {
-            let failures = count(unlogged, "failure", "failures");
-            line.push_str(&format!(" (and {failures} since the last such line)"));
-        }
-        Some(line)
+        let line = format!("{cost}: {error}");
+        Some(with_unlogged(line, unlogged, "failure", "failures"))
     }
 
     /// The facts of pods came.
@@ -258,14 +261,10 @@ impl Health {
         let lines = &mut self.lines;
         let unlogged = self.appending.failed(now, now, Reason::Host, lines)?;
         let kept = count(records as u64, "record is", "records are");
-        let mut line = format!(
+        let line = format!(
             "fluent bit takes no records now: {kept} kept, and scraping waits: see its own lines about storage"
         );
-        if unlogged > 0 {
-            let tries = count(unlogged, "try", "tries");
-            line.push_str(&format!(" (and {tries} since the last such line)"));
-        }
-        Some(line)
+        Some(with_unlogged(line, unlogged, "try", "tries"))
     }
 
     /// The host accepted records.
@@ -273,6 +272,24 @@ impl Health {
         let outage = self.appending.worked(now, &mut self.lines)?;
         Some(format!(
             "fluent bit takes records again: it took none {}, {}",
+            outage.length(),
+            count(outage.failures, "try", "tries")
+        ))
+    }
+
+    /// The host did not accept the metrics of a scrape.
+    pub fn metrics_refused(&mut self, now: Instant) -> Option<String> {
+        let lines = &mut self.lines;
+        let unlogged = self.metrics.failed(now, now, Reason::Host, lines)?;
+        let line = "fluent bit takes no metrics now: those of the next scrape take their place: see its own lines";
+        Some(with_unlogged(line.to_owned(), unlogged, "try", "tries"))
+    }
+
+    /// The host accepted metrics.
+    pub fn metrics_accepted(&mut self, now: Instant) -> Option<String> {
+        let outage = self.metrics.worked(now, &mut self.lines)?;
+        Some(format!(
+            "fluent bit takes metrics again: it took none {}, {}",
             outage.length(),
             count(outage.failures, "try", "tries")
         ))
@@ -366,6 +383,17 @@ impl Health {
                 "{unreadable} of the node's {all} pods cannot be read and are left out: the kubelet writes of them what no kubelet should"
             )
         })
+    }
+}
+
+/// The line, and how many of these no line has counted yet.
+fn with_unlogged(line: String, unlogged: u64, one: &str, many: &str) -> String {
+    match unlogged {
+        0 => line,
+        _ => format!(
+            "{line} (and {} since the last such line)",
+            count(unlogged, one, many)
+        ),
     }
 }
 
@@ -691,5 +719,14 @@ mod tests {
         );
         assert_eq!(health.accepted(start + Duration::from_secs(100)), None);
         assert_eq!(health.lost(24), None);
+
+        let mut health = Health::new(false);
+        let line = health.metrics_refused(start);
+        let refused = "fluent bit takes no metrics now: those of the next scrape take their place: see its own lines";
+        assert_eq!(line.as_deref(), Some(refused));
+        assert_eq!(health.metrics_refused(start), None);
+        let line = health.metrics_accepted(start + Duration::from_secs(10));
+        let taken = "fluent bit takes metrics again: it took none for 10.0s, 2 tries";
+        assert_eq!(line.as_deref(), Some(taken));
     }
 }

@@ -1,4 +1,5 @@
-//! From the replies' bytes to one batch of events: parse, select, observe, encode.
+//! From the replies' bytes to one batch, of events and of metrics: parse, select, observe,
+//! encode.
 //! Everything between the HTTP seam and the host's append, and pure.
 
 mod facts;
@@ -252,9 +253,12 @@ impl Pipeline {
     /// The events of a reply and, where it is said what `about` the scrape, its metrics.
     pub fn encode(&mut self, mut summary: Summary, memory: Memory, about: Option<About>) -> Batch {
         let news = self.facts.as_mut().and_then(Facts::take_news);
+        self.keep_wanted(&mut summary.pods);
+        if let Some(facts) = &mut self.facts {
+            facts.see(&summary.pods);
+        }
         let facts = self.facts.as_ref();
         let of = |pod: &Pod| facts.and_then(|facts| facts.of_pod(pod));
-        summary.pods.retain(|pod| self.selector.keeps(of(pod)));
 
         let batch = Batch {
             pods_on_node: summary.pods_on_node,
@@ -274,9 +278,10 @@ impl Pipeline {
             metrics: self.metrics.as_deref_mut().filter(|_| about.is_some()),
             plan: self.plan,
             batch,
+            newest: None,
         };
-        if let Some(metrics) = &mut sinks.metrics {
-            metrics.begin(memory.metrics, node);
+        if let (Some(metrics), Some(about)) = (&mut sinks.metrics, &about) {
+            metrics.begin(memory.metrics, node, about.now);
         }
         for pod in &mut summary.pods {
             let samples = self.samples.of_pod(pod);
@@ -291,15 +296,16 @@ impl Pipeline {
             }
             let metrics = sinks.metrics.as_mut();
             let metrics = metrics.filter(|metrics| metrics.wants_states());
-            if let (Some(metrics), Some(about)) = (metrics, &about) {
-                let pods: Vec<_> = facts.pods().filter(kept).collect();
-                metrics.states(&pods, about.now);
+            if let Some(metrics) = metrics {
+                let pods: Vec<_> = facts.present(&summary.pods).filter(kept).collect();
+                metrics.states(&pods);
             }
         }
         let Sinks {
             records,
             metrics,
             mut batch,
+            newest,
             ..
         } = sinks;
         if let Some(records) = records {
@@ -309,23 +315,18 @@ impl Pipeline {
             }));
         }
         if let (Some(metrics), Some(about)) = (metrics, about) {
-            let own = own_metrics(&summary, &batch, &about);
+            let own = own_metrics(newest, &batch, &about);
             batch.node = Some(metrics.node_name().to_owned()).filter(|name| !name.is_empty());
-            batch
-                .parts
-                .push(Part::Metrics(metrics.finish(&own, about.now)));
+            batch.parts.push(Part::Metrics(metrics.finish(&own)));
         }
         batch
     }
 }
 
-fn own_metrics(summary: &Summary, batch: &Batch, about: &About) -> SelfMetrics {
+fn own_metrics(newest: Option<Timestamp>, batch: &Batch, about: &About) -> SelfMetrics {
     let took = about.began.elapsed();
     let mut counters = about.counters.clone();
     counters.scraped(took);
-    let containers = summary.pods.iter().flat_map(|pod| &pod.containers);
-    let times = containers.map(|container| container.stats.cpu.time);
-    let newest = times.chain([summary.node.stats.cpu.time]).flatten().max();
     let nanos = newest.map(|newest| about.now.as_nanos().saturating_sub(newest.as_nanos()));
     SelfMetrics {
         counters,
@@ -343,6 +344,8 @@ struct Sinks<'s> {
     metrics: Option<&'s mut Metrics>,
     plan: Plan<'static>,
     batch: Batch,
+    /// The time of the newest sample.
+    newest: Option<Timestamp>,
 }
 
 impl<'s> Sinks<'s> {
@@ -354,6 +357,7 @@ impl<'s> Sinks<'s> {
             let Some(reading) = samples.container(container) else {
                 continue;
             };
+            self.newest = self.newest.max(Some(reading.time));
             reading.keep_believed(&mut container.stats.cpu);
             // Without a rate it has no record: a consumer rejects one without `cpu`.
             if reading.is_due && reading.nano_cores.is_some() {
@@ -484,6 +488,7 @@ impl<'s> Sinks<'s> {
 
     /// Where a record goes, if one is due.
     fn due(&mut self, reading: &Reading) -> Option<&mut Records<'s>> {
+        self.newest = self.newest.max(Some(reading.time));
         self.batch.news += usize::from(reading.is_due);
         self.records.as_mut().filter(|_| reading.is_due)
     }

@@ -37,6 +37,11 @@ impl Selector {
             && !begins(&self.exclude.pod_prefixes)
     }
 
+    /// Whether a container of this name is dropped.
+    pub fn excludes(&self, container: &str) -> bool {
+        self.exclude.containers.iter().any(|name| name == container)
+    }
+
     /// Whether there are containers that are dropped by their name.
     pub fn excludes_containers(&self) -> bool {
         !self.exclude.containers.is_empty()

@@ -23,7 +23,7 @@ pub type CollectFn = unsafe extern "C" fn(*mut HostInstance, *mut HostConfig, *m
 /// What came of metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MetricsAppended {
-    Accepted,
+    Taken,
     /// Not now, as while the input is paused.
     Refused,
     /// The host's library does not understand them.
@@ -33,7 +33,7 @@ pub enum MetricsAppended {
 impl MetricsAppended {
     fn of(result: c_int) -> Self {
         match result {
-            0.. => Self::Accepted,
+            0.. => Self::Taken,
             _ => Self::Refused,
         }
     }

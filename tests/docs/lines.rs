@@ -391,6 +391,8 @@ fn every_other_line_is_explained() {
     lines.extend(health.refused(now, 24));
     lines.extend(health.lost(24));
     lines.extend(health.accepted(later));
+    lines.extend(health.metrics_refused(now));
+    lines.extend(health.metrics_accepted(later));
     lines.extend(health.split(later));
     lines.extend(Health::default().given_up(later, 24));
     lines.extend(health.wanted(later, 0, 0));
@@ -498,6 +500,10 @@ fn every_other_line_is_explained() {
         (
             "{records} records, {bytes} bytes, in {took:.1?}",
             "24 records, 9480 bytes, in 6.1ms",
+        ),
+        (
+            "metrics: {count} contexts, {bytes} bytes, in {took:.1?}",
+            "metrics: 1 contexts, 94907 bytes, in 6.1ms",
         ),
         (
             "the worker thread is left behind: it waits for a file, and ends when that answers",

@@ -20,6 +20,8 @@ pub(super) struct Facts {
     selector: Option<LabelSelector>,
     /// When the last reply came, until the pods that only it has were recorded.
     came: Option<Timestamp>,
+    /// By its place in the store, whether a summary had the pod since that reply.
+    had_stats: Vec<bool>,
 }
 
 impl Facts {
@@ -30,6 +32,7 @@ impl Facts {
             annotations: config.pod_annotations.clone(),
             selector: config.label_selector.clone(),
             came: None,
+            had_stats: Vec::new(),
         }
     }
 
@@ -60,17 +63,22 @@ impl Facts {
                 annotations: &self.annotations,
                 selector: self.selector.as_ref(),
             };
-            let pods = facts::parse(reply.body, &want, |namespace, name| {
+            let read = facts::parse(reply.body, &want, |namespace, name| {
                 selector.wants(namespace, name)
             });
             let failed = |why| Error::unparsable_pods(reply.url, reply.body.len(), &why);
-            Ok((pods.map_err(failed)?, reply.came))
+            let mut read = read.map_err(failed)?;
+            for pod in &mut read.pods {
+                pod.containers.retain(|one| !selector.excludes(&one.name));
+            }
+            Ok((read, reply.came))
         });
         match read {
             Ok((read, came)) => {
                 let unreadable = read.unreadable;
                 self.store.replace(now, read.pods, facts::sightings(pods));
                 self.came = Some(came);
+                self.had_stats.clear();
                 Ok(unreadable)
             }
             Err(error) => {
@@ -85,19 +93,35 @@ impl Facts {
         self.came.take()
     }
 
-    /// All of them.
-    pub fn pods(&self) -> impl Iterator<Item = &PodFacts> {
-        self.store.pods()
+    /// Takes in which pods the summary has. `pods` are sorted by namespace and name.
+    pub fn see(&mut self, pods: &[Pod]) {
+        self.had_stats.resize(self.store.pods().len(), false);
+        for (facts, had) in self.store.pods().zip(&mut self.had_stats) {
+            *had |= has_stats(facts, pods);
+        }
+    }
+
+    /// The pods that are there, as far as is known: one that has left the summary may have
+    /// ended, and is told of again once `/pods` does. `pods` are those that were seen last.
+    pub fn present(&self, pods: &[Pod]) -> impl Iterator<Item = &PodFacts> {
+        let known = self.store.pods().zip(&self.had_stats);
+        known
+            .filter(move |(facts, had)| !**had || has_stats(facts, pods))
+            .map(|(facts, _)| facts)
     }
 
     /// The pods that no summary has: they wait, or have ended. `pods` are sorted by
     /// namespace and name.
     pub fn without_stats(&self, pods: &[Pod]) -> impl Iterator<Item = &PodFacts> {
-        let has_stats = |facts: &PodFacts| {
-            let name = (&*facts.namespace, &*facts.name);
-            let found = pods.binary_search_by(|pod| (&*pod.namespace, &*pod.name).cmp(&name));
-            found.is_ok_and(|at| facts.is_of(&pods[at].uid))
-        };
-        self.store.pods().filter(move |facts| !has_stats(facts))
+        self.store
+            .pods()
+            .filter(move |facts| !has_stats(facts, pods))
     }
+}
+
+/// Whether the pod is one of these, which are sorted by namespace and name.
+fn has_stats(facts: &PodFacts, pods: &[Pod]) -> bool {
+    let name = (&*facts.namespace, &*facts.name);
+    let found = pods.binary_search_by(|pod| (&*pod.namespace, &*pod.name).cmp(&name));
+    found.is_ok_and(|at| facts.is_of(&pods[at].uid))
 }

@@ -165,6 +165,8 @@ pub struct Metrics {
     out: Vec<u8>,
     contexts: usize,
     room: Room,
+    /// When this scrape came.
+    now: Timestamp,
 }
 
 /// How many bytes more the samples of a scrape may have.
@@ -221,7 +223,18 @@ pub fn unit_code(unit: Unit) -> &'static str {
 impl Metrics {
     /// Before the first scrape.
     pub fn new(config: &Config) -> Self {
-        let mut metrics = Self {
+        let mut metrics = Self::without_rows(config);
+        for scope in Scope::ALL {
+            let rows = metrics.rows_of(scope);
+            metrics.rows.push(rows);
+        }
+        metrics.complete_labels();
+        metrics
+    }
+
+    /// For what is made of no row of the catalogue.
+    fn without_rows(config: &Config) -> Self {
+        Self {
             naming: config.metric_names,
             dialect: config.dialect,
             has_facts: config.pod_facts,
@@ -245,13 +258,8 @@ impl Metrics {
             out: Vec::new(),
             contexts: 0,
             room: Room::new(config.metric_names),
-        };
-        for scope in Scope::ALL {
-            let rows = metrics.rows_of(scope);
-            metrics.rows.push(rows);
+            now: Timestamp::default(),
         }
-        metrics.complete_labels();
-        metrics
     }
 
     fn rows_of(&mut self, scope: Scope) -> Vec<Vec<Target>> {
@@ -329,7 +337,8 @@ impl Metrics {
     }
 
     /// A scrape begins. The node's name is the kubelet's unless the options have another.
-    pub fn begin(&mut self, memory: Vec<u8>, kubelet_node: Option<&str>) {
+    pub fn begin(&mut self, memory: Vec<u8>, kubelet_node: Option<&str>, now: Timestamp) {
+        self.now = now;
         self.out = memory;
         self.out.clear();
         self.contexts = 0;
@@ -356,8 +365,8 @@ impl Metrics {
     }
 
     /// All of it. What is the node's and the plugin's own ends here.
-    pub fn finish(&mut self, own: &SelfMetrics, now: Timestamp) -> Contexts {
-        self.own(own, now);
+    pub fn finish(&mut self, own: &SelfMetrics) -> Contexts {
+        self.own(own);
         self.take_contexts()
     }
 
@@ -389,6 +398,7 @@ impl Metrics {
             id.unwrap_or_default(),
         ];
         self.share(Scope::Container, &labels);
+        let now = self.now.as_nanos();
         let mut numbers = self.of_run(Scope::Container, reading, container.start_time);
         container.stats.numbers(&mut numbers);
         let used = container.stats.memory.working_set;
@@ -397,7 +407,8 @@ impl Metrics {
         allotment
             .used_by(reading.nano_cores, used)
             .numbers(&mut numbers);
-        // They are counted through all of its runs.
+        // They are counted through all of its runs, and known since the facts came.
+        (numbers.usual, numbers.time) = (now, now);
         numbers.started = pod.start_time.map(Timestamp::as_nanos);
         numbers.doubts_zeros = false;
         restarts(of_this_run).numbers(&mut numbers);
@@ -498,7 +509,8 @@ impl Metrics {
         node.stats.numbers(&mut numbers);
         node.runtime.numbers(&mut numbers);
         if let (Some(memory), Naming::Prometheus) = (memory, self.naming) {
-            self.tell(&MACHINE_MEMORY, memory as f64, reading.time, &[]);
+            let family = self.family_of(&MACHINE_MEMORY);
+            self.push(family, memory as f64, reading.time, std::iter::empty());
         }
     }
 
@@ -517,14 +529,14 @@ impl Metrics {
     }
 
     /// They are.
-    pub fn states(&mut self, pods: &[&PodFacts], now: Timestamp) {
-        states::push(self, pods, now);
+    pub fn states(&mut self, pods: &[&PodFacts]) {
+        states::push(self, pods);
     }
 
-    /// One sample of a metric that is made of no row; `labels` are the values.
-    fn tell(&mut self, told: &'static Told, value: f64, time: Timestamp, labels: &[&str]) {
+    /// One sample of a metric that is made of no row, now; `labels` are the values.
+    fn tell(&mut self, told: &'static Told, value: f64, labels: &[&str]) {
         let family = self.family_of(told);
-        self.push(family, value, time, labels.iter().copied());
+        self.push(family, value, self.now, labels.iter().copied());
     }
 
     /// Its family, which has the labels of all samples and its own.

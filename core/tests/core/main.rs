@@ -7,6 +7,7 @@ mod choice;
 mod concurrency;
 mod contexts;
 mod cpu;
+mod doubts;
 mod events;
 mod facts;
 mod golden;

@@ -34,12 +34,12 @@ const NOW: Timestamp = Timestamp {
     seconds: 1_800_000_000,
     nanos: 0,
 };
-const ALL: [(&str, &str); 3] = [
+pub const ALL: [(&str, &str); 3] = [
     ("format", "metrics"),
     ("metric_groups", "all"),
     ("fields", "all"),
 ];
-const RECEIVERS_NAMES: (&str, &str) = ("metric_names", "opentelemetry");
+pub const RECEIVERS_NAMES: (&str, &str) = ("metric_names", "opentelemetry");
 
 fn about(body: &[u8]) -> About {
     About {
@@ -50,7 +50,7 @@ fn about(body: &[u8]) -> About {
     }
 }
 
-fn scrape(pipeline: &mut Pipeline, body: &[u8], pods: Option<&[u8]>) -> Batch {
+pub fn scrape(pipeline: &mut Pipeline, body: &[u8], pods: Option<&[u8]>) -> Batch {
     let summary = pipeline.decode(body).expect("a summary");
     if let Some(body) = pods {
         let now = Instant::now();
@@ -66,7 +66,7 @@ fn scrape(pipeline: &mut Pipeline, body: &[u8], pods: Option<&[u8]>) -> Batch {
     pipeline.encode(summary, Memory::default(), Some(about(body)))
 }
 
-fn decoded(config: &Config, batch: &Batch) -> Vec<Context> {
+pub fn decoded(config: &Config, batch: &Batch) -> Vec<Context> {
     let metrics = batch.metrics().expect("metrics");
     contexts::decode(&metrics.bytes, metrics.count, config.dialect.has_units)
 }
@@ -91,7 +91,7 @@ fn family<'f>(families: &'f [Family], name: &str) -> Option<&'f Family> {
 }
 
 /// A node of 12 pods that writes everything, in its second sample, and its pods.
-fn full_node() -> [Vec<u8>; 3] {
+pub fn full_node() -> [Vec<u8>; 3] {
     let second = |number: u64| 1_800_000_000_000 + number * 1_000;
     let mut node = Offline::full(12, std::time::Duration::from_secs(15), second(0));
     let first = node.reply(second(60));
@@ -750,6 +750,11 @@ fn each_group_has_its_own_metrics() {
             assert!(all.iter().any(|other| other.name == family.name));
         }
         assert!(count >= 6, "{group}: {count}");
+        let age = family(&found, "kubeletstats_newest_sample_age_seconds");
+        assert!(
+            age.is_some_and(|age| age.samples[0].value >= 0.0),
+            "{group}"
+        );
         let is_of_node = |sample: &Sample| !sample.labels.contains_key("pod");
         let mixed = found
             .iter()
@@ -1083,6 +1088,7 @@ fn pods_that_are_not_wanted_have_no_metrics() {
             ("pod_facts", "on"),
             ("kube_state_metrics", "on"),
             ("exclude_namespace", "default"),
+            ("exclude_container", "main"),
         ],
     ]
     .concat();
@@ -1092,9 +1098,41 @@ fn pods_that_are_not_wanted_have_no_metrics() {
             samples += 1;
             let namespace = sample.labels.get("namespace").map(String::as_str);
             assert_ne!(namespace, Some("default"), "{}", family.name);
+            let container = sample.labels.get("container").map(String::as_str);
+            assert_ne!(container, Some("main"), "{}", family.name);
         }
     }
     assert!(samples > 100);
+}
+
+/// Also of `/pods`, which is asked more seldom; a pod that only that list has stays.
+#[test]
+fn a_pod_that_is_gone_has_no_metrics() {
+    let [_, body, pods] = full_node();
+    let options = [
+        &ALL[..],
+        &[("pod_facts", "on"), ("kube_state_metrics", "on")],
+    ]
+    .concat();
+    let config = config(&options);
+    let mut pipeline = Pipeline::new(&config);
+    let mut names = |body: &[u8], pods: Option<&[u8]>| {
+        let mut contexts = decoded(&config, &scrape(&mut pipeline, body, pods));
+        let families = contexts.remove(0).families;
+        let samples = families.into_iter().flat_map(|family| family.samples);
+        let names = samples.filter_map(|mut sample| sample.labels.remove("pod"));
+        names.collect::<BTreeSet<String>>()
+    };
+    let before = names(&body, Some(&pods));
+    let mut reply: Value = serde_json::from_slice(&body).expect("json");
+    let gone = reply["pods"].as_array_mut().expect("a list").remove(3);
+    let gone = gone["podRef"]["name"].as_str().expect("a name").to_owned();
+    let mut expected = before.clone();
+    assert!(expected.remove(&gone));
+    assert_eq!(names(reply.to_string().as_bytes(), None), expected);
+    assert_eq!(names(&body, None), before);
+    // Some of them have no statistics at all.
+    assert!(before.len() > reply["pods"].as_array().map_or(0, Vec::len) + 1);
 }
 
 /// A sample that is not new is told again: what is not in a context has ended.

@@ -98,36 +98,36 @@ pub fn failed(
     counters: &Counters,
     now: Timestamp,
 ) -> super::Contexts {
-    let mut metrics = Metrics::new(config);
-    metrics.begin(Vec::new(), node);
-    metrics.of_any_scrape(counters, false, now);
+    let mut metrics = Metrics::without_rows(config);
+    metrics.begin(Vec::new(), node, now);
+    metrics.of_any_scrape(counters, false);
     metrics.take_contexts()
 }
 
 impl Metrics {
-    pub(super) fn own(&mut self, own: &SelfMetrics, now: Timestamp) {
+    pub(super) fn own(&mut self, own: &SelfMetrics) {
         let left_out = self.room.left_out;
         // There is always room for these.
         self.room.bytes = usize::MAX;
-        self.of_any_scrape(&own.counters, true, now);
-        self.tell(&DURATION, own.duration, now, &[]);
-        self.tell(&REPLY_BYTES, own.reply_bytes as f64, now, &[]);
+        self.of_any_scrape(&own.counters, true);
+        self.tell(&DURATION, own.duration, &[]);
+        self.tell(&REPLY_BYTES, own.reply_bytes as f64, &[]);
         if let Some(age) = own.newest_sample_age {
-            self.tell(&SAMPLE_AGE, age, now, &[]);
+            self.tell(&SAMPLE_AGE, age, &[]);
         }
         for (state, count) in ["on_node", "selected", "unreadable"].iter().zip(own.pods) {
-            self.tell(&PODS, count as f64, now, &[state]);
+            self.tell(&PODS, count as f64, &[state]);
         }
-        self.tell(&LEFT_OUT, left_out as f64, now, &[]);
+        self.tell(&LEFT_OUT, left_out as f64, &[]);
     }
 
-    fn of_any_scrape(&mut self, counters: &Counters, is_up: bool, now: Timestamp) {
-        self.tell(&UP, f64::from(u8::from(is_up)), now, &[]);
-        self.tell(&BUILD_INFO, 1.0, now, &[env!("CARGO_PKG_VERSION")]);
-        self.tell(&SCRAPES, counters.scrapes() as f64, now, &[]);
-        self.tell(&OVERRUNS, counters.overruns() as f64, now, &[]);
+    fn of_any_scrape(&mut self, counters: &Counters, is_up: bool) {
+        self.tell(&UP, f64::from(u8::from(is_up)), &[]);
+        self.tell(&BUILD_INFO, 1.0, &[env!("CARGO_PKG_VERSION")]);
+        self.tell(&SCRAPES, counters.scrapes() as f64, &[]);
+        self.tell(&OVERRUNS, counters.overruns() as f64, &[]);
         for (reason, count) in counters.failures() {
-            self.tell(&FAILURES, count as f64, now, &[reason]);
+            self.tell(&FAILURES, count as f64, &[reason]);
         }
     }
 }

@@ -4,10 +4,7 @@
 use std::{borrow::Cow, collections::BTreeSet};
 
 use super::{Metrics, Told, counter, gauge};
-use crate::{
-    facts::{ContainerFacts, ContainerKind, PodFacts, State},
-    timestamp::Timestamp,
-};
+use crate::facts::{ContainerFacts, ContainerKind, PodFacts, State};
 
 const PHASES: [&str; 5] = ["Pending", "Succeeded", "Failed", "Unknown", "Running"];
 const QOS_CLASSES: [&str; 3] = ["BestEffort", "Burstable", "Guaranteed"];
@@ -137,11 +134,11 @@ pub static KUBE_STATE: [&Told; 17] = [
     &INIT.last_terminated,
 ];
 
-pub(super) fn push(metrics: &mut Metrics, pods: &[&PodFacts], now: Timestamp) {
+pub(super) fn push(metrics: &mut Metrics, pods: &[&PodFacts]) {
     for pod in pods {
-        push_pod(metrics, pod, now);
+        push_pod(metrics, pod);
     }
-    push_labels(metrics, pods, now);
+    push_labels(metrics, pods);
 }
 
 /// As in the records: of a static pod the hash of its manifest.
@@ -149,23 +146,27 @@ fn uid(pod: &PodFacts) -> &str {
     pod.config_hash.as_deref().unwrap_or(&pod.uid)
 }
 
-fn push_pod(metrics: &mut Metrics, facts: &PodFacts, now: Timestamp) {
+fn push_pod(metrics: &mut Metrics, facts: &PodFacts) {
     let (namespace, pod, uid) = (&*facts.namespace, &*facts.name, uid(facts));
     let (kind, name) = match &facts.workload {
         Some(workload) => (&*workload.kind, &*workload.name),
         None => ("", ""),
     };
     let of_workload = [namespace, pod, uid, kind, name];
-    metrics.tell(&INFO, 1.0, now, &of_workload);
-    metrics.tell(&OWNER, 1.0, now, &of_workload);
-    let mut one_of = |told: &'static Told, all: &[&str], is: Option<&str>| {
+    metrics.tell(&INFO, 1.0, &of_workload);
+    metrics.tell(&OWNER, 1.0, &of_workload);
+    let mut one_of = |told: &'static Told, all: &[&str], is: &str| {
         for one in all {
-            let value = f64::from(u8::from(is == Some(one)));
-            metrics.tell(told, value, now, &[namespace, pod, uid, one]);
+            let value = f64::from(u8::from(*one == is));
+            metrics.tell(told, value, &[namespace, pod, uid, one]);
         }
     };
-    one_of(&PHASE, &PHASES, facts.phase.as_deref());
-    one_of(&QOS_CLASS, &QOS_CLASSES, facts.qos_class.as_deref());
+    // As kube-state-metrics has it: each class is 0 of a pod that has none yet, and no phase.
+    if let Some(phase) = facts.phase.as_deref() {
+        one_of(&PHASE, &PHASES, phase);
+    }
+    let class = facts.qos_class.as_deref().unwrap_or_default();
+    one_of(&QOS_CLASS, &QOS_CLASSES, class);
     for container in &facts.containers {
         let told = match container.kind {
             ContainerKind::App => &APP,
@@ -173,7 +174,7 @@ fn push_pod(metrics: &mut Metrics, facts: &PodFacts, now: Timestamp) {
             // kube-state-metrics has none of these.
             ContainerKind::Ephemeral => continue,
         };
-        push_container(metrics, told, container, [namespace, pod, uid], now);
+        push_container(metrics, told, container, [namespace, pod, uid]);
     }
 }
 
@@ -182,13 +183,12 @@ fn push_container(
     told: &'static OfContainer,
     facts: &ContainerFacts,
     [namespace, pod, uid]: [&str; 3],
-    now: Timestamp,
 ) {
     let container = &*facts.name;
     let image = facts.image.as_deref().unwrap_or_default();
     let id = facts.container_id.as_deref().unwrap_or_default();
     let labels = [namespace, pod, uid, container, image, id];
-    metrics.tell(&told.info, 1.0, now, &labels);
+    metrics.tell(&told.info, 1.0, &labels);
 
     let resources = &facts.resources;
     let bytes = |bytes: Option<u64>| bytes.map(|bytes| bytes as f64);
@@ -210,12 +210,12 @@ fn push_container(
     ] {
         if let Some(value) = value {
             let labels = [namespace, pod, uid, container, resource, unit];
-            metrics.tell(told, value, now, &labels);
+            metrics.tell(told, value, &labels);
         }
     }
     if let Some(count) = facts.restart_count {
         let labels = [namespace, pod, uid, container];
-        metrics.tell(&told.restarts, count as f64, now, &labels);
+        metrics.tell(&told.restarts, count as f64, &labels);
     }
     let waits = facts.state == Some(State::Waiting);
     for (told, reason) in [
@@ -230,7 +230,7 @@ fn push_container(
     ] {
         if let Some(reason) = reason {
             let labels = [namespace, pod, uid, container, reason];
-            metrics.tell(told, 1.0, now, &labels);
+            metrics.tell(told, 1.0, &labels);
         }
     }
 }
@@ -247,7 +247,7 @@ fn key_of(label: &str) -> String {
 
 /// A family has one list of keys: that of all pods. Of two labels of a pod that have the same
 /// key the first counts.
-fn push_labels(metrics: &mut Metrics, pods: &[&PodFacts], now: Timestamp) {
+fn push_labels(metrics: &mut Metrics, pods: &[&PodFacts]) {
     let labels = pods.iter().flat_map(|pod| &pod.labels);
     let keys: BTreeSet<String> = labels.map(|(label, _)| key_of(label)).collect();
     let keys: Vec<String> = keys.into_iter().take(MOST_LABELS).collect();
@@ -263,6 +263,6 @@ fn push_labels(metrics: &mut Metrics, pods: &[&PodFacts], now: Timestamp) {
                 values[3 + at] = value;
             }
         }
-        metrics.push(family, 1.0, now, values.into_iter());
+        metrics.push(family, 1.0, metrics.now, values.into_iter());
     }
 }
