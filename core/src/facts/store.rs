@@ -116,13 +116,8 @@ impl FactStore {
         self.refresh.failed(now);
     }
 
-    /// Whether this pod or container has no facts, or only those of an earlier run, and asking
-    /// may help.
-    pub fn lacks(&self, sighting: &Sighting<'_>) -> bool {
-        self.has_no_facts(sighting) && !self.given_up.contains(&self.hash(sighting))
-    }
-
-    fn has_no_facts(&self, sighting: &Sighting<'_>) -> bool {
+    /// Whether this pod or container has no facts, or only those of an earlier run.
+    pub fn has_no_facts(&self, sighting: &Sighting<'_>) -> bool {
         let Some(pod) = self.get(sighting.namespace, sighting.name, sighting.uid) else {
             return true;
         };
@@ -148,26 +143,10 @@ impl FactStore {
         is_expired
     }
 
-    /// How long ago the facts were taken; `None` where there are none.
-    pub fn age(&self, now: Instant) -> Option<Duration> {
-        self.refresh.age(now)
-    }
-
     /// The facts of a pod of the summary.
     pub fn get(&self, namespace: &str, name: &str, uid: &str) -> Option<&PodFacts> {
         let at = self.position(namespace, name, uid)?;
         self.pods.get(at)
-    }
-
-    /// The facts of a container of such a pod.
-    pub fn container(
-        &self,
-        namespace: &str,
-        name: &str,
-        uid: &str,
-        container: &str,
-    ) -> Option<&ContainerFacts> {
-        self.get(namespace, name, uid)?.container(container)
     }
 
     /// All pods of the reply that were wanted, also those that no summary has.
@@ -242,17 +221,14 @@ mod tests {
     fn facts_are_kept_for_ten_intervals() {
         let start = Instant::now();
         let mut store = FactStore::new(seconds(60));
-        assert_eq!(store.age(start), None);
         assert!(!store.expire(start + seconds(10_000)));
         store.replace(start, vec![pod("p", "u", 1)], []);
         store.failed(start + seconds(599));
         assert!(!store.expire(start + seconds(600)));
-        assert_eq!(store.age(start + seconds(600)), Some(seconds(600)));
         assert_eq!(store.pods().len(), 1);
         assert!(store.expire(start + seconds(601)));
         assert_eq!(store.pods().len(), 0);
         assert_eq!(store.get("n", "p", "u"), None);
-        assert_eq!(store.age(start + seconds(601)), None);
         assert!(store.is_due(start + seconds(601), []));
     }
 
@@ -286,9 +262,6 @@ mod tests {
         assert_eq!(uid("r", ""), None);
         assert_eq!(uid("", ""), None);
         assert_eq!(store.get("m", "p", "").map(|pod| &*pod.uid), Some("w"));
-        assert!(store.container("n", "q", "x", "c").is_some());
-        assert!(store.container("n", "q", "x", "d").is_none());
-        assert!(store.container("n", "q", "y", "c").is_none());
     }
 
     #[test]
@@ -306,12 +279,12 @@ mod tests {
             ("q", Some(("c", time(9))), true),
         ] {
             let sighting = seen(name, container);
-            assert_eq!(store.lacks(&sighting), lacks, "{sighting:?}");
+            assert_eq!(store.has_no_facts(&sighting), lacks, "{sighting:?}");
         }
         let mut never_ran = pod("p", "u", 1);
         never_ran.containers[0].latest_start = None;
         store.replace(Instant::now(), vec![never_ran], []);
-        assert!(store.lacks(&seen("p", Some(("c", time(1))))));
+        assert!(store.has_no_facts(&seen("p", Some(("c", time(1))))));
     }
 
     /// Or else a pod that cannot be read would put off all others.
@@ -320,18 +293,21 @@ mod tests {
         let start = Instant::now();
         for never_told in [seen("p", Some(("c", time(11)))), seen("unreadable", None)] {
             let mut store = FactStore::new(seconds(4));
+            let is_asked_for = |store: &FactStore| {
+                let hash = store.hash(&never_told);
+                store.has_no_facts(&never_told) && !store.given_up.contains(&hash)
+            };
             for at in [0, 1, 3] {
                 assert!(
                     store.is_due(start + seconds(at), [never_told, seen("new", None)]),
                     "{at}"
                 );
-                assert!(store.lacks(&never_told), "{at}");
+                assert!(is_asked_for(&store), "{at}");
                 store.replace(start + seconds(at), vec![pod("p", "u", 1)], [never_told]);
             }
             for at in [3, 7] {
-                assert!(!store.lacks(&never_told), "{at}");
+                assert!(!is_asked_for(&store), "{at}");
                 // What is new does not wait for it.
-                assert!(store.lacks(&seen("new", None)));
                 assert!(
                     store.is_due(start + seconds(at), [never_told, seen("new", None)]),
                     "{at}"
@@ -340,7 +316,7 @@ mod tests {
             }
             // It is asked for again once it has been away.
             store.replace(start + seconds(8), vec![pod("p", "u", 1)], []);
-            assert!(store.lacks(&never_told));
+            assert!(is_asked_for(&store));
         }
     }
 }

@@ -391,11 +391,11 @@ fn facts_fit_the_summary_they_were_taken_with() {
             .expect("a summary");
         let now = std::time::Instant::now();
         let mut store = FactStore::new(std::time::Duration::from_secs(60));
-        assert!(sightings(&summary.pods).all(|one| store.lacks(&one)));
+        assert!(sightings(&summary.pods).all(|one| store.has_no_facts(&one)));
         let found = read(&pods).expect("a list").pods;
         store.replace(now, found, sightings(&summary.pods));
         let mut without: Vec<_> = sightings(&summary.pods)
-            .filter(|one| store.lacks(one))
+            .filter(|one| store.has_no_facts(one))
             .map(|one| {
                 format!(
                     "{}/{}",
