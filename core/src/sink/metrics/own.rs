@@ -59,7 +59,7 @@ static REPLY_BYTES: Told = gauge(
 );
 static SAMPLE_AGE: Told = gauge(
     "kubeletstats_newest_sample_age_seconds",
-    "Age of the newest sample in the last summary",
+    "Age of the newest sample that the last scrape gave",
     "s",
     &[],
 );
