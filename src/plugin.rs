@@ -387,12 +387,12 @@ impl State {
         let offered = self
             .delivery
             .try_metrics(input.is_paused.get(), |contexts| {
-                let appended = match config.metric_names {
-                    Naming::Prometheus => input.instance.append_metrics(&contexts.bytes),
-                    Naming::OpenTelemetry => {
-                        let (bytes, count) = (&contexts.bytes, contexts.count);
-                        input.instance.append_contexts(bytes, count)
-                    }
+                let Contexts { bytes, count } = contexts;
+                // Only one context can be decoded at a time.
+                let is_raw = config.skip_processors || config.metric_names == Naming::OpenTelemetry;
+                let appended = match is_raw {
+                    true => input.instance.append_contexts(bytes, *count),
+                    false => input.instance.append_metrics(bytes),
                 };
                 came_of_it = Some(appended);
                 // What the host cannot read is not worth a second try.

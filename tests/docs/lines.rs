@@ -463,9 +463,11 @@ fn every_other_line_is_explained() {
     no_states.extend(one("pod_facts", "on"));
     let warned = config(&no_states).expect("valid");
     lines.extend(warned.warnings().into_iter().map(str::to_owned));
+    let warned = config(&one("skip_processors", "on")).expect("valid");
+    lines.extend(warned.warnings().into_iter().map(str::to_owned));
     assert_eq!(
         lines.len(),
-        states + 4,
+        states + 5,
         "a warning that is not asked for here: {lines:?}"
     );
     lines.push(config(&[]).expect("valid").announcement());
