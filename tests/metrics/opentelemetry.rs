@@ -141,16 +141,8 @@ fn shapes(host: &Host, resources: &[Resource]) {
             .iter()
             .map(|metric| &*metric.name)
             .collect();
-        let kind = match names.as_slice() {
-            // A pod's interfaces are of the pod's resource, each in a context of its own.
-            [first, ..] if first.contains(".network.") => Some("network"),
-            _ => None,
-        };
-        let first = resource.metrics[0].points[0].attributes.clone();
-        let interface = kind.and_then(|_| first.get("interface").cloned());
-        let is_own = names.iter().all(|name| name.starts_with("kubeletstats"));
         assert!(
-            seen.insert((resource.attributes.clone(), interface, is_own)),
+            seen.insert(resource.attributes.clone()),
             "twice: {:?} {names:?}",
             resource.attributes
         );
