@@ -10,7 +10,9 @@ use crate::{
     common::{
         gate::Gate,
         proc::{CONFIGURATION, Scratch, free_port, until},
-        run::{DEADLINE, Line, record_lines, section, stop, wait_for_line},
+        run::{
+            DEADLINE, Line, plugin_lines, record_lines, section, stop, wait_for_line, wait_for_log,
+        },
     },
     exporter::{Exporter, is_own, settled, settled_by, up},
     exposition::Page,
@@ -112,6 +114,10 @@ fn what_was_scraped_before_a_pause_arrives_once() {
     });
 }
 
+const REFUSED: &str =
+    "fluent bit takes no metrics now: those of the next scrape take their place: ";
+const TAKEN: &str = "fluent bit takes metrics again: it took none for ";
+
 /// It goes on with the kubelet, and of the metrics that the host has not taken the last ones
 /// arrive: the others have been replaced.
 #[test]
@@ -146,7 +152,17 @@ fn metrics_that_the_host_refuses_are_replaced_by_the_next() {
         // One can be on its way.
         assert!(scrapes(&page) >= Some(last - 1.0), "{:?}", scrapes(&page));
         assert_eq!(up(&page), Some(1.0));
-        stop(exporter.child);
+        wait_for_log(&exporter.child, TAKEN);
+        let said = plugin_lines(&stop(exporter.child));
+        let of_host = said.iter().filter(|line| line.starts_with("fluent bit"));
+        let of_host: Vec<_> = of_host.collect();
+        let [refused, taken] = of_host.as_slice() else {
+            panic!("{}: {said:#?}", host.name);
+        };
+        assert!(
+            refused.starts_with(REFUSED) && taken.starts_with(TAKEN),
+            "{said:#?}"
+        );
     });
 }
 
