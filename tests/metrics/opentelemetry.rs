@@ -87,11 +87,17 @@ fn start(host: &Host, kubelet: &sim_kubelet::SimKubelet, server: &Server) -> tes
     )
 }
 
+/// The last request, if it is of one scrape: a host that is behind sends two at once.
 fn last(server: &Server) -> Result<Vec<Resource>, String> {
     let requests = server.requests();
     let last = requests.last().ok_or("no request yet")?;
     assert_eq!(last.header("content-type"), Some("application/x-protobuf"));
-    Ok(otlp::decode(&last.body).unwrap_or_else(|error| panic!("{error}")))
+    let resources = otlp::decode(&last.body).unwrap_or_else(|error| panic!("{error}"));
+    let metrics = resources.iter().flat_map(|one| &one.metrics);
+    match metrics.filter(|one| one.name == "kubeletstats_up").count() {
+        1 => Ok(resources),
+        scrapes => Err(format!("{scrapes} scrapes in one request")),
+    }
 }
 
 #[test]
