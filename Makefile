@@ -17,7 +17,7 @@ DEBIAN_PACKAGES := build-essential libclang-dev
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: deps
 deps: ## install what the build needs besides Rust (Debian, Ubuntu)
@@ -82,7 +82,7 @@ check: ## what can be known in a minute: formatting, lints, and the tests that n
 LONG := concurrency:: damaged_ no_byte_of_a_credential_file_is_said how_many_short_lived_pods bursts_are_flattened
 
 # Without this, what is not built is not tested.
-test faults soak memcheck: export KUBELETSTATS_REQUIRE := 1
+test faults faults-metrics soak memcheck: export KUBELETSTATS_REQUIRE := 1
 
 .PHONY: test
 test: test-deps lint build tools panicking ## lints and all tests, end to end on every Fluent Bit found
@@ -112,6 +112,10 @@ dashboards: build tools ## dashboard, alerts and other people's dashboards on a 
 .PHONY: faults
 faults: build tools panicking ## the plugin under every fault, on every Fluent Bit found, as a table
 	$(CARGO) test -q --locked --test faults
+
+.PHONY: faults-metrics
+faults-metrics: build tools panicking ## the same with metrics beside the records, from 2.0 on
+	FAULTS_FORMAT=both $(CARGO) test -q --locked --test faults
 
 .PHONY: soak
 soak: build tools panicking ## the long form of the lifecycle, delivery and memory tests, with tables
