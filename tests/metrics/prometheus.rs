@@ -85,7 +85,7 @@ struct Asked {
 
 const EXACT: f64 = 1e-9;
 /// Of rates over some seconds of samples whose moments are uneven.
-const RATE: f64 = 0.25;
+const RATE: f64 = 0.1;
 
 fn truth(kubelet: &SimKubelet, pod: &str) -> Truth {
     kubelet.truth(pod).expect("the pod is there")
