@@ -127,10 +127,11 @@ memcheck: build tools panicking ## every host under Valgrind's memcheck (needs v
 	$(CARGO) test --locked --test e2e memcheck -- --nocapture
 
 .PHONY: fuzz
-fuzz: ## fuzz both targets for a minute each (needs a nightly toolchain and cargo-fuzz)
-	cd fuzz && mkdir -p corpus/summary corpus/options && $(CARGO) run -q --example seeds
+fuzz: ## fuzz each target for a minute (needs a nightly toolchain and cargo-fuzz)
+	cd fuzz && mkdir -p corpus/summary corpus/options corpus/skip && $(CARGO) run -q --example seeds
 	cd fuzz && $(CARGO) +nightly fuzz run summary corpus/summary seeds/summary -- -max_total_time=60 -dict=kubelet.dict
 	cd fuzz && $(CARGO) +nightly fuzz run options corpus/options seeds/options -- -max_total_time=60 -dict=options.dict
+	cd fuzz && $(CARGO) +nightly fuzz run skip corpus/skip seeds/skip -- -max_total_time=60 -max_len=1024
 
 .PHONY: deny
 deny: ## licences, duplicates and sources of all crates (needs cargo-deny)
