@@ -98,7 +98,6 @@ impl Client {
                 .max_idle_connections(1)
                 .max_idle_connections_per_host(1)
                 .max_idle_age(MAX_IDLE)
-                .max_response_header_size(transport::MAX_UNREAD)
                 .user_agent(concat!("flb-in_kubeletstats/", env!("CARGO_PKG_VERSION")))
                 .accept("application/json")
                 .accept_encoding("")

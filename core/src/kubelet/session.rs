@@ -344,3 +344,238 @@ fn encrypt<Data>(
     outgoing.truncate(start + length);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        net::TcpListener,
+        os::fd::AsFd,
+        sync::mpsc,
+        thread::{self, JoinHandle},
+        time::{Duration, Instant},
+    };
+
+    use rcgen::{CertificateParams, KeyPair};
+    use rustix::event::PollFlags;
+    use rustls::{ServerConfig, ServerConnection, pki_types::PrivatePkcs8KeyDer};
+
+    use super::*;
+    use crate::{
+        error::{Error, Reason},
+        kubelet::{
+            deadline::{Deadline, Stop, stop_pair},
+            observer::Observer,
+            tls::Tls,
+        },
+        options::Config,
+    };
+
+    /// The server's end, once the handshake is over.
+    type Server = (ServerConnection, TcpStream);
+
+    /// A session after its handshake, and what the server does from there on.
+    fn connect<T: Send + 'static>(
+        timeout: &str,
+        server: impl FnOnce(Server) -> T + Send + 'static,
+    ) -> (Session, Socket, Stop, JoinHandle<T>) {
+        let key = KeyPair::generate().expect("the key is usable");
+        let cert = CertificateParams::new(["vm".to_owned()]).expect("the name is valid");
+        let cert = cert.self_signed(&key).expect("the certificate is signed");
+        let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let accepting = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("the versions are supported")
+            .with_no_client_auth()
+            .with_single_cert(vec![cert.der().clone()], key.into())
+            .expect("the certificate can be served");
+
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let address = listener.local_addr().expect("it has an address");
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a client comes");
+            let mut tls = ServerConnection::new(Arc::new(accepting)).expect("it can be made");
+            while tls.is_handshaking() || tls.wants_write() {
+                tls.complete_io(&mut stream).expect("a handshake");
+            }
+            server((tls, stream))
+        });
+
+        let config = Config::read(|name| match name {
+            "kubelet_url" => Some("https://vm:1".to_owned()),
+            "allow_insecure_tls" => Some("true".to_owned()),
+            "timeout" => Some(timeout.to_owned()),
+            _ => None,
+        })
+        .expect("the options are valid");
+        let (stop, signal) = stop_pair().expect("a socket pair can be made");
+        let mut tls = Tls::new(&config, &Observer::default()).expect("no file is needed");
+        let stream = TcpStream::connect(address).expect("it listens");
+        stream.set_nonblocking(true).expect("a socket can do that");
+        let mut socket = Socket {
+            stream,
+            deadline: Arc::new(Deadline::new(&config, signal)),
+        };
+        let loaded = tls.load().expect("no file is needed");
+        let mut session = Session::new(loaded.client, tls.sni()).expect("it can be made");
+        session.handshake(&mut socket).expect("a handshake");
+        (session, socket, stop, server)
+    }
+
+    fn wire(tls: &mut ServerConnection) -> Vec<u8> {
+        let mut wire = Vec::new();
+        while tls.wants_write() {
+            tls.write_tls(&mut wire).expect("memory can be written");
+        }
+        wire
+    }
+
+    /// All up to the end.
+    fn read_all(session: &mut Session, socket: &mut Socket) -> (Vec<u8>, io::Result<()>) {
+        let (mut all, mut room) = (Vec::new(), vec![0; MAX_PLAINTEXT]);
+        loop {
+            match session.read(socket, &mut room) {
+                Ok(0) => return (all, Ok(())),
+                Ok(amount) => all.extend_from_slice(&room[..amount]),
+                Err(error) => return (all, Err(error)),
+            }
+        }
+    }
+
+    fn ours(error: io::Error) -> Reason {
+        error
+            .downcast::<Error>()
+            .expect("an error of ours")
+            .reason()
+    }
+
+    /// Records of every length, in pieces that end anywhere: inside a header, behind several
+    /// records, on a boundary.
+    #[test]
+    fn records_arrive_whole_however_they_are_cut() {
+        let data: Vec<u8> = (0..300_000_u32).map(|at| (at % 251) as u8).collect();
+        let expected = data.clone();
+        let (mut session, mut socket, _stop, server) =
+            connect("60s", move |(mut tls, mut stream)| {
+                let mut records = wire(&mut tls);
+                let mut left = data.as_slice();
+                for length in [1, 2, 100, 5_000, MAX_PLAINTEXT].iter().cycle() {
+                    let (now, later) = left.split_at(left.len().min(*length));
+                    tls.writer().write_all(now).expect("there is room");
+                    records.extend(wire(&mut tls));
+                    left = later;
+                    if left.is_empty() {
+                        break;
+                    }
+                }
+                tls.send_close_notify();
+                records.extend(wire(&mut tls));
+                let mut left = records.as_slice();
+                for length in [1, 4, 1, 1_000, 16_406, 7, 70_000].iter().cycle() {
+                    let (now, later) = left.split_at(left.len().min(*length));
+                    stream.write_all(now).expect("the client reads");
+                    left = later;
+                    if left.is_empty() {
+                        break;
+                    }
+                }
+                // Until the client has gone.
+                let _ = stream.read(&mut [0]);
+            });
+        let (all, end) = read_all(&mut session, &mut socket);
+        end.expect("the end was announced");
+        assert!(all == expected, "{} of {}", all.len(), expected.len());
+        assert!(!session.is_idle(&socket.stream));
+        drop(socket);
+        server.join().expect("the server does not panic");
+    }
+
+    #[test]
+    fn an_end_that_is_not_announced_is_an_error() {
+        let (mut session, mut socket, _stop, server) = connect("60s", |(mut tls, mut stream)| {
+            tls.writer().write_all(b"half").expect("there is room");
+            let mut records = wire(&mut tls);
+            tls.writer().write_all(b"of it").expect("there is room");
+            records.extend(&wire(&mut tls)[..9]);
+            stream.write_all(&records).expect("the client reads");
+        });
+        let (all, end) = read_all(&mut session, &mut socket);
+        assert_eq!(all, b"half");
+        let end = end.expect_err("it was cut");
+        assert_eq!(end.kind(), ErrorKind::UnexpectedEof);
+        server.join().expect("the server does not panic");
+    }
+
+    /// Records of one byte, which are always there: many to a read.
+    fn flood((mut tls, mut stream): Server) {
+        loop {
+            for _ in 0..1_000 {
+                tls.writer().write_all(b" ").expect("there is room");
+            }
+            if stream.write_all(&wire(&mut tls)).is_err() {
+                return;
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_always_ready_ends_at_the_deadline() {
+        let (mut session, mut socket, _stop, server) = connect("300ms", flood);
+        let (all, end) = read_all(&mut session, &mut socket);
+        assert!(!all.is_empty());
+        assert_eq!(ours(end.expect_err("it has no end")), Reason::Timeout);
+        drop(socket);
+        server.join().expect("the server does not panic");
+    }
+
+    /// Also with a whole buffer of records that no read is needed for.
+    #[test]
+    fn what_is_always_ready_ends_with_the_stop() {
+        let (mut session, mut socket, stop, server) = connect("60s", flood);
+        let mut room = vec![0; MAX_PLAINTEXT];
+        session.read(&mut socket, &mut room).expect("a record");
+        let began = Instant::now();
+        drop(stop);
+        let end = session.read(&mut socket, &mut room);
+        assert_eq!(ours(end.expect_err("it is over")), Reason::Stopped);
+        assert!(began.elapsed() < Duration::from_secs(30));
+        drop(socket);
+        server.join().expect("the server does not panic");
+    }
+
+    /// Tickets and new keys are nothing to a reader, and what they ask for is sent with the
+    /// next request; anything else that comes unasked is.
+    #[test]
+    fn only_tls_itself_may_speak_between_requests() {
+        let (written, is_written) = mpsc::channel();
+        let (mut session, mut socket, _stop, server) =
+            connect("60s", move |(mut tls, mut stream)| {
+                tls.refresh_traffic_keys().expect("TLS 1.3 can do that");
+                let records = wire(&mut tls);
+                stream.write_all(&records[..9]).expect("the client reads");
+                stream.write_all(&records[9..]).expect("the client reads");
+                written.send(()).expect("the test goes on");
+                let mut request = [0; 40_000];
+                rustls::Stream::new(&mut tls, &mut stream)
+                    .read_exact(&mut request)
+                    .expect("a request");
+                rustls::Stream::new(&mut tls, &mut stream)
+                    .write_all(b"a reply, and a bit")
+                    .expect("the client reads");
+                let _ = stream.read(&mut [0]);
+                request
+            });
+        is_written.recv().expect("the server goes on");
+        assert!(session.is_idle(&socket.stream));
+        let request = [7; 40_000];
+        let came = session.send(&mut socket, &request, &mut []);
+        assert_eq!(came.expect("it is sent"), 0);
+        // What TLS has to say may come first.
+        while session.is_idle(&socket.stream) {
+            let ready = socket.deadline.wait(socket.stream.as_fd(), PollFlags::IN);
+            ready.expect("the server replies");
+        }
+        drop(socket);
+        assert!(server.join().expect("the server does not panic") == request);
+    }
+}

@@ -39,7 +39,7 @@ use crate::{
 
 /// Bytes that are read without being understood. A header that is longer, or a line between
 /// two chunks, is none of a kubelet's.
-pub const MAX_UNREAD: usize = 32 << 10;
+const MAX_UNREAD: usize = 32 << 10;
 /// Bytes of the input buffer: those, and one record behind them.
 const INPUT_BUFFER: usize = MAX_UNREAD + MAX_PLAINTEXT;
 /// Bytes of the output buffer: a request with the longest token.
@@ -77,7 +77,6 @@ pub fn explain(error: ureq::Error, deadline: &Deadline, received: usize) -> Erro
             Error::many_headers(url, MAX_HEADERS)
         }
         ureq::Error::BodyStalled => Error::endless_line(url, MAX_UNREAD),
-        ureq::Error::LargeResponseHeader(..) => Error::large_header(url, MAX_UNREAD),
         ureq::Error::Io(error) => match error.downcast::<Error>() {
             Ok(ours) => ours,
             Err(error) => match error.downcast::<rustls::Error>() {
@@ -98,6 +97,7 @@ fn invalid_http(error: &ureq::Error) -> &'static str {
         ureq::Error::Http(_) | ureq::Error::BadUri(_) => {
             "a header or an address in it is malformed"
         }
+        ureq::Error::LargeResponseHeader(..) => "its headers are too large",
         ureq::Error::RedirectFailed | ureq::Error::TooManyRedirects => "it leads elsewhere",
         _ => UNFORESEEN,
     }
@@ -436,8 +436,11 @@ impl Transport for Connection {
             )));
         }
         // More of it would not be understood either.
-        if self.buffers.input().len() > MAX_UNREAD {
-            return Ok(false);
+        if self.buffers.input().len() >= MAX_UNREAD {
+            return match deadline.phase() {
+                Phase::Headers => Err(wrap(Error::large_header(deadline.url(), MAX_UNREAD))),
+                _ => Ok(false),
+            };
         }
         let room = self.buffers.input_append_buf();
         let amount = match &mut self.session {
