@@ -26,8 +26,8 @@ use super::socket::{Socket, is_disconnect, would_block};
 /// The most plaintext of one record.
 pub(super) const MAX_PLAINTEXT: usize = 16 << 10;
 
-/// Bytes that one read may bring. A message of a handshake has to fit; rustls takes none that
-/// is longer.
+/// Bytes that one read may bring: four records. A message of a handshake has to fit as well,
+/// which rustls limits to 64 KiB.
 const RECEIVE_BUFFER: usize = 4 * (MAX_PLAINTEXT + 256);
 
 /// Reads from a kept connection between two requests, for TLS session tickets.
