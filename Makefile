@@ -85,7 +85,7 @@ LONG := concurrency:: damaged_ no_byte_of_a_credential_file_is_said how_many_sho
 test faults soak memcheck: export KUBELETSTATS_REQUIRE := 1
 
 .PHONY: test
-test: test-deps lint build tools panicking ## lints and all tests, end to end on every Fluent Bit found
+test: test-deps lint build tools panicking work ## lints and all tests, end to end on every Fluent Bit found
 	$(CARGO) test --locked --workspace && $(CARGO) test --locked $(CONSUMER); \
 		status=$$?; $(MAKE) -s kafka-stop; exit $$status
 	@$(MAKE) -s minimum
@@ -136,6 +136,19 @@ deny: ## licences, duplicates and sources of all crates (needs cargo-deny)
 .PHONY: bench
 bench: ## cost of a scrape beside its budgets
 	$(CARGO) bench --locked -p kubeletstats-core
+
+# What the test of instructions counts, in the profile of the plugin.
+.PHONY: work
+work:
+	$(CARGO) build --locked --release -p scrape-work
+
+.PHONY: instructions
+instructions: work ## instructions of a scrape beside the committed ones (needs valgrind)
+	KUBELETSTATS_REQUIRE=1 $(CARGO) test -q --locked -p scrape-work --test instructions
+
+.PHONY: instructions-baseline
+instructions-baseline: work ## write them anew
+	INSTRUCTIONS=rewrite $(CARGO) test -q --locked -p scrape-work --test instructions
 
 .PHONY: golden
 golden: ## write the expected records of tests/fixtures anew
