@@ -134,8 +134,9 @@ deny: ## licences, duplicates and sources of all crates (needs cargo-deny)
 	$(CARGO) deny --locked --manifest-path consumer/Cargo.toml check --config ../deny.toml licenses sources
 
 .PHONY: bench
-bench: ## cost of a scrape beside its budgets
-	$(CARGO) bench --locked -p kubeletstats-core
+bench: build ## cost of a scrape beside its budgets, and of whole Fluent Bits with it and without
+	$(CARGO) bench --locked -p kubeletstats-core --bench pipeline
+	$(CARGO) run -q --locked -p whole-bench
 
 # What the test of instructions counts, in the profile of the plugin.
 .PHONY: work
