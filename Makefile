@@ -138,6 +138,21 @@ bench: build ## cost of a scrape beside its budgets, and of whole Fluent Bits wi
 	$(CARGO) bench --locked -p kubeletstats-core --bench pipeline
 	$(CARGO) run -q --locked -p whole-bench
 
+# Each with its ordinary client; what cannot be built is said here and left out there.
+.PHONY: peers
+peers:
+	@mkdir -p target/peers
+	@if command -v go >/dev/null; then \
+		for peer in otelcol telegraf; do \
+			go -C tests/bench/peers/$$peer build -trimpath -ldflags '-s -w' -o $(CURDIR)/target/peers/ . \
+				|| echo "peers: $$peer NOT BUILT"; \
+		done; \
+	else echo "peers: there is no go to build otelcol and telegraf with"; fi
+
+.PHONY: bench-peers
+bench-peers: build peers ## what other ways to the same numbers cost (needs Go 1.26, Node 20 and Fluent Bit; seven minutes)
+	$(CARGO) run -q --locked -p whole-bench -- peers
+
 # What the test of instructions counts, in the profile of the plugin.
 .PHONY: work
 work:

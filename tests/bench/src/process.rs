@@ -25,9 +25,19 @@ pub fn cpu(child: &Child) -> Result<Duration> {
 
 /// Memory that no other process has, in KiB.
 pub fn private_kib(child: &Child) -> Result<u64> {
+    sum_kib(child, "Private_")
+}
+
+/// The same without what is a file's, such as its code: of that, several of one program would
+/// seem to have less.
+pub fn written_kib(child: &Child) -> Result<u64> {
+    sum_kib(child, "Private_Dirty")
+}
+
+fn sum_kib(child: &Child, kind: &str) -> Result<u64> {
     let path = format!("/proc/{}/smaps_rollup", child.pid());
     let text = fs::read_to_string(&path).map_err(|error| Error::new(format!("{path}: {error}")))?;
-    let private = text.lines().filter(|line| line.starts_with("Private_"));
-    let sizes = private.filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+    let lines = text.lines().filter(|line| line.starts_with(kind));
+    let sizes = lines.filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
     Ok(sizes.sum())
 }
