@@ -86,7 +86,7 @@ pub const WAYS: [Way; 6] = [
     Way {
         name: "prometheus_scrape",
         path: "/metrics/resource",
-        unequal: "a page without network and disk, of a ninth of the bytes; it cannot choose pods, so two wanted are all",
+        unequal: "a page without network and disk, of a quarter of the bytes; it cannot choose pods, so two wanted are all",
         start: prometheus,
         version: |host| {
             let help = host.command(["-i", "prometheus_scrape", "-h"]).output();
