@@ -17,7 +17,7 @@ DEBIAN_PACKAGES := build-essential libclang-dev
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: deps
 deps: ## install what the build needs besides Rust (Debian, Ubuntu)
@@ -82,7 +82,7 @@ check: ## what can be known in a minute: formatting, lints, and the tests that n
 LONG := concurrency:: damaged_ no_byte_of_a_credential_file_is_said how_many_short_lived_pods bursts_are_flattened
 
 # Without this, what is not built is not tested.
-test faults soak memcheck: export KUBELETSTATS_REQUIRE := 1
+test faults faults-metrics soak memcheck: export KUBELETSTATS_REQUIRE := 1
 
 .PHONY: test
 test: test-deps lint build tools panicking work ## lints and all tests, end to end on every Fluent Bit found
@@ -113,6 +113,10 @@ dashboards: build tools ## dashboard, alerts and other people's dashboards on a 
 faults: build tools panicking ## the plugin under every fault, on every Fluent Bit found, as a table
 	$(CARGO) test -q --locked --test faults
 
+.PHONY: faults-metrics
+faults-metrics: build tools panicking ## the same with metrics beside the records, from 2.0 on
+	FAULTS_FORMAT=both $(CARGO) test -q --locked --test faults
+
 .PHONY: soak
 soak: build tools panicking ## the long form of the lifecycle, delivery and memory tests, with tables
 	KUBELETSTATS_SOAK=1 $(CARGO) test --locked --test lifecycle -- --nocapture --test-threads=1
@@ -123,10 +127,11 @@ memcheck: build tools panicking ## every host under Valgrind's memcheck (needs v
 	$(CARGO) test --locked --test e2e memcheck -- --nocapture
 
 .PHONY: fuzz
-fuzz: ## fuzz both targets for a minute each (needs a nightly toolchain and cargo-fuzz)
-	cd fuzz && mkdir -p corpus/summary corpus/options && $(CARGO) run -q --example seeds
+fuzz: ## fuzz each target for a minute (needs a nightly toolchain and cargo-fuzz)
+	cd fuzz && mkdir -p corpus/summary corpus/options corpus/skip && $(CARGO) run -q --example seeds
 	cd fuzz && $(CARGO) +nightly fuzz run summary corpus/summary seeds/summary -- -max_total_time=60 -dict=kubelet.dict
 	cd fuzz && $(CARGO) +nightly fuzz run options corpus/options seeds/options -- -max_total_time=60 -dict=options.dict
+	cd fuzz && $(CARGO) +nightly fuzz run skip corpus/skip seeds/skip -- -max_total_time=60 -max_len=1024
 
 .PHONY: deny
 deny: ## licences, duplicates and sources of all crates (needs cargo-deny)

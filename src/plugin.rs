@@ -387,12 +387,12 @@ impl State {
         let offered = self
             .delivery
             .try_metrics(input.is_paused.get(), |contexts| {
-                let appended = match config.metric_names {
-                    Naming::Prometheus => input.instance.append_metrics(&contexts.bytes),
-                    Naming::OpenTelemetry => {
-                        let (bytes, count) = (&contexts.bytes, contexts.count);
-                        input.instance.append_contexts(bytes, count)
-                    }
+                let Contexts { bytes, count } = contexts;
+                // Only one context can be decoded at a time.
+                let is_raw = config.skip_processors || config.metric_names == Naming::OpenTelemetry;
+                let appended = match is_raw {
+                    true => input.instance.append_contexts(bytes, *count),
+                    false => input.instance.append_metrics(bytes),
                 };
                 came_of_it = Some(appended);
                 // What the host cannot read is not worth a second try.
@@ -420,12 +420,19 @@ impl State {
         }
     }
 
-    /// Offers the host what it has not taken yet; `true` once nothing is left. A paused
-    /// input offers nothing: the host would refuse, and log an error for each attempt.
+    /// Offers the host what it has not taken yet; `true` once no record is left. Records go
+    /// first: what one part of a scrape takes of the input's limit the other may not have,
+    /// and metrics come again.
     fn deliver(&mut self) -> bool {
+        self.deliver_records();
         self.deliver_metrics();
+        self.delivery.is_empty()
+    }
+
+    /// A paused input offers nothing: the host would refuse, and log an error for each attempt.
+    fn deliver_records(&mut self) {
         if self.input.is_paused.get() || self.delivery.is_empty() {
-            return self.delivery.is_empty();
+            return;
         }
         let now = Instant::now();
         let input = &self.input;
@@ -452,7 +459,6 @@ impl State {
         if let Some(buffer) = appended.buffer {
             self.worker.recycle(buffer);
         }
-        self.delivery.is_empty()
     }
 
     /// Stops the worker, and logs what is lost with the input.

@@ -1,7 +1,8 @@
-//! What the host has not accepted yet: the parts of one scrape at most, each kept until it is
-//! accepted, in their order. One is kept as long as the host refuses it, appended piece by
-//! piece where it is refused for its size, and given up after `MAX_REFUSALS` and
-//! `MIN_RETRY_TIME`. Pure: the host is a function, and time comes in as an argument.
+//! What the host has not accepted yet: the parts of one scrape at most. Metrics are kept until
+//! they are accepted or newer ones take their place. A batch of records is kept as long as the
+//! host refuses it, appended piece by piece where it is refused for its size, and given up after
+//! `MAX_REFUSALS` and `MIN_RETRY_TIME`. Pure: the host is a function, and time comes in as an
+//! argument.
 
 use std::{
     collections::VecDeque,

@@ -7,6 +7,8 @@ pub mod name;
 pub mod observer;
 pub mod pem;
 pub mod refusal;
+mod session;
+mod socket;
 pub mod tls;
 pub mod token;
 mod transport;

@@ -133,8 +133,11 @@ pub const OPTIONS: &[OptionSpec] = options! {
     "kube_state_metrics": Bool = "false",
         "Also facts of pods as kube-state-metrics names them; needs pod_facts.",
         |config, value| config.kube_state_metrics = value.boolean()?;
+    "skip_processors": Bool = "false",
+        "Metrics do not pass this input's processors; costs fluent bit's thread much less.",
+        |config, value| config.skip_processors = value.boolean()?;
     "metric_groups": Text = "container",
-        "What gets records: container, pod, node, volume, system_container, interface, or all.",
+        "What gets records or metrics: container, pod, node, volume, system_container, interface, or all.",
         |config, value| config.plan = value.groups()?;
     "fields": Text = "basic",
         "basic: the values most users need; all: every value that the kubelet has.",
@@ -323,6 +326,8 @@ pub struct Config {
     pub metric_names: Naming,
     /// Whether there are `kube_pod_…` metrics.
     pub kube_state_metrics: bool,
+    /// Whether metrics do not pass the input's processors, for which the host would decode them.
+    pub skip_processors: bool,
     /// What the host understands; no option, but the plugin's to set.
     pub dialect: Dialect,
     /// `metric_groups` and `fields`
@@ -472,6 +477,9 @@ impl Config {
         let has_states = self.format.has_metrics() && self.metric_names == Naming::Prometheus;
         if self.kube_state_metrics && !has_states {
             warnings.push("kube_state_metrics has no effect: it needs format metrics or both, and metric_names prometheus");
+        }
+        if self.skip_processors && !self.format.has_metrics() {
+            warnings.push("skip_processors has no effect: it needs format metrics or both");
         }
         warnings
     }

@@ -17,6 +17,8 @@ fn main() -> io::Result<()> {
     let (whole, small) = seeds::summaries(&here.join("../tests/fixtures"))?;
     write(&here.join("seeds/summary-whole"), &whole)?;
     write(&here.join("seeds/summary"), &small)?;
+    let values = seeds::values(&here.join("../tests/fixtures"))?;
+    write(&here.join("seeds/skip"), &values)?;
     write(&here.join("seeds/options"), &seeds::options())
 }
 

@@ -50,6 +50,28 @@ pub fn summaries(fixtures: &Path) -> io::Result<(Vec<Seed>, Vec<Seed>)> {
     Ok((whole, small))
 }
 
+/// Pods as they stand in replies, and each object in them, for the target `skip`.
+pub fn values(fixtures: &Path) -> io::Result<Vec<Seed>> {
+    let mut found = Vec::new();
+    for path in fs::read_dir(fixtures)? {
+        let path = path?.path();
+        let name = path.to_string_lossy();
+        if !name.contains(".summary") || !name.ends_with(".json") {
+            continue;
+        }
+        let reply: Value = serde_json::from_slice(&fs::read(&path)?)?;
+        for pod in pods(&reply).take(2) {
+            let parts = pod.as_object().into_iter().flatten();
+            let parts = parts.map(|(_, part)| part.clone()).chain([pod.clone()]);
+            for part in parts.filter(|part| part.is_object() || part.is_array()) {
+                let text = serde_json::to_vec_pretty(&part)?;
+                found.push((format!("{:03}", found.len()), text));
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// In the form that `check::summary` takes.
 fn input(options: usize, replies: &[&[u8]]) -> Vec<u8> {
     let set = (options % OPTION_SETS.len()) as u8;

@@ -52,6 +52,16 @@ pub fn nested(text: &[u8]) -> Result<usize, Broken> {
     return portable(text);
 }
 
+/// Every way there is on this processor, which all have to give the same; for tests.
+#[doc(hidden)]
+pub fn ways(text: &[u8]) -> impl Iterator<Item = (&'static str, Result<usize, Broken>)> {
+    let first = [("best", nested(text)), ("portable", portable(text))];
+    #[cfg(target_arch = "x86_64")]
+    return first.into_iter().chain([("sse2", x86::plain(text))]);
+    #[cfg(not(target_arch = "x86_64"))]
+    first.into_iter()
+}
+
 /// The same without vectors, as on a processor that none is written for.
 pub fn portable(text: &[u8]) -> Result<usize, Broken> {
     walk(text, portable_masks)

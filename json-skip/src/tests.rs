@@ -3,19 +3,10 @@ use serde_json::value::RawValue;
 
 use super::*;
 
-type Way = fn(&[u8]) -> Result<usize, Broken>;
-
-const WAYS: &[(&str, Way)] = &[
-    ("portable", portable),
-    ("best", nested),
-    #[cfg(target_arch = "x86_64")]
-    ("sse2", x86::plain),
-];
-
 fn check(text: &[u8], expected: Result<usize, Broken>) {
-    for (name, way) in WAYS {
+    for (name, found) in ways(text) {
         let shown = String::from_utf8_lossy(text);
-        assert_eq!(way(text), expected, "{name}: {shown}");
+        assert_eq!(found, expected, "{name}: {shown}");
     }
 }
 

@@ -54,7 +54,8 @@ pub enum OptionRow {
 pub enum MetricsSupport {
     /// Nothing.
     None,
-    /// It joins the parts of a name by `_`.
+    /// It joins the parts of a name by `_`, as 2.x does, or cannot be told from a host that
+    /// does: 3.0 and 3.1 have the interface of 2.x.
     PrometheusNames,
     /// It leaves a name as it is.
     AllNames,

@@ -163,6 +163,43 @@ class Rights(unittest.TestCase):
         expected = {"POD_FACTS": "false", "POD_LABELS": "", "LABEL_SELECTOR": ""}
         self.assertEqual({name: given[name] for name in expected}, expected)
 
+    def test_metrics_have_no_more_than_the_defaults_unless_told(self):
+        objects = kustomization("overlays/prometheus")
+        given = {key: option(objects, key) for key in ("Fields", "Kube_State_Metrics", "Cluster")}
+        self.assertEqual(given, {"Fields": "", "Kube_State_Metrics": "", "Cluster": ""})
+        self.assertEqual(option(kustomization("overlays/otlp"), "Cluster"), "")
+        values = yaml.safe_load((HELM / "values.yaml").read_text())
+        given = {variable["name"]: variable.get("value") for variable in values["env"]}
+        expected = {"FIELDS": "", "KUBE_STATE_METRICS": "", "CLUSTER": ""}
+        self.assertEqual({name: given[name] for name in expected}, expected)
+
+    def test_an_overlay_of_ones_own_sets_them(self):
+        wanted = {"FIELDS": "all", "KUBE_STATE_METRICS": "true", "CLUSTER": "east"}
+        with tempfile.TemporaryDirectory(dir=ROOT / "target") as folder:
+            up = os.path.relpath(KUBERNETES, folder)
+            text = {
+                "resources": [f"{up}/base"],
+                "components": [f"{up}/components/prometheus", f"{up}/components/with-pods", "own"],
+            }
+            own = {
+                "apiVersion": "kustomize.config.k8s.io/v1alpha1",
+                "kind": "Component",
+                "configMapGenerator": [{
+                    "name": "kubeletstats-settings",
+                    "namespace": "kubeletstats",
+                    "behavior": "merge",
+                    "literals": ["=".join(pair) for pair in wanted.items()],
+                }],
+            }
+            Path(folder, "own").mkdir()
+            Path(folder, "own/kustomization.yaml").write_text(yaml.safe_dump(own))
+            Path(folder, "kustomization.yaml").write_text(yaml.safe_dump(text))
+            objects = kustomization(folder)
+            self.assertEqual(
+                [option(objects, key) for key in ("Fields", "Kube_State_Metrics", "Cluster", "Pod_Facts")],
+                ["all", "true", "east", "true"],
+            )
+
     def test_job_pods_are_chosen_by_their_label_alone(self):
         objects = kustomization("overlays/job-pods")
         expected = {

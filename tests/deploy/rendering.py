@@ -15,11 +15,14 @@ HELM = ROOT / "deploy/helm"
 KUSTOMIZATIONS = ["base", "log-generator", "overlays/kind", "overlays/production", "overlays/with-pods",
                   "overlays/job-pods", "overlays/prometheus", "overlays/otlp"]
 # Those that send metrics, and what their input has besides the shipped one's.
+TO_PROMETHEUS = ["Format metrics", "Metric_Groups all", "Fields ${FIELDS}", "Kube_State_Metrics ${KUBE_STATE_METRICS}",
+                 "Cluster ${CLUSTER}"]
+BY_OTLP = ["Format metrics", "Metric_Names opentelemetry", "Metric_Groups all", "Fields all", "Cluster ${CLUSTER}"]
 METRICS = {
-    "overlays/prometheus": ["Format metrics", "Metric_Groups all"],
-    "overlays/otlp": ["Format metrics", "Metric_Names opentelemetry", "Metric_Groups all"],
-    "helm, prometheus": ["Format metrics", "Metric_Groups all"],
-    "helm, otlp": ["Format metrics", "Metric_Names opentelemetry", "Metric_Groups all"],
+    "overlays/prometheus": TO_PROMETHEUS,
+    "overlays/otlp": BY_OTLP,
+    "helm, prometheus": TO_PROMETHEUS,
+    "helm, otlp": BY_OTLP,
 }
 HELM_VARIANTS = {
     "helm": ["values.yaml"],

@@ -390,12 +390,12 @@ fn configured(text: &str) -> String {
     command
 }
 
-/// Native metrics came with 2.0; the embedded host has none.
+/// Native metrics came with 2.0.
 fn has_what_it_needs(host: &Host, text: &str) -> bool {
     let mut lines = text.lines().map(|line| line.split_whitespace().collect());
     let wants_metrics =
         lines.any(|words: Vec<&str>| matches!(&words[..], ["Format", "metrics" | "both"]));
-    !wants_metrics || host.version.is_some_and(|version| version >= (2, 0, 0))
+    !wants_metrics || host.embedded || host.version >= Some((2, 0, 0))
 }
 
 /// A container's record, the plugin's own of records that were taken, or its metric of a scrape

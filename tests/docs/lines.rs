@@ -438,6 +438,15 @@ fn every_other_line_is_explained() {
         lines.push(end.split(" for ").next().unwrap_or_default().to_owned());
     }
     assert_eq!(lines.len(), 27, "{lines:?}");
+    // Where there are no records the same lines tell of samples.
+    let (mut health, interval) = (Health::new(false), Duration::from_secs(10));
+    health.no_records(now, interval, Some(Missing::Containers));
+    let at = now + Duration::from_secs(60);
+    let line = health.no_records(at, interval, Some(Missing::Containers));
+    let begins = |line: String| line.split_once("60s").map(|(begin, _)| begin.to_owned());
+    lines.push(line.and_then(begins).expect("a minute of silence"));
+    let end = health.recorded(at).expect("it was told");
+    lines.push(end.split(" for ").next().unwrap_or_default().to_owned());
 
     let states = lines.len();
     let warned = config(&one("allow_insecure_tls", "on")).expect("valid");
@@ -454,9 +463,11 @@ fn every_other_line_is_explained() {
     no_states.extend(one("pod_facts", "on"));
     let warned = config(&no_states).expect("valid");
     lines.extend(warned.warnings().into_iter().map(str::to_owned));
+    let warned = config(&one("skip_processors", "on")).expect("valid");
+    lines.extend(warned.warnings().into_iter().map(str::to_owned));
     assert_eq!(
         lines.len(),
-        states + 4,
+        states + 5,
         "a warning that is not asked for here: {lines:?}"
     );
     lines.push(config(&[]).expect("valid").announcement());

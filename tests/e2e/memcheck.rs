@@ -4,10 +4,15 @@
 //!
 //! Runs where `valgrind` is on the `PATH`, and says so where it is not.
 
-use std::{env, fs, path::Path, process::Command, time::Duration};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
-use sim_kubelet::{Fault, SimKubelet};
-use testkit::{Child, Stream};
+use sim_kubelet::{Fault, SimKubelet, SimKubeletBuilder};
+use testkit::{Child, Host, Stream};
 
 use crate::common::run::{Line, each_host, stop};
 
@@ -103,46 +108,110 @@ fn wait(child: &Child, what: &str, stream: Stream) {
     seen.unwrap_or_else(|error| panic!("{what}: {error}"));
 }
 
-#[test]
-fn no_finding_in_any_host() {
+/// A host of the release that takes metrics for plugins, and of the one that takes points with
+/// OpenTelemetry's names.
+const METRICS: (u32, u32, u32) = (2, 0, 0);
+const POINTS: (u32, u32, u32) = (3, 2, 0);
+
+/// All that there is to be made of a kubelet's reply, as records and as metrics.
+const ALL: [(&str, &str); 6] = [
+    ("interval", "1s"),
+    ("format", "both"),
+    ("metric_groups", "all"),
+    ("fields", "all"),
+    ("pod_facts", "on"),
+    ("kube_state_metrics", "on"),
+];
+
+/// A folder with the suppressions in it; none where there is no Valgrind.
+fn folder() -> Option<PathBuf> {
     if !found() {
         println!("not run: valgrind is not on the PATH");
-        return;
+        return None;
     }
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("memcheck");
     fs::create_dir_all(&folder).expect("a folder");
-    let suppressions = folder.join("suppressions");
-    fs::write(&suppressions, SUPPRESSIONS).expect("written");
+    fs::write(folder.join("suppressions"), SUPPRESSIONS).expect("written");
+    Some(folder)
+}
 
+/// Starts a host under memcheck, scraping with these inputs; it prints what they give.
+fn scraping(host: &Host, kubelet: &SimKubelet, inputs: &[&[(&str, &str)]], report: &Path) -> Child {
+    // The build for the tests of panics: not optimised, and it does not panic.
+    let line = inputs.iter().fold(Line::panicking(), |line, options| {
+        line.scraping(kubelet, &[&[("timeout", "60s")], *options].concat())
+    });
+    let suppressions = report.with_file_name("suppressions");
+    let command = line.printing().command(host);
+    let command = under_memcheck(&command, &suppressions, report);
+    Child::spawn(command).expect("valgrind starts")
+}
+
+/// SIGTERM while the kubelet hangs, and nothing found.
+fn end(host: &Host, kubelet: &SimKubelet, child: Child, report: &Path) {
+    kubelet.set_fault(Fault::HangInBody);
+    assert!(kubelet.wait_for_requests(kubelet.requests() + 1, DEADLINE));
+    stop(child);
+    let report = fs::read_to_string(report).expect("a report");
+    let findings = findings(&report);
+    assert!(
+        findings.is_empty(),
+        "{}:\n{}",
+        host.name,
+        findings.join("\n")
+    );
+}
+
+fn kubelet() -> SimKubeletBuilder {
+    let period = Duration::from_millis(200);
+    let kubelet = SimKubelet::builder().sample_period(period);
+    kubelet.fault(Fault::Flap)
+}
+
+#[test]
+fn no_finding_in_any_host() {
+    let Some(folder) = folder() else { return };
     each_host(|host| {
-        let period = Duration::from_millis(200);
-        let kubelet = SimKubelet::builder()
-            .sample_period(period)
-            .fault(Fault::Flap);
-        let kubelet = kubelet.started();
-        let options = [("timeout", "60s"), ("stats_tag", "self")];
-        // The build for the tests of panics: not optimised, and it does not panic.
-        let line = Line::panicking().scraping(&kubelet, &options).printing();
+        let kubelet = kubelet().started();
         let report = folder.join(format!("{}.xml", host.name.replace(' ', "-")));
-        let command = under_memcheck(&line.command(host), &suppressions, &report);
-
-        let child = Child::spawn(command).expect("valgrind starts");
+        let child = scraping(host, &kubelet, &[&[("stats_tag", "self")]], &report);
         wait(&child, "podName", Stream::Stdout);
         wait(&child, "unexpected status 503", Stream::Stderr);
         wait(&child, "scraping works again", Stream::Stderr);
         wait(&child, "\"scrapes\":8,", Stream::Stdout);
-        kubelet.set_fault(Fault::HangInBody);
-        assert!(kubelet.wait_for_requests(kubelet.requests() + 1, DEADLINE));
-        stop(child);
+        end(host, &kubelet, child, &report);
+    });
+}
 
-        let report = fs::read_to_string(&report).expect("a report");
-        let findings = findings(&report);
-        assert!(
-            findings.is_empty(),
-            "{}:\n{}",
-            host.name,
-            findings.join("\n")
-        );
+/// One input with Prometheus' names, and one with OpenTelemetry's where the host takes them.
+#[test]
+fn no_finding_with_metrics() {
+    let Some(folder) = folder() else { return };
+    each_host(|host| {
+        if host.version < Some(METRICS) {
+            println!(
+                "{}: not run, it has no metrics that memcheck can judge",
+                host.name
+            );
+            return;
+        }
+        let kubelet = kubelet().full(true).started();
+        let report = folder.join(format!("{}-metrics.xml", host.name.replace(' ', "-")));
+        let points = [&ALL[..], &[("metric_names", "opentelemetry")]].concat();
+        let has_points = host.version >= Some(POINTS);
+        let inputs = [&ALL[..], &points];
+        let count = 1 + usize::from(has_points);
+        let child = scraping(host, &kubelet, &inputs[..count], &report);
+        // Of the kubelet, of what fails and of what works again, in either naming.
+        wait(&child, "kubeletstats_up{node=\"vm\"} = 0", Stream::Stdout);
+        wait(&child, "kube_pod_info{", Stream::Stdout);
+        wait(&child, "container_memory_rss{", Stream::Stdout);
+        if has_points {
+            wait(&child, "container.memory.rss", Stream::Stdout);
+            wait(&child, "k8s.volume.available", Stream::Stdout);
+        }
+        wait(&child, "scraping works again", Stream::Stderr);
+        end(host, &kubelet, child, &report);
     });
 }
 

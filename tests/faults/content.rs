@@ -121,6 +121,7 @@ fn counter_falls(site: &Site) -> Result<Seen, String> {
     // The sample at 10 is there twice, before and after the clock went back.
     let ended = run.stop_with_repeats(site)?;
     only(&ended.said, &[])?;
+    ended.metrics.ups_are(&[1])?;
     ended.records.iter().try_for_each(sound)?;
     let cpu = ended.records.iter();
     let cpu: Vec<f64> = cpu.filter_map(|record| record["cpu"].as_f64()).collect();
@@ -153,11 +154,13 @@ fn many_pods(site: &Site) -> Result<Seen, String> {
     let three = run.memory_mib("VmRSS")?;
     run.stats("five more", |stats| stats.replies() >= first.replies() + 5)?;
     let eight = run.memory_mib("VmRSS")?;
+    run.is_up(1)?;
     let ended = run.stop(site)?;
     only(
         &ended.said,
         &[("error", "unexpected status 503 from *"), ("info", AGAIN)],
     )?;
+    ended.metrics.ups_are(&[0, 1])?;
     let pods = ["default/log-generator-a-vm", "default/log-generator-b-vm"];
     let truth = Truth::of_pods(&scene.kubelet, &pods);
     truth.check_all(&ended.records)?;
@@ -192,6 +195,7 @@ fn hostile_names(site: &Site) -> Result<Seen, String> {
     run.stats("records again", |stats| stats.records > now.records)?;
     let ended = run.stop(site)?;
     only(&ended.said, &[])?;
+    ended.metrics.ups_are(&[1])?;
     for record in &ended.records {
         truth.check(record)?;
         let length = text(record, "podName")?.len();

@@ -190,6 +190,7 @@ fn labels(site: &Site) -> Result<Seen, String> {
             ],
         )
     })?;
+    ended.metrics.ups_are(&[1])?;
     if let Some(other) = ended
         .records
         .iter()
@@ -222,6 +223,7 @@ fn all_groups(site: &Site) -> Result<Seen, String> {
     run.stats("records", |stats| stats.records > 200)?;
     let ended = run.stop(site)?;
     only(&ended.said, &[])?;
+    ended.metrics.ups_are(&[1])?;
     let count = |kind: &str| {
         ended
             .records
@@ -270,6 +272,7 @@ fn lives(site: &Site) -> Result<Seen, String> {
     })?;
     let ended = run.stop(site)?;
     only(&ended.said, &[])?;
+    ended.metrics.ups_are(&[1])?;
     Ok((ended, "Pending, Running, Failed".to_owned()))
 }
 
@@ -283,6 +286,9 @@ fn many_lives(site: &Site) -> Result<Seen, String> {
             ("interval", "300ms"),
             ("pod_prefix", "job-"),
             ("metric_groups", "container,volume"),
+            // The same of metrics.
+            ("fields", "basic"),
+            ("kube_state_metrics", "off"),
         ],
         ..Setting::default()
     })?;
@@ -292,11 +298,12 @@ fn many_lives(site: &Site) -> Result<Seen, String> {
         let names: Vec<_> = (0..100)
             .map(|pod| format!("default/job-{wave}-{pod}"))
             .collect();
+        let printed = run.printed();
         for name in &names {
             scene.kubelet.add_job_pod(name, 10, "report");
         }
         let last = format!("job-{wave}-99");
-        run.record("the wave's last pod", |record| {
+        run.record_from(printed, "the wave's last pod", |record| {
             has(record, "podName", &last) && has(record, "container_type", "app")
         })?;
         for name in &names {
@@ -306,6 +313,7 @@ fn many_lives(site: &Site) -> Result<Seen, String> {
     }
     let ended = run.stop(site)?;
     only(&ended.said, &[])?;
+    ended.metrics.ups_are(&[1])?;
     let (first, second) = (after_wave[9], after_wave[19]);
     // What the host keeps of its chunks comes and goes by more than the plugin's own state.
     match second - first < 8.0 {

@@ -94,14 +94,16 @@ fn token_hangs(site: &Site) -> Result<Seen, String> {
     let run = Run::start(site, scene.input(Line::new()))?;
     run.stats("records before", |stats| stats.records > 0)?;
     let held = hold(&scene.kubelet.token_file())?;
-    answers_again(site, &scene, run, held, "kube_token_file {token}")
+    run.is_up(1)?;
+    let file = "kube_token_file {token}";
+    answers_again(site, &scene, run, held, file, &[1, 0, 1])
 }
 
 fn ca_hangs(site: &Site) -> Result<Seen, String> {
     let scene = Scene::with(&[("timeout", "300ms")])?;
     let held = hold(&scene.kubelet.ca_file())?;
     let run = Run::start(site, scene.input(Line::new()))?;
-    answers_again(site, &scene, run, held, "kube_ca_file {ca}")
+    answers_again(site, &scene, run, held, "kube_ca_file {ca}", &[0, 1])
 }
 
 fn answers_again(
@@ -110,6 +112,7 @@ fn answers_again(
     run: Run,
     held: Held,
     file: &str,
+    ups: &[u8],
 ) -> Result<Seen, String> {
     let line = format!(
         "timed out after 300ms reading {}: the file system behind it does not answer: \
@@ -119,11 +122,14 @@ fn answers_again(
     run.said(&line)?;
     let failed = run.stats("failures", |stats| stats.failures >= 3)?;
     run.dummy_goes_on()?;
+    run.is_up(0)?;
     drop(held);
     run.said(AGAIN)?;
     run.stats("records again", |stats| stats.records > failed.records)?;
+    run.is_up(1)?;
     let ended = run.stop(site)?;
     only(&ended.said, &[("error", &line), ("info", AGAIN)])?;
+    ended.metrics.ups_are(ups)?;
     let truth = Truth::of([&scene.kubelet]);
     truth.check_all(&ended.records)?;
     let failures = ended.stats.failures;
@@ -191,6 +197,7 @@ fn uid(scene: &Scene, pod: &str) -> Result<String, String> {
 /// Nothing said, and nothing but the truth recorded.
 fn clean(truth: &Truth, ended: Ended) -> Result<Seen, String> {
     only(&ended.said, &[])?;
+    ended.metrics.ups_are(&[1])?;
     truth.check_all(&ended.records)?;
     let seen = format!("{} true records", ended.records.len());
     Ok((ended, seen))
@@ -321,8 +328,14 @@ fn panics(site: &Site, place: &str) -> Result<Seen, String> {
     run.said(AGAIN)?;
     run.stats("records", |stats| stats.records > 2)?;
     run.dummy_goes_on()?;
+    run.is_up(1)?;
     let ended = run.stop(site)?;
     only(&ended.said, &[("error", &line), ("info", AGAIN)])?;
+    // A scrape may have worked before.
+    ended
+        .metrics
+        .ups_are(&[0, 1])
+        .or_else(|_| ended.metrics.ups_are(&[1, 0, 1]))?;
     let truth = Truth::of([&scene.kubelet]);
     truth.check_all(&ended.records)?;
     let seen = format!("1 line, then {} records", ended.records.len());
@@ -334,6 +347,8 @@ fn panic_in_pause(site: &Site) -> Result<Seen, String> {
     run.stats("records", |stats| stats.records > 2)?;
     let ended = run.stop(site)?;
     only(&ended.said, &[("error", &line)])?;
+    // It counts as a scrape that failed, the last one.
+    ended.metrics.ups_are(&[1, 0])?;
     let truth = Truth::of([&scene.kubelet]);
     truth.check_all(&ended.records)?;
     Ok((ended, "1 line".to_owned()))

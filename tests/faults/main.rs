@@ -1,7 +1,8 @@
 //! The table of faults: the plugin inside every host found, against a kubelet
 //! under every fault, with what has to come of it beside what was seen.
 //!
-//! `FAULTS_FORMAT=both` has metrics made beside the records, on hosts that take them.
+//! `FAULTS_FORMAT=both` has metrics made beside the records, on hosts that take them, and
+//! looks at what the host prints of them: whether `kubeletstats_up` is what it has to be.
 //!
 //! `FAULTS=hang,token` runs the rows whose names hold one of these words, and so
 //! does an argument; `--list` shows the names. Hosts run side by side, the rows
@@ -24,6 +25,7 @@ mod common;
 mod content;
 mod facts;
 mod life;
+mod metrics;
 mod network;
 mod row;
 mod run;
@@ -56,7 +58,10 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let hosts = hosts::to_test();
+    let mut hosts = hosts::to_test();
+    if metrics::wanted() {
+        hosts.retain(metrics::has_them);
+    }
     if hosts.is_empty() {
         return ExitCode::SUCCESS;
     }

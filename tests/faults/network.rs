@@ -364,8 +364,10 @@ fn no_thread(site: &Site) -> Result<Seen, String> {
     run.limit_open_files(before)?;
     run.said(AGAIN)?;
     run.stats("records again", |stats| stats.records > failed.records)?;
+    run.is_up(1)?;
     let ended = run.stop(site)?;
     only(&ended.said, &[("error", line), ("info", AGAIN)])?;
+    ended.metrics.ups_are(&[1, 0, 1])?;
     let failures = ended.stats.failures;
     Ok((ended, format!("1 line for {failures} failures, then again")))
 }
@@ -401,8 +403,10 @@ fn huge_body(site: &Site) -> Result<Seen, String> {
     scene.kubelet.clear_fault();
     run.stats("records again", |stats| stats.records > failed.records)?;
     let left = run.memory_mib("VmRSS")? - base;
+    run.is_up(1)?;
     let ended = run.stop(site)?;
     only(&ended.said, &[("error", &line), ("info", AGAIN)])?;
+    ended.metrics.ups_are(&[1, 0, 1])?;
     let truth = Truth::of([&scene.kubelet]);
     truth.check_all(&ended.records)?;
     if peak > ROOM_FOR_HUGE || left > 8.0 {
@@ -424,6 +428,7 @@ fn flapping(site: &Site) -> Result<Seen, String> {
     }
     scene.kubelet.clear_fault();
     run.stats("records again", |stats| stats.records > during.records)?;
+    run.is_up(1)?;
     let ended = run.stop(site)?;
     let failed = format!(
         "unexpected status 503 from {}: it said 'Service Unavailable': see the log of the kubelet",

@@ -191,7 +191,8 @@ impl Row {
 
     pub fn run(&self, site: &Site) -> Outcome {
         let (ended, seen) = self.seen(site)?;
-        Ok(format!("{seen}, stop {:.2} s", ended.stop.as_secs_f64()))
+        let (metrics, stop) = (ended.metrics.seen(), ended.stop.as_secs_f64());
+        Ok(format!("{seen}{metrics}, stop {stop:.2} s"))
     }
 
     pub fn seen(&self, site: &Site) -> Result<Seen, String> {
@@ -243,15 +244,24 @@ impl Row {
         if (later.records, later.replies()) != (first.records, first.replies()) {
             return Err(format!("not all failed: {first:?}, then {later:?}"));
         }
+        run.is_up(0)?;
         let mut expected = vec![("error", line)];
         if !self.lasting {
             self.end_fault(scene)?;
             run.said(AGAIN)?;
             run.stats("records again", |stats| stats.records > later.records)?;
+            run.is_up(1)?;
             expected.push(("info", AGAIN));
         }
         let ended = run.stop(site)?;
         only(&ended.said, &expected)?;
+        let ups: &[u8] = match (self.from_start, self.lasting) {
+            (false, false) => &[1, 0, 1],
+            (false, true) => &[1, 0],
+            (true, false) => &[0, 1],
+            (true, true) => &[0],
+        };
+        ended.metrics.ups_are(ups)?;
         let failures = ended.stats.failures;
         if let Some(again) = ended.said.iter().find(|said| matches(AGAIN, &said.text))
             && !again.text.contains(&format!("s, {failures} scrape"))
@@ -288,6 +298,7 @@ impl Row {
         run.stats("more records still", |stats| stats.records > later.records)?;
         let ended = run.stop(site)?;
         only(&ended.said, &[])?;
+        ended.metrics.ups_are(&[1])?;
         let seen = format!("{} records, no line", ended.records.len());
         Ok((ended, seen))
     }
@@ -310,6 +321,7 @@ impl Row {
         run.record("a record with facts", has_facts)?;
         let ended = run.stop(site)?;
         only(&ended.said, &[("warn", line), ("info", FACTS_AGAIN)])?;
+        ended.metrics.ups_are(&[1])?;
         let count = ended
             .records
             .iter()
@@ -347,6 +359,7 @@ impl Row {
         let ended = run.stop(site)?;
         let warning = Some(("warn", warning)).filter(|(_, line)| !line.is_empty());
         only(&ended.said, warning.as_slice())?;
+        ended.metrics.ups_are(&[1])?;
         let scrapes = later.scrapes - first.scrapes;
         let seen = format!("{scrapes} scrapes without record or error, then records");
         Ok((ended, seen))

@@ -12,7 +12,10 @@ use std::{
 use serde_json::Value;
 use testkit::{Child, Host, Stream, wait};
 
-use super::truth;
+use super::{
+    metrics::{self, Printed},
+    truth,
+};
 use crate::common::run::Line;
 pub use crate::common::run::{DEADLINE, Said};
 
@@ -79,6 +82,8 @@ pub struct Run {
     child: Child,
     /// The last record of the plugin about itself that was looked at.
     stats: Cell<usize>,
+    /// How many of the plugin's there are.
+    inputs: usize,
 }
 
 /// What is left of one that has been stopped.
@@ -86,6 +91,7 @@ pub struct Ended {
     pub said: Vec<Said>,
     pub records: Vec<Value>,
     pub stats: Stats,
+    pub metrics: Printed,
     pub stop: Duration,
 }
 
@@ -104,9 +110,12 @@ impl Run {
     }
 
     pub fn start_command(command: Command) -> Result<Self, String> {
+        let plugins = command.get_args().filter(|arg| *arg == "kubeletstats");
+        let inputs = plugins.count();
         let child = Child::spawn(command).map_err(|error| error.to_string())?;
         Ok(Self {
             child,
+            inputs,
             stats: Cell::new(0),
         })
     }
@@ -152,10 +161,16 @@ impl Run {
 
     /// The same, from now on.
     pub fn next_record(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Result<(), String> {
-        self.record_from(self.child.line_count(), what, wanted)
+        self.record_from(self.printed(), what, wanted)
     }
 
-    fn record_from(
+    /// How many lines there are so far.
+    pub fn printed(&self) -> usize {
+        self.child.line_count()
+    }
+
+    /// The same, from that line on.
+    pub fn record_from(
         &self,
         first: usize,
         what: &str,
@@ -197,6 +212,19 @@ impl Run {
             DEADLINE,
         );
         self.or_failed(line, text)
+    }
+
+    /// Waits until the last metrics that were printed say that the kubelet is up, or down.
+    pub fn is_up(&self, up: u8) -> Result<(), String> {
+        if !metrics::wanted() {
+            return Ok(());
+        }
+        let what = format!("kubeletstats_up {up}");
+        let waited = wait::until(&what, DEADLINE, || {
+            let lines = self.child.lines(Stream::Stdout);
+            metrics::last_up(lines.iter().map(String::as_str)) == Some(up)
+        });
+        waited.map_err(|error| self.failed(&error.to_string()))
     }
 
     /// One more record of `dummy`, from now on.
@@ -308,11 +336,14 @@ impl Run {
             return Err(self.failed("the token is in the output"));
         }
         let mut records = Vec::new();
-        for line in self.child.lines(Stream::Stdout) {
-            if let Some(record) = whole(&line).map_err(|error| self.failed(&error))? {
+        let printed = self.child.lines(Stream::Stdout);
+        for line in &printed {
+            if let Some(record) = whole(line).map_err(|error| self.failed(&error))? {
                 records.push(record);
             }
         }
+        let printed = printed.iter().map(String::as_str);
+        let metrics = Printed::of(printed, self.inputs).map_err(|error| self.failed(&error))?;
         let log = self.child.lines(Stream::Stderr);
         if let Some(broken) = log.iter().find(|line| line.contains(char::is_control)) {
             return Err(format!("not one clean line: {broken:?}"));
@@ -321,6 +352,7 @@ impl Run {
             said: log.iter().filter_map(|line| Said::of(line)).collect(),
             records,
             stats: self.latest(),
+            metrics,
             stop: ended.took,
         })
     }

@@ -6,7 +6,10 @@ use std::time::Duration;
 use sim_kubelet::{SimKubelet, SimKubeletBuilder};
 use testkit::wait;
 
-use super::run::{DEADLINE, Stats, TOKEN};
+use super::{
+    metrics,
+    run::{DEADLINE, Stats, TOKEN},
+};
 use crate::common::{gate::Gate, run::Line};
 
 /// A choice of pods that every kubelet of this suite can serve.
@@ -101,8 +104,11 @@ impl Scene {
         }
         options.extend(PODS);
         // Metrics beside the records, for a host that has them: nothing else may change.
-        if std::env::var("FAULTS_FORMAT").is_ok_and(|format| format == "both") {
+        if metrics::wanted() {
             options.extend([("format", "both"), ("fields", "all")]);
+            if self.setting.options.contains(&("pod_facts", "on")) {
+                options.push(("kube_state_metrics", "on"));
+            }
         }
         options.retain(|(name, _)| !self.setting.options.iter().any(|(other, _)| other == name));
         options.extend(self.setting.options);

@@ -10,6 +10,7 @@ use common::{gate, proc, run, shipped, sink};
 
 mod delay;
 mod delivery;
+mod metrics;
 mod pause;
 mod process;
 mod refused;

@@ -12,18 +12,18 @@ use crate::{
         run::{Line, stop},
     },
     exposition::Page,
-    scene::{self, ALL, METRICS, each_since, eventually, kubelet, real_hosts, with},
+    scene::{self, ALL, METRICS, each_exporter, eventually, kubelet, real_hosts, with},
     truth::{self, Expected, is_equal},
 };
 
 /// A host with an exporter, and its page.
-struct Exporter {
-    child: Child,
-    port: u16,
+pub struct Exporter {
+    pub child: Child,
+    pub port: u16,
 }
 
 impl Exporter {
-    fn start(host: &Host, kubelet: &SimKubelet, options: &[(&str, &str)]) -> Self {
+    pub fn start(host: &Host, kubelet: &SimKubelet, options: &[(&str, &str)]) -> Self {
         let port = free_port();
         let text = port.to_string();
         let of_output = [("host", "127.0.0.1"), ("port", text.as_str())];
@@ -38,15 +38,25 @@ impl Exporter {
 
     /// One that breaks the format for good fails the test: see [`ALL`] for one that does so
     /// for once.
-    fn page(&self) -> Result<Page, String> {
+    pub fn page(&self) -> Result<Page, String> {
         Page::parse(&self.text()?)
     }
 
-    fn page_now(&self) -> Page {
+    /// What there is of several inputs, which is one behind the other, each with its families.
+    pub fn pages(&self) -> Result<Vec<Page>, String> {
+        let text = self.text()?;
+        let first = text.split_inclusive('\n').next().unwrap_or("\n");
+        let others = text.split(first).skip(1);
+        others
+            .map(|rest| Page::parse(&format!("{first}{rest}")))
+            .collect()
+    }
+
+    pub fn page_now(&self) -> Page {
         eventually(&self.child, "a page", || self.page())
     }
 
-    fn wait_for(&self, what: &str, wanted: impl Fn(&Page) -> bool) -> Page {
+    pub fn wait_for(&self, what: &str, wanted: impl Fn(&Page) -> bool) -> Page {
         eventually(&self.child, what, || {
             let page = self.page()?;
             match wanted(&page) {
@@ -72,12 +82,29 @@ fn complaints(page: &Page, expected: &[Expected]) -> Vec<String> {
     wrong.collect()
 }
 
-/// The page and all that it has to have, both of one moment.
-fn settled(exporter: &Exporter, kubelet: &SimKubelet) -> (Page, Vec<Expected>) {
+/// The page and all that it has to have, with these labels, both of one moment.
+pub fn settled(
+    exporter: &Exporter,
+    kubelet: &SimKubelet,
+    labels: &[(&str, &str)],
+) -> (Page, Vec<Expected>) {
+    settled_by(exporter, kubelet, labels, || exporter.page())
+}
+
+pub fn settled_by(
+    exporter: &Exporter,
+    kubelet: &SimKubelet,
+    labels: &[(&str, &str)],
+    page: impl Fn() -> Result<Page, String>,
+) -> (Page, Vec<Expected>) {
     eventually(&exporter.child, "a page of the kubelet's reply", || {
         let mut expected = truth::of_summary(&truth::page(kubelet, "/stats/summary"));
         expected.extend(truth::of_pods(&truth::page(kubelet, "/pods")));
-        let page = exporter.page()?;
+        for (key, value) in labels {
+            let all = expected.iter_mut().map(|expected| &mut expected.labels);
+            all.for_each(|all| drop(all.insert((*key).to_owned(), (*value).to_owned())));
+        }
+        let page = page()?;
         let complaints = complaints(&page, &expected);
         match complaints.first() {
             None => Ok((page, expected)),
@@ -88,10 +115,10 @@ fn settled(exporter: &Exporter, kubelet: &SimKubelet) -> (Page, Vec<Expected>) {
 
 #[test]
 fn the_page_has_every_value_of_the_kubelets_reply() {
-    each_since(METRICS, |host| {
+    each_exporter(|host| {
         let kubelet = kubelet();
         let exporter = Exporter::start(host, &kubelet, &ALL);
-        let (page, expected) = settled(&exporter, &kubelet);
+        let (page, expected) = settled(&exporter, &kubelet, &[]);
         let families: std::collections::BTreeSet<_> =
             expected.iter().map(|expected| &*expected.name).collect();
         println!(
@@ -176,7 +203,7 @@ fn promtool_finds_nothing_wrong_with_what_is_ours() {
     if is_there.is_err() {
         return scene::not_run("there is no promtool (Debian package prometheus)");
     }
-    each_since(METRICS, |host| {
+    each_exporter(|host| {
         let kubelet = kubelet();
         let options = with(&ALL, &[("pod_labels", "*")]);
         let exporter = Exporter::start(host, &kubelet, &options);
@@ -199,6 +226,23 @@ fn promtool_finds_nothing_wrong_with_what_is_ours() {
     });
 }
 
+/// Nothing of the kubelet's is left.
+pub fn is_own(page: &Page) -> bool {
+    let names = page.series.iter().map(|series| &*series.name);
+    const OWN: [&str; 5] = [
+        "kubeletstats_up",
+        "kubeletstats_build_info",
+        "kubeletstats_scrapes_total",
+        "kubeletstats_scrape_failures_total",
+        "kubeletstats_overruns_total",
+    ];
+    names.clone().all(|name| OWN.contains(&name)) && names.count() >= 3
+}
+
+pub fn up(page: &Page) -> Option<f64> {
+    page.value("kubeletstats_up", &[])
+}
+
 /// Every series of that pod on the page.
 fn series_of(page: &Page, pod: &str) -> usize {
     let of_it = page.series.iter();
@@ -210,15 +254,14 @@ fn series_of(page: &Page, pod: &str) -> usize {
 #[test]
 fn a_pod_that_ends_leaves_the_page_with_the_next_scrape() {
     const POD: &str = "limited-vm";
-    each_since(METRICS, |host| {
+    each_exporter(|host| {
         let kubelet = kubelet();
-        // Facts of a pod outlive it by their own interval; here only samples are looked at.
-        let options = with(
-            &ALL,
-            &[("pod_facts", "false"), ("kube_state_metrics", "false")],
-        );
-        let exporter = Exporter::start(host, &kubelet, &options);
-        let page = exporter.wait_for("the pod", |page| series_of(page, POD) > 0);
+        let exporter = Exporter::start(host, &kubelet, &ALL);
+        let of_facts = [("pod", POD)];
+        let page = exporter.wait_for("the pod and its facts", |page| {
+            page.find("kube_pod_info", &of_facts).count() == 1
+                && page.find("pod_cpu_usage_seconds_total", &of_facts).count() == 1
+        });
         let scrapes = |page: &Page| page.value("kubeletstats_scrapes_total", &[]);
         let others = page.series.len() - series_of(&page, POD);
         assert_eq!(kubelet.remove_pod("default/limited-vm"), 1);
@@ -247,23 +290,18 @@ fn a_pod_that_ends_leaves_the_page_with_the_next_scrape() {
 
 #[test]
 fn a_kubelet_that_dies_leaves_nothing_behind_and_comes_back() {
-    let own = |page: &Page| {
-        let names = page.series.iter().map(|series| &*series.name);
-        names.clone().all(|name| name.starts_with("kubeletstats_")) && names.count() > 0
-    };
-    each_since(METRICS, |host| {
+    each_exporter(|host| {
         let kubelet = kubelet();
         let exporter = Exporter::start(host, &kubelet, &ALL);
-        let is_up = |page: &Page| page.value("kubeletstats_up", &[]);
-        let page = exporter.wait_for("a scrape", |page| is_up(page) == Some(1.0));
-        assert!(!own(&page));
+        let page = exporter.wait_for("a scrape", |page| up(page) == Some(1.0));
+        assert!(!is_own(&page));
         assert_eq!(
             page.find("kubeletstats_scrape_failures_total", &[]).count(),
             0
         );
         kubelet.set_fault(Fault::Status(503, "no".to_owned()));
-        let page = exporter.wait_for("up 0", |page| is_up(page) == Some(0.0));
-        assert!(own(&page), "stale: {:?}", page.series);
+        let page = exporter.wait_for("up 0", |page| up(page) == Some(0.0));
+        assert!(is_own(&page), "stale: {:?}", page.series);
         // The same series as before, and no other without the node.
         assert_eq!(page.value("kubeletstats_up", &[("node", "vm")]), Some(0.0));
         // Of one kind, and of another, counted apart.
@@ -286,9 +324,9 @@ fn a_kubelet_that_dies_leaves_nothing_behind_and_comes_back() {
             failures(page, "not_summary") >= Some(1.0)
         });
         assert!(failures(&page, &first[0]) >= Some(2.0));
-        assert!(own(&page), "stale: {:?}", page.series);
+        assert!(is_own(&page), "stale: {:?}", page.series);
         kubelet.clear_fault();
-        let page = exporter.wait_for("up 1", |page| is_up(page) == Some(1.0));
+        let page = exporter.wait_for("up 1", |page| up(page) == Some(1.0));
         assert!(page.find("container_memory_rss", &[]).count() > 10);
         assert!(failures(&page, &first[0]) >= Some(2.0), "counters go on");
         println!("{}: failures by {first:?} and not_summary", host.name);

@@ -7,6 +7,7 @@ mod client;
 mod common;
 mod exporter;
 mod exposition;
+mod life;
 mod opentelemetry;
 mod otlp;
 mod outputs;

@@ -85,7 +85,7 @@ struct Asked {
 
 const EXACT: f64 = 1e-9;
 /// Of rates over some seconds of samples whose moments are uneven.
-const RATE: f64 = 0.25;
+const RATE: f64 = 0.1;
 
 fn truth(kubelet: &SimKubelet, pod: &str) -> Truth {
     kubelet.truth(pod).expect("the pod is there")
@@ -313,6 +313,18 @@ fn fluent_bit_writes_to_prometheus() {
             stale > 0.0,
             "remote write had no way to end a series so far"
         );
+        // A kubelet that is down: the same, but there is `up` to ask.
+        drop(kubelet);
+        eventually(&child, "up 0", || {
+            match prometheus.query("kubeletstats_up{node=\"vm\"}") {
+                Some(0.0) => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        });
+        const OLD: &str = "count(container_memory_working_set_bytes{container!=\"\"})";
+        const NOW: &str = "count(container_memory_working_set_bytes{container!=\"\"} and on(node) kubeletstats_up == 1)";
+        assert!(prometheus.query(OLD) > Some(10.0), "they have ended");
+        assert_eq!(prometheus.query(NOW), None);
         stop(child);
     });
 }

@@ -17,7 +17,7 @@ pub fn not_run(what: &str) {
     assert!(env::var_os("KUBELETSTATS_REQUIRE").is_none(), "{said}");
 }
 
-/// The same of a release whose refusal is tested, which nobody has to have.
+/// The same of a release of Fluent Bit, which nobody has to have.
 pub fn say_not_run(what: &str) -> String {
     let thread = std::thread::current();
     let said = format!("NOT RUN: {}: {what}", thread.name().unwrap_or("main"));
@@ -25,35 +25,46 @@ pub fn say_not_run(what: &str) -> String {
     said
 }
 
-/// The real Fluent Bits that were found; the embedded host knows no metrics.
+/// The real Fluent Bits that were found, for outputs and processors that the embedded host
+/// does not have.
 pub fn real_hosts() -> Vec<Host> {
-    let plugin = hosts::plugin_path();
-    if !plugin.exists() {
-        not_run(&format!("there is no {} (make build)", plugin.display()));
-        return Vec::new();
-    }
-    let found = hosts::real().expect("hosts that run");
-    if found.is_empty() {
-        not_run("there is no Fluent Bit (FLUENT_BIT names those to test on)");
-    }
-    found
-}
-
-/// Those of a release from `first` on; which others there are is said.
-pub fn each_since(first: (u32, u32, u32), test: impl Fn(&Host)) {
-    for host in real_hosts() {
-        if host.version >= Some(first) {
-            println!("on {}", host.describe());
-            test(&host);
-        } else {
-            let (major, minor, _) = first;
-            println!("{}: needs {major}.{minor}, see the refusals", host.name);
-        }
+    match hosts::is_built() {
+        true => hosts::real().expect("hosts that run"),
+        false => Vec::new(),
     }
 }
 
-pub const METRICS: (u32, u32, u32) = (2, 0, 0);
-pub const POINTS: (u32, u32, u32) = (3, 2, 0);
+/// Those of a release from `first` on; that there is none is said. Nobody has to have one.
+pub fn each_since(first: Version, test: impl Fn(&Host)) {
+    each_of(real_hosts(), first, test);
+}
+
+/// Every host with an exporter: the embedded one as well.
+pub fn each_exporter(test: impl Fn(&Host)) {
+    each_of(hosts::to_test(), METRICS, test);
+}
+
+fn each_of(found: Vec<Host>, first: Version, test: impl Fn(&Host)) {
+    let is_fit = |host: &&Host| host.embedded || host.version >= Some(first);
+    let fit: Vec<_> = found.iter().filter(is_fit).collect();
+    if fit.is_empty() && hosts::is_built() {
+        let (major, minor, patch) = first;
+        say_not_run(&format!(
+            "there is no Fluent Bit of {major}.{minor}.{patch} or later (FLUENT_BIT names those to test on)"
+        ));
+    }
+    for host in fit {
+        println!("on {}", host.describe());
+        test(host);
+    }
+}
+
+pub type Version = (u32, u32, u32);
+
+pub const METRICS: Version = (2, 0, 0);
+pub const POINTS: Version = (3, 2, 0);
+/// The first release that reloads.
+pub const RELOADS: Version = (2, 1, 0);
 
 /// All that a kubelet can write, in plain HTTP so that the test can read it as well.
 pub fn kubelet() -> SimKubelet {

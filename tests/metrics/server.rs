@@ -4,7 +4,10 @@
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
 };
 
@@ -35,12 +38,16 @@ impl Request {
     }
 }
 
-type Kept = Arc<Mutex<Vec<Request>>>;
+#[derive(Default)]
+struct Kept {
+    requests: Mutex<Vec<Request>>,
+    is_closed: AtomicBool,
+}
 
 /// Listens on loopback until the test ends.
 pub struct Server {
     pub port: u16,
-    kept: Kept,
+    kept: Arc<Kept>,
 }
 
 impl Server {
@@ -48,7 +55,7 @@ impl Server {
     pub fn start(answer: &'static str) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
         let port = listener.local_addr().expect("an address").port();
-        let kept = Kept::default();
+        let kept = Arc::<Kept>::default();
         let here = Arc::clone(&kept);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -60,20 +67,25 @@ impl Server {
         Self { port, kept }
     }
 
+    /// While it is closed it answers HTTP/1.1 with 503, and keeps nothing.
+    pub fn set_open(&self, is_open: bool) {
+        self.kept.is_closed.store(!is_open, Ordering::SeqCst);
+    }
+
     pub fn requests(&self) -> Vec<Request> {
-        let kept = self.kept.lock();
+        let kept = self.kept.requests.lock();
         kept.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub fn count(&self) -> usize {
-        let kept = self.kept.lock();
+        let kept = self.kept.requests.lock();
         kept.unwrap_or_else(PoisonError::into_inner).len()
     }
 }
 
 fn keep(kept: &Kept, request: Request) {
-    let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-    kept.push(request);
+    let kept = kept.requests.lock();
+    kept.unwrap_or_else(PoisonError::into_inner).push(request);
 }
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -88,10 +100,16 @@ fn converse(stream: TcpStream, answer: &str, kept: &Kept) -> io::Result<()> {
         return frames(&mut reader, &mut writer, kept);
     }
     while let Some(request) = read(&mut reader)? {
-        keep(kept, request);
+        let status = match kept.is_closed.load(Ordering::SeqCst) {
+            true => "503 Service Unavailable",
+            false => {
+                keep(kept, request);
+                "200 OK"
+            }
+        };
         write!(
             writer,
-            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{answer}",
+            "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{answer}",
             answer.len()
         )?;
     }

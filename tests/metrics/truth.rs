@@ -71,6 +71,39 @@ const NODE: &[Row] = &[
     ("container_memory_rss", &[("id", "/")], "/memory/rssBytes", ONE),
     ("container_fs_usage_bytes", &[("id", "/")], "/fs/usedBytes", ONE),
     ("container_fs_limit_bytes", &[("id", "/")], "/fs/capacityBytes", ONE),
+    ("kubeletstats_node_cpu_psi_some_avg10_percent", &[], "/cpu/psi/some/avg10", ONE),
+    ("kubeletstats_node_memory_psi_full_avg300_percent", &[], "/memory/psi/full/avg300", ONE),
+    ("kubeletstats_node_io_psi_some_seconds_total", &[], "/io/psi/some/total", MICRO),
+    ("kubeletstats_node_memory_usage_bytes", &[], "/memory/usageBytes", ONE),
+    ("kubeletstats_node_memory_available_bytes", &[], "/memory/availableBytes", ONE),
+    ("kubeletstats_node_memory_rss_bytes", &[], "/memory/rssBytes", ONE),
+    ("kubeletstats_node_memory_page_faults_total", &[], "/memory/pageFaults", ONE),
+    ("kubeletstats_node_memory_major_page_faults_total", &[], "/memory/majorPageFaults", ONE),
+    ("kubeletstats_node_swap_available_bytes", &[], "/swap/swapAvailableBytes", ONE),
+    ("kubeletstats_node_fs_used_bytes", &[], "/fs/usedBytes", ONE),
+    ("kubeletstats_node_fs_capacity_bytes", &[], "/fs/capacityBytes", ONE),
+    ("kubeletstats_node_fs_available_bytes", &[], "/fs/availableBytes", ONE),
+    ("kubeletstats_node_fs_inodes", &[], "/fs/inodes", ONE),
+    ("kubeletstats_node_fs_inodes_free", &[], "/fs/inodesFree", ONE),
+    ("kubeletstats_node_fs_inodes_used", &[], "/fs/inodesUsed", ONE),
+    ("kubeletstats_node_rlimit_maxpid", &[], "/rlimit/maxpid", ONE),
+    ("kubeletstats_node_rlimit_curproc", &[], "/rlimit/curproc", ONE),
+    ("kubeletstats_node_image_fs_used_bytes", &[], "/runtime/imageFs/usedBytes", ONE),
+    ("kubeletstats_node_image_fs_available_bytes", &[], "/runtime/imageFs/availableBytes", ONE),
+    ("kubeletstats_node_container_fs_capacity_bytes", &[], "/runtime/containerFs/capacityBytes", ONE),
+    ("kubeletstats_node_container_fs_inodes_used", &[], "/runtime/containerFs/inodesUsed", ONE),
+];
+
+#[rustfmt::skip]
+const SYSTEM_CONTAINER: &[Row] = &[
+    ("kubeletstats_system_container_cpu_usage_seconds_total", &[], "/cpu/usageCoreNanoSeconds", NANO),
+    ("kubeletstats_system_container_cpu_psi_full_seconds_total", &[], "/cpu/psi/full/total", MICRO),
+    ("kubeletstats_system_container_memory_working_set_bytes", &[], "/memory/workingSetBytes", ONE),
+    ("kubeletstats_system_container_memory_usage_bytes", &[], "/memory/usageBytes", ONE),
+    ("kubeletstats_system_container_memory_available_bytes", &[], "/memory/availableBytes", ONE),
+    ("kubeletstats_system_container_memory_rss_bytes", &[], "/memory/rssBytes", ONE),
+    ("kubeletstats_system_container_memory_page_faults_total", &[], "/memory/pageFaults", ONE),
+    ("kubeletstats_system_container_swap_usage_bytes", &[], "/swap/swapUsageBytes", ONE),
 ];
 
 #[rustfmt::skip]
@@ -79,6 +112,16 @@ const INTERFACE: &[Row] = &[
     ("container_network_transmit_bytes_total", &[], "/txBytes", ONE),
     ("container_network_receive_errors_total", &[], "/rxErrors", ONE),
     ("container_network_transmit_errors_total", &[], "/txErrors", ONE),
+];
+
+#[rustfmt::skip]
+const NODE_INTERFACE: &[Row] = &[
+    ("kubeletstats_node_network_receive_bytes_total", &[], "/rxBytes", ONE),
+    ("kubeletstats_node_network_transmit_bytes_total", &[], "/txBytes", ONE),
+    ("kubeletstats_node_network_receive_errors_total", &[], "/rxErrors", ONE),
+    ("kubeletstats_node_network_transmit_errors_total", &[], "/txErrors", ONE),
+    ("container_network_receive_bytes_total", &[("id", "/")], "/rxBytes", ONE),
+    ("container_network_transmit_bytes_total", &[("id", "/")], "/txBytes", ONE),
 ];
 
 #[rustfmt::skip]
@@ -128,7 +171,30 @@ const POINTS_OF_NODE: &[Row] = &[
     ("k8s.node.cpu.time", &[], "/cpu/usageCoreNanoSeconds", NANO),
     ("k8s.node.memory.working_set", &[], "/memory/workingSetBytes", ONE),
     ("k8s.node.memory.available", &[], "/memory/availableBytes", ONE),
+    ("k8s.node.memory.usage", &[], "/memory/usageBytes", ONE),
+    ("k8s.node.memory.rss", &[], "/memory/rssBytes", ONE),
+    ("k8s.node.memory.page_faults", &[], "/memory/pageFaults", ONE),
+    ("k8s.node.memory.major_page_faults", &[], "/memory/majorPageFaults", ONE),
     ("k8s.node.filesystem.capacity", &[], "/fs/capacityBytes", ONE),
+    ("k8s.node.filesystem.available", &[], "/fs/availableBytes", ONE),
+    ("k8s.node.filesystem.usage", &[], "/fs/usedBytes", ONE),
+    ("k8s.node.filesystem.inode.count", &[], "/fs/inodes", ONE),
+    ("k8s.node.filesystem.inode.free", &[], "/fs/inodesFree", ONE),
+    ("k8s.node.pid.limit", &[], "/rlimit/maxpid", ONE),
+    ("k8s.node.pid.usage", &[], "/rlimit/curproc", ONE),
+    ("k8s.node.swap.usage", &[], "/swap/swapUsageBytes", ONE),
+    ("k8s.node.io.psi.some.time", &[], "/io/psi/some/total", MICRO),
+    ("k8s.node.image_filesystem.usage", &[], "/runtime/imageFs/usedBytes", ONE),
+    ("k8s.node.container_filesystem.capacity", &[], "/runtime/containerFs/capacityBytes", ONE),
+];
+
+#[rustfmt::skip]
+const POINTS_OF_SYSTEM_CONTAINER: &[Row] = &[
+    ("k8s.node.system_container.cpu.time", &[], "/cpu/usageCoreNanoSeconds", NANO),
+    ("k8s.node.system_container.memory.working_set", &[], "/memory/workingSetBytes", ONE),
+    ("k8s.node.system_container.memory.usage", &[], "/memory/usageBytes", ONE),
+    ("k8s.node.system_container.memory.rss", &[], "/memory/rssBytes", ONE),
+    ("k8s.node.system_container.swap.usage", &[], "/swap/swapUsageBytes", ONE),
 ];
 
 #[rustfmt::skip]
@@ -138,6 +204,7 @@ const POINTS_OF_VOLUME: &[Row] = &[
     ("k8s.volume.inodes", &[], "/inodes", ONE),
     ("k8s.volume.inodes.free", &[], "/inodesFree", ONE),
     ("k8s.volume.inodes.used", &[], "/inodesUsed", ONE),
+    ("k8s.pod.volume.usage", &[], "/usedBytes", ONE),
 ];
 
 #[rustfmt::skip]
@@ -146,6 +213,14 @@ const POINTS_OF_INTERFACE: &[Row] = &[
     ("k8s.pod.network.io", &[("direction", "transmit")], "/txBytes", ONE),
     ("k8s.pod.network.errors", &[("direction", "receive")], "/rxErrors", ONE),
     ("k8s.pod.network.errors", &[("direction", "transmit")], "/txErrors", ONE),
+];
+
+#[rustfmt::skip]
+const POINTS_OF_NODE_INTERFACE: &[Row] = &[
+    ("k8s.node.network.io", &[("direction", "receive")], "/rxBytes", ONE),
+    ("k8s.node.network.io", &[("direction", "transmit")], "/txBytes", ONE),
+    ("k8s.node.network.errors", &[("direction", "receive")], "/rxErrors", ONE),
+    ("k8s.node.network.errors", &[("direction", "transmit")], "/txErrors", ONE),
 ];
 
 /// The kubelet's own page of that path.
@@ -220,7 +295,16 @@ pub fn of_summary(summary: &Value) -> Vec<Expected> {
             }
         }
     }
-    take(&mut found, NODE, &[], &summary["node"]);
+    let node = &summary["node"];
+    take(&mut found, NODE, &[], node);
+    for interface in list(node, "/network/interfaces") {
+        let labels = [("interface", text(interface, "/name"))];
+        take(&mut found, NODE_INTERFACE, &labels, interface);
+    }
+    for container in list(node, "/systemContainers") {
+        let labels = [("container", text(container, "/name"))];
+        take(&mut found, SYSTEM_CONTAINER, &labels, container);
+    }
     found
 }
 
@@ -248,8 +332,22 @@ pub fn points_of_summary(summary: &Value) -> Vec<Expected> {
             take(&mut found, POINTS_OF_VOLUME, &labels, volume);
         }
     }
-    let node = [("k8s.node.name", text(summary, "/node/nodeName"))];
-    take(&mut found, POINTS_OF_NODE, &node, &summary["node"]);
+    let node = &summary["node"];
+    let name = ("k8s.node.name", text(node, "/nodeName"));
+    take(&mut found, POINTS_OF_NODE, &[name], node);
+    for interface in list(node, "/network/interfaces") {
+        let labels = [name, ("interface", text(interface, "/name"))];
+        take(&mut found, POINTS_OF_NODE_INTERFACE, &labels, interface);
+    }
+    for container in list(node, "/systemContainers") {
+        let own = ("k8s.node.system_container.name", text(container, "/name"));
+        take(
+            &mut found,
+            POINTS_OF_SYSTEM_CONTAINER,
+            &[name, own],
+            container,
+        );
+    }
     found
 }
 

@@ -3,7 +3,7 @@
 //! Knows no record and no host. How it waits is in [`deadline`](super::deadline).
 
 use std::{
-    io::Read,
+    io::{self, ErrorKind, Read},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -29,6 +29,9 @@ use crate::{
 
 /// In bytes: more than the largest node's summary, and little enough to hold.
 pub const MAX_BODY: usize = 64 << 20;
+
+/// Bytes of a body for which there is room at least before it is read.
+const BODY_ROOM: usize = 32 << 10;
 
 /// Longer than any interval between scrapes.
 const MAX_IDLE: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -95,8 +98,6 @@ impl Client {
                 .max_idle_connections(1)
                 .max_idle_connections_per_host(1)
                 .max_idle_age(MAX_IDLE)
-                .input_buffer_size(32 << 10)
-                .output_buffer_size(8 << 10)
                 .user_agent(concat!("flb-in_kubeletstats/", env!("CARGO_PKG_VERSION")))
                 .accept("application/json")
                 .accept_encoding("")
@@ -132,9 +133,17 @@ impl Client {
         Ok(body)
     }
 
-    /// Fetches one of a scrape's replies, in place of what `body` holds.
+    /// Fetches one of a scrape's replies, in place of what `body` holds; after an error it is
+    /// empty.
     pub fn get(&mut self, endpoint: Endpoint, body: &mut Vec<u8>) -> Result<()> {
-        body.clear();
+        let received = self.fetch(endpoint, body);
+        if received.is_err() {
+            body.clear();
+        }
+        received
+    }
+
+    fn fetch(&mut self, endpoint: Endpoint, body: &mut Vec<u8>) -> Result<()> {
         self.deadline.begin_request(endpoint);
         self.observer.begin_request(endpoint);
         let began = Instant::now();
@@ -229,11 +238,12 @@ impl Client {
             return Err(Error::encoded(url, &encoding));
         }
         let mut reader = response.into_body().into_reader().take(MAX_BODY as u64 + 1);
-        if let Err(error) = reader.read_to_end(body) {
+        let mut size = 0;
+        if let Err(error) = read_over(&mut reader, body, &mut size) {
             let error = ureq::Error::from(error);
-            return Err(transport::explain(error, &self.deadline, body.len()));
+            return Err(transport::explain(error, &self.deadline, size));
         }
-        match body.len() {
+        match size {
             0 => Err(Error::empty(url)),
             size if size > MAX_BODY => Err(Error::too_large(url, MAX_BODY)),
             _ => Ok(()),
@@ -263,6 +273,44 @@ impl Client {
                 None if self.has_client_cert => SentCredentials::ClientCertificate,
                 None => SentCredentials::Nothing,
             },
+        }
+    }
+}
+
+/// As `read_to_end`, but over what `body` holds: no byte of it is filled with zeros first but
+/// those that it grows by. `size` is how much has been read, also after an error.
+fn read_over(reader: &mut impl Read, body: &mut Vec<u8>, size: &mut usize) -> io::Result<()> {
+    loop {
+        if *size == body.len() {
+            body.try_reserve(BODY_ROOM)
+                .map_err(|_| ErrorKind::OutOfMemory)?;
+            body.resize(*size + BODY_ROOM, 0);
+        }
+        match reader.read(&mut body[*size..]) {
+            Ok(0) => break,
+            Ok(amount) => *size += amount,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    body.truncate(*size);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever the one before was like.
+    #[test]
+    fn a_body_takes_the_place_of_another() {
+        let mut body = Vec::new();
+        for length in [5, 0, 3 * BODY_ROOM, 7, BODY_ROOM, BODY_ROOM + 1, 1] {
+            let expected: Vec<u8> = (0..length).map(|at| (at % 251) as u8 + 1).collect();
+            let mut size = 0;
+            read_over(&mut expected.as_slice(), &mut body, &mut size).expect("memory is read");
+            assert_eq!(size, length);
+            assert!(body == expected, "{length}");
         }
     }
 }

@@ -15,7 +15,6 @@ use rustix::{
     io::Errno,
     net::{AddressFamily, SocketFlags, SocketType, connect, socket_with, sockopt},
 };
-use rustls::{ClientConnection, Stream};
 use ureq::{
     http::Uri,
     unversioned::{
@@ -28,6 +27,8 @@ use zeroize::Zeroize;
 use super::{
     deadline::Deadline,
     observer::{Attempt, Handshake, Observer},
+    session::{MAX_PLAINTEXT, Session},
+    socket::{Socket, is_disconnect, would_block},
     tls::{self, LoadedConfig, Tls},
     token::MAX_TOKEN,
 };
@@ -36,8 +37,11 @@ use crate::{
     options::KubeletUrl,
 };
 
-/// Bytes of the input buffer. A header that does not fit here is none of a kubelet's.
-const INPUT_BUFFER: usize = 32 << 10;
+/// Bytes that are read without being understood. A header that is longer, or a line between
+/// two chunks, is none of a kubelet's.
+const MAX_UNREAD: usize = 32 << 10;
+/// Bytes of the input buffer: those, and one record behind them.
+const INPUT_BUFFER: usize = MAX_UNREAD + MAX_PLAINTEXT;
 /// Bytes of the output buffer: a request with the longest token.
 const OUTPUT_BUFFER: usize = MAX_TOKEN + (4 << 10);
 
@@ -53,9 +57,6 @@ const MAX_WIRE_BYTES: usize = 2 * super::client::MAX_BODY;
 
 /// Addresses of one name that are tried. No node has more.
 const MAX_ADDRESSES: usize = 16;
-
-/// Reads from a kept connection between two requests, for TLS session tickets.
-const MAX_IDLE_READS: usize = 16;
 
 /// Our own error as one of ureq's, which returns it unchanged; [`explain`] unwraps it.
 fn wrap(error: Error) -> ureq::Error {
@@ -75,7 +76,7 @@ pub fn explain(error: ureq::Error, deadline: &Deadline, received: usize) -> Erro
         ureq::Error::Protocol(inner) if format!("{inner:?}") == "HttpParseTooManyHeaders" => {
             Error::many_headers(url, MAX_HEADERS)
         }
-        ureq::Error::BodyStalled => Error::endless_line(url, INPUT_BUFFER),
+        ureq::Error::BodyStalled => Error::endless_line(url, MAX_UNREAD),
         ureq::Error::Io(error) => match error.downcast::<Error>() {
             Ok(ours) => ours,
             Err(error) => match error.downcast::<rustls::Error>() {
@@ -112,16 +113,6 @@ fn connection_error(error: io::Error, deadline: &Deadline, received: usize) -> E
         Phase::Tls if ended => Error::closed_in_handshake(deadline.url(), error),
         _ => Error::connection(deadline.url(), error),
     }
-}
-
-fn is_disconnect(kind: ErrorKind) -> bool {
-    matches!(
-        kind,
-        ErrorKind::UnexpectedEof
-            | ErrorKind::ConnectionReset
-            | ErrorKind::ConnectionAborted
-            | ErrorKind::BrokenPipe
-    )
 }
 
 /// Looks the kubelet's name up. The system's resolver cannot be interrupted, so
@@ -320,31 +311,25 @@ impl KubeletConnector {
         Ok(TcpStream::from(socket))
     }
 
-    fn handshake(&self, tls: &mut Tls, socket: &mut Socket) -> Result<Session> {
+    fn handshake(&self, tls: &mut Tls, socket: &mut Socket) -> Result<(Session, LoadedConfig)> {
         self.deadline.enter(Phase::Certificates);
         let loaded = tls.load()?;
         self.deadline.check()?;
         self.deadline.enter(Phase::Tls);
         let began = Instant::now();
         let url = self.deadline.url();
-        let mut session = ClientConnection::new(Arc::clone(&loaded.client), tls.sni())
+        let mut session = Session::new(Arc::clone(&loaded.client), tls.sni())
             .map_err(|error| tls::explain(&error, url))?;
-        while session.is_handshaking() {
-            if let Err(error) = session.complete_io(socket) {
-                let error = read_pending_alert(&mut session, &socket.stream, error);
-                return Err(explain(error.into(), &self.deadline, 0));
-            }
-        }
+        session
+            .handshake(socket)
+            .map_err(|error| explain(error.into(), &self.deadline, 0))?;
         self.observer.note(|notes| {
             notes.handshake = Some(Handshake {
                 version: session.protocol_version(),
                 took: began.elapsed(),
             });
         });
-        Ok(Session {
-            tls: Box::new(session),
-            loaded,
-        })
+        Ok((session, loaded))
     }
 }
 
@@ -357,69 +342,6 @@ impl Connector for KubeletConnector {
         _: Option<()>,
     ) -> std::result::Result<Option<Connection>, ureq::Error> {
         self.connect(&details.addrs).map(Some).map_err(wrap)
-    }
-}
-
-/// A server that ends the handshake sends an alert and closes, so a write of ours can fail
-/// before the alert is read. It can still be read, and says more than the write's error.
-fn read_pending_alert(
-    session: &mut ClientConnection,
-    mut stream: &TcpStream,
-    error: io::Error,
-) -> io::Error {
-    if !is_disconnect(error.kind()) {
-        return error;
-    }
-    match session
-        .read_tls(&mut stream)
-        .map(|_| session.process_new_packets())
-    {
-        Ok(Err(alert)) => io::Error::other(alert),
-        _ => error,
-    }
-}
-
-/// A non-blocking stream whose reads and writes wait through [`Deadline`], and end with it
-/// also when they never have to wait. All that TLS reads and writes goes through here.
-#[derive(Debug)]
-struct Socket {
-    stream: TcpStream,
-    deadline: Arc<Deadline>,
-}
-
-impl Socket {
-    fn retry<T>(
-        &self,
-        events: PollFlags,
-        mut attempt: impl FnMut(&TcpStream) -> io::Result<T>,
-    ) -> io::Result<T> {
-        loop {
-            self.deadline.check().map_err(io::Error::other)?;
-            match attempt(&self.stream) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => self
-                    .deadline
-                    .wait(self.stream.as_fd(), events)
-                    .map_err(io::Error::other)?,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                result => return result,
-            }
-        }
-    }
-}
-
-impl Read for Socket {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.retry(PollFlags::IN, |mut stream| stream.read(buf))
-    }
-}
-
-impl Write for Socket {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.retry(PollFlags::OUT, |mut stream| stream.write(buf))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 
@@ -475,17 +397,11 @@ impl Buffers for CountingBuffers {
 #[derive(Debug)]
 pub struct Connection {
     socket: Socket,
-    session: Option<Session>,
+    /// With what its handshake was made with.
+    session: Option<(Session, LoadedConfig)>,
     buffers: CountingBuffers,
     /// Bytes since the last request.
     received: usize,
-}
-
-#[derive(Debug)]
-struct Session {
-    tls: Box<ClientConnection>,
-    /// What its handshake was made with.
-    loaded: LoadedConfig,
 }
 
 impl Transport for Connection {
@@ -498,21 +414,17 @@ impl Transport for Connection {
         amount: usize,
         _: NextTimeout,
     ) -> std::result::Result<(), ureq::Error> {
-        let output = &mut self.buffers.output()[..amount];
+        let (room, output) = self.buffers.tmp_and_output();
+        let output = &mut output[..amount];
         let sent = match &mut self.session {
-            Some(session) => {
-                let mut stream = Stream::new(session.tls.as_mut(), &mut self.socket);
-                let sent = stream.write_all(output).and_then(|()| stream.flush());
-                sent.map_err(|error| {
-                    read_pending_alert(&mut session.tls, &self.socket.stream, error)
-                })
-            }
-            None => self.socket.write_all(output),
+            Some((session, _)) => session.send(&mut self.socket, output, room),
+            None => self.socket.write_all(output).map(|()| 0),
         };
         // It may hold the token.
         output.zeroize();
         (self.buffers.used, self.received) = (0, 0);
-        Ok(sent?)
+        self.buffers.input_appended(sent?);
+        Ok(())
     }
 
     fn await_input(&mut self, _: NextTimeout) -> std::result::Result<bool, ureq::Error> {
@@ -523,15 +435,19 @@ impl Transport for Connection {
                 MAX_INTERIM_REPLIES,
             )));
         }
-        let room = self.buffers.input_append_buf();
-        if room.is_empty() && deadline.phase() == Phase::Headers {
-            return Err(wrap(Error::large_header(deadline.url(), INPUT_BUFFER)));
+        // More of it would not be understood either.
+        if self.buffers.input().len() >= MAX_UNREAD {
+            return match deadline.phase() {
+                Phase::Headers => Err(wrap(Error::large_header(deadline.url(), MAX_UNREAD))),
+                _ => Ok(false),
+            };
         }
+        let room = self.buffers.input_append_buf();
         let amount = match &mut self.session {
-            Some(session) => {
-                let amount = Stream::new(session.tls.as_mut(), &mut self.socket).read(room)?;
+            Some((session, loaded)) => {
+                let amount = session.read(&mut self.socket, room)?;
                 if amount > 0 {
-                    session.loaded.mark_proven();
+                    loaded.mark_proven();
                 }
                 amount
             }
@@ -552,35 +468,16 @@ impl Transport for Connection {
     /// which it closed, is not used again. Nor is one whose CA or client certificate
     /// has been replaced since.
     fn is_open(&mut self) -> bool {
-        let mut stream = &self.socket.stream;
-        let Some(session) = &mut self.session else {
+        let stream = &self.socket.stream;
+        let Some((session, loaded)) = &mut self.session else {
             return would_block(stream.peek(&mut [0]));
         };
         let deadline = &self.socket.deadline;
-        if deadline.while_reading(Phase::Certificates, || session.loaded.is_outdated()) {
-            return false;
-        }
-        for _ in 0..MAX_IDLE_READS {
-            match session.tls.read_tls(&mut stream) {
-                Ok(0) => return false,
-                Ok(_) => match session.tls.process_new_packets() {
-                    Ok(state) if state.peer_has_closed() => return false,
-                    Ok(state) if state.plaintext_bytes_to_read() > 0 => return false,
-                    Ok(_) => {}
-                    Err(_) => return false,
-                },
-                result => return would_block(result),
-            }
-        }
-        false
+        !deadline.while_reading(Phase::Certificates, || loaded.is_outdated())
+            && session.is_idle(stream)
     }
 
     fn is_tls(&self) -> bool {
         self.session.is_some()
     }
-}
-
-/// Nothing to read, not even an end.
-fn would_block(result: io::Result<usize>) -> bool {
-    matches!(result, Err(error) if error.kind() == ErrorKind::WouldBlock)
 }

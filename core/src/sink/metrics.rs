@@ -112,7 +112,7 @@ const fn counter(name: &'static str, about: &'static str, labels: &'static [&'st
 /// The name is cAdvisor's.
 pub const MACHINE_MEMORY: Told = gauge(
     "machine_memory_bytes",
-    "What the node has: node.memory.availableBytes and workingSetBytes together",
+    "Memory of the node: its working set and what is available",
     "By",
     &[],
 );

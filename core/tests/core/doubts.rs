@@ -189,6 +189,35 @@ fn a_claim_of_several_pods_is_one_series() {
     assert_eq!(points[0]["k8s.pod.volume.usage"].len(), 3);
 }
 
+/// The hosts' cmetrics refuses a whole context for one text that is longer, or has a NUL.
+#[test]
+fn a_text_that_no_host_reads_is_cut_or_mended() {
+    let mut reply: Value = serde_json::from_slice(&reply(0, SECOND, 0)).expect("json");
+    let volume = json!({"name": "a\0b", "time": "2026-11-21T09:30:00Z", "usedBytes": 7});
+    reply["pods"][0]["volume"] = json!([volume]);
+    let body = reply.to_string().into_bytes();
+    let long = "\u{e9}".repeat(2_000);
+    let mut told = 0;
+    for names in [("metric_names", "prometheus"), RECEIVERS_NAMES] {
+        let config = config(&[&ALL[..], &[names, ("cluster", &long)]].concat());
+        let batch = scrape(&mut Pipeline::new(&config), &body, None);
+        for context in decoded(&config, &batch) {
+            let attributes = context.attributes.unwrap_or(context.static_labels);
+            let cluster = attributes
+                .get("cluster")
+                .or(attributes.get("k8s.cluster.name"));
+            assert_eq!(cluster, Some(&"\u{e9}".repeat(500)));
+            let families = context.families.iter().flat_map(|family| &family.samples);
+            let labels = families.filter_map(|sample| sample.labels.get("volume"));
+            for name in labels.chain(attributes.get("k8s.volume.name")) {
+                assert_eq!(name, "a\u{fffd}b");
+                told += 1;
+            }
+        }
+    }
+    assert_eq!(told, 2);
+}
+
 /// Numbers that are made of several are those of the records of the same scrape, which other
 /// tests hold to the truth.
 #[test]

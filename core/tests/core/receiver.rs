@@ -62,6 +62,9 @@ const FAULTS: Ours = As(Counter, "it only rises, so `rate` works on it");
 const NOT_ADDED: Ours = As(Gauge, "not a count of events");
 const AGE: Ours = As(Gauge, "an age, with the fraction of a second");
 const POD_LIMITS: &str = "of the pod's own requests and limits, which Kubernetes has from 1.34; not of the sum of its containers'";
+const OF_WORKING_SET: &str =
+    "of the working set, by which the kubelet evicts; there of the usage, which has caches in it";
+const POD_MEMORY: &str = "of the working set and of the pod's own requests and limits, as above";
 const OF_NODE: Ours = None("deprecated there; divide by what the node has");
 
 /// All of them.
@@ -115,8 +118,8 @@ pub const METRICS: &[Metric] = &[
     optional("k8s.container.cpu_request_utilization", Gauge, "1", Same),
     optional("k8s.container.ephemeral_storage.usage", UpDown, "By", None("`container.filesystem.usage` is its `rootfs`, `container.logs.usage` its `logs`")),
     optional("k8s.container.memory.node.utilization", Gauge, "1", OF_NODE),
-    optional("k8s.container.memory_limit_utilization", Gauge, "1", Same),
-    optional("k8s.container.memory_request_utilization", Gauge, "1", Same),
+    optional("k8s.container.memory_limit_utilization", Gauge, "1", As(Gauge, OF_WORKING_SET)),
+    optional("k8s.container.memory_request_utilization", Gauge, "1", As(Gauge, OF_WORKING_SET)),
     optional("k8s.node.filesystem.inode.count", UpDown, "{inode}", NOT_ADDED),
     optional("k8s.node.filesystem.inode.free", UpDown, "{inode}", NOT_ADDED),
     optional("k8s.node.pid.limit", UpDown, "{thread}", NOT_ADDED),
@@ -130,8 +133,8 @@ pub const METRICS: &[Metric] = &[
     optional("k8s.pod.cpu_limit_utilization", Gauge, "1", As(Gauge, POD_LIMITS)),
     optional("k8s.pod.cpu_request_utilization", Gauge, "1", As(Gauge, POD_LIMITS)),
     optional("k8s.pod.memory.node.utilization", Gauge, "1", OF_NODE),
-    optional("k8s.pod.memory_limit_utilization", Gauge, "1", As(Gauge, POD_LIMITS)),
-    optional("k8s.pod.memory_request_utilization", Gauge, "1", As(Gauge, POD_LIMITS)),
+    optional("k8s.pod.memory_limit_utilization", Gauge, "1", As(Gauge, POD_MEMORY)),
+    optional("k8s.pod.memory_request_utilization", Gauge, "1", As(Gauge, POD_MEMORY)),
     optional("k8s.pod.uptime", Counter, "s", AGE),
     optional("k8s.pod.volume.usage", UpDown, "By", NOT_ADDED),
 ];

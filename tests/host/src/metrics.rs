@@ -1,6 +1,6 @@
 //! Native metrics, as far as it takes to show them: contexts of cmetrics' msgpack become the
-//! text form of Prometheus, on stdout and over HTTP. A key that cmetrics does not know is an
-//! error, as there.
+//! text form of Prometheus over HTTP, and on stdout lines like Fluent Bit's, without the time. A
+//! key that cmetrics does not know is an error, as there.
 
 use std::{
     collections::BTreeMap,
@@ -110,13 +110,19 @@ fn write_family(family: &Value, shared: &[(&str, &str)], out: &mut String) -> Re
             .chain(own)
             .filter(|(_, value)| !value.is_empty());
         let labels: Vec<_> = labels
-            .map(|(key, value)| format!("{key}={value:?}"))
+            .map(|(key, value)| format!("{key}=\"{}\"", escaped(value)))
             .collect();
         let value = sample["value"].as_f64().context("a value is none")?;
         sample["ts"].as_u64().context("a time is none")?;
         writeln!(out, "{name}{{{}}} {value}", labels.join(","))?;
     }
     Ok(())
+}
+
+/// As the text form has the value of a label.
+fn escaped(value: &str) -> String {
+    let value = value.replace('\\', r"\\").replace('"', "\\\"");
+    value.replace('\n', r"\n")
 }
 
 /// The last page of each input, over HTTP.

@@ -72,9 +72,26 @@ fn done<T, E>(result: Result<T, E>) {
     debug_assert!(result.is_ok());
 }
 
+/// cmetrics refuses a whole context for one longer text, up to 4.2 for more than 1,024 bytes,
+/// and for a NUL in any.
+const LONGEST_TEXT: usize = 1_000;
+
+/// A text of the cluster's, as the host's cmetrics can read it.
+fn readable(text: &str) -> Cow<'_, str> {
+    let mut end = text.len().min(LONGEST_TEXT);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let text = &text[..end];
+    match text.contains('\0') {
+        true => Cow::Owned(text.replace('\0', "\u{fffd}")),
+        false => Cow::Borrowed(text),
+    }
+}
+
 /// `text` in msgpack, behind the others.
 pub fn push_text(out: &mut Vec<u8>, text: &str) {
-    with_buffer(out, |out| done(write_str(out, text)));
+    with_buffer(out, |out| done(write_str(out, &readable(text))));
 }
 
 /// rmp writes to a buffer of its own type.
@@ -189,7 +206,7 @@ impl Family {
             done(write_array_len(out, labels as u32));
             out.as_mut_vec().extend_from_slice(sample.shared);
             for value in own {
-                done(write_str(out, value));
+                done(write_str(out, &readable(value)));
             }
             done(write_str(out, "hash"));
             done(write_uint(out, 0));
@@ -292,7 +309,7 @@ fn write_external(out: &mut ByteBuf, attributes: &Attributes) {
         done(write_map_len(out, pairs.len() as u32));
         for (key, value) in pairs {
             done(write_str(out, key));
-            done(write_str(out, value));
+            done(write_str(out, &readable(value)));
         }
     };
     let scope = [

@@ -26,13 +26,13 @@ static UP: Told = gauge(
 );
 static BUILD_INFO: Told = gauge(
     "kubeletstats_build_info",
-    "The plugin's version",
+    "Version of the plugin",
     "1",
     &["version"],
 );
 static SCRAPES: Told = counter(
     "kubeletstats_scrapes_total",
-    "Scrapes since the start, failed ones among them",
+    "Scrapes since the start, including those that failed",
     &[],
 );
 static FAILURES: Told = counter(
@@ -42,36 +42,36 @@ static FAILURES: Told = counter(
 );
 static OVERRUNS: Told = counter(
     "kubeletstats_overruns_total",
-    "Intervals left out because the last scrape was still on its way",
+    "Scrapes left out because the one before was still running",
     &[],
 );
 static DURATION: Told = gauge(
     "kubeletstats_scrape_duration_seconds",
-    "Of the last scrape, from request to encoded metrics",
+    "Duration of the last scrape, from the request to the encoded metrics",
     "s",
     &[],
 );
 static REPLY_BYTES: Told = gauge(
     "kubeletstats_reply_bytes",
-    "Size of the kubelet's last summary",
+    "Size of the last summary that the kubelet sent",
     "By",
     &[],
 );
 static SAMPLE_AGE: Told = gauge(
     "kubeletstats_newest_sample_age_seconds",
-    "How old the newest sample of the last summary was",
+    "Age of the newest sample that the last scrape gave",
     "s",
     &[],
 );
 static PODS: Told = gauge(
     "kubeletstats_pods",
-    "Pods in the kubelet's last summary: on_node, selected, unreadable",
+    "Pods in the last summary, by state: on_node, selected or unreadable",
     "1",
     &["state"],
 );
 static LEFT_OUT: Told = gauge(
     "kubeletstats_left_out_samples",
-    "Samples of the last scrape that are not here because there are too many",
+    "Samples left out of the last scrape because of the size limit",
     "1",
     &[],
 );

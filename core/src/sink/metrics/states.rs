@@ -14,7 +14,7 @@ const MOST_LABELS: usize = 256;
 
 static INFO: Told = gauge(
     "kube_pod_info",
-    "Which pod it is",
+    "Information about the pod",
     "1",
     &[
         "namespace",
@@ -26,26 +26,26 @@ static INFO: Told = gauge(
 );
 static OWNER: Told = gauge(
     "kube_pod_owner",
-    "The workload of the pod",
+    "Workload that the pod belongs to",
     "1",
     &["namespace", "pod", "uid", "owner_kind", "owner_name"],
 );
 static PHASE: Told = gauge(
     "kube_pod_status_phase",
-    "The phase that the pod is in",
+    "Phase of the pod: 1 for the one that it is in, 0 for the others",
     "1",
     &["namespace", "pod", "uid", "phase"],
 );
 static QOS_CLASS: Told = gauge(
     "kube_pod_status_qos_class",
-    "The quality of service class of the pod",
+    "QoS class of the pod: 1 for the one that it has, 0 for the others",
     "1",
     &["namespace", "pod", "uid", "qos_class"],
 );
 /// And one label more for each that `pod_labels` names: `label_…`.
 static LABELS: Told = gauge(
     "kube_pod_labels",
-    "Labels of the pod that pod_labels names",
+    "Labels of the pod, those that the option pod_labels names",
     "1",
     &["namespace", "pod", "uid"],
 );
@@ -65,7 +65,7 @@ macro_rules! of_container {
         OfContainer {
             info: gauge(
                 concat!($start, "_info"),
-                "Which container it is",
+                "Information about the container",
                 "1",
                 &[
                     "namespace",
@@ -78,30 +78,30 @@ macro_rules! of_container {
             ),
             requests: gauge(
                 concat!($start, "_resource_requests"),
-                "What the container asks for",
+                "Resources that the container requests",
                 "1",
                 &["namespace", "pod", "uid", "container", "resource", "unit"],
             ),
             limits: gauge(
                 concat!($start, "_resource_limits"),
-                "What the container may use at most",
+                "Most of a resource that the container may use",
                 "1",
                 &["namespace", "pod", "uid", "container", "resource", "unit"],
             ),
             restarts: counter(
                 concat!($start, "_status_restarts_total"),
-                "How often the kubelet has started the container again",
+                "Restarts of the container",
                 &["namespace", "pod", "uid", "container"],
             ),
             waiting: gauge(
                 concat!($start, "_status_waiting_reason"),
-                "Why the container waits",
+                "Reason why the container waits",
                 "1",
                 &["namespace", "pod", "uid", "container", "reason"],
             ),
             last_terminated: gauge(
                 concat!($start, "_status_last_terminated_reason"),
-                "Why the run before ended",
+                "Reason why the last run of the container ended",
                 "1",
                 &["namespace", "pod", "uid", "container", "reason"],
             ),
