@@ -85,7 +85,7 @@ LONG := concurrency:: damaged_ no_byte_of_a_credential_file_is_said how_many_sho
 test faults faults-metrics soak memcheck: export KUBELETSTATS_REQUIRE := 1
 
 .PHONY: test
-test: test-deps lint build tools panicking ## lints and all tests, end to end on every Fluent Bit found
+test: test-deps lint build tools panicking work ## lints and all tests, end to end on every Fluent Bit found
 	$(CARGO) test --locked --workspace && $(CARGO) test --locked $(CONSUMER); \
 		status=$$?; $(MAKE) -s kafka-stop; exit $$status
 	@$(MAKE) -s minimum
@@ -139,8 +139,37 @@ deny: ## licences, duplicates and sources of all crates (needs cargo-deny)
 	$(CARGO) deny --locked --manifest-path consumer/Cargo.toml check --config ../deny.toml licenses sources
 
 .PHONY: bench
-bench: ## cost of a scrape beside its budgets
-	$(CARGO) bench --locked -p kubeletstats-core
+bench: build ## cost of a scrape beside its budgets, and of whole Fluent Bits with it and without
+	$(CARGO) bench --locked -p kubeletstats-core --bench pipeline
+	$(CARGO) run -q --locked -p whole-bench
+
+# Each with its ordinary client; what cannot be built is said here and left out there.
+.PHONY: peers
+peers:
+	@mkdir -p target/peers
+	@if command -v go >/dev/null; then \
+		for peer in otelcol telegraf; do \
+			go -C tests/bench/peers/$$peer build -trimpath -ldflags '-s -w' -o $(CURDIR)/target/peers/ . \
+				|| echo "peers: $$peer NOT BUILT"; \
+		done; \
+	else echo "peers: there is no go to build otelcol and telegraf with"; fi
+
+.PHONY: bench-peers
+bench-peers: build peers ## what other ways to the same numbers cost (needs Go 1.26, Node 20 and Fluent Bit; seven minutes)
+	$(CARGO) run -q --locked -p whole-bench -- peers
+
+# What the test of instructions counts, in the profile of the plugin.
+.PHONY: work
+work:
+	$(CARGO) build --locked --release -p scrape-work
+
+.PHONY: instructions
+instructions: work ## instructions of a scrape beside the committed ones (needs valgrind)
+	KUBELETSTATS_REQUIRE=1 $(CARGO) test -q --locked -p scrape-work --test instructions
+
+.PHONY: instructions-baseline
+instructions-baseline: work ## write them anew
+	INSTRUCTIONS=rewrite $(CARGO) test -q --locked -p scrape-work --test instructions
 
 .PHONY: golden
 golden: ## write the expected records of tests/fixtures anew

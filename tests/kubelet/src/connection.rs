@@ -109,13 +109,13 @@ fn converse(shared: &Shared, mut wire: Wire, id: u64) -> io::Result<()> {
         let reply = respond::reply(shared, &request, known_client, &fault);
         match deliver(shared, &mut wire, &reply, &fault)? {
             After::Continue => {
-                count(&shared.journal.replies);
+                shared.journal.replied();
                 if request.wants_close() {
                     break;
                 }
             }
             After::Close => {
-                count(&shared.journal.replies);
+                shared.journal.replied();
                 break;
             }
             After::Hang => {

@@ -6,7 +6,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     sync::atomic::Ordering,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -129,6 +129,11 @@ impl SimKubelet {
     /// Replies that were sent whole.
     pub fn replies(&self) -> u64 {
         self.journal().replies.load(Ordering::Relaxed)
+    }
+
+    /// When the last byte of the latest reply was sent.
+    pub fn last_reply(&self) -> Option<Instant> {
+        self.journal().last_reply()
     }
 
     pub fn connections(&self) -> u64 {

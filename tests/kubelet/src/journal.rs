@@ -6,7 +6,7 @@ use std::{
         Condvar, Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -37,6 +37,7 @@ pub struct Journal {
     pub connections: AtomicU64,
     pub handshakes: AtomicU64,
     pub replies: AtomicU64,
+    last_reply: Mutex<Option<Instant>>,
 }
 
 #[derive(Debug, Default)]
@@ -66,6 +67,16 @@ impl Journal {
         }
         seen.latest.push_back(request);
         self.arrived.notify_all();
+    }
+
+    /// The last byte of a reply has been sent.
+    pub fn replied(&self) {
+        *lock(&self.last_reply) = Some(Instant::now());
+        count(&self.replies);
+    }
+
+    pub fn last_reply(&self) -> Option<Instant> {
+        *lock(&self.last_reply)
     }
 
     pub fn requests(&self) -> u64 {

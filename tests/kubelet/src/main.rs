@@ -16,7 +16,7 @@ fn help() -> String {
     let faults: Vec<String> = Fault::all().iter().map(Fault::name).collect();
     format!(
         "\
-Serves a kubelet's /stats/summary and /pods for tests and demos.
+Serves a kubelet's /stats/summary, /pods and /metrics/resource for tests and demos.
 
 Usage: sim-kubelet [flags]
 

@@ -6,6 +6,8 @@ use crate::{
     corrupt::{corrupt_bytes, corrupt_list, corrupt_model},
     fault::Fault,
     http::{Framing, Reply, Request},
+    model::Summary,
+    resource,
     server::Shared,
     sync::lock,
 };
@@ -14,6 +16,9 @@ const FORBIDDEN_USER: &str = "system:serviceaccount:default:powerless";
 const ANONYMOUS: &str = "system:anonymous";
 pub const PODS: &str = "/pods";
 const SUMMARY: &str = "/stats/summary";
+const RESOURCE: &str = "/metrics/resource";
+/// What Prometheus says of a page.
+const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
 const HTML: &str = "<!DOCTYPE html>\n<html><head><title>Sign in</title></head>\n<body><h1>Sign in to continue</h1></body></html>\n";
 /// More than the body has, by less than a client's read buffer.
 const MISSING_BYTES: usize = 1_000;
@@ -73,6 +78,13 @@ pub fn reply(shared: &Shared, request: &Request, known_client: bool, fault: &Fau
     match path {
         SUMMARY => dressed(summary_body(shared, fault), fault),
         PODS => dressed(pods_body(shared, fault), fault),
+        RESOURCE => {
+            let mut reply = dressed(resource_body(shared, fault), fault);
+            if *fault == Fault::None {
+                reply.headers = vec![("Content-Type", EXPOSITION.to_owned())];
+            }
+            reply
+        }
         _ => Reply::text(404, "404 page not found\n"),
     }
 }
@@ -82,6 +94,7 @@ fn rights_of(path: &str, coarse: bool) -> &'static str {
     match (path, coarse) {
         (PODS, false) => "pods proxy",
         (PODS, true) => "proxy",
+        (RESOURCE, _) => "metrics",
         _ => "stats",
     }
 }
@@ -120,14 +133,20 @@ fn pods_body(shared: &Shared, fault: &Fault) -> Vec<u8> {
     corrupt_bytes(list.to_bytes(), fault)
 }
 
+fn summary_now(shared: &Shared) -> Summary {
+    let node = lock(&shared.node);
+    node.summary(shared.now_ms(), &mut lock(&shared.order))
+}
+
+fn resource_body(shared: &Shared, fault: &Fault) -> Vec<u8> {
+    corrupt_bytes(resource::page(&summary_now(shared)).into_bytes(), fault)
+}
+
 fn summary_body(shared: &Shared, fault: &Fault) -> Vec<u8> {
     if let Some(body) = shared.next_replay() {
         return corrupt_bytes(body.clone(), fault);
     }
-    let mut summary = {
-        let node = lock(&shared.node);
-        node.summary(shared.now_ms(), &mut lock(&shared.order))
-    };
+    let mut summary = summary_now(shared);
     corrupt_model(&mut summary, fault);
     corrupt_bytes(summary.to_bytes(), fault)
 }

@@ -1,0 +1,205 @@
+//! What other ways of getting the same numbers cost, beside the plugin's: all ways of one case
+//! at once, each from a kubelet of this process.
+
+mod ways;
+
+use std::{
+    fs, thread,
+    time::{Duration, Instant},
+};
+
+use sim_kubelet::SimKubelet;
+use testkit::{Child, Error, Host, Result, Stream, hosts, wait};
+
+use crate::process;
+use ways::{Setup, WAYS, Way};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// So many scrapes come before those that are measured: heaps have their size then.
+const WARM: u64 = 15;
+
+/// How many pods, and whether two of them are wanted or all.
+const CASES: [(usize, bool); 5] = [
+    (30, true),
+    (110, true),
+    (500, true),
+    (110, false),
+    (500, false),
+];
+
+/// One way that runs, in one process or two.
+struct Running {
+    way: &'static Way,
+    kubelet: SimKubelet,
+    children: Vec<Child>,
+}
+
+/// At one moment.
+struct Sample {
+    cpu: Duration,
+    scrapes: u64,
+}
+
+/// Of a way, in one case.
+struct Cost {
+    /// CPU, in milliseconds a scrape.
+    ms: f64,
+    written_kib: u64,
+    resident_kib: u64,
+}
+
+impl Running {
+    fn start(way: &'static Way, host: &Host, pods: usize, two: bool) -> Result<Self> {
+        // A new sample every scrape. The collector can send no token but a pod's own.
+        let kubelet = SimKubelet::builder()
+            .pods(pods)
+            .sample_period(Duration::from_millis(500))
+            .token("let-me-in")
+            .client_auth_ca(true)
+            .started();
+        let setup = Setup {
+            host,
+            kubelet: &kubelet,
+            two,
+        };
+        let children = (way.start)(&setup)?;
+        Ok(Self {
+            way,
+            kubelet,
+            children,
+        })
+    }
+
+    fn scrapes(&self) -> u64 {
+        self.kubelet.requests_of(self.way.path)
+    }
+
+    fn sample(&self) -> Result<Sample> {
+        let mut cpu = Duration::ZERO;
+        for child in &self.children {
+            cpu += process::cpu(child)?;
+        }
+        Ok(Sample {
+            cpu,
+            scrapes: self.scrapes(),
+        })
+    }
+
+    /// A way that does not do its work would be a cheap one.
+    fn check(&mut self) -> Result<()> {
+        for child in &mut self.children {
+            let lines = child.lines(Stream::Any);
+            let complains = |line: &String| {
+                let line = line.to_lowercase();
+                line.contains("error") || line.contains(" e! ")
+            };
+            if child.exit_status().is_some() || lines.iter().any(complains) {
+                let (name, tail) = (self.way.name, child.tail());
+                return Err(Error::new(format!("{name} failed: {tail}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What each way costs in one case, in the order given.
+fn measure(
+    ways: &[&'static Way],
+    host: &Host,
+    (pods, two): (usize, bool),
+    measured: Duration,
+) -> Result<Vec<Cost>> {
+    let mut all = Vec::new();
+    for way in ways {
+        all.push(Running::start(way, host, pods, two)?);
+    }
+    for one in &mut all {
+        let what = format!("{} to scrape", one.way.name);
+        let warm = wait::until(&what, PATIENCE, || one.scrapes() >= WARM);
+        one.check()?;
+        warm?;
+    }
+    let samples = || all.iter().map(Running::sample).collect::<Result<Vec<_>>>();
+    let before = samples()?;
+    // Nothing is waited for but time: the more of it, the less the noise.
+    thread::sleep(measured);
+    let after = samples()?;
+    let mut costs = Vec::new();
+    for ((one, before), after) in all.iter_mut().zip(before).zip(after) {
+        one.check()?;
+        let (cpu, scrapes) = (after.cpu - before.cpu, after.scrapes - before.scrapes);
+        let due = measured.as_secs();
+        if scrapes * 10 < due * 9 {
+            let name = one.way.name;
+            let slow = format!("{name} scraped {scrapes} times in {due} s");
+            return Err(Error::new(slow));
+        }
+        let (mut written_kib, mut resident_kib) = (0, 0);
+        for child in &one.children {
+            written_kib += process::written_kib(child)?;
+            resident_kib += child.rss_kib()?;
+        }
+        costs.push(Cost {
+            ms: cpu.as_secs_f64() * 1e3 / scrapes as f64,
+            written_kib,
+            resident_kib,
+        });
+    }
+    Ok(costs)
+}
+
+fn load() -> String {
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    load.split_whitespace().next().unwrap_or("?").to_owned()
+}
+
+pub fn print(measured: Duration) -> Result<()> {
+    let newest = hosts::real()?.into_iter().max_by_key(|host| host.version);
+    let Some(host) = newest else {
+        println!("peers: NOT RUN, there is no Fluent Bit (FLUENT_BIT names those to run)");
+        return Ok(());
+    };
+    println!(
+        "whole processes; CPU of all threads in ms a scrape; memory in MB: what a process alone has and has written to, \
+         and all that is resident, its code and libraries among it; interval 1 s, a new sample every scrape, {} s a case, all ways of a case at once\n",
+        measured.as_secs()
+    );
+    let mut ways = Vec::new();
+    for way in &WAYS {
+        match (way.version)(&host) {
+            Ok(version) => {
+                ways.push(way);
+                if !way.unequal.is_empty() {
+                    println!("{} ({version}): {}", way.name, way.unequal);
+                }
+            }
+            Err(missing) => println!("{}: NOT RUN, {missing}", way.name),
+        }
+    }
+    println!(
+        "\nratio: to the plugin's beside it; the load is that of the machine's last minute\n\n{:<18} {:<22} {:>12} {:>7} {:>9} {:>7} {:>9}",
+        "pods, wanted", "way", "ms a scrape", "ratio", "written", "ratio", "resident"
+    );
+    let began = Instant::now();
+    for case in CASES {
+        let costs = measure(&ways, &host, case, measured)?;
+        let (pods, two) = case;
+        let wanted = if two { "two" } else { "all" };
+        for (way, cost) in ways.iter().zip(&costs) {
+            println!(
+                "{:<18} {:<22} {:>12.2} {:>7.1} {:>9.1} {:>7.1} {:>9.1}",
+                format!("{pods}, {wanted}"),
+                way.name,
+                cost.ms,
+                cost.ms / costs[0].ms,
+                cost.written_kib as f64 / 1024.0,
+                cost.written_kib as f64 / costs[0].written_kib as f64,
+                cost.resident_kib as f64 / 1024.0
+            );
+        }
+        println!("{:<18} load {}", "", load());
+    }
+    println!("\n{} s in all", began.elapsed().as_secs());
+    Ok(())
+}

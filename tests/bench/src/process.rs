@@ -1,0 +1,43 @@
+//! What the kernel knows of a process.
+
+use std::{fs, io, mem::MaybeUninit, time::Duration};
+
+use testkit::{Child, Error, Result};
+
+/// CPU time of all its threads, those that have ended among them, in nanoseconds.
+pub fn cpu(child: &Child) -> Result<Duration> {
+    let failed = |what: &str| Error::new(format!("{what}: {}", io::Error::last_os_error()));
+    let mut clock = 0;
+    // SAFETY: the second argument is a clock id that may be written to.
+    let found = unsafe { libc::clock_getcpuclockid(child.pid() as i32, &mut clock) };
+    if found != 0 {
+        return Err(failed("no CPU clock of a host"));
+    }
+    let mut time = MaybeUninit::<libc::timespec>::uninit();
+    // SAFETY: the second argument is a timespec that may be written to.
+    if unsafe { libc::clock_gettime(clock, time.as_mut_ptr()) } != 0 {
+        return Err(failed("no CPU time of a host"));
+    }
+    // SAFETY: the call above has written it.
+    let time = unsafe { time.assume_init() };
+    Ok(Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
+}
+
+/// Memory that no other process has, in KiB.
+pub fn private_kib(child: &Child) -> Result<u64> {
+    sum_kib(child, "Private_")
+}
+
+/// The same without what is a file's, such as its code: of that, several of one program would
+/// seem to have less.
+pub fn written_kib(child: &Child) -> Result<u64> {
+    sum_kib(child, "Private_Dirty")
+}
+
+fn sum_kib(child: &Child, kind: &str) -> Result<u64> {
+    let path = format!("/proc/{}/smaps_rollup", child.pid());
+    let text = fs::read_to_string(&path).map_err(|error| Error::new(format!("{path}: {error}")))?;
+    let lines = text.lines().filter(|line| line.starts_with(kind));
+    let sizes = lines.filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+    Ok(sizes.sum())
+}
