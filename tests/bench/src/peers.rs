@@ -28,6 +28,13 @@ const CASES: [(usize, bool); 5] = [
     (500, false),
 ];
 
+/// How many times the plugin's CPU the collector's has to be at least.
+const BUDGETS: [((usize, bool), f64); 3] = [
+    ((110, true), 20.0),
+    ((110, false), 12.0),
+    ((500, true), 30.0),
+];
+
 /// One way that runs, in one process or two.
 struct Running {
     way: &'static Way,
@@ -149,6 +156,10 @@ fn measure(
     Ok(costs)
 }
 
+fn wanted(two: bool) -> &'static str {
+    if two { "two" } else { "all" }
+}
+
 fn load() -> String {
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     load.split_whitespace().next().unwrap_or("?").to_owned()
@@ -182,23 +193,41 @@ pub fn print(measured: Duration) -> Result<()> {
         "pods, wanted", "way", "ms a scrape", "ratio", "written", "ratio", "resident"
     );
     let began = Instant::now();
+    let mut collector = Vec::new();
     for case in CASES {
         let costs = measure(&ways, &host, case, measured)?;
         let (pods, two) = case;
-        let wanted = if two { "two" } else { "all" };
         for (way, cost) in ways.iter().zip(&costs) {
+            let ratio = cost.ms / costs[0].ms;
+            if way.name == ways::COLLECTOR {
+                collector.push((case, ratio));
+            }
             println!(
                 "{:<18} {:<22} {:>12.2} {:>7.1} {:>9.1} {:>7.1} {:>9.1}",
-                format!("{pods}, {wanted}"),
+                format!("{pods}, {}", wanted(two)),
                 way.name,
                 cost.ms,
-                cost.ms / costs[0].ms,
+                ratio,
                 cost.written_kib as f64 / 1024.0,
                 cost.written_kib as f64 / costs[0].written_kib as f64,
                 cost.resident_kib as f64 / 1024.0
             );
         }
         println!("{:<18} load {}", "", load());
+    }
+    println!("\nCPU of the plugin's Fluent Bit beside the collector's:");
+    for (case, least) in BUDGETS {
+        let (pods, two) = case;
+        let found = collector.iter().find(|(of, _)| *of == case);
+        let verdict = match found {
+            None => "NOT RUN".to_owned(),
+            Some((_, ratio)) if *ratio >= least => format!("1/{ratio:.1}, held"),
+            Some((_, ratio)) => format!("1/{ratio:.1}, MISSED"),
+        };
+        println!(
+            "{pods} pods, {} wanted: budget 1/{least}: {verdict}",
+            wanted(two)
+        );
     }
     println!("\n{} s in all", began.elapsed().as_secs());
     Ok(())

@@ -13,6 +13,7 @@ use testkit::{Child, Error, Host, Result, hosts};
 const PATIENCE: Duration = Duration::from_secs(20);
 const SUMMARY: &str = "/stats/summary";
 pub const WANTED: &str = "log-generator";
+pub const COLLECTOR: &str = "OTel Collector";
 
 /// What one of them is started with.
 pub struct Setup<'a> {
@@ -50,7 +51,7 @@ pub const WAYS: [Way; 6] = [
         version: |host| Ok(host.name.clone()),
     },
     Way {
-        name: "OTel Collector",
+        name: COLLECTOR,
         path: SUMMARY,
         unequal: "metrics of the node and of whole pods too; shows a client certificate instead of a token; decodes all pods, then filters",
         start: collector,
