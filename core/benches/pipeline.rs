@@ -43,10 +43,10 @@ const fn row(
 
 const ROWS: [Row; 6] = [
     row(30, "2", "log-generator", None),
-    row(110, "2", "log-generator", Some((1.3, Some(5)))),
+    row(110, "2", "log-generator", Some((0.4, Some(5)))),
     row(500, "2", "log-generator", None),
     row(30, "all", "", None),
-    row(110, "all", "", Some((2.5, None))),
+    row(110, "all", "", Some((1.6, Some(30)))),
     row(500, "all", "", None),
 ];
 

@@ -4,7 +4,7 @@
 
 mod facts;
 
-use std::time::Instant;
+use std::{cell::RefCell, time::Instant};
 
 use self::facts::Facts;
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
         metrics::{Contexts, Metrics, SelfMetrics},
         record::{CommonFields, Records},
     },
-    summary::{Container, Malformed, Network, Pod, PodRef, Summary},
+    summary::{Container, Malformed, Network, Pod, PodRef, Spare, Summary},
     timestamp::Timestamp,
 };
 
@@ -171,6 +171,7 @@ pub struct Pipeline {
     facts: Option<Facts>,
     has_records: bool,
     metrics: Option<Box<Metrics>>,
+    spare: RefCell<Spare>,
 }
 
 impl Pipeline {
@@ -187,6 +188,7 @@ impl Pipeline {
                 .format
                 .has_metrics()
                 .then(|| Box::new(Metrics::new(config))),
+            spare: RefCell::default(),
         }
     }
 
@@ -207,7 +209,10 @@ impl Pipeline {
             let known = self.facts.as_ref().and_then(|facts| facts.of(pod));
             known.is_some_and(|known| !self.selector.keeps(Some(known)))
         };
-        let mut summary = self.selector.parse_but(body, self.plan, is_dropped)?;
+        let spare = &mut *self.spare.borrow_mut();
+        let mut summary = self
+            .selector
+            .parse_but(spare, body, self.plan, is_dropped)?;
         select::newest_of_each_name(&mut summary.pods);
         select::first_of_each_name(&mut summary);
         Ok(summary)
@@ -319,6 +324,7 @@ impl Pipeline {
             batch.node = Some(metrics.node_name().to_owned()).filter(|name| !name.is_empty());
             batch.parts.push(Part::Metrics(metrics.finish(&own)));
         }
+        self.spare.get_mut().reclaim(summary);
         batch
     }
 }

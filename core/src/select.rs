@@ -4,7 +4,7 @@ use crate::{
     catalogue::Plan,
     facts::PodFacts,
     options::{Config, Exclude},
-    summary::{self, Container, Malformed, Pod, PodRef, Summary},
+    summary::{self, Container, Malformed, Pod, PodRef, Spare, Summary},
 };
 
 /// The user's choice of pods.
@@ -57,12 +57,13 @@ impl Selector {
 
     /// Decodes a reply, of the pods only those that are wanted, and of their containers.
     pub fn parse<'a>(&self, body: &'a [u8], plan: Plan) -> Result<Summary<'a>, Malformed> {
-        self.parse_but(body, plan, |_| false)
+        self.parse_but(&mut Spare::default(), body, plan, |_| false)
     }
 
-    /// The same without the pods of which `is_dropped` says so.
+    /// The same without the pods of which `is_dropped` says so, in the memory of earlier ones.
     pub fn parse_but<'a>(
         &self,
+        spare: &mut Spare,
         body: &'a [u8],
         plan: Plan,
         is_dropped: impl Fn(&PodRef) -> bool,
@@ -71,7 +72,7 @@ impl Selector {
             excluded_containers: &self.exclude.containers,
             ..plan
         };
-        summary::parse(body, plan, |pod| {
+        summary::parse_into(spare, body, plan, |pod| {
             self.wants(&pod.namespace, &pod.name) && !is_dropped(pod)
         })
     }

@@ -154,6 +154,42 @@ impl fmt::Display for Malformed {
     }
 }
 
+/// The memory of lists that are done with, for those of the next reply: in the end a reply like
+/// the one before needs no more.
+#[derive(Debug, Default)]
+pub struct Spare {
+    pods: Vec<Pod<'static>>,
+    containers: Vec<Vec<Container<'static>>>,
+}
+
+/// No more of pods and no more of containers is kept.
+const MOST_SPARE: usize = 2_000;
+
+impl Spare {
+    /// Takes what a summary has.
+    pub fn reclaim(&mut self, summary: Summary) {
+        let mut pods = summary.pods;
+        let mut kept: usize = self.containers.iter().map(Vec::capacity).sum();
+        for pod in pods.drain(..) {
+            kept += pod.containers.capacity();
+            if pod.containers.capacity() > 0 && kept <= MOST_SPARE {
+                self.containers.push(emptied(pod.containers));
+            }
+        }
+        if pods.capacity() <= MOST_SPARE {
+            self.pods = emptied(pods);
+        }
+    }
+}
+
+/// The list's memory, for what borrows from another reply: a list that becomes one of the
+/// same kind keeps it.
+fn emptied<T, U>(mut list: Vec<T>) -> Vec<U> {
+    list.clear();
+    let none = list.into_iter().map(|_| unreachable!("it is empty"));
+    none.collect()
+}
+
 /// Ten times what the largest nodes run. What a reply becomes in memory is bounded by
 /// these, and not by its bytes: an empty container is two of them and takes a hundred times
 /// as many.
@@ -180,9 +216,26 @@ pub fn parse<'a>(
     plan: Plan,
     is_wanted: impl Fn(&PodRef) -> bool,
 ) -> Result<Summary<'a>, Malformed> {
+    parse_into(&mut Spare::default(), body, plan, is_wanted)
+}
+
+/// The same in the memory of earlier summaries.
+pub fn parse_into<'a>(
+    spare: &mut Spare,
+    body: &'a [u8],
+    plan: Plan,
+    is_wanted: impl Fn(&PodRef) -> bool,
+) -> Result<Summary<'a>, Malformed> {
     let mut walk = Walk::new(body);
-    let mut summary = Summary::default();
-    let read = PodReader { plan, is_wanted };
+    let mut summary = Summary {
+        pods: emptied(std::mem::take(&mut spare.pods)),
+        ..Summary::default()
+    };
+    let mut read = PodReader {
+        plan,
+        is_wanted,
+        spare,
+    };
     let mut has_pods = false;
     if walk.peek()? != b'{' {
         return Err(match walk.value() {
@@ -195,7 +248,7 @@ pub fn parse<'a>(
         match walk.key()? {
             b"node" => summary.node(walk.value()?, plan),
             b"pods" => {
-                summary.pods(&mut walk, &read)?;
+                summary.pods(&mut walk, &mut read)?;
                 has_pods = true;
             }
             _ => {
@@ -252,7 +305,7 @@ impl<'a> Summary<'a> {
     fn pods(
         &mut self,
         walk: &mut Walk<'a>,
-        read: &PodReader<'_, impl Fn(&PodRef) -> bool>,
+        read: &mut PodReader<'_, impl Fn(&PodRef) -> bool>,
     ) -> Result<(), Malformed> {
         if walk.peek()? != b'[' {
             return match walk.value()? {
@@ -302,11 +355,16 @@ enum Found {
 struct PodReader<'p, W> {
     plan: Plan<'p>,
     is_wanted: W,
+    spare: &'p mut Spare,
 }
 
 impl<W: Fn(&PodRef) -> bool> PodReader<'_, W> {
     /// Puts the pod behind the others, if it is wanted.
-    fn pod<'a>(&self, walk: &mut Walk<'a>, pods: &mut Vec<Pod<'a>>) -> Result<Found, Malformed> {
+    fn pod<'a>(
+        &mut self,
+        walk: &mut Walk<'a>,
+        pods: &mut Vec<Pod<'a>>,
+    ) -> Result<Found, Malformed> {
         let Some(reference) = PodRef::find(walk.clone())? else {
             walk.value()?;
             return Ok(Found::Unreadable);
@@ -320,6 +378,7 @@ impl<W: Fn(&PodRef) -> bool> PodReader<'_, W> {
             name: reference.name,
             namespace: reference.namespace,
             uid: reference.uid,
+            containers: self.spare.containers.pop().map_or_else(Vec::new, emptied),
             ..Pod::default()
         };
         let start = walk.clone();

@@ -51,6 +51,7 @@ pub fn summaries(fixtures: &Path) -> io::Result<(Vec<Seed>, Vec<Seed>)> {
 }
 
 /// Pods as they stand in replies, and each object in them, for the target `skip`.
+#[allow(dead_code, reason = "the tests of core have this file too")]
 pub fn values(fixtures: &Path) -> io::Result<Vec<Seed>> {
     let mut found = Vec::new();
     for path in fs::read_dir(fixtures)? {

@@ -1,8 +1,9 @@
 //! `scrape-work SCRAPES PODS SUMMARY... -- OPTION=VALUE...`: makes what the options ask for of
 //! each summary in turn, so many times, with the facts of the list of pods if they are wanted.
-//! Prints how many bytes that was. It is run under a tool that counts instructions.
+//! Prints how many bytes that was, and writes them to the file that `SCRAPE_WORK_OUT` names, if
+//! it does. It is run under a tool that counts instructions, and on other processors.
 
-use std::{env, error::Error, fs, time::Instant};
+use std::{env, error::Error, fs, io::Write, time::Instant};
 
 use kubeletstats_core::{
     counters::Counters,
@@ -29,6 +30,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut pipeline = Pipeline::new(&config);
     let mut memory = Memory::default();
     let mut bytes = 0;
+    let out = env::var_os("SCRAPE_WORK_OUT").map(fs::File::create);
+    let mut out = out.transpose()?;
     let bodies = summaries.iter().cycle();
     for body in bodies.take(scrapes.parse()?) {
         let summary = pipeline.decode(body).map_err(|why| why.to_string())?;
@@ -48,8 +51,13 @@ fn main() -> Result<(), Box<dyn Error>> {
             reply_bytes: body.len(),
         };
         let batch = pipeline.encode(summary, memory, Some(about));
-        bytes += batch.events().len();
-        bytes += batch.metrics().map_or(0, |metrics| metrics.bytes.len());
+        let metrics = batch.metrics().map_or(&[][..], |metrics| &metrics.bytes);
+        for part in [batch.events(), metrics] {
+            bytes += part.len();
+            if let Some(out) = &mut out {
+                out.write_all(part)?;
+            }
+        }
         memory = batch.into_memory();
     }
     println!("{bytes}");
