@@ -15,7 +15,7 @@ HELM = ROOT / "deploy/helm"
 KUSTOMIZATIONS = ["base", "log-generator", "overlays/kind", "overlays/production", "overlays/with-pods",
                   "overlays/job-pods", "overlays/prometheus", "overlays/otlp"]
 # Those that send metrics, and what their input has besides the shipped one's.
-TO_PROMETHEUS = ["Format metrics", "Metric_Groups all", "Fields ${FIELDS}", "Kube_State_Metrics ${KUBE_STATE_METRICS}",
+TO_PROMETHEUS = ["Format metrics", "Skip_Processors on", "Metric_Groups all", "Fields ${FIELDS}", "Kube_State_Metrics ${KUBE_STATE_METRICS}",
                  "Cluster ${CLUSTER}"]
 BY_OTLP = ["Format metrics", "Metric_Names opentelemetry", "Metric_Groups all", "Fields all", "Cluster ${CLUSTER}"]
 METRICS = {
