@@ -35,7 +35,7 @@ const SUPPRESSIONS: &str = "\
    Memcheck:Param
    socketcall.sendto(msg)
    ...
-   fun:*rustls*ChunkVecBuffer*write_to*
+   fun:*kubelet*session*Session*step*
 }
 ";
 
