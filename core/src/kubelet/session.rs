@@ -246,7 +246,9 @@ impl Session {
 
     /// After an error of the peer's: tells it, if rustls wants to.
     fn send_alert(&mut self, socket: &mut Socket) {
-        loop {
+        // No more often than it wants: it would look at what was wrong once more, and asserts
+        // that it does not tell of it twice.
+        while self.tls.wants_write() {
             let received = self.received.as_mut_slice();
             let UnbufferedStatus { discard, state } = self.tls.process_tls_records(received);
             let encoded = match state {
