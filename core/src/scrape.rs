@@ -259,7 +259,9 @@ impl Pipeline {
     pub fn encode(&mut self, mut summary: Summary, memory: Memory, about: Option<About>) -> Batch {
         let news = self.facts.as_mut().and_then(Facts::take_news);
         self.keep_wanted(&mut summary.pods);
-        if let Some(facts) = &mut self.facts {
+        let metrics = self.metrics.as_ref();
+        let wants_states = metrics.is_some_and(|metrics| metrics.wants_states());
+        if let (Some(facts), true) = (&mut self.facts, wants_states) {
             facts.see(&summary.pods);
         }
         let facts = self.facts.as_ref();
@@ -299,10 +301,8 @@ impl Pipeline {
                 let without_stats = facts.without_stats(&summary.pods);
                 sinks.without_stats(without_stats.filter(kept), came);
             }
-            let metrics = sinks.metrics.as_mut();
-            let metrics = metrics.filter(|metrics| metrics.wants_states());
-            if let Some(metrics) = metrics {
-                let pods: Vec<_> = facts.present(&summary.pods).filter(kept).collect();
+            if let (Some(metrics), true) = (&mut sinks.metrics, wants_states) {
+                let pods: Vec<_> = facts.present().filter(kept).collect();
                 metrics.states(&pods);
             }
         }

@@ -20,8 +20,17 @@ pub(super) struct Facts {
     selector: Option<LabelSelector>,
     /// When the last reply came, until the pods that only it has were recorded.
     came: Option<Timestamp>,
-    /// By its place in the store, whether a summary had the pod since that reply.
-    had_stats: Vec<bool>,
+    /// By its place in the store, what summaries had of the pod since that reply.
+    seen: Vec<Seen>,
+}
+
+/// Whether a summary had a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    Never,
+    /// But the last one does not.
+    Before,
+    Now,
 }
 
 impl Facts {
@@ -32,7 +41,7 @@ impl Facts {
             annotations: config.pod_annotations.clone(),
             selector: config.label_selector.clone(),
             came: None,
-            had_stats: Vec::new(),
+            seen: Vec::new(),
         }
     }
 
@@ -78,7 +87,7 @@ impl Facts {
                 let unreadable = read.unreadable;
                 self.store.replace(now, read.pods, facts::sightings(pods));
                 self.came = Some(came);
-                self.had_stats.clear();
+                self.seen.clear();
                 Ok(unreadable)
             }
             Err(error) => {
@@ -95,19 +104,22 @@ impl Facts {
 
     /// Takes in which pods the summary has. `pods` are sorted by namespace and name.
     pub fn see(&mut self, pods: &[Pod]) {
-        self.had_stats.resize(self.store.pods().len(), false);
-        for (facts, had) in self.store.pods().zip(&mut self.had_stats) {
-            *had |= has_stats(facts, pods);
+        self.seen.resize(self.store.pods().len(), Seen::Never);
+        for (facts, seen) in self.store.pods().zip(&mut self.seen) {
+            *seen = match (has_stats(facts, pods), *seen) {
+                (true, _) => Seen::Now,
+                (false, Seen::Never) => Seen::Never,
+                (false, _) => Seen::Before,
+            };
         }
     }
 
-    /// The pods that are there, as far as is known: one that has left the summary may have
-    /// ended, and is told of again once `/pods` does. `pods` are those that were seen last.
-    pub fn present(&self, pods: &[Pod]) -> impl Iterator<Item = &PodFacts> {
-        let known = self.store.pods().zip(&self.had_stats);
-        known
-            .filter(move |(facts, had)| !**had || has_stats(facts, pods))
-            .map(|(facts, _)| facts)
+    /// The pods that are there, as far as is known since [`Facts::see`]: one that has left the
+    /// summary may have ended, and is told of again once `/pods` does.
+    pub fn present(&self) -> impl Iterator<Item = &PodFacts> {
+        let known = self.store.pods().zip(&self.seen);
+        let there = known.filter(|(_, seen)| **seen != Seen::Before);
+        there.map(|(facts, _)| facts)
     }
 
     /// The pods that no summary has: they wait, or have ended. `pods` are sorted by
