@@ -7,8 +7,9 @@ use sim_kubelet::SimKubelet;
 use testkit::{Child, Host, Stream};
 
 use crate::{
-    proc::{Table, Usage, alone, sized, soak, some_hosts, until},
-    run::{DEADLINE, Line, stop, wait_for_line},
+    proc::{Table, Usage, alone, sized, soak, some_hosts},
+    run::{Line, stop, wait_for_line},
+    scrapes::{after, quiet},
 };
 
 const PODS: usize = 110;
@@ -31,19 +32,6 @@ fn kubelet() -> SimKubelet {
         .full(true)
         .sample_period(Duration::from_millis(500))
         .started()
-}
-
-/// The same outputs for all, for each has threads of its own.
-fn quiet(line: Line) -> Line {
-    line.args(["-o", "null", "-m", "*"]).printing_dummy()
-}
-
-fn after(child: &Child, kubelet: &SimKubelet, scrapes: u64) -> Usage {
-    let within = DEADLINE + Duration::from_millis(200) * scrapes as u32;
-    until(child, "enough scrapes", within, || {
-        kubelet.replies() >= scrapes
-    });
-    Usage::of(child)
 }
 
 #[test]

@@ -18,8 +18,8 @@ const BUDGET_MIB: f64 = 4.0;
 /// What may come on top in the long run: the host's own chunks come and go.
 const NOISE_MIB: f64 = 1.0;
 
-/// The same outputs for both, for each has threads of its own.
-fn quiet(line: Line) -> Line {
+/// The same outputs for all, for each has threads of its own.
+pub fn quiet(line: Line) -> Line {
     line.args(["-o", "null", "-m", "*"]).printing_dummy()
 }
 
@@ -32,7 +32,7 @@ fn with_dummy(host: &Host) -> Usage {
     Usage::of(&child)
 }
 
-fn after(child: &Child, kubelet: &SimKubelet, scrapes: u64) -> Usage {
+pub fn after(child: &Child, kubelet: &SimKubelet, scrapes: u64) -> Usage {
     let within = DEADLINE + Duration::from_millis(200) * scrapes as u32;
     until(child, "enough scrapes", within, || {
         kubelet.replies() >= scrapes

@@ -6,7 +6,7 @@ use std::{
 };
 
 use sim_kubelet::SimKubelet;
-use testkit::{Child, Host, Result, hosts, wait};
+use testkit::{Child, Host, Result, wait};
 
 use crate::process;
 
@@ -88,22 +88,8 @@ impl Running {
             )
             .sample_period(Duration::from_millis(500))
             .started();
-        let [url, ca, token] = kubelet.access();
-        let plugin = hosts::plugin_path().display().to_string();
-        let mut args: Vec<String> = ["-q", "-e", &plugin, "-f", "1", "-i", "kubeletstats"]
-            .map(str::to_owned)
-            .into();
-        let access = [
-            ("kubelet_url", &*url),
-            ("kube_ca_file", &ca),
-            ("kube_token_file", &token),
-            ("interval", INTERVAL),
-        ];
-        for (key, value) in access.iter().chain(*options) {
-            args.extend(["-p".to_owned(), format!("{key}={value}")]);
-        }
-        args.extend(["-o", "null", "-m", "*"].map(str::to_owned));
-        let child = Child::spawn(host.command(args))?;
+        let options = [&[("interval", INTERVAL)], *options].concat();
+        let child = process::scraping(host, &kubelet, &["-q"], &options)?;
         Ok(Self {
             child,
             kubelet: Some(kubelet),

@@ -1,8 +1,9 @@
-//! What the kernel knows of a process.
+//! Fluent Bits with one input, and what the kernel knows of a process.
 
 use std::{fs, io, mem::MaybeUninit, time::Duration};
 
-use testkit::{Child, Error, Result};
+use sim_kubelet::SimKubelet;
+use testkit::{Child, Error, Host, Result, hosts};
 
 /// CPU time of all its threads, those that have ended among them, in nanoseconds.
 pub fn cpu(child: &Child) -> Result<Duration> {
@@ -40,4 +41,38 @@ fn sum_kib(child: &Child, kind: &str) -> Result<u64> {
     let lines = text.lines().filter(|line| line.starts_with(kind));
     let sizes = lines.filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
     Ok(sizes.sum())
+}
+
+/// A Fluent Bit that flushes each second, with this input and nothing else.
+pub fn fluent_bit(
+    host: &Host,
+    before: &[&str],
+    input: &str,
+    options: &[(&str, &str)],
+) -> Result<Child> {
+    let mut args: Vec<String> = before.iter().copied().map(str::to_owned).collect();
+    args.extend(["-f", "1", "-i", input].map(str::to_owned));
+    for (key, value) in options {
+        args.extend(["-p".to_owned(), format!("{key}={value}")]);
+    }
+    args.extend(["-o", "null", "-m", "*"].map(str::to_owned));
+    Child::spawn(host.command(args))
+}
+
+/// One that scrapes this kubelet with the plugin.
+pub fn scraping(
+    host: &Host,
+    kubelet: &SimKubelet,
+    before: &[&str],
+    options: &[(&str, &str)],
+) -> Result<Child> {
+    let [url, ca, token] = kubelet.access();
+    let plugin = hosts::plugin_path().display().to_string();
+    let before = [before, &["-e", &plugin]].concat();
+    let access = [
+        ("kubelet_url", &*url),
+        ("kube_ca_file", &ca),
+        ("kube_token_file", &token),
+    ];
+    fluent_bit(host, &before, "kubeletstats", &[&access, options].concat())
 }

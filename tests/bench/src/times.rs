@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use sim_kubelet::SimKubelet;
 use testkit::{Child, Host, Result, Stream, hosts};
 
+use crate::process;
+
 const PATIENCE: Duration = Duration::from_secs(30);
 const STARTS: usize = 15;
 const SCRAPES: usize = 40;
@@ -40,23 +42,9 @@ fn scrapes(host: &Host, options: &[(&str, &str)]) -> Result<Scrapes> {
         .pods(110)
         .sample_period(Duration::from_millis(200))
         .started();
-    let [url, ca, token] = kubelet.access();
-    let plugin = hosts::plugin_path().display().to_string();
-    let mut args: Vec<String> = ["-v", "-e", &plugin, "-f", "1", "-i", "kubeletstats"]
-        .map(str::to_owned)
-        .into();
-    let access = [
-        ("kubelet_url", &*url),
-        ("kube_ca_file", &ca),
-        ("kube_token_file", &token),
-        ("interval", "250ms"),
-    ];
-    for (key, value) in access.iter().chain(options) {
-        args.extend(["-p".to_owned(), format!("{key}={value}")]);
-    }
-    args.extend(["-o", "null", "-m", "*"].map(str::to_owned));
+    let options = [&[("interval", "250ms")], options].concat();
     let began = Instant::now();
-    let child = Child::spawn(host.command(args))?;
+    let child = process::scraping(host, &kubelet, &["-v"], &options)?;
     kubelet.wait_for_requests(1, PATIENCE);
     let first_request = began.elapsed();
     let (mut to_append, mut seen, mut first_batch) = (Vec::new(), 0, Duration::ZERO);

@@ -10,6 +10,8 @@ use std::{
 use sim_kubelet::SimKubelet;
 use testkit::{Child, Error, Host, Result, hosts};
 
+use crate::process::{self, fluent_bit};
+
 const PATIENCE: Duration = Duration::from_secs(20);
 const SUMMARY: &str = "/stats/summary";
 pub const WANTED: &str = "log-generator";
@@ -134,35 +136,12 @@ fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// A Fluent Bit that flushes each second, with this input and nothing else.
-fn fluent_bit(
-    host: &Host,
-    before: &[&str],
-    input: &str,
-    options: &[(&str, &str)],
-) -> Result<Child> {
-    let mut args: Vec<String> = before.iter().copied().map(str::to_owned).collect();
-    args.extend(["-f", "1", "-i", input].map(str::to_owned));
-    for (key, value) in options {
-        args.extend(["-p".to_owned(), format!("{key}={value}")]);
-    }
-    args.extend(["-o", "null", "-m", "*"].map(str::to_owned));
-    Child::spawn(host.command(args))
-}
-
 fn plugin(setup: &Setup) -> Result<Vec<Child>> {
-    let [url, ca, token] = setup.kubelet.access();
-    let library = shown(&hosts::plugin_path());
-    let mut options = vec![
-        ("kubelet_url", &*url),
-        ("kube_ca_file", &ca),
-        ("kube_token_file", &token),
-        ("interval", "1s"),
-    ];
+    let mut options = vec![("interval", "1s")];
     if setup.two {
         options.push(("pod_prefix", WANTED));
     }
-    let child = fluent_bit(setup.host, &["-e", &library], "kubeletstats", &options)?;
+    let child = process::scraping(setup.host, setup.kubelet, &[], &options)?;
     Ok(vec![child])
 }
 
