@@ -171,15 +171,9 @@ instructions: work ## instructions of a scrape beside the committed ones (needs 
 instructions-baseline: work ## write them anew
 	INSTRUCTIONS=rewrite $(CARGO) test -q --locked -p scrape-work --test instructions
 
-ARM64 := aarch64-unknown-linux-gnu
-arm64: export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER := aarch64-linux-gnu-gcc
-arm64: export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER := qemu-aarch64-static -L /usr/aarch64-linux-gnu
-
 .PHONY: arm64
-arm64: work ## captured replies on emulated aarch64 beside here (needs rustup target add, gcc-aarch64-linux-gnu, qemu-user-static)
-	$(CARGO) build --locked --release -p scrape-work --target $(ARM64)
-	$(CARGO) test -q --locked -p json-skip --target $(ARM64)
-	ARM64_REQUIRE=1 $(CARGO) test -q --locked -p scrape-work --test arm64 -- --nocapture
+arm64: work tools ## plugin, command and consumer built for aarch64, and the tests on them under an emulator
+	@CARGO=$(CARGO) tests/arm64.sh
 
 .PHONY: golden
 golden: ## write the expected records of tests/fixtures anew
