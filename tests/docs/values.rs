@@ -1,15 +1,12 @@
-//! The tables of values in `docs/record.md` are the catalogue's, and the manual page's list of
-//! options that of the code. `GOLDEN=rewrite cargo test --test docs values` writes all anew.
+//! The tables of values in `docs/record.md` are the catalogue's. `GOLDEN=rewrite cargo test --test docs values`
+//! writes them anew.
 
 use std::{collections::BTreeSet, env, fs};
 
-use kubeletstats_core::{
-    catalogue::{
-        Age, Allotment, ContainerStats, Filesystem, Kind, Level, NodeStats, OF_CONTAINER_RECORD,
-        Part, PodStats, Rate, Restarts, RuntimeStats, Traffic, TrafficRate, Unit, Utilization,
-        Value, VolumeHealth,
-    },
-    options::OPTIONS,
+use kubeletstats_core::catalogue::{
+    Age, Allotment, ContainerStats, Filesystem, Kind, Level, NodeStats, OF_CONTAINER_RECORD, Part,
+    PodStats, Rate, Restarts, RuntimeStats, Traffic, TrafficRate, Unit, Utilization, Value,
+    VolumeHealth,
 };
 
 use crate::pages::{read, root};
@@ -360,30 +357,4 @@ fn every_text_field_of_a_record_is_on_the_page() {
         }
     }
     assert!(checked >= 25, "only {checked} fields");
-}
-
-#[test]
-fn the_manual_page_lists_the_options() {
-    const PAGE: &str = "packaging/debian/kubeletstats.1";
-    const HEAD: &str = ".SH OPTIONS OF THE PLUGIN\n";
-    let expected: String = OPTIONS
-        .iter()
-        .map(|option| {
-            let default = option
-                .default
-                .map(|default| format!(" (default: {default})"));
-            let (name, help) = (option.name, option.help.replace('\'', "\\(aq"));
-            let default = default.unwrap_or_default();
-            format!(".TP\n\\fB{name}\\fR{default}\n{help}\n")
-        })
-        .collect();
-    let page = read(PAGE);
-    let (before, rest) = page.split_once(HEAD).expect("the section");
-    let (found, after) = rest.split_once(".SH ").expect("another behind it");
-    if env::var_os("GOLDEN").is_some() {
-        let page = format!("{before}{HEAD}{expected}.SH {after}");
-        fs::write(root().join(PAGE), page).expect("the page can be written");
-        return;
-    }
-    assert_eq!(found, expected);
 }
