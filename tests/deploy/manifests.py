@@ -8,18 +8,26 @@ from pathlib import Path
 
 import kubernetes_validate
 import yaml
+from kubernetes_validate.utils import all_versions
 
 from rendering import (
     HELM, KUBERNETES, METRICS, ROOT, helm, kustomization, of_kind, pods, sections, setting, sets, size, variables,
 )
 
-# Oldest and newest that are tried, and some between.
-KUBERNETES_VERSIONS = ["1.28", "1.31", "1.34", "1.37"]
+# From the oldest that is tried to the newest whose schemas there are.
+OLDEST = (1, 28)
+KUBERNETES_VERSIONS = [
+    f"{major}.{minor}"
+    for major, minor in sorted({tuple(map(int, version.split(".")[:2])) for version in all_versions()})
+    if (major, minor) >= OLDEST
+]
 
 # Not ours, and for trying things out only: the image writes beside its programs.
 WRITES_TO_ITS_ROOT = {"kafka"}
 # Root for one chown; see components/node-buffer.
-ROOT_CONTAINERS = {("overlays/production", "own-storage"): ["CHOWN"]}
+ROOT_CONTAINERS = {
+    (name, "own-storage"): ["CHOWN"] for name in ("overlays/production", "chart, production")
+}
 
 STATS = {"apiGroups": [""], "resources": ["nodes/stats"], "verbs": ["get"]}
 PODS = {"apiGroups": [""], "resources": ["nodes/pods"], "verbs": ["get"]}
@@ -64,7 +72,12 @@ def option(objects, key):
 
 
 def with_agent():
-    return {name: objects for name, objects in sets().items() if of_kind(objects, "DaemonSet")}
+    """But for our chart's, which chart.py looks at."""
+    return {
+        name: objects
+        for name, objects in sets().items()
+        if of_kind(objects, "DaemonSet") and not name.startswith("chart")
+    }
 
 
 class Schemas(unittest.TestCase):
