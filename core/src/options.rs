@@ -421,7 +421,7 @@ impl Config {
             chosen(&self.pod_prefixes),
         );
         if self.label_selector.is_some() {
-            line.push_str(", chosen by label_selector");
+            line.push_str(", selected by label_selector");
         }
         for (what, names) in [
             ("namespaces", &self.exclude.namespaces),
@@ -448,7 +448,7 @@ impl Config {
             line.push_str(&format!(", facts of pods every {every:?}"));
         }
         if !self.jitter.is_zero() {
-            line.push_str(&format!(", each {:.1?} late by jitter", self.delay()));
+            line.push_str(&format!(", each delayed {:.1?} by jitter", self.delay()));
         }
         line
     }

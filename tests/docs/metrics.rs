@@ -224,7 +224,10 @@ fn of_pages() -> String {
     }
     let total: usize = found.values().map(Vec::len).sum();
     assert_eq!(total, ESTABLISHED.len());
-    let mut lines = vec!["| metric | computed from |".to_owned(), "|---|---|".to_owned()];
+    let mut lines = vec![
+        "| metric | computed from |".to_owned(),
+        "|---|---|".to_owned(),
+    ];
     for (name, sources) in found {
         lines.push(format!("| `{name}` | {} |", sources.join("; ")));
     }

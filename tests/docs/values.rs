@@ -108,9 +108,7 @@ fn absent(kind: &str, field: &str) -> &'static str {
         }
         (_, "uptime_seconds") => "no `startTime`",
         (_, "volume_health_abnormal") => "a kubelet without `CSIVolumeHealth`",
-        _ if ends("_utilization") => {
-            "the usage is absent, or the request or limit is absent or 0"
-        }
+        _ if ends("_utilization") => "the usage is absent, or the request or limit is absent or 0",
         _ if begins("cpu_request") || begins("cpu_limit") => "none is set",
         _ if begins("memory_request") || begins("memory_limit") => "none is set",
         _ => "",
