@@ -229,6 +229,23 @@ class Values(unittest.TestCase):
         expected = {f"{mirror}/fluent/fluent-bit:5.1.1", f"{mirror}/kubeletstats-plugin:0.1.1", f"{mirror}/busybox:1.37"}
         self.assertEqual(found, expected)
 
+    def test_the_plugin_image_brings_what_the_pod_runs(self):
+        (stage,) = re.findall(r"(?ms)^FROM \$\{BUSYBOX_IMAGE\}:\S+ AS plugin\n(.*?)\n\n", (ROOT / "Dockerfile").read_text())
+        (copied,) = re.findall(r"(?m)^COPY --from=build (.*) /$", stage)
+        files = {Path(path).name for path in copied.split()}
+        (command,) = re.findall(r"(?m)^CMD (.*)$", stage)
+        self.assertEqual(json.loads(command), ["cp", *(f"/{name}" for name in sorted(files)), "/plugins/"])
+        objects = chart("chart, plugin image")
+        (plugin,) = configuration(objects)["plugins"]
+        ours = [(pod["spec"]["initContainers"], pod["spec"]["containers"]) for _, pod in pods(objects)]
+        theirs = yaml.safe_load((HELM / "values-init-container.yaml").read_text())
+        ours.append((theirs["initContainers"], [{"volumeMounts": theirs["extraVolumeMounts"]}]))
+        for (init,), (container,) in ours:
+            self.assertEqual([mount["mountPath"] for mount in init["volumeMounts"]], ["/plugins"])
+            (mount,) = [mount for mount in container["volumeMounts"] if mount["name"] == init["volumeMounts"][0]["name"]]
+            self.assertEqual({f"{mount['mountPath']}/{name}" for name in files}, {plugin, "/fluent-bit/plugins/kubeletstats"})
+        self.assertEqual(only(objects, "Pod")["spec"]["containers"][0]["command"], ["/fluent-bit/plugins/kubeletstats"])
+
     def test_the_pod_of_the_test_is_none_of_the_daemonsets(self):
         for name in CHART_VARIANTS:
             with self.subTest(name):
