@@ -102,8 +102,25 @@ minimum: ## plugin and command with the oldest Rust that does (needs rustup)
 	else echo "minimum: NOT RUN, there is no rustup with Rust $(MINIMUM)"; fi
 
 .PHONY: manifests
-manifests: ## Kubernetes, Helm, compose, dashboard: schemas, rights, queries (needs Python, and kubectl or kustomize)
+manifests: helm ## Kubernetes, Helm, compose, dashboard: schemas, rights, queries (needs Python, and kubectl or kustomize)
 	deploy/validate
+
+# One on the PATH is taken as it is; else it is built, once, with its ordinary client.
+HELM := helm.sh/helm/v3/cmd/helm@v3.22.0
+WITH_HELM = PATH="$$PATH:$(CURDIR)/target/bin"
+
+.PHONY: helm
+helm:
+	@$(WITH_HELM); if ! command -v helm >/dev/null && command -v go >/dev/null; then \
+		echo "building helm into target/bin"; \
+		GOBIN=$(CURDIR)/target/bin go install $(HELM) || echo "helm: NOT BUILT"; \
+	fi
+
+.PHONY: chart
+chart: helm ## package the Helm chart: target/dist/kubeletstats-VERSION.tgz (needs helm, or Go to build it)
+	@$(WITH_HELM); command -v helm >/dev/null || \
+		{ echo "make chart needs helm 3, or Go, with which it builds one: install either" >&2; exit 1; }; \
+		helm lint --strict deploy/helm/kubeletstats && helm package deploy/helm/kubeletstats --destination target/dist
 
 .PHONY: dashboards
 dashboards: build tools ## dashboard, alerts and other people's dashboards on a real Prometheus (needs Python, Fluent Bit, prometheus)

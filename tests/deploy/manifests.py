@@ -494,7 +494,7 @@ class HelmChart(unittest.TestCase):
     def test_every_value_is_one_the_chart_knows(self):
         known = yaml.safe_load(Path(os.environ["HELM_CHART"], "values.yaml").read_text())
         # Free-form in the chart: anything that Kubernetes takes, or files by name.
-        free = {"resources", "podSecurityContext", "securityContext", "nodeSelector", "extraFiles"}
+        free = {"resources", "podSecurityContext", "securityContext", "podAnnotations", "nodeSelector", "extraFiles"}
 
         def compare(given, chart, path):
             for key, value in given.items():

@@ -109,12 +109,12 @@ def helm(variant):
     return documents(rendered) + documents((HELM / "rbac.yaml").read_text())
 
 
-def chart_text(values, *arguments):
+def chart_text(values, release="kubeletstats"):
     """What our chart renders to with these values."""
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(values, file)
         file.flush()
-        return run("helm", "template", "kubeletstats", CHART, "-n", "kubeletstats", "-f", file.name, *arguments)
+        return run("helm", "template", release, CHART, "-n", "kubeletstats", "-f", file.name)
 
 
 @lru_cache(maxsize=None)
