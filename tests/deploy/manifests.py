@@ -45,6 +45,9 @@ WITH_PODS = {
     },
 }
 
+# The base writes each record to the pod's log as well.
+WITHOUT_STDOUT = {"overlays/production"}
+
 SHIPPED = (ROOT / "fluent-bit.conf").read_text()
 
 
@@ -324,6 +327,8 @@ class Wiring(unittest.TestCase):
                 found = [section for section in sections(configuration(objects)) if section[0] != "[SERVICE]"]
                 if name in METRICS:
                     self.assert_metrics(name, found, shipped)
+                elif name in WITHOUT_STDOUT:
+                    self.assertEqual(found, [section for section in shipped if "Name stdout" not in section[1]])
                 else:
                     self.assertEqual(found, shipped)
         with self.subTest("helm values as text"):
@@ -387,6 +392,15 @@ class Wiring(unittest.TestCase):
                 (policy,) = of_kind(kustomization(name), "NetworkPolicy")
                 self.assertEqual(self.ports(policy["spec"]["egress"]), ports)
         self.assertEqual(settings(kustomization("overlays/otlp"))["OTLP_PORT"], "4318")
+
+    def test_the_component_without_stdout_changes_no_more(self):
+        service = [
+            section
+            for name in ("base", "overlays/production")
+            for section in sections(configuration(kustomization(name)))
+            if section[0] == "[SERVICE]"
+        ]
+        self.assertEqual(*service)
 
     def test_every_variable_of_the_configuration_is_set(self):
         for name, objects in with_agent().items():
