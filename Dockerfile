@@ -21,6 +21,8 @@
 ARG RUST_VERSION=1.95
 ARG DEBIAN_VERSION=bookworm
 ARG FLUENT_BIT_VERSION=5.1.1
+# Of the stage `plugin` alone. With a registry of one's own before the name: BUSYBOX_IMAGE=registry.example.com/busybox.
+ARG BUSYBOX_IMAGE=busybox
 ARG BUSYBOX_VERSION=1.37
 
 # Built here, the plugin needs glibc 2.34, which bookworm's toolchain links against. The official image is
@@ -83,11 +85,12 @@ EXPOSE 10250
 ENTRYPOINT ["/usr/local/bin/sim-kubelet"]
 CMD ["--listen", "0.0.0.0:10250", "--dir", "/kubelet"]
 
-# The plugin alone, and a cp: an init container that puts it beside an unchanged Fluent Bit (deploy/helm).
-FROM busybox:${BUSYBOX_VERSION} AS plugin
-COPY --from=build /out/fluent-bit/plugins/ /
+# The plugin, the command, and a cp: an init container that puts both beside an unchanged Fluent Bit (deploy/helm). The
+# command is not run in here: it needs libgcc_s, which Fluent Bit's image has and this one has not.
+FROM ${BUSYBOX_IMAGE}:${BUSYBOX_VERSION} AS plugin
+COPY --from=build /out/fluent-bit/plugins/flb-in_kubeletstats.so /out/usr/local/bin/kubeletstats /
 USER 65532:65532
-CMD ["cp", "/flb-in_kubeletstats.so", "/plugins/"]
+CMD ["cp", "/flb-in_kubeletstats.so", "/kubeletstats", "/plugins/"]
 
 FROM fluent/fluent-bit:${FLUENT_BIT_VERSION} AS fluent-bit
 LABEL org.opencontainers.image.title="Fluent Bit with kubeletstats" \

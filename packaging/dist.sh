@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes a release's files in target/dist: for this machine, or with ARCH=amd64 or ARCH=arm64 for
-# that one. The same commit and tools give the same bytes, wherever the source lies.
+# that one. The same commit and tools give the same bytes, wherever the source lies. `make dist`
+# makes sure that the tools are there.
 set -euo pipefail
 export LC_ALL=C TZ=UTC
 umask 022
@@ -10,7 +11,6 @@ cd "$(dirname "$0")/.."
 glibc=2.17
 
 fail() { echo "make dist: $1" >&2; exit 1; }
-needs() { command -v "$1" >/dev/null || fail "there is no $1: $2"; }
 cargo=${CARGO:-cargo}
 package=fluent-bit-kubeletstats
 case ${ARCH:-$(uname -m)} in
@@ -19,16 +19,6 @@ case ${ARCH:-$(uname -m)} in
     *) fail "ARCH=${ARCH:-$(uname -m)}: expected amd64 or arm64" ;;
 esac
 triple=$machine-unknown-linux-gnu
-
-needs git "install it (Debian: apt-get install git)"
-needs jq "install it (Debian: apt-get install jq)"
-needs readelf "install binutils (Debian: apt-get install binutils)"
-needs nfpm "it makes the packages: go install github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2"
-needs cargo-zigbuild "it links against an old glibc: pip install cargo-zigbuild, which brings zig, or cargo install cargo-zigbuild"
-command -v zig >/dev/null || python3 -m ziglang version >/dev/null 2>&1 \
-    || fail "there is no zig, which cargo-zigbuild runs: pip install ziglang"
-[ -n "$(ls "$(rustc --print target-libdir --target "$triple")"/libstd-* 2>/dev/null)" ] \
-    || fail "there is no Rust standard library for $triple: rustup target add $triple, or the distribution's (Debian: libstd-rust-dev:$arch of rustc's version)"
 
 version=$($cargo metadata --locked --no-deps --format-version 1 \
     | jq -r '.packages[] | select(.name == "flb-in-kubeletstats").version')

@@ -8,18 +8,7 @@ cd "$(dirname "$0")/.."
 triple=aarch64-unknown-linux-gnu
 cargo=${CARGO:-cargo}
 root=${ARM64_ROOT:-/usr/aarch64-linux-gnu}
-# By name, as the linker below: an emulated process starts nothing else.
 emulator=(qemu-aarch64-static -L "$root")
-for tool in aarch64-linux-gnu-gcc aarch64-linux-gnu-g++ "${emulator[0]}"; do
-    command -v "$tool" >/dev/null || {
-        echo "make arm64: there is no $tool: install it (Debian: apt-get install gcc-aarch64-linux-gnu g++-aarch64-linux-gnu qemu-user-static)" >&2
-        exit 1
-    }
-done
-[ -n "$(ls "$(rustc --print target-libdir --target $triple)"/libstd-* 2>/dev/null)" ] || {
-    echo "make arm64: there is no Rust standard library for $triple: rustup target add $triple, or the distribution's (Debian: libstd-rust-dev:arm64 of rustc's version)" >&2
-    exit 1
-}
 
 # cargo, for aarch64. The tools by their names are for librdkafka, which has a configure of its own.
 there() {

@@ -8,18 +8,26 @@ from pathlib import Path
 
 import kubernetes_validate
 import yaml
+from kubernetes_validate.utils import all_versions
 
 from rendering import (
     HELM, KUBERNETES, METRICS, ROOT, helm, kustomization, of_kind, pods, sections, setting, sets, size, variables,
 )
 
-# Oldest and newest that are tried, and some between.
-KUBERNETES_VERSIONS = ["1.28", "1.31", "1.34", "1.37"]
+# From the oldest that is tried to the newest whose schemas there are.
+OLDEST = (1, 28)
+KUBERNETES_VERSIONS = [
+    f"{major}.{minor}"
+    for major, minor in sorted({tuple(map(int, version.split(".")[:2])) for version in all_versions()})
+    if (major, minor) >= OLDEST
+]
 
 # Not ours, and for trying things out only: the image writes beside its programs.
 WRITES_TO_ITS_ROOT = {"kafka"}
 # Root for one chown; see components/node-buffer.
-ROOT_CONTAINERS = {("overlays/production", "own-storage"): ["CHOWN"]}
+ROOT_CONTAINERS = {
+    (name, "own-storage"): ["CHOWN"] for name in ("overlays/production", "chart, production")
+}
 
 STATS = {"apiGroups": [""], "resources": ["nodes/stats"], "verbs": ["get"]}
 PODS = {"apiGroups": [""], "resources": ["nodes/pods"], "verbs": ["get"]}
@@ -36,6 +44,9 @@ WITH_PODS = {
         "SCRAPE_INTERVAL_MS": "2000",
     },
 }
+
+# The base writes each record to the pod's log as well.
+WITHOUT_STDOUT = {"overlays/production"}
 
 SHIPPED = (ROOT / "fluent-bit.conf").read_text()
 
@@ -64,7 +75,12 @@ def option(objects, key):
 
 
 def with_agent():
-    return {name: objects for name, objects in sets().items() if of_kind(objects, "DaemonSet")}
+    """But for our chart's, which chart.py looks at."""
+    return {
+        name: objects
+        for name, objects in sets().items()
+        if of_kind(objects, "DaemonSet") and not name.startswith("chart")
+    }
 
 
 class Schemas(unittest.TestCase):
@@ -311,6 +327,8 @@ class Wiring(unittest.TestCase):
                 found = [section for section in sections(configuration(objects)) if section[0] != "[SERVICE]"]
                 if name in METRICS:
                     self.assert_metrics(name, found, shipped)
+                elif name in WITHOUT_STDOUT:
+                    self.assertEqual(found, [section for section in shipped if "Name stdout" not in section[1]])
                 else:
                     self.assertEqual(found, shipped)
         with self.subTest("helm values as text"):
@@ -374,6 +392,15 @@ class Wiring(unittest.TestCase):
                 (policy,) = of_kind(kustomization(name), "NetworkPolicy")
                 self.assertEqual(self.ports(policy["spec"]["egress"]), ports)
         self.assertEqual(settings(kustomization("overlays/otlp"))["OTLP_PORT"], "4318")
+
+    def test_the_component_without_stdout_changes_no_more(self):
+        service = [
+            section
+            for name in ("base", "overlays/production")
+            for section in sections(configuration(kustomization(name)))
+            if section[0] == "[SERVICE]"
+        ]
+        self.assertEqual(*service)
 
     def test_every_variable_of_the_configuration_is_set(self):
         for name, objects in with_agent().items():
@@ -481,7 +508,7 @@ class HelmChart(unittest.TestCase):
     def test_every_value_is_one_the_chart_knows(self):
         known = yaml.safe_load(Path(os.environ["HELM_CHART"], "values.yaml").read_text())
         # Free-form in the chart: anything that Kubernetes takes, or files by name.
-        free = {"resources", "podSecurityContext", "securityContext", "nodeSelector", "extraFiles"}
+        free = {"resources", "podSecurityContext", "securityContext", "podAnnotations", "nodeSelector", "extraFiles"}
 
         def compare(given, chart, path):
             for key, value in given.items():

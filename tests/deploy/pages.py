@@ -2,6 +2,7 @@
 The other blocks are those of tests/docs.rs. Run by deploy/validate."""
 
 import re
+import shutil
 import unittest
 
 import kubernetes_validate
@@ -9,7 +10,7 @@ import yaml
 
 from composition import COMPOSE
 from manifests import KUBERNETES_VERSIONS, PODS, STATS
-from rendering import ROOT, kustomization, of_kind, pods
+from rendering import ROOT, chart_text, documents, kustomization, of_kind, pods
 
 BLOCK = re.compile(r"(?m)^(?:<!-- test: (?P<mark>.*) -->\n)?```yaml\n(?P<text>(?:.*\n)*?)```$")
 
@@ -68,6 +69,10 @@ class Pages(unittest.TestCase):
                     shipped = {**self.agent()["securityContext"], **container["securityContext"]}
                     for key, setting in value.get("securityContext", {}).items():
                         self.assertEqual(shipped[key], setting)
+                elif mark == "values of the chart":
+                    if shutil.which("helm"):
+                        for thing in documents(chart_text(value)):
+                            self.valid(thing)
                 elif mark == "part of compose.yaml":
                     self.assertEqual(set(value), {"services"})
                     self.assertLessEqual(set(value["services"]), set(COMPOSE["services"]))

@@ -1,9 +1,11 @@
 """What the manifests come to: kustomize's and helm's output as Python values, and Fluent Bit's sections."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
+import tempfile
 from functools import lru_cache
 from pathlib import Path
 
@@ -29,6 +31,54 @@ HELM_VARIANTS = {
     "helm, init container": ["values.yaml", "values-init-container.yaml"],
     "helm, prometheus": ["values.yaml", "values-prometheus.yaml"],
     "helm, otlp": ["values.yaml", "values-otlp.yaml"],
+}
+
+# The chart of our own, by what its values say besides its defaults.
+CHART = HELM / "kubeletstats"
+CHART_VARIANTS = {
+    "chart": {},
+    "chart, plugin image": {"pluginImage": {"enabled": True}, "image": {"repository": "fluent/fluent-bit", "tag": "5.1.1"}},
+    "chart, prometheus": {
+        "namespaces": [], "podPrefixes": [],
+        "outputs": {"kafka": {"enabled": False}, "stdout": {"enabled": False}, "prometheus": {"enabled": True}},
+    },
+    "chart, otlp": {
+        "namespaces": [], "podPrefixes": [],
+        "outputs": {"kafka": {"enabled": False}, "stdout": {"enabled": False}, "otlp": {"enabled": True}},
+    },
+    "chart, kafka and prometheus": {"outputs": {"stdout": {"enabled": False}, "prometheus": {"enabled": True}}},
+    "chart, facts": {"podFacts": {"enabled": True, "labels": ["app", "team"], "labelSelector": "app=web,gen>3"}},
+    # Everything that a cluster of one's own may need.
+    "chart, production": {
+        "image": {"repository": "observability/fluent-bit-kubeletstats", "tag": "0.1.0@sha256:" + 64 * "0"},
+        "imageRegistry": "registry.example.com:5000/mirror/",
+        "imagePullSecrets": [{"name": "registry"}],
+        "namespaces": [], "podPrefixes": [],
+        "kubelet": {"selfSigned": True, "interval": "15s"},
+        "options": {"cluster": "east", "region": "example-1", "exclude_namespace": ["kube-system", "monitoring"]},
+        "outputs": {
+            "stdout": {"enabled": False},
+            "kafka": {
+                "brokers": ["kafka-0.example.com:9093", "kafka-1.example.com:9093", "kafka-2.example.com:9094"],
+                "options": {"rdkafka.security.protocol": "SSL", "rdkafka.message.max.bytes": 10485760},
+            },
+        },
+        "extraOutputs": [{"name": "loki", "match": "kubeletstats", "host": "loki.example.com", "port": 3100}],
+        "buffer": {"hostPath": "/var/lib/kubeletstats"},
+        "networkPolicy": {
+            "ingressFrom": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
+            "kubelets": [{"ipBlock": {"cidr": "10.0.0.0/16"}}],
+            "receivers": [{"ipBlock": {"cidr": "10.1.0.0/24"}}],
+            "extraEgress": [{"ports": [{"protocol": "TCP", "port": 3100}]}],
+        },
+        "extraEnv": [{"name": "KAFKA_PASSWORD", "valueFrom": {"secretKeyRef": {"name": "kafka", "key": "password"}}}],
+        "extraVolumes": [{"name": "kafka-ca", "secret": {"secretName": "kafka-ca"}}],
+        "extraVolumeMounts": [{"name": "kafka-ca", "mountPath": "/etc/kafka", "readOnly": True}],
+        "priorityClassName": "kubeletstats",
+        "podAnnotations": {"example.com/owner": "observability"},
+        "podLabels": {"team": "observability"},
+        "maxUnavailable": 5,
+    },
 }
 
 
@@ -59,9 +109,25 @@ def helm(variant):
     return documents(rendered) + documents((HELM / "rbac.yaml").read_text())
 
 
+def chart_text(values, release="kubeletstats"):
+    """What our chart renders to with these values."""
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(values, file)
+        file.flush()
+        return run("helm", "template", release, CHART, "-n", "kubeletstats", "-f", file.name)
+
+
+@lru_cache(maxsize=None)
+def chart(variant):
+    """The objects of our chart, that of `helm test` among them."""
+    return documents(chart_text(CHART_VARIANTS[variant]))
+
+
 def sets():
     """Name and objects of everything that can be rendered here."""
     found = {name: kustomization(name) for name in KUSTOMIZATIONS}
+    if shutil.which("helm"):
+        found.update({name: chart(name) for name in CHART_VARIANTS})
     if "HELM_CHART" in os.environ:
         found.update({name: helm(name) for name in HELM_VARIANTS})
     return found

@@ -346,7 +346,10 @@ mod tests {
             (Certificate::Expired.into(), "has expired"),
             (Certificate::NotValidYet.into(), "is not valid yet"),
             (Distrust::KeyNotProven.into(), "does not fit the key"),
-            (webpki(webpki::Error::CaUsedAsEndEntity), "is a CA's own"),
+            (
+                webpki(webpki::Error::CaUsedAsEndEntity),
+                "is a CA certificate",
+            ),
             (
                 webpki(webpki::Error::UnsupportedCertVersion),
                 "is of X.509 version 1",
