@@ -155,7 +155,8 @@ peers:
 	else echo "peers: there is no go to build otelcol and telegraf with"; fi
 
 .PHONY: bench-peers
-bench-peers: build peers ## what other ways to the same numbers cost (needs Go 1.26, Node 20 and Fluent Bit; seven minutes)
+bench-peers: build peers ## what other ways to the same numbers cost (needs Go 1.26, Node 20 and Fluent Bit; seven minutes; PLUGIN_BEFORE=FILE adds another build)
+	$(CARGO) build --locked --release -p kubeletstats-core --example scrapes
 	$(CARGO) run -q --locked -p whole-bench -- peers
 
 # What the test of instructions counts, in the profile of the plugin.
