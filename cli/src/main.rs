@@ -36,14 +36,15 @@ Usage: kubeletstats check [-c FILE] [-p OPTION=VALUE]...
 check   walks the way of one scrape and says at each step what it met, and which right is missing
 once    shows the records of the plugin's first scrape; with metric_groups those of all its kinds
 
-  -c, --config FILE        a fluent-bit.conf: every [INPUT] with Name kubeletstats
+  -c, --config FILE        a configuration of Fluent Bit, YAML (.yaml, .yml) or classic:
+                           every input of the name kubeletstats
   -p, --prop OPTION=VALUE  an option of the plugin, as for fluent-bit -i kubeletstats;
                            goes before what FILE says
   -o, --output FORM        of once: table (the default), or json, one record a line
   -h, --help               this text
   -V, --version            the version
 
-Without -c and -p it reads /fluent-bit/etc/fluent-bit.conf if that exists.
+Without -c and -p it reads fluent-bit.yaml or else fluent-bit.conf of /fluent-bit/etc, if there is one.
 With pod_facts both ask for /pods too. Neither waits for jitter.
 Exit status: 0 metrics arrive, 1 they do not, 2 bad arguments or configuration.
 ";
