@@ -403,6 +403,41 @@ class Running(unittest.TestCase):
                 body = until(f"{host}: a request", lambda: [each for each in collector.bodies if b"k8s.pod.memory" in each], log)[0]
                 self.assertIn(b"k8s.node.name", body)
 
+    def check(self, values):
+        """What the pod of `helm test` runs, in its own words, and how that ends."""
+        objects = rendered(values)
+        (container,) = only(objects, "Pod")["spec"]["containers"]
+        (mount,) = [each for each in container["volumeMounts"] if each["name"] == "config"]
+        with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+            file = Path(folder, "fluent-bit.yaml")
+            file.write_text(only(objects, "ConfigMap")["data"]["fluent-bit.yaml"])
+            self.assertEqual(container["args"].count(mount["mountPath"]), 1)
+            words = [str(file) if word == mount["mountPath"] else word for word in container["args"]]
+            self.assertEqual(Path(container["command"][0]).name, self.command.name)
+            environment = {**os.environ, "NODE_NAME": "vm", "NODE_IP": "127.0.0.1", "POD_IP": "127.0.0.1"}
+            done = subprocess.run(
+                [self.command, *words], env=environment, capture_output=True, text=True, timeout=60, check=False
+            )
+        return done.returncode, done.stdout + done.stderr
+
+    def test_the_hook(self):
+        wrong = self.folder / "wrong"
+        wrong.write_text("wrong")
+        cases = [
+            ({}, 0, "verdict: metrics arrive"),
+            # On a node without a pod that is wanted, too.
+            ({"namespaces": ["shop"], "podPrefixes": ["web-"]}, 0, "verdict: metrics arrive"),
+            (CHART_VARIANTS["chart, plugin image"], 0, "verdict: metrics arrive"),
+            (CHART_VARIANTS["chart, otlp"], 0, "verdict: metrics arrive"),
+            ({"options": {"kube_token_file": str(wrong)}}, 1, "401"),
+            ({"options": {"server_name": "elsewhere"}}, 1, "FAIL  tls"),
+        ]
+        for values, expected, verdict in cases:
+            with self.subTest(values=values):
+                status, said = self.check(merged(self.here, values))
+                self.assertEqual(status, expected, said)
+                self.assertIn(verdict, said)
+
 
 class Collector:
     """Takes what is posted, and keeps it."""
