@@ -163,12 +163,7 @@ class BesideTheManifests(unittest.TestCase):
 
     def test_the_service(self):
         (data,) = [thing["data"] for thing in of_kind(self.base, "ConfigMap") if "KAFKA_BROKERS" not in thing["data"]]
-        if "fluent-bit.yaml" in data:
-            base = read(data["fluent-bit.yaml"])["service"]
-        else:
-            (lines,) = [lines for name, lines in sections(data["fluent-bit.conf"]) if name == "[SERVICE]"]
-            base = {key.lower(): value.lower() if value == "On" else value for key, value in (line.split() for line in lines)}
-            del base["plugins_file"]
+        base = read(data["fluent-bit.yaml"])["service"]
         self.assertEqual(configuration(self.chart)["service"], base)
 
 
