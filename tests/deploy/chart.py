@@ -19,7 +19,7 @@ import yaml
 
 from manifests import PODS, STATS, agent, settings
 from metrics import fluent_bits, free_port, get, need, running, until
-from rendering import CHART, CHART_VARIANTS, HELM, ROOT, chart, chart_text, documents, kustomization, of_kind, pods, sections
+from rendering import CHART, CHART_VARIANTS, HELM, ROOT, chart, chart_text, documents, kustomization, of_kind, pods
 
 # The first release that knows the section `plugins` of a YAML configuration.
 YAML_SINCE = (3, 2)
