@@ -62,6 +62,10 @@ def configuration(objects):
     files = {}
     for thing in of_kind(objects, "ConfigMap"):
         files.update(thing["data"])
+    (container,) = agent(objects)["spec"]["containers"]
+    for word in container.get("args", []):
+        if word.startswith("--config="):
+            return files[Path(word).name]
     # The base's is not taken away where the classic format takes its place.
     (name,) = [name for name in ("fluent-bit.conf", "fluent-bit.yaml") if name in files][:1]
     return files[name]
@@ -342,6 +346,13 @@ class Wiring(unittest.TestCase):
         with self.subTest("helm values as text"):
             config = yaml.safe_load((HELM / "values.yaml").read_text())["config"]
             self.assertEqual(sections(config["inputs"] + config["filters"] + config["outputs"]), shipped)
+            in_yaml = yaml.safe_load((HELM / "values-yaml.yaml").read_text())["config"]["extraFiles"]["fluent-bit.yaml"]
+            # What the chart puts in itself.
+            in_yaml = re.sub(r"\{\{ \.Values\.(\w+) \}\}", r"\1", in_yaml)
+            classic = re.sub(r"\{\{ \.Values\.(\w+) \}\}", r"\1", config["service"])
+            self.assertEqual(sections(in_yaml)[1:], shipped)
+            self.assertEqual([[word.lower() for word in lines] for _, lines in sections(in_yaml)[:1]],
+                             [[word.lower() for word in lines] for _, lines in sections(classic)])
 
     def assert_metrics(self, name, found, shipped):
         """The shipped input with what makes it one of metrics, and one output."""
@@ -546,7 +557,7 @@ class HelmChart(unittest.TestCase):
                 if isinstance(value, dict) and key not in free:
                     compare(value, chart[key], f"{path}.{key}")
 
-        for file in ("values.yaml", "values-init-container.yaml", "values-prometheus.yaml", "values-otlp.yaml"):
+        for file in ("values.yaml", "values-init-container.yaml", "values-prometheus.yaml", "values-otlp.yaml", "values-yaml.yaml"):
             compare(yaml.safe_load((HELM / file).read_text()), known, file)
 
     def test_the_images(self):

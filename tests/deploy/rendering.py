@@ -31,6 +31,7 @@ HELM_VARIANTS = {
     "helm, init container": ["values.yaml", "values-init-container.yaml"],
     "helm, prometheus": ["values.yaml", "values-prometheus.yaml"],
     "helm, otlp": ["values.yaml", "values-otlp.yaml"],
+    "helm, yaml": ["values.yaml", "values-yaml.yaml"],
 }
 
 # The chart of our own, by what its values say besides its defaults.
