@@ -272,15 +272,9 @@ instructions: need-valgrind work ## instructions of a scrape beside the committe
 instructions-baseline: need-valgrind work ## write them anew
 	INSTRUCTIONS=rewrite $(CARGO) test -q --locked -p scrape-work --test instructions
 
-ARM64 := aarch64-unknown-linux-gnu
-arm64: export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER := aarch64-linux-gnu-gcc
-arm64: export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER := qemu-aarch64-static -L /usr/aarch64-linux-gnu
-
 .PHONY: arm64
-arm64: need-qemu-aarch64-static,aarch64-linux-gnu-gcc,arm64-std work ## captured replies on emulated aarch64 beside here (needs rustup target add, gcc-aarch64-linux-gnu, qemu-user-static)
-	$(CARGO) build --locked --release -p scrape-work --target $(ARM64)
-	$(CARGO) test -q --locked -p json-skip --target $(ARM64)
-	ARM64_REQUIRE=1 $(CARGO) test -q --locked -p scrape-work --test arm64 -- --nocapture
+arm64: need-qemu-aarch64-static,aarch64-linux-gnu-gcc,aarch64-linux-gnu-g++,arm64-std work tools ## plugin, command and consumer for aarch64, and the tests on them under an emulator (FLUENT_BIT_ARM64)
+	@CARGO=$(CARGO) tests/arm64.sh
 
 ##@ Images and releases
 
