@@ -25,8 +25,9 @@ ARG FLUENT_BIT_VERSION=5.1.1
 ARG BUSYBOX_IMAGE=busybox
 ARG BUSYBOX_VERSION=1.37
 
-# The plugin needs the glibc it is built with, or a later one: this must not be a newer Debian than the
-# official image's, which is 13 for 5.1 and 4.2, 12 for 3.2, and 11 for 2.2: too old.
+# Built here, the plugin needs glibc 2.34, which bookworm's toolchain links against. The official image is
+# Debian 13 for 5.1 and 4.2, and 12 for 3.2; for 2.2 it is 11, which is too old for this build. The plugin of
+# a release (`make dist`) needs glibc 2.17 and runs there too.
 FROM rust:${RUST_VERSION}-${DEBIAN_VERSION} AS toolchain
 # libclang is for bindgen.
 RUN apt-get update \
