@@ -13,11 +13,31 @@ SUDO   := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # What the build needs besides Rust: a C compiler and make, and libclang for bindgen.
 DEBIAN_PACKAGES := build-essential libclang-dev
 
+# With GLIBC=2.17 plugin and panicking plugin are linked against that one, as a release is. Fluent Bits of
+# `make hosts` bring their own, which may be older than this machine's.
+ifdef GLIBC
+TRIPLE := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+LINK := zigbuild --target $(TRIPLE).$(GLIBC)
+LINKED := $(TRIPLE)/
+else
+LINK := build
+endif
+
+# The Fluent Bits to run in, as `make hosts` made them; FLUENT_BIT names others.
+HOSTS = $(shell ls -rd $(CURDIR)/target/hosts/*/fluent-bit 2>/dev/null)
+FLUENT_BIT ?= $(subst $() ,:,$(strip $(HOSTS)))
+export FLUENT_BIT
+
 .DEFAULT_GOAL := help
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^##@ / { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z0-9-]+:.*## / { printf "  %-21s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+include tests/tools.mk
+
+##@ Build and try
 
 .PHONY: deps
 deps: ## install what the build needs besides Rust (Debian, Ubuntu)
@@ -45,69 +65,150 @@ test-deps: deps
 	fi
 
 .PHONY: build
-build: ## build the plugin: target/release/flb-in_kubeletstats.so
-	$(CARGO) build --locked --release --lib
-	install target/release/libflb_in_kubeletstats.so $(PLUGIN)
+build: $(if $(GLIBC),need-cargo-zigbuild,need-cargo) ## build the plugin: target/release/flb-in_kubeletstats.so
+	$(CARGO) $(LINK) --locked --release --lib
+	@mkdir -p target/release
+	install target/$(LINKED)release/libflb_in_kubeletstats.so $(PLUGIN)
 
 .PHONY: tools
-tools: ## build the command, the consumer, the simulated kubelet, the embedded host and the demo
+tools: need-cargo ## build the command, the consumer, the simulated kubelet, the embedded host and the demo
 	$(CARGO) build --locked -p kubeletstats-cli -p sim-kubelet -p embedded-host -p testkit
 	$(CARGO) build --locked $(CONSUMER)
 
 # The plugin with panics to be injected; tests of the boundary load it.
 .PHONY: panicking
-panicking:
-	$(CARGO) build --locked --lib --features panic-injection --target-dir target/panic
-	install target/panic/debug/libflb_in_kubeletstats.so target/panic/flb-in_kubeletstats.so
+panicking: $(if $(GLIBC),need-cargo-zigbuild,need-cargo)
+	$(CARGO) $(LINK) --locked --lib --features panic-injection --target-dir target/panic
+	install target/panic/$(LINKED)debug/libflb_in_kubeletstats.so target/panic/flb-in_kubeletstats.so
 
 .PHONY: demo
-demo: deps build tools ## kubelet, Fluent Bit and Kafka in one run, with the records on screen
+demo: need-cargo deps build tools ## kubelet, Fluent Bit and Kafka in one run, with the records on screen
 	@$(CARGO) run -q --locked -p testkit --bin demo
 
+.PHONY: kafka
+kafka: need-java,mvn tools ## start Apache Kafka on loopback (needs Java 17 and Maven)
+	@$(CARGO) run -q --locked -p testkit --bin kafka -- start
+
+.PHONY: kafka-stop
+kafka-stop: tools ## stop it
+	@$(CARGO) run -q --locked -p testkit --bin kafka -- stop
+
+.PHONY: clean
+clean: need-cargo ## remove all that was built
+	$(CARGO) clean
+
+##@ Before a commit
 .PHONY: lint
-lint: ## formatting and lints
+lint: need-cargo ## formatting and lints
 	$(CARGO) fmt --all --check
 	$(CARGO) fmt --all --check --manifest-path consumer/Cargo.toml
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --locked $(CONSUMER) --all-targets -- -D warnings
+	@if $(call has,actionlint); then $(MAKE) -s workflows; \
+	else echo "workflows: NOT RUN, there is no actionlint (make get-actionlint)"; fi
 
 .PHONY: check
-check: ## what can be known in a minute: formatting, lints, and the tests that need neither host nor time
+check: need-cargo ## what can be known in a minute: formatting, lints, and the tests that need neither host nor time
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	$(CARGO) test -q --locked --workspace --lib --bins
-	$(CARGO) test -q --locked -p kubeletstats-core --test core -- $(addprefix --skip ,$(LONG))
+	$(UNIT)
 
 # Tests of core that take more than some seconds.
 LONG := concurrency:: damaged_ no_byte_of_a_credential_file_is_said how_many_short_lived_pods bursts_are_flattened
-
-# Without this, what is not built is not tested.
-test faults faults-metrics soak memcheck: export KUBELETSTATS_REQUIRE := 1
-
-.PHONY: test
-test: test-deps lint build tools panicking work ## lints and all tests, end to end on every Fluent Bit found
-	$(CARGO) test --locked --workspace && $(CARGO) test --locked $(CONSUMER); \
-		status=$$?; $(MAKE) -s kafka-stop; exit $$status
-	@$(MAKE) -s minimum
-	@if command -v kubectl >/dev/null || command -v kustomize >/dev/null; then $(MAKE) -s manifests; \
-	else echo "manifests: NOT RUN, there is neither kubectl nor kustomize to render them"; fi
+define UNIT
+$(CARGO) test -q --locked --workspace --lib --bins
+$(CARGO) test -q --locked -p kubeletstats-core --test core -- $(addprefix --skip ,$(LONG))
+endef
 
 # What Cargo.toml promises.
 MINIMUM := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
 .PHONY: minimum
-minimum: ## plugin and command with the oldest Rust that does (needs rustup)
-	@if rustup run $(MINIMUM) true 2>/dev/null; then \
+minimum: CARGO = rustup run $(MINIMUM) cargo
+minimum: export CARGO_TARGET_DIR := target/minimum
+minimum: need-minimum ## the same tests with the oldest Rust that is promised (needs rustup)
+	$(CARGO) check -q --locked -p flb-in-kubeletstats -p kubeletstats-cli
+	$(UNIT)
+
+.PHONY: docs
+docs: need-cargo ## the pages against the program: options, log lines, links, commands, workflows
+	$(CARGO) test -q --locked --test docs
+
+.PHONY: workflows
+workflows: need-actionlint ## .github/workflows with actionlint
+	actionlint
+
+.PHONY: golden
+golden: need-cargo ## write the expected records of tests/fixtures anew
+	GOLDEN=rewrite $(CARGO) test --locked -p kubeletstats-core --test core golden
+
+.PHONY: man
+man: need-cargo ## write the manual page of the command anew, from the table of its flags and options
+	GOLDEN=rewrite $(CARGO) test -q --locked -p kubeletstats-cli --bin kubeletstats manual
+
+.PHONY: deny
+deny: need-cargo-deny ## licences, duplicates and sources of all crates (needs cargo-deny)
+	$(CARGO) deny --locked check licenses bans sources
+	$(CARGO) deny --locked --manifest-path consumer/Cargo.toml check --config ../deny.toml licenses sources
+
+.PHONY: advisories
+advisories: need-cargo-deny ## known vulnerabilities of all crates (needs cargo-deny, and its database from the net)
+	$(CARGO) deny --locked check advisories
+	$(CARGO) deny --locked --manifest-path consumer/Cargo.toml check --config ../deny.toml advisories
+
+##@ Tests that need a Fluent Bit: all in FLUENT_BIT, else those of `make hosts`, on the PATH, or the package's
+
+RELEASES ?= 5.1.1 4.2.8 3.2.10 2.2.3 1.9.10
+
+.PHONY: hosts
+hosts: need-docker ## take the Fluent Bits of RELEASES out of their official images: target/hosts (needs Docker)
+	@tests/get-hosts $(RELEASES)
+
+# Without this, what is not built is not tested.
+test e2e faults faults-metrics soak memcheck: export KUBELETSTATS_REQUIRE := 1
+
+.PHONY: test
+test: need-cargo test-deps lint build tools panicking work ## lints and all tests, end to end on every Fluent Bit found
+	$(CARGO) test --locked --workspace && $(CARGO) test --locked $(CONSUMER); \
+		status=$$?; $(MAKE) -s kafka-stop; exit $$status
+	@if $(call has,minimum); then \
 		rustup run $(MINIMUM) cargo check -q --locked --target-dir target/minimum -p flb-in-kubeletstats -p kubeletstats-cli; \
 	else echo "minimum: NOT RUN, there is no rustup with Rust $(MINIMUM)"; fi
+	@if command -v kubectl >/dev/null || command -v kustomize >/dev/null; then $(MAKE) -s manifests; \
+	else echo "manifests: NOT RUN, there is neither kubectl nor kustomize to render them"; fi
 
 .PHONY: manifests
-manifests: ## Kubernetes, Helm, compose, dashboard: schemas, rights, queries (needs Python, and kubectl or kustomize)
+manifests: need-python3,venv,kubectl helm ## Kubernetes, Helm, compose, dashboard: schemas, rights, queries (needs Python, and kubectl or kustomize)
 	deploy/validate
 
+# One on the PATH is taken as it is; else it is built, once, with its ordinary client.
+HELM := helm.sh/helm/v3/cmd/helm@v3.22.0
+WITH_HELM = PATH="$$PATH:$(CURDIR)/target/bin"
+
+.PHONY: helm
+helm:
+	@$(WITH_HELM); if ! command -v helm >/dev/null && command -v go >/dev/null; then \
+		echo "building helm into target/bin"; \
+		GOBIN=$(CURDIR)/target/bin go install $(HELM) || echo "helm: NOT BUILT"; \
+	fi
+
+.PHONY: chart
+chart: helm ## package the Helm chart: target/dist/kubeletstats-VERSION.tgz (needs helm, or Go to build it)
+	@$(WITH_HELM); command -v helm >/dev/null || \
+		{ echo "make chart needs helm 3, or Go, with which it builds one: install either" >&2; exit 1; }; \
+		helm lint --strict deploy/helm/kubeletstats && helm package deploy/helm/kubeletstats --destination target/dist
+
 .PHONY: dashboards
-dashboards: build tools ## dashboard, alerts and other people's dashboards on a real Prometheus (needs Python, Fluent Bit, prometheus)
+dashboards: need-fluent-bit,python3,prometheus,promtool build tools ## dashboard, alerts and other people's dashboards on a real Prometheus (needs Python, Fluent Bit, prometheus)
 	KUBELETSTATS_REQUIRE=1 python3 -B -m unittest discover -s tests/deploy -p metrics.py
+
+# The last line of what runs in hosts: in which it ran, and in which not.
+RAN_ON = $(CARGO) run -q --locked -p testkit --bin hosts
+
+.PHONY: e2e
+e2e: build tools panicking ## records, metrics, log lines, stop and reload in every Fluent Bit found
+	$(CARGO) test --locked --test e2e --test metrics --test lifecycle -- --skip memcheck
+	@$(RAN_ON)
 
 .PHONY: faults
 faults: build tools panicking ## the plugin under every fault, on every Fluent Bit found, as a table
@@ -123,20 +224,20 @@ soak: build tools panicking ## the long form of the lifecycle, delivery and memo
 	KUBELETSTATS_SOAK=1 $(CARGO) test --locked --release -p kubeletstats-core --test budget -- --nocapture
 
 .PHONY: memcheck
-memcheck: build tools panicking ## every host under Valgrind's memcheck (needs valgrind)
+memcheck: need-valgrind build tools panicking ## every host under Valgrind's memcheck (needs valgrind)
 	$(CARGO) test --locked --test e2e memcheck -- --nocapture
+	@$(RAN_ON)
+
+##@ Speed, other machines, other input
+
+FUZZ_SECONDS ?= 60
 
 .PHONY: fuzz
-fuzz: ## fuzz each target for a minute (needs a nightly toolchain and cargo-fuzz)
+fuzz: need-cargo-fuzz,nightly ## fuzz each target for FUZZ_SECONDS, a minute (needs a nightly toolchain and cargo-fuzz)
 	cd fuzz && mkdir -p corpus/summary corpus/options corpus/skip && $(CARGO) run -q --example seeds
-	cd fuzz && $(CARGO) +nightly fuzz run summary corpus/summary seeds/summary -- -max_total_time=60 -dict=kubelet.dict
-	cd fuzz && $(CARGO) +nightly fuzz run options corpus/options seeds/options -- -max_total_time=60 -dict=options.dict
-	cd fuzz && $(CARGO) +nightly fuzz run skip corpus/skip seeds/skip -- -max_total_time=60 -max_len=1024
-
-.PHONY: deny
-deny: ## licences, duplicates and sources of all crates (needs cargo-deny)
-	$(CARGO) deny --locked check licenses bans sources
-	$(CARGO) deny --locked --manifest-path consumer/Cargo.toml check --config ../deny.toml licenses sources
+	cd fuzz && $(CARGO) +nightly fuzz run summary corpus/summary seeds/summary -- -max_total_time=$(FUZZ_SECONDS) -dict=kubelet.dict
+	cd fuzz && $(CARGO) +nightly fuzz run options corpus/options seeds/options -- -max_total_time=$(FUZZ_SECONDS) -dict=options.dict
+	cd fuzz && $(CARGO) +nightly fuzz run skip corpus/skip seeds/skip -- -max_total_time=$(FUZZ_SECONDS) -max_len=1024
 
 .PHONY: bench
 bench: build ## cost of a scrape beside its budgets, and of whole Fluent Bits with it and without
@@ -155,51 +256,31 @@ peers:
 	else echo "peers: there is no go to build otelcol and telegraf with"; fi
 
 .PHONY: bench-peers
-bench-peers: build peers ## what other ways to the same numbers cost (needs Go 1.26, Node 20 and Fluent Bit; seven minutes; PLUGIN_BEFORE=FILE adds another build)
+bench-peers: need-fluent-bit build peers ## what other ways to the same numbers cost (needs Go 1.26, Node 20 and Fluent Bit; seven minutes; PLUGIN_BEFORE=FILE adds another build)
 	$(CARGO) build --locked --release -p kubeletstats-core --example scrapes
 	$(CARGO) run -q --locked -p whole-bench -- peers
 
 # What the test of instructions counts, in the profile of the plugin.
 .PHONY: work
-work:
+work: need-cargo
 	$(CARGO) build --locked --release -p scrape-work
 
 .PHONY: instructions
-instructions: work ## instructions of a scrape beside the committed ones (needs valgrind)
+instructions: need-valgrind work ## instructions of a scrape beside the committed ones (needs valgrind)
 	KUBELETSTATS_REQUIRE=1 $(CARGO) test -q --locked -p scrape-work --test instructions
 
 .PHONY: instructions-baseline
-instructions-baseline: work ## write them anew
+instructions-baseline: need-valgrind work ## write them anew
 	INSTRUCTIONS=rewrite $(CARGO) test -q --locked -p scrape-work --test instructions
 
-ARM64 := aarch64-unknown-linux-gnu
-arm64: export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER := aarch64-linux-gnu-gcc
-arm64: export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER := qemu-aarch64-static -L /usr/aarch64-linux-gnu
-
 .PHONY: arm64
-arm64: work ## captured replies on emulated aarch64 beside here (needs rustup target add, gcc-aarch64-linux-gnu, qemu-user-static)
-	$(CARGO) build --locked --release -p scrape-work --target $(ARM64)
-	$(CARGO) test -q --locked -p json-skip --target $(ARM64)
-	ARM64_REQUIRE=1 $(CARGO) test -q --locked -p scrape-work --test arm64 -- --nocapture
+arm64: need-qemu-aarch64-static,aarch64-linux-gnu-gcc,aarch64-linux-gnu-g++,arm64-std work tools ## plugin, command and consumer for aarch64, and the tests on them under an emulator (FLUENT_BIT_ARM64)
+	@CARGO=$(CARGO) tests/arm64.sh
 
-.PHONY: golden
-golden: ## write the expected records of tests/fixtures anew
-	GOLDEN=rewrite $(CARGO) test --locked -p kubeletstats-core --test core golden
-
-.PHONY: kafka
-kafka: tools ## start Apache Kafka on loopback (needs Java 17 and Maven)
-	@$(CARGO) run -q --locked -p testkit --bin kafka -- start
-
-.PHONY: kafka-stop
-kafka-stop: tools ## stop it
-	@$(CARGO) run -q --locked -p testkit --bin kafka -- stop
+##@ Images and releases
 
 .PHONY: image
-image: ## build the container image
+image: need-docker,buildx ## build the container image (needs Docker)
 	DOCKER_BUILDKIT=1 docker build -t fluent-bit-kubeletstats:0.1.0 .
-
-.PHONY: clean
-clean: ## remove all that was built
-	$(CARGO) clean
 
 include packaging/dist.mk

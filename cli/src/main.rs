@@ -13,6 +13,7 @@ mod scrape;
 mod screen;
 mod table;
 mod token;
+mod usage;
 mod watchdog;
 
 use std::{
@@ -21,32 +22,10 @@ use std::{
     process::ExitCode,
 };
 
-use kubeletstats_core::{
-    options::OPTIONS,
-    text::{printable, redact_url},
-};
+use kubeletstats_core::text::{printable, redact_url};
 use lexopt::{Arg, Parser, ValueExt};
 
-use self::{check::Verdict, inputs::Input, once::Output, screen::Screen};
-
-const USAGE: &str = "\
-Usage: kubeletstats check [-c FILE] [-p OPTION=VALUE]...
-       kubeletstats once  [-c FILE] [-p OPTION=VALUE]... [--output table|json]
-
-check   walks the way of one scrape and says at each step what it met, and which right is missing
-once    shows the records of the plugin's first scrape; with metric_groups those of all its kinds
-
-  -c, --config FILE        a fluent-bit.conf: every [INPUT] with Name kubeletstats
-  -p, --prop OPTION=VALUE  an option of the plugin, as for fluent-bit -i kubeletstats;
-                           goes before what FILE says
-  -o, --output FORM        of once: table (the default), or json, one record a line
-  -h, --help               this text
-  -V, --version            the version
-
-Without -c and -p it reads /fluent-bit/etc/fluent-bit.conf if that exists.
-With pod_facts both ask for /pods too. Neither waits for jitter.
-Exit status: 0 metrics arrive, 1 they do not, 2 bad arguments or configuration.
-";
+use self::{check::Verdict, inputs::Input, once::Output, screen::Screen, usage::Flag};
 
 struct Arguments {
     /// The output of `once`; `None` for `check`.
@@ -108,16 +87,21 @@ fn read_arguments() -> Result<Request, String> {
     let mut given = Vec::new();
     let plain = |error: lexopt::Error| printable(&error.to_string(), 200);
     while let Some(argument) = parser.next().map_err(plain)? {
-        match argument {
-            Arg::Short('h') | Arg::Long("help") => return Ok(Request::Print(help())),
-            Arg::Short('V') | Arg::Long("version") => {
+        let flag = match &argument {
+            Arg::Short(name) => usage::short(*name),
+            Arg::Long(name) => usage::long(name),
+            Arg::Value(_) => None,
+        };
+        match (flag, argument) {
+            (Some(Flag::Help), _) => return Ok(Request::Print(usage::help())),
+            (Some(Flag::Version), _) => {
                 let version = env!("CARGO_PKG_VERSION");
                 return Ok(Request::Print(format!("kubeletstats {version}\n")));
             }
-            Arg::Short('c') | Arg::Long("config") => {
+            (Some(Flag::Config), _) => {
                 file = Some(PathBuf::from(parser.value().map_err(plain)?));
             }
-            Arg::Short('p') | Arg::Long("prop") => {
+            (Some(Flag::Prop), _) => {
                 let text = parser.value().and_then(|v| v.string()).map_err(plain)?;
                 let (name, value) = text.split_once('=').ok_or_else(|| {
                     // What was forgotten may be the option's name, before a URL.
@@ -126,7 +110,7 @@ fn read_arguments() -> Result<Request, String> {
                 })?;
                 given.push((name.trim().to_owned(), value.to_owned()));
             }
-            Arg::Short('o') | Arg::Long("output") => {
+            (Some(Flag::Output), _) => {
                 let form = parser.value().and_then(|v| v.string()).map_err(plain)?;
                 output = Some(match form.as_str() {
                     "table" => Output::Table,
@@ -139,14 +123,14 @@ fn read_arguments() -> Result<Request, String> {
                     }
                 });
             }
-            Arg::Value(word) if command.is_none() => {
+            (None, Arg::Value(word)) if command.is_none() => {
                 let word = word.string().map_err(plain)?;
-                command = Some(match word.as_str() {
-                    "check" | "once" => word,
-                    _ => return Err(format!("{}: expected check or once", printable(&word, 80))),
-                });
+                if !usage::COMMANDS.iter().any(|(name, _)| *name == word) {
+                    return Err(format!("{}: expected check or once", printable(&word, 80)));
+                }
+                command = Some(word);
             }
-            other => return Err(plain(other.unexpected())),
+            (None, other) => return Err(plain(other.unexpected())),
         }
     }
     let once = match (command.as_deref(), output) {
@@ -157,17 +141,4 @@ fn read_arguments() -> Result<Request, String> {
     };
     let inputs = inputs::find(file, &given)?;
     Ok(Request::Run(Arguments { once, inputs }))
-}
-
-/// The usage, and the options from the plugin's own table.
-fn help() -> String {
-    let mut text = format!("{USAGE}\nOptions of the plugin:\n");
-    for option in OPTIONS {
-        let default = match option.default {
-            Some(default) => format!(" Default: {default}"),
-            None => String::new(),
-        };
-        text.push_str(&format!("  {:<19} {}{default}\n", option.name, option.help));
-    }
-    text
 }

@@ -58,21 +58,22 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let mut hosts = hosts::to_test();
+    let mut ran = hosts::to_test();
     if metrics::wanted() {
-        hosts.retain(metrics::has_them);
+        ran.retain(metrics::has_them);
     }
-    if hosts.is_empty() {
+    if ran.is_empty() {
         return ExitCode::SUCCESS;
     }
     let began = Instant::now();
     println!("{} rows, on", rows.len());
-    for host in &hosts {
+    for host in &ran {
         println!("  {}", host.describe());
     }
-    let (passed, failed) = run(&rows, &hosts);
+    let (passed, failed) = run(&rows, &ran);
     println!("\n{:.0} s", began.elapsed().as_secs_f64());
     println!("{passed} passed, {failed} failed");
+    println!("{}", hosts::coverage(&ran));
     match failed {
         0 => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,

@@ -129,7 +129,8 @@ pub fn print(hosts: &[Host], measured: Duration) -> Result<()> {
         measured.as_secs()
     );
     println!(
-        "ratio: to the first line of the same host; the second line is the same work, so it shows the noise\n"
+        "ratio: the ms of a line divided by those of the first line of the same host; the second line is the same work again, so it \
+shows the noise\n"
     );
     let mut all = Vec::new();
     for host in hosts {

@@ -17,6 +17,10 @@ use crate::{Child, Error, Result, Stream};
 const PACKAGED: &str = "/opt/fluent-bit/bin/fluent-bit";
 const VERSION_DEADLINE: Duration = Duration::from_secs(20);
 
+/// One release of each interface that Fluent Bit has had for plugins, as docs/versions.md
+/// promises them, newest first.
+const PROMISED: [(u32, u32); 5] = [(5, 1), (4, 2), (3, 2), (2, 2), (1, 9)];
+
 /// A program that loads the plugin: a Fluent Bit, or the embedded host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
@@ -62,6 +66,11 @@ impl Host {
         command
     }
 
+    /// Whether it takes YAML in which `plugins` names the plugin.
+    pub fn takes_yaml(&self) -> bool {
+        self.embedded || self.version >= Some((3, 2, 0))
+    }
+
     /// What a test or the demo says before it uses this host.
     pub fn describe(&self) -> String {
         format!("{} ({})", self.name, self.path.display())
@@ -104,6 +113,36 @@ pub fn all() -> Result<Vec<Host>> {
     Ok(hosts)
 }
 
+/// What ran in these hosts ends with this: which they were, and which promised releases were
+/// not among them.
+pub fn coverage(ran: &[Host]) -> String {
+    let on: Vec<_> = ran
+        .iter()
+        .map(|host| match host.embedded {
+            true => host.name.clone(),
+            false => host.describe(),
+        })
+        .collect();
+    let had = |(major, minor): &(u32, u32)| {
+        let same =
+            |host: &Host| matches!(host.version, Some((a, b, _)) if (a, b) == (*major, *minor));
+        ran.iter().any(same)
+    };
+    let missing: Vec<_> = PROMISED
+        .iter()
+        .filter(|release| !had(release))
+        .map(|(major, minor)| format!("{major}.{minor}"))
+        .collect();
+    let not_on = match missing.is_empty() {
+        true => "none of the supported releases is missing".to_owned(),
+        false => format!(
+            "NOT run on Fluent Bit {} (FLUENT_BIT names more)",
+            missing.join(", ")
+        ),
+    };
+    format!("ran on {}; {not_on}", on.join(", "))
+}
+
 /// The newest real Fluent Bit, else the embedded host.
 pub fn best() -> Result<Host> {
     let newest = real()?.into_iter().max_by_key(|host| host.version);
@@ -140,9 +179,11 @@ pub fn plugin_path() -> PathBuf {
     from_env_or_build("KUBELETSTATS_SO", "target/release/flb-in_kubeletstats.so")
 }
 
-/// The same that panics where `KUBELETSTATS_PANIC` says, as `make panicking` built it.
+/// The same that panics where `KUBELETSTATS_PANIC` says, from `KUBELETSTATS_PANICKING_SO` or as
+/// `make panicking` built it.
 pub fn panicking_plugin_path() -> PathBuf {
-    workspace_root().join("target/panic/flb-in_kubeletstats.so")
+    let built = "target/panic/flb-in_kubeletstats.so";
+    from_env_or_build("KUBELETSTATS_PANICKING_SO", built)
 }
 
 /// A program of this repository, from the variable of its name (`SIM_KUBELET`) or as
@@ -221,6 +262,26 @@ mod tests {
         assert_eq!(parse_version("Fluent Bit v4.0.0-rc1"), Some((4, 0, 0)));
         assert_eq!(parse_version("Git commit: 12.ab.3"), None);
         assert_eq!(parse_version("Fluent Bit"), None);
+    }
+
+    #[test]
+    fn what_was_not_run_is_said() {
+        let host = |version: Option<(u32, u32, u32)>| Host {
+            name: version.map_or("embedded host".to_owned(), |v| {
+                format!("Fluent Bit v{}", v.0)
+            }),
+            path: PathBuf::from("/f"),
+            embedded: version.is_none(),
+            version,
+        };
+        let some = [Some((5, 1, 9)), Some((2, 0, 14)), Some((1, 9, 10)), None].map(host);
+        assert_eq!(
+            coverage(&some),
+            "ran on Fluent Bit v5 (/f), Fluent Bit v2 (/f), Fluent Bit v1 (/f), embedded host; \
+             NOT run on Fluent Bit 4.2, 3.2, 2.2 (FLUENT_BIT names more)"
+        );
+        let all = PROMISED.map(|(major, minor)| host(Some((major, minor, 0))));
+        assert!(coverage(&all).ends_with("; none of the supported releases is missing"));
     }
 
     #[test]
