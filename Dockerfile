@@ -21,10 +21,13 @@
 ARG RUST_VERSION=1.95
 ARG DEBIAN_VERSION=bookworm
 ARG FLUENT_BIT_VERSION=5.1.1
+# Of the stage `plugin` alone. With a registry of one's own before the name: BUSYBOX_IMAGE=registry.example.com/busybox.
+ARG BUSYBOX_IMAGE=busybox
 ARG BUSYBOX_VERSION=1.37
 
-# The plugin needs the glibc it is built with, or a later one: this must not be a newer Debian than the
-# official image's, which is 13 for 5.1 and 4.2, 12 for 3.2, and 11 for 2.2: too old.
+# Built here, the plugin needs glibc 2.34, which bookworm's toolchain links against. The official image is
+# Debian 13 for 5.1 and 4.2, and 12 for 3.2; for 2.2 it is 11, which is too old for this build. The plugin of
+# a release (`make dist`) needs glibc 2.17 and runs there too.
 FROM rust:${RUST_VERSION}-${DEBIAN_VERSION} AS toolchain
 # libclang is for bindgen.
 RUN apt-get update \
@@ -43,6 +46,8 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
  && install -D -m 755 "$CARGO_TARGET_DIR"/release/libflb_in_kubeletstats.so /out/fluent-bit/plugins/flb-in_kubeletstats.so \
  && install -D -m 755 "$CARGO_TARGET_DIR"/release/kubeletstats /out/usr/local/bin/kubeletstats
 RUN mkdir -p /out/fluent-bit/etc /out/fluent-bit/storage \
+ && sed -e 's#flb-storage#/fluent-bit/storage#' -e 's#target/release#/fluent-bit/plugins#' \
+        fluent-bit.yaml > /out/fluent-bit/etc/fluent-bit.yaml \
  && sed 's#flb-storage#/fluent-bit/storage#' fluent-bit.conf > /out/fluent-bit/etc/fluent-bit.conf \
  && sed 's#target/release#/fluent-bit/plugins#' plugins.conf > /out/fluent-bit/etc/plugins.conf \
  && chown 65532:65532 /out/fluent-bit/storage
@@ -82,11 +87,12 @@ EXPOSE 10250
 ENTRYPOINT ["/usr/local/bin/sim-kubelet"]
 CMD ["--listen", "0.0.0.0:10250", "--dir", "/kubelet"]
 
-# The plugin alone, and a cp: an init container that puts it beside an unchanged Fluent Bit (deploy/helm).
-FROM busybox:${BUSYBOX_VERSION} AS plugin
-COPY --from=build /out/fluent-bit/plugins/ /
+# The plugin, the command, and a cp: an init container that puts both beside an unchanged Fluent Bit (deploy/helm). The
+# command is not run in here: it needs libgcc_s, which Fluent Bit's image has and this one has not.
+FROM ${BUSYBOX_IMAGE}:${BUSYBOX_VERSION} AS plugin
+COPY --from=build /out/fluent-bit/plugins/flb-in_kubeletstats.so /out/usr/local/bin/kubeletstats /
 USER 65532:65532
-CMD ["cp", "/flb-in_kubeletstats.so", "/plugins/"]
+CMD ["cp", "/flb-in_kubeletstats.so", "/kubeletstats", "/plugins/"]
 
 FROM fluent/fluent-bit:${FLUENT_BIT_VERSION} AS fluent-bit
 LABEL org.opencontainers.image.title="Fluent Bit with kubeletstats" \
@@ -95,7 +101,7 @@ LABEL org.opencontainers.image.title="Fluent Bit with kubeletstats" \
 # All that is added, 5.6 MB on amd64: plugin 2.6 MB, command 3.0 MB, configuration 3 kB.
 COPY --from=build /out/ /
 
-# The variables of fluent-bit.conf; empty leaves the plugin's default in force.
+# The variables of fluent-bit.yaml; empty leaves the plugin's default in force.
 ENV KAFKA_BROKERS=kafka:9092 \
     TARGET_NAMESPACE=default \
     TARGET_POD_PREFIX=log-generator \
@@ -119,4 +125,6 @@ USER 65532:65532
 VOLUME /fluent-bit/storage
 
 # The entrypoint is the official image's. There is no shell here.
-CMD ["-c", "/fluent-bit/etc/fluent-bit.conf"]
+# With a FLUENT_BIT_VERSION before 3.2 give it `-c /fluent-bit/etc/fluent-bit.conf` instead: the same in the classic
+# format.
+CMD ["-c", "/fluent-bit/etc/fluent-bit.yaml"]

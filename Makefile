@@ -178,8 +178,25 @@ test: need-cargo test-deps lint build tools panicking work ## lints and all test
 	else echo "manifests: NOT RUN, there is neither kubectl nor kustomize to render them"; fi
 
 .PHONY: manifests
-manifests: need-python3,venv,kubectl ## Kubernetes, Helm, compose, dashboard: schemas, rights, queries (needs Python, and kubectl or kustomize)
+manifests: need-python3,venv,kubectl helm ## Kubernetes, Helm, compose, dashboard: schemas, rights, queries (needs Python, and kubectl or kustomize)
 	deploy/validate
+
+# One on the PATH is taken as it is; else it is built, once, with its ordinary client.
+HELM := helm.sh/helm/v3/cmd/helm@v3.22.0
+WITH_HELM = PATH="$$PATH:$(CURDIR)/target/bin"
+
+.PHONY: helm
+helm:
+	@$(WITH_HELM); if ! command -v helm >/dev/null && command -v go >/dev/null; then \
+		echo "building helm into target/bin"; \
+		GOBIN=$(CURDIR)/target/bin go install $(HELM) || echo "helm: NOT BUILT"; \
+	fi
+
+.PHONY: chart
+chart: helm ## package the Helm chart: target/dist/kubeletstats-VERSION.tgz (needs helm, or Go to build it)
+	@$(WITH_HELM); command -v helm >/dev/null || \
+		{ echo "make chart needs helm 3, or Go, with which it builds one: install either" >&2; exit 1; }; \
+		helm lint --strict deploy/helm/kubeletstats && helm package deploy/helm/kubeletstats --destination target/dist
 
 .PHONY: dashboards
 dashboards: need-fluent-bit,python3,prometheus,promtool build tools ## dashboard, alerts and other people's dashboards on a real Prometheus (needs Python, Fluent Bit, prometheus)
@@ -255,15 +272,9 @@ instructions: need-valgrind work ## instructions of a scrape beside the committe
 instructions-baseline: need-valgrind work ## write them anew
 	INSTRUCTIONS=rewrite $(CARGO) test -q --locked -p scrape-work --test instructions
 
-ARM64 := aarch64-unknown-linux-gnu
-arm64: export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER := aarch64-linux-gnu-gcc
-arm64: export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER := qemu-aarch64-static -L /usr/aarch64-linux-gnu
-
 .PHONY: arm64
-arm64: need-qemu-aarch64-static,aarch64-linux-gnu-gcc,arm64-std work ## captured replies on emulated aarch64 beside here (needs rustup target add, gcc-aarch64-linux-gnu, qemu-user-static)
-	$(CARGO) build --locked --release -p scrape-work --target $(ARM64)
-	$(CARGO) test -q --locked -p json-skip --target $(ARM64)
-	ARM64_REQUIRE=1 $(CARGO) test -q --locked -p scrape-work --test arm64 -- --nocapture
+arm64: need-qemu-aarch64-static,aarch64-linux-gnu-gcc,aarch64-linux-gnu-g++,arm64-std work tools ## plugin, command and consumer for aarch64, and the tests on them under an emulator (FLUENT_BIT_ARM64)
+	@CARGO=$(CARGO) tests/arm64.sh
 
 ##@ Images and releases
 

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Looks at target/dist as a user would get it: checksums, the same bytes from a copy of
-# the source elsewhere, and the .deb installed into an empty root, run on a real Fluent
-# Bit against the simulated kubelet, verified, and purged. Needs no root.
+# Looks at target/dist as a user would get it: checksums, bills of materials, the same bytes from a
+# copy of the source elsewhere, one content in both packages, and the packages installed, run on
+# real Fluent Bits against the simulated kubelet, and removed. The .deb goes into an empty root
+# first, for which nobody has to be root; then, for root with debootstrap, both go into fresh
+# Debians. ARCH as for dist.sh; on another machine than this the emulator of QEMU runs it.
 set -euo pipefail
 export LC_ALL=C
 cd "$(dirname "$0")/.."
@@ -10,18 +12,40 @@ package=fluent-bit-kubeletstats
 target=$(realpath "${CARGO_TARGET_DIR:-target}")
 dist=$target/dist
 work=$(mktemp -d)
-kubelet=
-trap '[ -z "$kubelet" ] || kill "$kubelet" 2>/dev/null || true; rm -rf "$work"' EXIT
+pids=()
+trap 'for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done; rm -rf --one-file-system "$work"' EXIT
 say() { printf '%-14s %s\n' "$1" "$2"; }
 fail() { printf 'FAILED: %s\n' "$1" >&2; exit 1; }
 # Waits for a command to succeed.
-until_true() { for _ in $(seq 300); do "$@" 2>/dev/null && return; sleep 0.1; done; return 1; }
+until_true() { for _ in $(seq "${patience:-300}"); do "$@" 2>/dev/null && return; sleep 0.1; done; return 1; }
+
+case ${ARCH:-$(uname -m)} in
+    amd64 | x86_64) arch=amd64 machine=x86_64 ;;
+    *) arch=arm64 machine=aarch64 ;;
+esac
+# What runs the files, and the Fluent Bits to run them in.
+emulator=()
+named=FLUENT_BIT
+if [ $machine != "$(uname -m)" ]; then
+    named=FLUENT_BIT_${arch^^}
+    # A folder with the libraries of that architecture.
+    libraries=${arch^^}_ROOT
+    libraries=${!libraries:-/usr/$machine-linux-gnu}
+    emulator=("qemu-$machine-static" -L "$libraries")
+    patience=1200
+fi
+IFS=: read -ra hosts <<<"${!named:-}"
+if [ ${#hosts[@]} = 0 ] && [ $named = FLUENT_BIT ]; then
+    found=$(command -v fluent-bit || echo /opt/fluent-bit/bin/fluent-bit)
+    [ ! -x "$found" ] || hosts=("$found")
+fi
+none="NOT RUN: no Fluent Bit for $machine ($named names one, several with : between them)"
 
 (cd "$dist" && sha256sum --quiet -c SHA256SUMS) || fail "SHA256SUMS"
 say checksums "match"
 
 # Panic messages name the crates they come from: each has to be on the list.
-tar -C "$work" -xzf "$dist/$package"-*.tar.gz
+tar -C "$work" -xzf "$(echo "$dist/$package"-*-$machine.tar.gz)"
 unpacked=$(echo "$work/$package"-*)
 for pair in flb-in_kubeletstats.so:plugin kubeletstats:command; do
     seen=$(grep -aoE 'registry/src/[^/]+/[A-Za-z0-9_.+-]+/' "$unpacked/${pair%:*}" | awk -F/ '{print $4}' | sort -u)
@@ -37,51 +61,129 @@ git ls-files -z --cached --others --exclude-standard | while IFS= read -rd '' fi
     [ ! -e "$file" ] || printf '%s\0' "$file"
 done | tar --null -T - -cf - | tar -C "$work/elsewhere/src" -xf -
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
-export MAINTAINER=${MAINTAINER:-$(git log -1 --format='%an <%ae>')}
 (cd "$work/elsewhere/src" && CARGO_TARGET_DIR=$work/elsewhere/built packaging/dist.sh >"$work/again.log" 2>&1) \
     || { tail -20 "$work/again.log"; fail "a second build"; }
-cmp "$dist/SHA256SUMS" "$work/elsewhere/built/dist/SHA256SUMS" || fail "a second build gives other bytes"
+again=$work/elsewhere/built/dist/SHA256SUMS
+grep -wFf <(cut -c67- "$again") "$dist/SHA256SUMS" | cmp - "$again" || fail "a second build gives other bytes"
 say reproducible "a copy built elsewhere gives the same bytes"
 rm -rf "$work/elsewhere"
+
+deb=$(echo "$dist/$package"_*_$arch.deb)
+rpm=$(echo "$dist/$package"-*.$machine.rpm)
+
+# One content: all but where each family of systems has its own place for licence and changes.
+mkdir "$work/deb" "$work/rpm"
+dpkg-deb -x "$deb" "$work/deb"
+if command -v rpm2cpio >/dev/null && command -v cpio >/dev/null; then
+    (cd "$work/rpm" && rpm2cpio "$rpm" | cpio -id --quiet)
+    content() { (cd "$1" && find . -type f -not -name copyright -not -name changelog.gz -not -path '*/licenses/*' -exec sha256sum {} + | sort -k2); }
+    diff <(content "$work/deb") <(content "$work/rpm") || fail "the .deb and the .rpm hold other files"
+    [ "$(rpm -qp --configfiles "$rpm" 2>/dev/null)" = "$(dpkg-deb -I "$deb" conffiles | sort)" ] \
+        || fail "the .deb and the .rpm have other files of configuration"
+    say content "$(content "$work/rpm" | wc -l) files, the same in the .deb and the .rpm"
+else
+    say content "NOT RUN: there is no rpm2cpio and cpio (Debian: apt-get install rpm cpio)"
+fi
+
+${CARGO:-cargo} build -q --locked -p sim-kubelet
+"$target/debug/sim-kubelet" --listen 127.0.0.1:0 --dir "$work/kubelet" --sample-period 1s >"$work/kubelet.log" &
+pids+=($!)
+until_true grep -q 'client key' "$work/kubelet.log" || fail "no simulated kubelet"
+settings=(KAFKA_BROKERS=127.0.0.1:9 TARGET_NAMESPACE=default SCRAPE_INTERVAL_MS=500 KUBELET_SERVER_NAME=vm
+    "KUBELET_URL=$(sed -n 's/^listening on //p' "$work/kubelet.log")")
+trusted() { printf '%s\n' "KUBELET_TOKEN_FILE=$1/token" "KUBELET_CA_FILE=$1/ca.crt"; }
+
+# run LABEL VERSION ETC COMMAND…: a Fluent Bit with the installed configuration its release takes,
+# and the command, until records have come. Environment from `settings` and `files`.
+run() {
+    local label=$1 version=$2 etc=$3 form=yaml
+    shift 3
+    [[ $version =~ v[45]\.|v3\.[2-9] ]] || form=conf
+    env "${settings[@]}" "${files[@]}" "$@" -c "$etc/kubeletstats.$form" >"$work/records.log" 2>&1 &
+    local host=$!
+    pids+=($host)
+    until_true grep -aq '"cpu":' "$work/records.log" || { cat "$work/records.log"; fail "no record: $label, $version"; }
+    kill $host
+    wait $host || true
+    say run "$label, $version, kubeletstats.$form: $(grep -ac '"cpu":' "$work/records.log") records"
+}
+version_of() { "$@" --version 2>/dev/null | sed -n 's/^Fluent Bit //p'; }
 
 # Installed by dpkg into a root of its own.
 root=$work/root
 mkdir -p "$root/var/lib/dpkg/"{info,updates,triggers} "$root/etc/fluent-bit"
 touch "$root/var/lib/dpkg/status" "$root/etc/fluent-bit/fluent-bit.conf"
 in_root() {
-    dpkg --root="$root" --log=/dev/null --force-not-root --force-depends --force-script-chrootless "$@"
+    dpkg --root="$root" --log=/dev/null --force-not-root --force-depends --force-architecture \
+        --force-script-chrootless "$@"
 }
 contents() { (cd "$root" && find . -not -path './var/lib/dpkg*' | sort); }
 contents > "$work/before"
-in_root --install "$dist/${package}"_*.deb >"$work/install.log" 2>&1 || { cat "$work/install.log"; fail "dpkg -i"; }
+in_root --install "$deb" >"$work/install.log" 2>&1 || { cat "$work/install.log"; fail "dpkg -i"; }
 [ -z "$(in_root --verify $package)" ] || fail "dpkg -V"
 say installed "dpkg -V finds nothing changed"
-
-# Real Fluent Bit, the installed configuration, and nothing else.
-fluent_bit=${FLUENT_BIT:-$(command -v fluent-bit || echo /opt/fluent-bit/bin/fluent-bit)}
-fluent_bit=${fluent_bit%%:*}
-if [ -x "$fluent_bit" ]; then
-    ${CARGO:-cargo} build -q --locked -p sim-kubelet
-    "$target/debug/sim-kubelet" --listen 127.0.0.1:0 --dir "$work/kubelet" --sample-period 1s >"$work/kubelet.log" &
-    kubelet=$!
-    until_true grep -q 'client key' "$work/kubelet.log" || fail "no simulated kubelet"
-    # The paths in the files are those of an installed system.
-    sed -i "s#/\(etc/fluent-bit\|usr/lib\|var/lib\)/#$root/\1/#" "$root"/etc/fluent-bit/kubeletstats*.conf
-    KAFKA_BROKERS=127.0.0.1:9 TARGET_NAMESPACE=default SCRAPE_INTERVAL_MS=500 \
-        KUBELET_URL=$(sed -n 's/^listening on //p' "$work/kubelet.log") \
-        KUBELET_TOKEN_FILE=$work/kubelet/token KUBELET_CA_FILE=$work/kubelet/ca.crt KUBELET_SERVER_NAME=vm \
-        "$fluent_bit" -c "$root/etc/fluent-bit/kubeletstats.conf" >"$work/records.log" 2>&1 &
-    host=$!
-    until_true grep -aq '"cpu":' "$work/records.log" || { cat "$work/records.log"; kill $host; fail "no record"; }
-    kill $host
-    wait $host || true
-    say run "$("$fluent_bit" --version | head -1): $(grep -ac '"cpu":' "$work/records.log") records"
-    kill "$kubelet"
-    kubelet=
+# The paths in the files are those of an installed system.
+sed -i "s#/\(etc/fluent-bit\|usr/lib\|var/lib\)/#$root/\1/#" "$root"/etc/fluent-bit/kubeletstats*
+mapfile -t files < <(trusted "$work/kubelet")
+for host in "${hosts[@]}"; do
+    version=$(version_of "${emulator[@]}" "$host")
+    [ -n "$version" ] || fail "$host tells no version: $named names a Fluent Bit for $machine"
+    run "dpkg's root" "$version" "$root/etc/fluent-bit" "${emulator[@]}" "$host"
+done
+[ ${#hosts[@]} != 0 ] || say run "$none"
+if [ ${#emulator[@]} = 0 ] || command -v "${emulator[0]}" >/dev/null; then
+    env "${settings[@]}" "${files[@]}" "${emulator[@]}" "$root/usr/bin/kubeletstats" check \
+        -c "$root/etc/fluent-bit/kubeletstats.conf" >"$work/check.log" || { cat "$work/check.log"; fail "kubeletstats check"; }
+    say command "$(tail -1 "$work/check.log")"
 else
-    say run "SKIPPED: no Fluent Bit here (FLUENT_BIT, PATH, /opt/fluent-bit)"
+    say command "NOT RUN: there is no ${emulator[0]} (Debian: apt-get install qemu-user-static)"
 fi
-
 in_root --purge $package >"$work/purge.log" 2>&1 || { cat "$work/purge.log"; fail "dpkg --purge"; }
 contents | diff "$work/before" - || fail "purge leaves something behind"
 say purged "nothing is left"
+
+# Fresh Debians, as users have them: 12, and 11 with the oldest glibc that an official image has.
+if [ ${#emulator[@]} != 0 ] || [ "$(id -u)" != 0 ] || ! command -v debootstrap >/dev/null; then
+    say debian "NOT RUN: fresh Debians need root, debootstrap and a $machine"
+    exit
+fi
+mkdir -p "$target/debootstrap"
+for suite in bookworm bullseye; do
+    # What the usual Fluent Bit is linked with; ca-certificates is recommended.
+    [ $suite = bookworm ] && ssl=libssl3 || ssl=libssl1.1
+    root=$work/$suite
+    debootstrap --variant=minbase --cache-dir="$target/debootstrap" --include=ca-certificates,libyaml-0-2,libsasl2-2,zlib1g,$ssl \
+        $suite "$root" >"$work/debootstrap.log" 2>&1 || { tail -5 "$work/debootstrap.log"; fail "debootstrap $suite"; }
+    os=$(sed -n 's/^PRETTY_NAME="\(.*\)"/\1/p' "$root/etc/os-release")
+    glibc=$(chroot "$root" ldd --version | sed -n '1s/.* //p')
+    cp -r "$work/kubelet" "$root/kubelet"
+    mapfile -t files < <(trusted /kubelet)
+    # run_hosts LABEL: each that starts in this root.
+    run_hosts() {
+        local ran=0 host version
+        for host in "${hosts[@]}"; do
+            install -D "$host" "$root/opt/fluent-bit/bin/fluent-bit"
+            version=$(version_of chroot "$root" /opt/fluent-bit/bin/fluent-bit) || true
+            [ -n "$version" ] || continue
+            run "$1" "$version" /etc/fluent-bit chroot "$root" /opt/fluent-bit/bin/fluent-bit
+            ran=$((ran + 1))
+        done
+        [ $ran != 0 ] || say run "$1: NOT RUN: none of $named starts there"
+        env "${settings[@]}" "${files[@]}" chroot "$root" kubeletstats check -c /etc/fluent-bit/kubeletstats.conf \
+            >"$work/check.log" || { cat "$work/check.log"; fail "kubeletstats check: $1"; }
+        say command "$1: $(tail -1 "$work/check.log")"
+    }
+    cp "$deb" "$root/"
+    chroot "$root" apt-get install -qy "/$(basename "$deb")" >"$work/apt.log" 2>&1 || { cat "$work/apt.log"; fail "apt install: $os"; }
+    run_hosts "$os, glibc $glibc, .deb"
+    chroot "$root" apt-get purge -qy $package >"$work/apt.log" 2>&1 || { cat "$work/apt.log"; fail "apt purge: $os"; }
+    if command -v rpm >/dev/null; then
+        # Debian's glibc is in no database of rpm.
+        rpm --root "$root" --nodeps --install "$rpm" 2>"$work/rpm.log" || { cat "$work/rpm.log"; fail "rpm -i: $os"; }
+        [ -z "$(rpm --root "$root" --nodeps --verify $package 2>&1)" ] || fail "rpm -V: $os"
+        run_hosts "$os, glibc $glibc, .rpm"
+        rpm --root "$root" --erase $package
+    else
+        say rpm "NOT RUN: there is no rpm (Debian: apt-get install rpm)"
+    fi
+done

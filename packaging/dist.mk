@@ -1,9 +1,12 @@
-# Included by the Makefile: what a release is made of.
+# Included by the Makefile: what a release is made of. Takes ARCH=amd64 or ARCH=arm64, of this
+# machine when not given, and the MAINTAINER of a release.
+
+ARCH ?= $(if $(filter aarch64,$(shell uname -m)),arm64,amd64)
 
 .PHONY: dist
-dist: ## archive, .deb, SBOMs and checksums of a release: target/dist
-	@CARGO=$(CARGO) packaging/dist.sh
+dist: need-cargo-zigbuild,zig,nfpm,jq,git,readelf$(patsubst %,$(comma)%-std,$(filter amd64 arm64,$(ARCH))) ## archive, .deb, .rpm, SBOMs and checksums of a release: target/dist (ARCH=arm64 for the other one)
+	@ARCH=$(ARCH) CARGO=$(CARGO) packaging/dist.sh
 
 .PHONY: dist-check
-dist-check: dist ## build the release again from a copy elsewhere, and run the .deb on the real Fluent Bit
-	@packaging/dist-check.sh
+dist-check: dist ## build the release again from a copy elsewhere, install the packages, run them on real Fluent Bits
+	@ARCH=$(ARCH) CARGO=$(CARGO) packaging/dist-check.sh

@@ -1,50 +1,79 @@
 #!/usr/bin/env bash
-# Makes target/dist for the machine it runs on. The same commit and toolchain give
-# the same bytes, wherever the source lies. Needs what the build needs, git, and jq.
+# Makes a release's files in target/dist: for this machine, or with ARCH=amd64 or ARCH=arm64 for
+# that one. The same commit and tools give the same bytes, wherever the source lies. `make dist`
+# makes sure that the tools are there.
 set -euo pipefail
 export LC_ALL=C TZ=UTC
 umask 022
 cd "$(dirname "$0")/.."
 
-for tool in git jq dpkg-deb dpkg-shlibdeps; do
-    command -v $tool >/dev/null || { echo "make dist needs $tool (Debian: apt-get install git jq dpkg-dev)" >&2; exit 1; }
-done
+# The C library that a release needs: that of RHEL 7, and the oldest that Rust supports.
+glibc=2.17
 
+fail() { echo "make dist: $1" >&2; exit 1; }
 cargo=${CARGO:-cargo}
 package=fluent-bit-kubeletstats
-triple=$(rustc -vV | sed -n 's/^host: //p')
-machine=${triple%%-*}
-arch=$(dpkg --print-architecture)
+case ${ARCH:-$(uname -m)} in
+    amd64 | x86_64) arch=amd64 machine=x86_64 ;;
+    arm64 | aarch64) arch=arm64 machine=aarch64 ;;
+    *) fail "ARCH=${ARCH:-$(uname -m)}: expected amd64 or arm64" ;;
+esac
+triple=$machine-unknown-linux-gnu
+
 version=$($cargo metadata --locked --no-deps --format-version 1 \
     | jq -r '.packages[] | select(.name == "flb-in-kubeletstats").version')
-# Of a source archive without git: set SOURCE_DATE_EPOCH and MAINTAINER.
+# Of a source archive without git: set SOURCE_DATE_EPOCH.
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
-maintainer=${MAINTAINER:-$(git log -1 --format='%an <%ae>')}
+
+# Who answers for the packages. What nobody released says so, with the one address that is true
+# wherever it is installed.
+reserved='(@|\.)(example|invalid|test|local|localhost|localdomain)(\.(com|net|org))?>$'
+if [ -z "${MAINTAINER:-}" ]; then
+    ! git tag --points-at HEAD 2>/dev/null | grep -qxF "v$version" \
+        || fail "this commit is tagged v$version: a release names who answers for it, as in MAINTAINER='Name <name@domain>'"
+    MAINTAINER='local build that nobody released <root@localhost>'
+elif ! [[ $MAINTAINER =~ ^[^\<\>]+\ \<[^\<\>@\ ]+@[^\<\>@\ ]+\.[^\<\>@\ ]+\>$ ]] || [[ $MAINTAINER =~ $reserved ]]; then
+    fail "MAINTAINER=$MAINTAINER: nobody reads mail there: expected Name <name@domain> of a person or a list"
+fi
 
 target=${CARGO_TARGET_DIR:-target}
 dist=$target/dist
 built=$target/$triple/release
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-rm -rf "$dist"
 mkdir -p "$dist"
+# Those of the other architecture stay, if they are of this version.
+find "$dist" -type f \( -not -name "*[-_]$version[-_]*" -o -name "*$machine*" -o -name "*_$arch.*" \) -delete
 
 # Build. With --target the flags stay off build scripts, and the output does not
 # mix with that of `make build`. Source paths end up in panic messages: the user's
 # and the build folder's are taken out.
 separator=$'\x1f'
 export CARGO_ENCODED_RUSTFLAGS="--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo${separator}--remap-path-prefix=$PWD=/src"
-$cargo build --locked --release --target "$triple" -p flb-in-kubeletstats -p kubeletstats-cli
+$cargo zigbuild --locked --release --target "$triple.$glibc" -p flb-in-kubeletstats -p kubeletstats-cli
 unset CARGO_ENCODED_RUSTFLAGS
 
-plugin=$work/flb-in_kubeletstats.so
-command=$work/kubeletstats
+files=$work/files
+mkdir "$files"
+plugin=$files/flb-in_kubeletstats.so
+command=$files/kubeletstats
 install -m 644 "$built/libflb_in_kubeletstats.so" "$plugin"
 install -m 755 "$built/kubeletstats" "$command"
 if grep -aqF -e "$PWD/" -e "${CARGO_HOME:-$HOME/.cargo}/" "$plugin" "$command"; then
-    echo "a built file holds a path of this machine" >&2
-    exit 1
+    fail "a built file holds a path of this machine"
 fi
+
+# The packages depend on this much of glibc, and on nothing else.
+for file in "$plugin" "$command"; do
+    newest=$(readelf -W --dyn-syms "$file" | grep -oE '@GLIBC_[0-9.]+' | tr -d @ | sort -uV | tail -1)
+    [ -n "$newest" ] || fail "$(basename "$file") names no version of glibc: is it linked dynamically?"
+    [ "$(printf 'GLIBC_%s\n%s\n' $glibc "$newest" | sort -V | tail -1)" = GLIBC_$glibc ] \
+        || fail "$(basename "$file") needs $newest: the packages say GLIBC_$glibc"
+    others=$(readelf -d "$file" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' \
+        | grep -vxE '(libc|libm)\.so\.6|lib(dl|rt)\.so\.[12]|libpthread\.so\.0|ld-linux-.*' || true)
+    [ -z "$others" ] || fail "$(basename "$file") needs $others, on which the packages do not depend"
+    echo "$(basename "$file"): $newest at most"
+done
 
 # Papers: what is linked, and under which licence.
 sbom=$dist/$package-$version-linux-$machine
@@ -56,7 +85,9 @@ packaging/licences.sh "$sbom".*.cdx.json > "$work/THIRD-PARTY.txt"
 root=$work/$package-$version-linux-$machine
 mkdir "$root"
 cp "$plugin" "$command" LICENSE CHANGELOG.md fluent-bit.conf "$work/THIRD-PARTY.txt" "$root"
-sed 's#target/release/#./#' plugins.conf > "$root/plugins.conf"
+for file in fluent-bit.yaml plugins.conf; do
+    sed 's#target/release/#./#' $file > "$root/$file"
+done
 cp packaging/INSTALL.md "$root"
 cp "$sbom.plugin.cdx.json" "$root/plugin.cdx.json"
 cp "$sbom.command.cdx.json" "$root/command.cdx.json"
@@ -64,49 +95,34 @@ tar -C "$work" --sort=name --format=ustar --owner=0 --group=0 --numeric-owner \
     --mtime="@$SOURCE_DATE_EPOCH" -cf - "$(basename "$root")" \
     | gzip -9n > "$dist/$(basename "$root").tar.gz"
 
-# The .deb, beside Fluent Bit's own package and never over its files.
-deb=$work/deb
-doc=$deb/usr/share/doc/$package
-install -Dm 644 "$plugin" "$deb/usr/lib/fluent-bit/flb-in_kubeletstats.so"
-install -Dm 755 "$command" "$deb/usr/bin/kubeletstats"
-install -d "$deb/etc/fluent-bit" "$deb/var/lib/$package" "$doc" "$deb/DEBIAN"
-# The head of the file speaks of the source tree.
+# The packages. The heads of the configurations speak of the source tree.
+{
+    cat packaging/debian/kubeletstats.yaml.head
+    sed -e '1,/^$/d' -e 's#flb-storage#/var/lib/fluent-bit-kubeletstats#' \
+        -e 's#target/release/#/usr/lib/fluent-bit/#' fluent-bit.yaml
+} > "$files/kubeletstats.yaml"
 {
     cat packaging/debian/kubeletstats.conf.head
-    sed -e '1,/^$/d' \
-        -e 's#flb-storage#/var/lib/fluent-bit-kubeletstats#' \
+    sed -e '1,/^$/d' -e 's#flb-storage#/var/lib/fluent-bit-kubeletstats#' \
         -e 's#\(Plugins_File  *\)plugins.conf#\1/etc/fluent-bit/kubeletstats-plugins.conf#' fluent-bit.conf
-} > "$deb/etc/fluent-bit/kubeletstats.conf"
-cp packaging/debian/kubeletstats-plugins.conf "$deb/etc/fluent-bit/kubeletstats-plugins.conf"
-install -d "$deb/usr/share/man/man1"
-gzip -9nc packaging/debian/kubeletstats.1 > "$deb/usr/share/man/man1/kubeletstats.1.gz"
-gzip -9nc "$work/THIRD-PARTY.txt" > "$doc/third-party.txt.gz"
-cp packaging/debian/copyright "$doc/copyright"
-cp packaging/INSTALL.md "$doc/README.md"
-gzip -9nc "$sbom.plugin.cdx.json" > "$doc/plugin.cdx.json.gz"
-gzip -9nc "$sbom.command.cdx.json" > "$doc/command.cdx.json.gz"
-gzip -9nc CHANGELOG.md > "$doc/NEWS.gz"
+} > "$files/kubeletstats.conf"
+cp packaging/debian/{kubeletstats-plugins.conf,copyright,postrm} LICENSE "$files"
+cp packaging/INSTALL.md "$files/README.md"
+gzip -9nc packaging/debian/kubeletstats.1 > "$files/kubeletstats.1.gz"
+gzip -9nc "$work/THIRD-PARTY.txt" > "$files/third-party.txt.gz"
+gzip -9nc "$sbom.plugin.cdx.json" > "$files/plugin.cdx.json.gz"
+gzip -9nc "$sbom.command.cdx.json" > "$files/command.cdx.json.gz"
+gzip -9nc CHANGELOG.md > "$files/NEWS.gz"
 printf '%s (%s) unstable; urgency=medium\n\n  * Release %s: see NEWS.gz.\n\n -- %s  %s\n' \
-    $package "$version" "$version" "$maintainer" "$(date -Rd "@$SOURCE_DATE_EPOCH")" \
-    | gzip -9n > "$doc/changelog.gz"
-
-printf '/etc/fluent-bit/%s\n' kubeletstats-plugins.conf kubeletstats.conf > "$deb/DEBIAN/conffiles"
-install -m 755 packaging/debian/postrm "$deb/DEBIAN/postrm"
-(cd "$deb" && find etc usr -type f -print0 | sort -z | xargs -0 md5sum) > "$deb/DEBIAN/md5sums"
-# The lowest libraries that have every symbol used, from Debian's own tables.
-mkdir "$work/debian"
-: > "$work/debian/control"
-depends=$(cd "$work" && dpkg-shlibdeps -O "$plugin" -e"$command" 2>shlibdeps.log) \
-    || { cat "$work/shlibdeps.log" >&2; exit 1; }
-depends=${depends#shlibs:Depends=}
-# Files only: how large a folder is depends on the file system.
-size=$(find "$deb/etc" "$deb/usr" -type f -printf '%s\n' | awk '{ kib += int(($1 + 1023) / 1024) } END { print kib }')
-sed -e "s/@VERSION@/$version/" -e "s/@ARCH@/$arch/" -e "s/@DEPENDS@/$depends/" \
-    -e "s/@MAINTAINER@/$maintainer/" -e "s/@SIZE@/$size/" \
-    packaging/debian/control.in > "$deb/DEBIAN/control"
-# dpkg-deb takes later times back to SOURCE_DATE_EPOCH, and sorts.
-find "$deb" -exec touch -hd "@$SOURCE_DATE_EPOCH" {} +
-dpkg-deb --root-owner-group -Zxz --build "$deb" "$dist/${package}_${version}_$arch.deb" >/dev/null
+    $package "$version" "$version" "$MAINTAINER" "$(date -Rd "@$SOURCE_DATE_EPOCH")" \
+    | gzip -9n > "$files/changelog.gz"
+find "$files" -exec touch -hd "@$SOURCE_DATE_EPOCH" {} +
+config=$PWD/packaging/nfpm.yaml
+absolute=$(realpath "$dist")
+for packager in deb rpm; do
+    (cd "$files" && ARCH=$arch VERSION=$version MAINTAINER=$MAINTAINER \
+        nfpm package --config "$config" --packager $packager --target "$absolute" >/dev/null)
+done
 
 (cd "$dist" && sha256sum -- * > "$work/SHA256SUMS" && mv "$work/SHA256SUMS" .)
 echo "target/dist:"

@@ -8,9 +8,10 @@ version=$(sed -n '/^\[workspace.package\]/,/^\[/ s/^version = "\(.*\)"/\1/p' Car
 [ -n "$version" ] || { echo "no version in Cargo.toml" >&2; exit 1; }
 number='[0-9]+\.[0-9]+\.[0-9]+[-.0-9a-z]*'
 
-# Images by their names, tags beside them, and the consumer's own manifest.
+# Images by their names, tags beside them, the chart, and the consumer's own manifest.
 images="s#((fluent-bit-kubeletstats|kubeletstats-plugin|kubeletstats-consumer):)$number#\\1$version#g"
 tags="s#^([ ]*newTag: |  tag: )$number\$#\\1$version#"
+chart="s#^(version|appVersion): $number\$#\\1: $version#"
 manifest="s#^version = \"$number\"#version = \"$version\"#"
 
 differs=0
@@ -18,6 +19,7 @@ while IFS= read -r file; do
     rules=(-e "$images")
     case $file in
         */kustomization.yaml | deploy/helm/values.yaml) rules+=(-e "$tags") ;;
+        */Chart.yaml) rules=(-e "$chart") ;;
         consumer/Cargo.toml) rules=(-e "$manifest") ;;
     esac
     if ! sed -E "${rules[@]}" "$file" | cmp -s - "$file"; then

@@ -267,7 +267,7 @@ impl State {
                 return;
             }
             self.counters.overran();
-            let line = "the last scrape is still on its way: this one is left out";
+            let line = "the last scrape is still running: this one is skipped";
             self.input.instance.log(Level::Debug, line);
         }
     }
@@ -403,7 +403,7 @@ impl State {
         }
         if came_of_it == Some(MetricsAppended::Unreadable) && !self.unreadable_logged {
             self.unreadable_logged = true;
-            let line = "fluent bit cannot read the metrics that are made for it: please report its version";
+            let line = "fluent bit cannot decode the plugin's metrics: please report its version";
             self.input.instance.log(Level::Error, line);
         }
         let now = Instant::now();
@@ -480,5 +480,5 @@ impl State {
 }
 
 const LEFT_BEHIND_READING: &str =
-    "the worker thread is left behind: it waits for a file, and ends when that answers";
-const LEFT_BEHIND: &str = "the worker thread is left behind: it ends by itself as soon as it can";
+    "the worker thread still waits for a file: it ends when the file system answers";
+const LEFT_BEHIND: &str = "the worker thread still runs: it ends by itself as soon as it can";

@@ -8,6 +8,7 @@ export PATH := $(PATH):$(CURDIR)/target/bin
 APT_INSTALL := env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends
 
 # Debian's package of a program.
+deb.aarch64-linux-gnu-g++ := g++-aarch64-linux-gnu
 deb.aarch64-linux-gnu-gcc := gcc-aarch64-linux-gnu libc6-dev-arm64-cross
 deb.dpkg-deb := dpkg
 deb.git := git
@@ -18,11 +19,13 @@ deb.prometheus := prometheus
 deb.promtool := prometheus
 deb.python3 := python3
 deb.qemu-aarch64-static := qemu-user-static
+deb.readelf := binutils
 deb.valgrind := valgrind
 deb.venv := python3-venv
 
 # The command that installs one.
 get.actionlint := GOBIN=$(CURDIR)/target/bin go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+get.amd64-std := rustup target add x86_64-unknown-linux-gnu
 get.arm64-std := rustup target add aarch64-unknown-linux-gnu
 get.cargo-deny := cargo install --locked cargo-deny@0.20.2
 get.cargo-fuzz := cargo install --locked cargo-fuzz@0.13.2
@@ -31,6 +34,7 @@ get.helm := GOBIN=$(CURDIR)/target/bin go install helm.sh/helm/v3/cmd/helm@v3.22
 get.minimum = rustup toolchain install --profile minimal $(MINIMUM)
 get.nfpm := GOBIN=$(CURDIR)/target/bin go install github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 get.nightly := rustup toolchain install --profile minimal nightly
+get.zig := tests/get-zigbuild
 
 # What is no command, or has to be installed by hand.
 how.cargo := Rust, as https://rustup.rs installs it
@@ -43,6 +47,7 @@ how.kubectl := kubectl or kustomize, as https://kubernetes.io/docs/tasks/tools s
 how.rustup := rustup, as https://rustup.rs installs it
 
 # How one is looked for, where that is not by its name on the PATH.
+has.amd64-std := ls "$$(rustc --print target-libdir --target x86_64-unknown-linux-gnu)"/libstd-*
 has.arm64-std := ls "$$(rustc --print target-libdir --target aarch64-unknown-linux-gnu)"/libstd-*
 has.cargo = $(CARGO) -V
 has.buildx := docker buildx version
@@ -52,8 +57,10 @@ has.kubectl := command -v kubectl || command -v kustomize
 has.minimum = rustup run $(MINIMUM) rustc -V
 has.nightly := rustup run nightly rustc -V
 has.venv := python3 -c "import ensurepip, venv"
+has.zig := command -v zig || python3 -m ziglang version
 
 # What it is called, where the name says too little.
+named.amd64-std := standard library of Rust for x86_64
 named.arm64-std := standard library of Rust for aarch64
 named.buildx := buildx
 named.docker := Docker that answers

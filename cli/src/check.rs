@@ -164,7 +164,7 @@ fn report_steps<'s>(
 /// The verdict on a timeout in this phase.
 fn timed_out(config: &Config, phase: Phase) -> String {
     let doing = match phase {
-        Phase::Queued => "waiting for a turn",
+        Phase::Queued => "waiting for cpu time",
         Phase::Token => "reading the token",
         Phase::Certificates => "reading the certificates",
         Phase::Resolve => "resolving the kubelet's name",

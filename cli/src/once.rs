@@ -108,7 +108,7 @@ fn show_outcome(
     let (missing, all) = (outcome.without_cpu.len(), outcome.containers);
     if missing > 0 {
         print_error(&format!(
-            "{missing} of {all} wanted containers have no CPU value"
+            "{missing} of {all} selected containers have no CPU value"
         ));
     }
     Verdict::Arrives

@@ -69,26 +69,26 @@ impl RecordStatus {
         Some(match self {
             Self::Records | Self::AfterSecondSample => return None,
             Self::Missing(Missing::Containers) => {
-                "the kubelet lists no containers of the wanted pods".to_owned()
+                "the kubelet lists no containers of the selected pods".to_owned()
             }
             Self::Missing(Missing::Cpu { .. } | Missing::Samples { .. }) => {
-                "the kubelet has no CPU value of the wanted containers".to_owned()
+                "the kubelet has no CPU value of the selected containers".to_owned()
             }
             Self::Missing(Missing::Others { found: 0, .. }) => format!(
-                "the kubelet has nothing of what metric_groups names: {}",
+                "the kubelet reports nothing that metric_groups selects: {}",
                 groups()
             ),
             Self::Missing(Missing::Others { .. }) => format!(
-                "the kubelet has measured nothing yet of what metric_groups names: {}",
+                "the kubelet has measured nothing yet that metric_groups selects: {}",
                 groups()
             ),
             Self::ContainersExcluded | Self::Missing(Missing::ContainersExcluded) => {
-                "exclude_container drops every container of the wanted pods".to_owned()
+                "exclude_container drops every container of the selected pods".to_owned()
             }
-            Self::Ended => "all containers of the wanted pods have ended".to_owned(),
+            Self::Ended => "all containers of the selected pods have ended".to_owned(),
             Self::Stale(age) => {
                 let what = match config.plan.containers {
-                    true => "the wanted containers",
+                    true => "the selected containers",
                     false => "the node's containers",
                 };
                 let age = humanize::duration(age);

@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("{}", rmpv::decode::read_value(&mut events)?);
     }
     eprintln!(
-        "{} records, {} of {} pods are wanted",
+        "{} records, {} of {} pods are selected",
         batch.records(),
         batch.pods_wanted,
         batch.pods_on_node

@@ -496,7 +496,7 @@ group! {
 group! {
     /// The rate that [`crate::rates`] makes of the CPU's two values.
     Rate, Least {
-        nano_cores: f64 "cpu.usageNanoCores, within what cpu.usageCoreNanoSeconds proves" NanoCores Gauge Least
+        nano_cores: f64 "cpu.usageNanoCores, limited by cpu.usageCoreNanoSeconds" NanoCores Gauge Least
             [Least "" percent, Least "_cores" cores] "_usage_cores" "usage";
     }
 }
@@ -529,7 +529,7 @@ group! {
     /// When what the record is about began, and how old it was at the sample.
     Age, All {
         started: f64 "startTime" Seconds Gauge All [] "start_time_seconds" "";
-        seconds: f64 "the sample's time less startTime" Seconds Gauge All [All "_seconds" real] "" "uptime";
+        seconds: f64 "the sample's time minus startTime" Seconds Gauge All [All "_seconds" real] "" "uptime";
     }
 }
 

@@ -119,7 +119,7 @@ pub enum Phase {
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Phase::Queued => "waiting for a turn to ask",
+            Phase::Queued => "waiting for cpu time to ask",
             Phase::Token => "reading the token for",
             Phase::Certificates => "reading the certificates for",
             Phase::Resolve => "resolving the name of",
@@ -223,8 +223,7 @@ impl Error {
 
     /// An option that has no effect without another.
     pub fn option_needs(given: &str, other: &str) -> Self {
-        let message =
-            format!("option {given} is set but {other} is not on: it needs what that asks for");
+        let message = format!("option {given} is set but {other} is not on: {given} needs it");
         Self::new(Reason::Option, message)
     }
 
@@ -257,7 +256,7 @@ impl Error {
     /// The system's resolver needs a thread of its own, and there was none to be had.
     pub fn lookup_thread(host: &str, source: std::io::Error) -> Self {
         let message = format!(
-            "cannot look up {host}: no thread for it: {}: raise the limit of processes, open files or memory",
+            "cannot look up {host}: cannot start a thread: {}: raise the limit of processes, open files or memory",
             os_error(&source)
         );
         Self::new(Reason::Host, message).with_source(source)
@@ -293,7 +292,7 @@ impl Error {
         Self::new(
             Reason::Timeout,
             format!(
-                "timed out after {after:?} reading {files}: the file system behind it does not answer: is it a mount that has gone?"
+                "timed out after {after:?} reading {files}: its file system does not answer: check its mount"
             ),
         )
     }
@@ -335,7 +334,7 @@ impl Error {
             printable(&names.join(", "), 300)
         };
         let message = format!(
-            "certificate of {url} is not valid for {expected}, it names {carried}: set server_name to a name it carries"
+            "certificate of {url} is not valid for {expected}, it names {carried}: set server_name to one of its names"
         );
         Self::new(Reason::TlsWrongName, message).with_source(source)
     }
@@ -356,10 +355,10 @@ impl Error {
         Self::new(Reason::Tls, message).with_source(source)
     }
 
-    /// The certificate is a CA's own. It would be trusted if it were itself in the CA file.
+    /// The certificate is one of a CA. It would be trusted if it were itself in the CA file.
     pub fn tls_ca_as_server(url: &str, source: impl Into<Source>) -> Self {
         let message = format!(
-            "certificate of {url} is a CA's own, and not the one that is trusted: set kube_ca_file to this very certificate"
+            "certificate of {url} is a CA certificate and is not trusted itself: set kube_ca_file to this certificate"
         );
         Self::new(Reason::TlsUnknownIssuer, message).with_source(source)
     }

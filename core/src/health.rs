@@ -34,7 +34,7 @@ pub const NO_PODS: &str = "the kubelet lists no pods: if it has not just started
 /// same.
 pub fn none_wanted(all: usize) -> String {
     format!(
-        "none of the node's {all} pods is wanted: check namespace, pod_prefix, label_selector and the exclude options"
+        "none of the node's {all} pods is selected: check namespace, pod_prefix, label_selector and the exclude options"
     )
 }
 
@@ -132,23 +132,23 @@ impl Missing {
 
     fn line(self) -> String {
         match self {
-            Self::Containers => "the kubelet names no container of the wanted pods: look at them with kubectl describe, and at the node's container runtime".to_owned(),
+            Self::Containers => "the kubelet names no container of the selected pods: look at them with kubectl describe, and at the node's container runtime".to_owned(),
             Self::ContainersExcluded => {
-                "the kubelet names no container of the wanted pods that exclude_container does not drop: check that option".to_owned()
+                "the kubelet names no container of the selected pods that exclude_container does not drop: check that option".to_owned()
             }
             Self::Cpu { containers } => format!(
-                "the kubelet has no cpu value of the wanted pods' {}: look at its own log, and at the node's cgroups",
+                "the kubelet has no cpu value of the selected pods' {}: look at its own log, and at the node's cgroups",
                 count(containers as u64, "container", "containers")
             ),
             Self::Samples { containers } => format!(
-                "the kubelet repeats old samples of the wanted pods' {}: look at its own log, it takes no new ones",
+                "the kubelet repeats old samples of the selected pods' {}: look at its own log, it takes no new ones",
                 count(containers as u64, "container", "containers")
             ),
             Self::Others { found: 0, .. } => {
-                "the kubelet has nothing of what metric_groups names: see whether pods have it".to_owned()
+                "the kubelet reports nothing that metric_groups selects: check whether the pods have it".to_owned()
             }
             Self::Others { .. } => {
-                "the kubelet repeats old samples of what metric_groups names: look at its own log, it takes no new ones".to_owned()
+                "the kubelet repeats old samples of what metric_groups selects: look at its own log, it takes no new ones".to_owned()
             }
         }
     }
@@ -207,7 +207,7 @@ impl Health {
             false => "records",
         };
         let length = outage.length();
-        Some(format!("{what} come again: there was none {length}"))
+        Some(format!("{what} arrive again: there were none {length}"))
     }
 
     /// A scrape failed, or a callback (`took` is zero then). The outage counts from the
@@ -240,7 +240,7 @@ impl Health {
         let lines = &mut self.lines;
         let unlogged = self.learning.failed(now, now, error.reason(), lines)?;
         let cost = match selects {
-            true => "no new facts of pods, and label_selector keeps no pod without facts",
+            true => "no new facts of pods, and label_selector selects no pod without facts",
             false => "no new facts of pods",
         };
         let line = format!("{cost}: {error}");
@@ -251,7 +251,7 @@ impl Health {
     pub fn facts_came(&mut self, now: Instant) -> Option<String> {
         let outage = self.learning.worked(now, &mut self.lines)?;
         Some(format!(
-            "facts of pods come again: there were no new ones {}",
+            "facts of pods arrive again: there were no new ones {}",
             outage.length()
         ))
     }
@@ -262,7 +262,7 @@ impl Health {
         let unlogged = self.appending.failed(now, now, Reason::Host, lines)?;
         let kept = count(records as u64, "record is", "records are");
         let line = format!(
-            "fluent bit takes no records now: {kept} kept, and scraping waits: see its own lines about storage"
+            "fluent bit accepts no records now: {kept} kept, and scraping waits: see its own lines about storage"
         );
         Some(with_unlogged(line, unlogged, "try", "tries"))
     }
@@ -271,7 +271,7 @@ impl Health {
     pub fn accepted(&mut self, now: Instant) -> Option<String> {
         let outage = self.appending.worked(now, &mut self.lines)?;
         Some(format!(
-            "fluent bit takes records again: it took none {}, {}",
+            "fluent bit accepts records again: it accepted none {}, {}",
             outage.length(),
             count(outage.failures, "try", "tries")
         ))
@@ -281,7 +281,8 @@ impl Health {
     pub fn metrics_refused(&mut self, now: Instant) -> Option<String> {
         let lines = &mut self.lines;
         let unlogged = self.metrics.failed(now, now, Reason::Host, lines)?;
-        let line = "fluent bit takes no metrics now: those of the next scrape take their place: see its own lines";
+        let line =
+            "fluent bit accepts no metrics now: the next scrape's replace them: see its own lines";
         Some(with_unlogged(line.to_owned(), unlogged, "try", "tries"))
     }
 
@@ -289,7 +290,7 @@ impl Health {
     pub fn metrics_accepted(&mut self, now: Instant) -> Option<String> {
         let outage = self.metrics.worked(now, &mut self.lines)?;
         Some(format!(
-            "fluent bit takes metrics again: it took none {}, {}",
+            "fluent bit accepts metrics again: it accepted none {}, {}",
             outage.length(),
             count(outage.failures, "try", "tries")
         ))
@@ -298,7 +299,7 @@ impl Health {
     /// The host accepts less at a time than a scrape gives. Called once in the life of an
     /// input.
     pub fn split(&mut self, now: Instant) -> Option<String> {
-        let line = "fluent bit does not take what one scrape gives at once, and gets it in parts: \
+        let line = "fluent bit does not accept the records of one scrape at once, and gets them in parts: \
                     raise the output's storage.total_limit_size";
         self.lines.add(now, false).then(|| line.to_owned())
     }
@@ -311,7 +312,7 @@ impl Health {
         }
         let lost = count(std::mem::take(&mut self.given_up), "record", "records");
         Some(format!(
-            "gave up {lost} that fluent bit did not take for a minute or more: scraping goes on: see its own lines about storage"
+            "dropped {lost} that fluent bit did not accept for a minute or more: scraping goes on: see its own lines about storage"
         ))
     }
 
@@ -322,7 +323,7 @@ impl Health {
         outage.logged?;
         let lost = count(records as u64, "record", "records");
         Some(format!(
-            "lost with this input: {lost} that fluent bit did not take"
+            "lost {lost} that fluent bit had not accepted when this input ended"
         ))
     }
 
@@ -351,7 +352,7 @@ impl Health {
         Some(match selection {
             Selection::NoPodsOnNode => NO_PODS.to_owned(),
             Selection::NoneWanted => none_wanted(all),
-            Selection::SomeWanted => format!("{wanted} of the node's {all} pods are wanted"),
+            Selection::SomeWanted => format!("{wanted} of the node's {all} pods are selected"),
         })
     }
 
@@ -365,7 +366,7 @@ impl Health {
         self.facts_unreadable_logged = self.lines.add(now, false);
         let pods = count(unreadable as u64, "pod", "pods");
         self.facts_unreadable_logged.then(|| {
-            format!("facts of {pods} cannot be read: the kubelet writes of them in /pods what no kubelet should")
+            format!("facts of {pods} cannot be read: their entries in /pods are not valid")
         })
     }
 
@@ -380,7 +381,7 @@ impl Health {
         self.unreadable_logged = self.lines.add(now, false);
         self.unreadable_logged.then(|| {
             format!(
-                "{unreadable} of the node's {all} pods cannot be read and are left out: the kubelet writes of them what no kubelet should"
+                "{unreadable} of the node's {all} pods cannot be read and are dropped: their entries in the kubelet's reply are not valid"
             )
         })
     }
@@ -631,7 +632,10 @@ mod tests {
         );
         assert_eq!(health.wanted(second(60), 3, 9), None);
         let wanted = health.wanted(second(61), 3, 9);
-        assert_eq!(wanted.as_deref(), Some("3 of the node's 9 pods are wanted"));
+        assert_eq!(
+            wanted.as_deref(),
+            Some("3 of the node's 9 pods are selected")
+        );
     }
 
     #[test]
@@ -643,7 +647,7 @@ mod tests {
             .map(|scrape| start + Duration::from_secs(10 * scrape))
             .filter_map(|now| health.no_records(now, Duration::from_secs(10), missing))
             .collect();
-        let why = "the kubelet has no cpu value of the wanted pods' 2 containers: \
+        let why = "the kubelet has no cpu value of the selected pods' 2 containers: \
                    look at its own log, and at the node's cgroups";
         let more = "(and 5 scrapes since the last such line)";
         assert_eq!(
@@ -657,7 +661,7 @@ mod tests {
         let end = start + Duration::from_secs(190);
         assert_eq!(
             health.recorded(end).as_deref(),
-            Some("records come again: there was none for 190.0s")
+            Some("records arrive again: there were none for 190.0s")
         );
         assert_eq!(health.recorded(end), None);
     }
@@ -700,7 +704,7 @@ mod tests {
     fn a_host_that_takes_no_records_is_told_of_like_a_failure() {
         let start = Instant::now();
         let mut health = Health::default();
-        let line = "fluent bit takes no records now: 24 records are kept, and scraping waits: \
+        let line = "fluent bit accepts no records now: 24 records are kept, and scraping waits: \
                     see its own lines about storage";
         let lines: Vec<_> = (0..9)
             .filter_map(|tries| health.refused(start + Duration::from_secs(10 * tries), 24))
@@ -709,24 +713,25 @@ mod tests {
         assert_eq!(lines, [line.to_owned(), repeated]);
         assert_eq!(
             health.lost(24).as_deref(),
-            Some("lost with this input: 24 records that fluent bit did not take")
+            Some("lost 24 records that fluent bit had not accepted when this input ended")
         );
         assert_eq!(
             health
                 .accepted(start + Duration::from_millis(90_250))
                 .as_deref(),
-            Some("fluent bit takes records again: it took none for 90.2s, 9 tries")
+            Some("fluent bit accepts records again: it accepted none for 90.2s, 9 tries")
         );
         assert_eq!(health.accepted(start + Duration::from_secs(100)), None);
         assert_eq!(health.lost(24), None);
 
         let mut health = Health::new(false);
         let line = health.metrics_refused(start);
-        let refused = "fluent bit takes no metrics now: those of the next scrape take their place: see its own lines";
+        let refused =
+            "fluent bit accepts no metrics now: the next scrape's replace them: see its own lines";
         assert_eq!(line.as_deref(), Some(refused));
         assert_eq!(health.metrics_refused(start), None);
         let line = health.metrics_accepted(start + Duration::from_secs(10));
-        let taken = "fluent bit takes metrics again: it took none for 10.0s, 2 tries";
+        let taken = "fluent bit accepts metrics again: it accepted none for 10.0s, 2 tries";
         assert_eq!(line.as_deref(), Some(taken));
     }
 }

@@ -1,8 +1,8 @@
-//! The option table, and the way from the user's text to a [`Config`]. No I/O.
+//! The option table, and how the user's text becomes a [`Config`]. No I/O.
 //!
-//! A row of [`OPTIONS`] is all there is of an option but its field in [`Config`]: name, type,
+//! A row of [`OPTIONS`] declares all of an option except its field in [`Config`]: name, type,
 //! default, help, and how its text becomes that field. The host's `-h`, the flags of the
-//! command, `docs/options.md` and the README's table follow the rows.
+//! command and `docs/options.md` follow the rows.
 
 mod names;
 mod url;
@@ -83,10 +83,10 @@ pub const OPTIONS: &[OptionSpec] = options! {
         "Time for one whole scrape: resolve, connect, TLS and body.",
         |config, value| config.timeout = value.duration()?;
     "namespace": Text,
-        "Namespaces to keep, separated by commas; all when not set.",
+        "Namespaces to select, separated by commas; all when not set.",
         |config, value| config.namespaces = value.read(names::namespaces)?;
     "pod_prefix": Text,
-        "Prefixes of pod names to keep, separated by commas; all when not set.",
+        "Prefixes of pod names to select, separated by commas; all when not set.",
         |config, value| config.pod_prefixes = value.read(names::pod_prefixes)?;
     "kube_token_file": Text = SERVICE_ACCOUNT_TOKEN,
         "File with the bearer token, read again for every scrape.",
@@ -110,43 +110,43 @@ pub const OPTIONS: &[OptionSpec] = options! {
         "The record's 'service'; the container's name when not set.",
         |config, value| config.service = value.single_line()?;
     "region": Text,
-        "The record's 'metadata.region'; left out when not set.",
+        "The record's 'metadata.region'; absent when not set.",
         |config, value| config.region = value.single_line()?;
     "node_name": Text,
         "The record's 'nodeName'; the kubelet's own when not set.",
         |config, value| config.node_name = value.single_line()?;
     "repeat_samples": Bool = "false",
-        "A record per scrape even where the kubelet has no new sample.",
+        "Append a record per scrape even if the kubelet has no new sample.",
         |config, value| config.repeat_samples = value.boolean()?;
     "cpu_source": Text = "auto",
-        "auto: the kubelet's rate, held to what its counter proves; or only 'counter' or 'instant'.",
+        "auto: the kubelet's rate, limited by its counter; counter or instant: only one of the two.",
         |config, value| config.cpu_source = value.one_of(CPU_SOURCES)?;
     "stats_tag": Text,
-        "Tag for a record per scrape about the plugin itself; none when not set.",
+        "Tag of one record per scrape about the plugin itself; no such record when not set.",
         |config, value| config.stats_tag = value.single_line()?;
     "format": Text = "records",
-        "records for logs, metrics for fluent bit's own metrics (2.0 or later), or both.",
+        "records (logs), metrics (needs Fluent Bit 2.0 or later), or both.",
         |config, value| config.format = value.one_of(FORMATS)?;
     "metric_names": Text = "prometheus",
-        "Names of metrics: prometheus (kubelet, cAdvisor) or opentelemetry (its receiver's).",
+        "Metric names: prometheus (kubelet and cAdvisor) or opentelemetry (the kubeletstats receiver).",
         |config, value| config.metric_names = value.one_of(NAMINGS)?;
     "kube_state_metrics": Bool = "false",
-        "Also facts of pods as kube-state-metrics names them; needs pod_facts.",
+        "Also metrics about pods under the names of kube-state-metrics; needs pod_facts.",
         |config, value| config.kube_state_metrics = value.boolean()?;
     "skip_processors": Bool = "false",
-        "Metrics do not pass this input's processors; costs fluent bit's thread much less.",
+        "Metrics skip this input's processors, which saves most of their cost.",
         |config, value| config.skip_processors = value.boolean()?;
     "metric_groups": Text = "container",
-        "What gets records or metrics: container, pod, node, volume, system_container, interface, or all.",
+        "What to collect: container, pod, node, volume, system_container, interface, or all.",
         |config, value| config.plan = value.groups()?;
     "fields": Text = "basic",
-        "basic: the values most users need; all: every value that the kubelet has.",
+        "basic: the values that most users need; all: every value that the kubelet has.",
         |config, value| config.plan.level = value.one_of(LEVELS)?;
     "pod_facts": Bool = "false",
         "Also ask the kubelet for /pods: workload, state, limits and labels of each pod.",
         |config, value| config.pod_facts = value.boolean()?;
     "pod_facts_interval": Time = "60s",
-        "Time between requests for /pods; sooner when a pod is new.",
+        "Time between requests for /pods; a new pod causes one sooner.",
         |config, value| config.pod_facts_interval = value.duration()?;
     "pod_labels": Text,
         "Labels to record, separated by commas, with * as wildcard; needs pod_facts.",
@@ -155,19 +155,19 @@ pub const OPTIONS: &[OptionSpec] = options! {
         "Annotations to record, separated by commas, with * as wildcard; needs pod_facts.",
         |config, value| config.pod_annotations = value.read(Patterns::parse)?;
     "label_selector": Text,
-        "Labels of the pods to keep, as kubectl's -l takes them; needs pod_facts.",
+        "Selects pods by label, in the syntax of kubectl -l; needs pod_facts.",
         |config, value| config.label_selector = value.selector()?;
     "exclude_namespace": Text,
-        "Namespaces to drop, separated by commas; overrides what is kept.",
+        "Namespaces to drop, separated by commas; overrides what is selected.",
         |config, value| config.exclude.namespaces = value.read(names::namespaces)?;
     "exclude_pod_prefix": Text,
-        "Prefixes of pod names to drop, separated by commas; overrides what is kept.",
+        "Prefixes of pod names to drop, separated by commas; overrides what is selected.",
         |config, value| config.exclude.pod_prefixes = value.read(names::pod_prefixes)?;
     "exclude_container": Text,
-        "Names of containers to drop, separated by commas; overrides what is kept.",
+        "Names of containers to drop, separated by commas; overrides what is selected.",
         |config, value| config.exclude.containers = value.read(names::containers)?;
     "cluster": Text,
-        "The record's 'cluster'; left out when not set.",
+        "The record's 'cluster'; absent when not set.",
         |config, value| config.cluster = value.single_line()?;
     "jitter": Time = "0s",
         "Each node delays its scrapes by a fixed part of this time, chosen by its name.",
@@ -177,7 +177,7 @@ pub const OPTIONS: &[OptionSpec] = options! {
 /// Where a record's CPU value comes from.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum CpuSource {
-    /// `usageNanoCores` within what `usageCoreNanoSeconds` of two samples proves.
+    /// `usageNanoCores`, limited by the bounds that `usageCoreNanoSeconds` of two samples gives.
     #[default]
     Auto,
     /// `usageCoreNanoSeconds` of two samples or nothing.
@@ -249,7 +249,7 @@ const GROUPS: &[Group] = &[
     }),
 ];
 
-/// What is not wanted, whatever else is said of it.
+/// What is dropped. It overrides what is selected.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Exclude {
     /// Whole names.
@@ -310,7 +310,7 @@ pub struct Config {
     pub allow_insecure_tls: bool,
     /// The record's `service`, instead of the container's name.
     pub service: Option<String>,
-    /// The record's `metadata.region`, which is left out without it.
+    /// The record's `metadata.region`, which is absent without it.
     pub region: Option<String>,
     /// The record's `nodeName`, instead of the one in the summary.
     pub node_name: Option<String>,
@@ -421,7 +421,7 @@ impl Config {
             chosen(&self.pod_prefixes),
         );
         if self.label_selector.is_some() {
-            line.push_str(", chosen by label_selector");
+            line.push_str(", selected by label_selector");
         }
         for (what, names) in [
             ("namespaces", &self.exclude.namespaces),
@@ -448,7 +448,7 @@ impl Config {
             line.push_str(&format!(", facts of pods every {every:?}"));
         }
         if !self.jitter.is_zero() {
-            line.push_str(&format!(", each {:.1?} late by jitter", self.delay()));
+            line.push_str(&format!(", each delayed {:.1?} by jitter", self.delay()));
         }
         line
     }
@@ -486,7 +486,7 @@ impl Config {
 }
 
 /// What the user wrote for an option, if anything. Each method reads it in one way, and
-/// refuses with one line what cannot be read so.
+/// refuses with one line what it cannot read.
 struct Value<'a> {
     option: &'a OptionSpec,
     given: Option<String>,
@@ -589,7 +589,7 @@ impl Value<'_> {
         }
     }
 
-    /// What stands in every record, or is a tag: one line of text.
+    /// A text that is in every record, or a tag: one line.
     fn single_line(&self) -> Result<Option<String>> {
         match self.text().contains(char::is_control) {
             true => Err(self.bad_value("text without line breaks and other control characters")),

@@ -64,7 +64,7 @@ pub struct Batch {
     pub pods_wanted: usize,
     /// Pods that could not be decoded, wanted or not.
     pub pods_unreadable: usize,
-    /// Containers of the wanted pods, without those that have ended.
+    /// Containers of the selected pods, without those that have ended.
     pub containers: usize,
     /// Those of them of which the kubelet tells a CPU value, new or not.
     pub with_cpu: usize,

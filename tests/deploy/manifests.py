@@ -8,18 +8,26 @@ from pathlib import Path
 
 import kubernetes_validate
 import yaml
+from kubernetes_validate.utils import all_versions
 
 from rendering import (
     HELM, KUBERNETES, METRICS, ROOT, helm, kustomization, of_kind, pods, sections, setting, sets, size, variables,
 )
 
-# Oldest and newest that are tried, and some between.
-KUBERNETES_VERSIONS = ["1.28", "1.31", "1.34", "1.37"]
+# From the oldest that is tried to the newest whose schemas there are.
+OLDEST = (1, 28)
+KUBERNETES_VERSIONS = [
+    f"{major}.{minor}"
+    for major, minor in sorted({tuple(map(int, version.split(".")[:2])) for version in all_versions()})
+    if (major, minor) >= OLDEST
+]
 
 # Not ours, and for trying things out only: the image writes beside its programs.
 WRITES_TO_ITS_ROOT = {"kafka"}
 # Root for one chown; see components/node-buffer.
-ROOT_CONTAINERS = {("overlays/production", "own-storage"): ["CHOWN"]}
+ROOT_CONTAINERS = {
+    (name, "own-storage"): ["CHOWN"] for name in ("overlays/production", "chart, production")
+}
 
 STATS = {"apiGroups": [""], "resources": ["nodes/stats"], "verbs": ["get"]}
 PODS = {"apiGroups": [""], "resources": ["nodes/pods"], "verbs": ["get"]}
@@ -37,7 +45,10 @@ WITH_PODS = {
     },
 }
 
-SHIPPED = (ROOT / "fluent-bit.conf").read_text()
+# The base writes each record to the pod's log as well.
+WITHOUT_STDOUT = {"overlays/production"}
+
+SHIPPED = (ROOT / "fluent-bit.yaml").read_text()
 
 
 def agent(objects):
@@ -47,8 +58,17 @@ def agent(objects):
 
 
 def configuration(objects):
-    (found,) = [thing["data"] for thing in of_kind(objects, "ConfigMap") if "fluent-bit.conf" in thing["data"]]
-    return found["fluent-bit.conf"]
+    """The file that the agent is told to read, or that the image reads where it is told none."""
+    files = {}
+    for thing in of_kind(objects, "ConfigMap"):
+        files.update(thing["data"])
+    (container,) = agent(objects)["spec"]["containers"]
+    for word in container.get("args", []):
+        if word.startswith("--config="):
+            return files[Path(word).name]
+    # The base's is not taken away where the classic format takes its place.
+    (name,) = [name for name in ("fluent-bit.conf", "fluent-bit.yaml") if name in files][:1]
+    return files[name]
 
 
 def settings(objects):
@@ -64,7 +84,12 @@ def option(objects, key):
 
 
 def with_agent():
-    return {name: objects for name, objects in sets().items() if of_kind(objects, "DaemonSet")}
+    """But for our chart's, which chart.py looks at."""
+    return {
+        name: objects
+        for name, objects in sets().items()
+        if of_kind(objects, "DaemonSet") and not name.startswith("chart")
+    }
 
 
 class Schemas(unittest.TestCase):
@@ -311,11 +336,23 @@ class Wiring(unittest.TestCase):
                 found = [section for section in sections(configuration(objects)) if section[0] != "[SERVICE]"]
                 if name in METRICS:
                     self.assert_metrics(name, found, shipped)
+                elif name in WITHOUT_STDOUT:
+                    self.assertEqual(found, [section for section in shipped if "name stdout" not in section[1]])
                 else:
                     self.assertEqual(found, shipped)
+        with self.subTest("fluent-bit.conf"):
+            classic = (ROOT / "fluent-bit.conf").read_text()
+            self.assertEqual(sections(classic), sections(SHIPPED))
         with self.subTest("helm values as text"):
             config = yaml.safe_load((HELM / "values.yaml").read_text())["config"]
             self.assertEqual(sections(config["inputs"] + config["filters"] + config["outputs"]), shipped)
+            in_yaml = yaml.safe_load((HELM / "values-yaml.yaml").read_text())["config"]["extraFiles"]["fluent-bit.yaml"]
+            # What the chart puts in itself.
+            in_yaml = re.sub(r"\{\{ \.Values\.(\w+) \}\}", r"\1", in_yaml)
+            classic = re.sub(r"\{\{ \.Values\.(\w+) \}\}", r"\1", config["service"])
+            self.assertEqual(sections(in_yaml)[1:], shipped)
+            self.assertEqual([[word.lower() for word in lines] for _, lines in sections(in_yaml)[:1]],
+                             [[word.lower() for word in lines] for _, lines in sections(classic)])
 
     def assert_metrics(self, name, found, shipped):
         """The shipped input with what makes it one of metrics, and one output."""
@@ -374,6 +411,37 @@ class Wiring(unittest.TestCase):
                 (policy,) = of_kind(kustomization(name), "NetworkPolicy")
                 self.assertEqual(self.ports(policy["spec"]["egress"]), ports)
         self.assertEqual(settings(kustomization("overlays/otlp"))["OTLP_PORT"], "4318")
+
+    def test_the_component_without_stdout_changes_no_more(self):
+        service = [
+            section
+            for name in ("base", "overlays/production")
+            for section in sections(configuration(kustomization(name)))
+            if section[0] == "[SERVICE]"
+        ]
+        self.assertEqual(*service)
+
+    def test_the_classic_component_changes_the_format_and_no_more(self):
+        with tempfile.TemporaryDirectory(dir=ROOT / "target") as folder:
+            up = os.path.relpath(KUBERNETES, folder)
+            text = {"resources": [f"{up}/base"], "components": [f"{up}/components/classic"]}
+            Path(folder, "kustomization.yaml").write_text(yaml.safe_dump(text))
+            classic, base = kustomization(folder), kustomization("base")
+        conf = configuration(classic)
+        self.assertTrue(conf.startswith("#") and "[SERVICE]" in conf)
+        lower = [[(name, [line.lower() for line in lines]) for name, lines in sections(one)] for one in (conf, configuration(base))]
+        self.assertEqual(*lower)
+        spec, other = (agent(objects)["spec"] for objects in (classic, base))
+        (container,) = spec["containers"]
+        (file,) = [mount["mountPath"] for mount in container["volumeMounts"] if mount["name"] == "config"]
+        self.assertEqual(container.pop("args"), ["-c", file])
+        self.assertEqual(file, "/fluent-bit/etc/fluent-bit.conf")
+        same = yaml.safe_dump(other).replace("fluent-bit.yaml", "fluent-bit.conf")
+        hashed = re.compile(r"kubeletstats-config-\w+")
+        self.assertEqual(hashed.sub("config", yaml.safe_dump(spec)), hashed.sub("config", same))
+        for thing in classic:
+            for version in KUBERNETES_VERSIONS:
+                self.assertEqual(kubernetes_validate.validate(thing, version, strict=True), version)
 
     def test_every_variable_of_the_configuration_is_set(self):
         for name, objects in with_agent().items():
@@ -481,7 +549,7 @@ class HelmChart(unittest.TestCase):
     def test_every_value_is_one_the_chart_knows(self):
         known = yaml.safe_load(Path(os.environ["HELM_CHART"], "values.yaml").read_text())
         # Free-form in the chart: anything that Kubernetes takes, or files by name.
-        free = {"resources", "podSecurityContext", "securityContext", "nodeSelector", "extraFiles"}
+        free = {"resources", "podSecurityContext", "securityContext", "podAnnotations", "nodeSelector", "extraFiles"}
 
         def compare(given, chart, path):
             for key, value in given.items():
@@ -489,7 +557,7 @@ class HelmChart(unittest.TestCase):
                 if isinstance(value, dict) and key not in free:
                     compare(value, chart[key], f"{path}.{key}")
 
-        for file in ("values.yaml", "values-init-container.yaml", "values-prometheus.yaml", "values-otlp.yaml"):
+        for file in ("values.yaml", "values-init-container.yaml", "values-prometheus.yaml", "values-otlp.yaml", "values-yaml.yaml"):
             compare(yaml.safe_load((HELM / file).read_text()), known, file)
 
     def test_the_images(self):

@@ -79,14 +79,15 @@ def programs():
     return {
         "plugin (make build)": first("PLUGIN", ROOT / "target/release/flb-in_kubeletstats.so"),
         "sim-kubelet (make tools)": first("SIM_KUBELET", ROOT / "target/debug/sim-kubelet"),
+        "kubeletstats (make tools)": first("", ROOT / "target/debug/kubeletstats"),
         "fluent-bit": fluent_bit(),
         "prometheus": first("", shutil.which("prometheus")),
         "promtool": first("", shutil.which("promtool")),
     }
 
 
-def fluent_bit():
-    """The first one in FLUENT_BIT, on the PATH or of the package that has metrics, which 1.x has not."""
+def fluent_bits(least):
+    """Those in FLUENT_BIT, on the PATH or of the package that are of this release or later."""
     named = os.environ.get("FLUENT_BIT")
     places = named.split(":") if named else [shutil.which("fluent-bit"), "/opt/fluent-bit/bin/fluent-bit"]
     for place in filter(None, places):
@@ -94,10 +95,14 @@ def fluent_bit():
         if not Path(place).exists():
             continue
         said = subprocess.run([place, "--version"], capture_output=True, text=True, check=False).stdout
-        version = re.search(r"v(\d+)\.", said)
-        if version and int(version[1]) >= 2:
-            return Path(place)
-    return None
+        version = re.search(r"v(\d+)\.(\d+)\.", said)
+        if version and (int(version[1]), int(version[2])) >= least:
+            yield Path(place)
+
+
+def fluent_bit():
+    """The first one that has metrics, which 1.x has not."""
+    return next(fluent_bits((2, 0)), None)
 
 
 def need(*names):

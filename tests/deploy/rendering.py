@@ -1,9 +1,11 @@
 """What the manifests come to: kustomize's and helm's output as Python values, and Fluent Bit's sections."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
+import tempfile
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,9 +17,9 @@ HELM = ROOT / "deploy/helm"
 KUSTOMIZATIONS = ["base", "log-generator", "overlays/kind", "overlays/production", "overlays/with-pods",
                   "overlays/job-pods", "overlays/prometheus", "overlays/otlp"]
 # Those that send metrics, and what their input has besides the shipped one's.
-TO_PROMETHEUS = ["Format metrics", "Skip_Processors on", "Metric_Groups all", "Fields ${FIELDS}", "Kube_State_Metrics ${KUBE_STATE_METRICS}",
-                 "Cluster ${CLUSTER}"]
-BY_OTLP = ["Format metrics", "Metric_Names opentelemetry", "Metric_Groups all", "Fields all", "Cluster ${CLUSTER}"]
+TO_PROMETHEUS = ["format metrics", "skip_processors on", "metric_groups all", "fields ${FIELDS}", "kube_state_metrics ${KUBE_STATE_METRICS}",
+                 "cluster ${CLUSTER}"]
+BY_OTLP = ["format metrics", "metric_names opentelemetry", "metric_groups all", "fields all", "cluster ${CLUSTER}"]
 METRICS = {
     "overlays/prometheus": TO_PROMETHEUS,
     "overlays/otlp": BY_OTLP,
@@ -29,6 +31,55 @@ HELM_VARIANTS = {
     "helm, init container": ["values.yaml", "values-init-container.yaml"],
     "helm, prometheus": ["values.yaml", "values-prometheus.yaml"],
     "helm, otlp": ["values.yaml", "values-otlp.yaml"],
+    "helm, yaml": ["values.yaml", "values-yaml.yaml"],
+}
+
+# The chart of our own, by what its values say besides its defaults.
+CHART = HELM / "kubeletstats"
+CHART_VARIANTS = {
+    "chart": {},
+    "chart, plugin image": {"pluginImage": {"enabled": True}, "image": {"repository": "fluent/fluent-bit", "tag": "5.1.1"}},
+    "chart, prometheus": {
+        "namespaces": [], "podPrefixes": [],
+        "outputs": {"kafka": {"enabled": False}, "stdout": {"enabled": False}, "prometheus": {"enabled": True}},
+    },
+    "chart, otlp": {
+        "namespaces": [], "podPrefixes": [],
+        "outputs": {"kafka": {"enabled": False}, "stdout": {"enabled": False}, "otlp": {"enabled": True}},
+    },
+    "chart, kafka and prometheus": {"outputs": {"stdout": {"enabled": False}, "prometheus": {"enabled": True}}},
+    "chart, facts": {"podFacts": {"enabled": True, "labels": ["app", "team"], "labelSelector": "app=web,gen>3"}},
+    # Everything that a cluster of one's own may need.
+    "chart, production": {
+        "image": {"repository": "observability/fluent-bit-kubeletstats", "tag": "0.1.0@sha256:" + 64 * "0"},
+        "imageRegistry": "registry.example.com:5000/mirror/",
+        "imagePullSecrets": [{"name": "registry"}],
+        "namespaces": [], "podPrefixes": [],
+        "kubelet": {"selfSigned": True, "interval": "15s"},
+        "options": {"cluster": "east", "region": "example-1", "exclude_namespace": ["kube-system", "monitoring"]},
+        "outputs": {
+            "stdout": {"enabled": False},
+            "kafka": {
+                "brokers": ["kafka-0.example.com:9093", "kafka-1.example.com:9093", "kafka-2.example.com:9094"],
+                "options": {"rdkafka.security.protocol": "SSL", "rdkafka.message.max.bytes": 10485760},
+            },
+        },
+        "extraOutputs": [{"name": "loki", "match": "kubeletstats", "host": "loki.example.com", "port": 3100}],
+        "buffer": {"hostPath": "/var/lib/kubeletstats"},
+        "networkPolicy": {
+            "ingressFrom": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
+            "kubelets": [{"ipBlock": {"cidr": "10.0.0.0/16"}}],
+            "receivers": [{"ipBlock": {"cidr": "10.1.0.0/24"}}],
+            "extraEgress": [{"ports": [{"protocol": "TCP", "port": 3100}]}],
+        },
+        "extraEnv": [{"name": "KAFKA_PASSWORD", "valueFrom": {"secretKeyRef": {"name": "kafka", "key": "password"}}}],
+        "extraVolumes": [{"name": "kafka-ca", "secret": {"secretName": "kafka-ca"}}],
+        "extraVolumeMounts": [{"name": "kafka-ca", "mountPath": "/etc/kafka", "readOnly": True}],
+        "priorityClassName": "kubeletstats",
+        "podAnnotations": {"example.com/owner": "observability"},
+        "podLabels": {"team": "observability"},
+        "maxUnavailable": 5,
+    },
 }
 
 
@@ -59,9 +110,25 @@ def helm(variant):
     return documents(rendered) + documents((HELM / "rbac.yaml").read_text())
 
 
+def chart_text(values, release="kubeletstats"):
+    """What our chart renders to with these values."""
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(values, file)
+        file.flush()
+        return run("helm", "template", release, CHART, "-n", "kubeletstats", "-f", file.name)
+
+
+@lru_cache(maxsize=None)
+def chart(variant):
+    """The objects of our chart, that of `helm test` among them."""
+    return documents(chart_text(CHART_VARIANTS[variant]))
+
+
 def sets():
     """Name and objects of everything that can be rendered here."""
     found = {name: kustomization(name) for name in KUSTOMIZATIONS}
+    if shutil.which("helm"):
+        found.update({name: chart(name) for name in CHART_VARIANTS})
     if "HELM_CHART" in os.environ:
         found.update({name: helm(name) for name in HELM_VARIANTS})
     return found
@@ -79,17 +146,32 @@ def pods(objects):
 
 
 def sections(conf):
-    """Fluent Bit's classic configuration without comments: (section, its lines, spaces made one), in order."""
+    """Fluent Bit's configuration in either format without comments: (section, its lines), in order. Of a line the key
+    is in lower case, and spaces are one; what loads the plugin is left out."""
+    if re.search(r"(?m)^pipeline:$", conf):
+        # Every value is text, as it is for Fluent Bit.
+        read = yaml.load(conf, Loader=yaml.BaseLoader)
+        parts = [("[SERVICE]", read.get("service", {}))]
+        for kind in ("inputs", "filters", "outputs"):
+            parts += [(f"[{kind[:-1].upper()}]", part) for part in read["pipeline"].get(kind, [])]
+        return [(name, [f"{key.lower()} {value}" for key, value in flat(part)]) for name, part in parts]
     found = []
     for line in conf.splitlines():
-        words = " ".join(line.split())
-        if not words or words.startswith("#"):
+        words = line.split()
+        if not words or words[0].startswith("#"):
             continue
-        if words.startswith("["):
-            found.append((words, []))
-        else:
-            found[-1][1].append(words)
+        if words[0].startswith("["):
+            found.append((" ".join(words), []))
+        elif words[0].lower() != "plugins_file":
+            found[-1][1].append(" ".join([words[0].lower(), *words[1:]]))
     return found
+
+
+def flat(part):
+    """Fluent Bit sets an option once for each item of a list."""
+    for key, value in part.items():
+        for item in value if isinstance(value, list) else [value]:
+            yield key, item
 
 
 def setting(conf, section, key):

@@ -493,8 +493,8 @@ fn every_other_line_is_explained() {
     // What the plugin says of metrics and at level debug, as its source and as the page write it.
     for (written, shown) in [
         (
-            "the last scrape is still on its way: this one is left out",
-            "the last scrape is still on its way: this one is left out",
+            "the last scrape is still running: this one is skipped",
+            "the last scrape is still running: this one is skipped",
         ),
         (
             "this host has no metrics for plugins: format metrics and both need Fluent Bit 2.0 or later",
@@ -505,8 +505,8 @@ fn every_other_line_is_explained() {
             "this host cannot take opentelemetry's names: metric_names opentelemetry needs Fluent Bit 3.2 or later",
         ),
         (
-            "fluent bit cannot read the metrics that are made for it: please report its version",
-            "fluent bit cannot read the metrics that are made for it: please report its version",
+            "fluent bit cannot decode the plugin's metrics: please report its version",
+            "fluent bit cannot decode the plugin's metrics: please report its version",
         ),
         (
             "{records} records, {bytes} bytes, in {took:.1?}",
@@ -517,12 +517,12 @@ fn every_other_line_is_explained() {
             "metrics: 1 contexts, 94907 bytes, in 6.1ms",
         ),
         (
-            "the worker thread is left behind: it waits for a file, and ends when that answers",
-            "the worker thread is left behind: it waits for a file, and ends when that answers",
+            "the worker thread still waits for a file: it ends when the file system answers",
+            "the worker thread still waits for a file: it ends when the file system answers",
         ),
         (
-            "the worker thread is left behind: it ends by itself as soon as it can",
-            "the worker thread is left behind: it ends by itself as soon as it can",
+            "the worker thread still runs: it ends by itself as soon as it can",
+            "the worker thread still runs: it ends by itself as soon as it can",
         ),
     ] {
         assert!(read("src/plugin.rs").contains(written), "{written}");

@@ -1,7 +1,12 @@
 //! The documentation against the program: options, log lines, links, targets. What is
 //! added to the one and not to the other fails here. Blocks that can be copied are run.
 
-use std::{collections::BTreeSet, fs, path::Path, process::Command};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use kubeletstats_core::{
     error::Error,
@@ -53,9 +58,9 @@ fn every_option_has_its_section_and_its_default() {
 }
 
 #[test]
-fn the_options_table_of_the_readme() {
-    let readme = read("README.md");
-    let rows: Vec<_> = readme
+fn the_options_table_is_on_one_page() {
+    let page = read("docs/options.md");
+    let rows: Vec<_> = page
         .lines()
         .skip_while(|line| *line != "| option | default | meaning |")
         .skip(2)
@@ -70,6 +75,9 @@ fn the_options_table_of_the_readme() {
         })
         .collect();
     assert_eq!(rows, expected);
+    let first = &expected[0];
+    let has_table = |path: &PathBuf| read(path).contains(first);
+    assert_eq!(pages().iter().filter(|path| has_table(path)).count(), 1);
 }
 
 /// Each quoted refusal is what the option says to the value it quotes, and each option

@@ -124,7 +124,7 @@ fn rows(scope: Scope, naming: Naming) -> String {
     if (scope, naming) == (Scope::Node, Naming::Prometheus) {
         let Told { name, unit, .. } = MACHINE_MEMORY;
         lines.push(format!(
-            "| `{name}` | gauge | `{unit}` | | `memory.availableBytes` and `memory.workingSetBytes` together | basic |"
+            "| `{name}` | gauge | `{unit}` | | sum of `memory.availableBytes` and `memory.workingSetBytes` | basic |"
         ));
     }
     lines.join("\n")
@@ -132,7 +132,7 @@ fn rows(scope: Scope, naming: Naming) -> String {
 
 fn told(all: &[&Told]) -> String {
     let mut lines = vec![
-        "| metric | type | unit | labels | what it says |".to_owned(),
+        "| metric | type | unit | labels | meaning |".to_owned(),
         "|---|---|---|---|---|".to_owned(),
     ];
     for one in all {
@@ -177,19 +177,19 @@ fn shared() -> String {
 /// The receiver's metrics, and what there is of each.
 fn of_receiver() -> String {
     let mut lines = vec![
-        "| metric | by default there | type | unit | here |".to_owned(),
+        "| metric | on by default | type | unit | here |".to_owned(),
         "|---|---|---|---|---|".to_owned(),
     ];
     let words = |kind: Type| match kind {
         Type::Gauge => "gauge",
         Type::Counter => "counter",
-        Type::UpDown => "sum that can fall",
+        Type::UpDown => "up-down counter",
     };
     for metric in METRICS {
         let here = match metric.ours {
             Ours::Same => "the same".to_owned(),
             Ours::As(kind, why) if kind == metric.kind => format!("the same, {why}"),
-            Ours::As(kind, why) => format!("the same as a {}: {why}", words(kind)),
+            Ours::As(kind, why) => format!("the same, but a {}: {why}", words(kind)),
             Ours::None(instead) => format!("no: {instead}"),
         };
         let default = if metric.is_default { "yes" } else { "no" };
@@ -224,7 +224,10 @@ fn of_pages() -> String {
     }
     let total: usize = found.values().map(Vec::len).sum();
     assert_eq!(total, ESTABLISHED.len());
-    let mut lines = vec!["| metric | made of |".to_owned(), "|---|---|".to_owned()];
+    let mut lines = vec![
+        "| metric | computed from |".to_owned(),
+        "|---|---|".to_owned(),
+    ];
     for (name, sources) in found {
         lines.push(format!("| `{name}` | {} |", sources.join("; ")));
     }

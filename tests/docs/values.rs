@@ -90,15 +90,15 @@ fn absent(kind: &str, field: &str) -> &'static str {
     let begins = |start: &str| field.starts_with(start);
     match (kind, field) {
         ("container", "cpu" | "cpu_cores") => "never: without it there is no record",
-        (_, "cpu" | "cpu_cores") => "[no rate can be told](#cpu) of this sample",
+        (_, "cpu" | "cpu_cores") => "this sample [gives no rate](#cpu)",
         _ if field.contains("_psi_") => {
             "cgroup v1; a kubelet without `KubeletPSI` (a feature gate of 1.33, on in 1.36)"
         }
         (_, "memory_available_bytes") if kind != "node" => "no memory limit",
         ("container" | "pod", "memory" | "memory_bytes") => "more than the node has",
-        _ if begins("swap_") => "the kubelet leaves it out at times",
+        _ if begins("swap_") => "the kubelet does not report it at times",
         ("system_container", _) if begins("rootfs_") || begins("logs_") => {
-            "always, as far as was seen"
+            "always, in every captured reply"
         }
         (_, "process_count") => "the first seconds of a pod",
         (_, "disk" | "disk_bytes") => "not measured yet",
@@ -108,9 +108,7 @@ fn absent(kind: &str, field: &str) -> &'static str {
         }
         (_, "uptime_seconds") => "no `startTime`",
         (_, "volume_health_abnormal") => "a kubelet without `CSIVolumeHealth`",
-        _ if ends("_utilization") => {
-            "the usage is absent, or the field it is a part of is absent or 0"
-        }
+        _ if ends("_utilization") => "the usage is absent, or the request or limit is absent or 0",
         _ if begins("cpu_request") || begins("cpu_limit") => "none is set",
         _ if begins("memory_request") || begins("memory_limit") => "none is set",
         _ => "",

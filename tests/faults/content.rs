@@ -10,8 +10,8 @@ use super::{
 };
 use crate::common::run::Line;
 
-const UNREADABLE: &str = "* of the node's * pods cannot be read and are left out: \
-                          the kubelet writes of them what no kubelet should";
+const UNREADABLE: &str = "* of the node's * pods cannot be read and are dropped: \
+                          their entries in the kubelet's reply are not valid";
 
 /// Each sample on its own: numbers that change at random make no rate.
 const INSTANT: &[(&str, &str)] = &[("cpu_source", "instant")];

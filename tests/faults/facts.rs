@@ -160,7 +160,7 @@ fn labels(site: &Site) -> Result<Seen, String> {
     scene.kubelet.add_job_pod("default/job-2", 100, "import");
     let run = Run::start(site, scene.input(Line::new()))?;
     let line =
-        "no new facts of pods, and label_selector keeps no pod without facts: 403 forbidden by *";
+        "no new facts of pods, and label_selector selects no pod without facts: 403 forbidden by *";
     run.said(line)?;
     let before = run.stats("some scrapes", |stats| stats.scrapes > 3)?;
     if before.records > 0 {
@@ -176,17 +176,17 @@ fn labels(site: &Site) -> Result<Seen, String> {
         &ended.said,
         &[
             ("warn", line),
-            ("warn", "none of the node's * pods is wanted: *"),
-            ("info", "facts of pods come again: *"),
+            ("warn", "none of the node's * pods is selected: *"),
+            ("info", "facts of pods arrive again: *"),
         ],
     )
     .or_else(|_| {
         only(
             &ended.said,
             &[
-                ("warn", "none of the node's * pods is wanted: *"),
+                ("warn", "none of the node's * pods is selected: *"),
                 ("warn", line),
-                ("info", "facts of pods come again: *"),
+                ("info", "facts of pods arrive again: *"),
             ],
         )
     })?;

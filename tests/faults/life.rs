@@ -115,8 +115,8 @@ fn answers_again(
     ups: &[u8],
 ) -> Result<Seen, String> {
     let line = format!(
-        "timed out after 300ms reading {}: the file system behind it does not answer: \
-         is it a mount that has gone?",
+        "timed out after 300ms reading {}: its file system does not answer: \
+         check its mount",
         scene.named(file)
     );
     run.said(&line)?;
@@ -162,7 +162,7 @@ fn many_hang(site: &Site) -> Result<Seen, String> {
     drop(held);
     let is_left = |said: &Said| {
         said.text
-            .starts_with("the worker thread is left behind: it waits for a file")
+            .starts_with("the worker thread still waits for a file")
     };
     let (left, others): (Vec<_>, Vec<_>) = ended.said.iter().partition(|said| is_left(said));
     let others = others.into_iter();

@@ -250,7 +250,7 @@ fn statuses() -> Vec<Row> {
             "403 forbidden by {url}: the service account needs verb get on nodes/stats"),
         ("404", status(404, "404 page not found\n"),
             "unexpected status 404 from {url}: it said '404 page not found': \
-             no summary is there: set kubelet_url to https://NODE_IP:10250"),
+             it has no summary at this path: set kubelet_url to https://NODE_IP:10250"),
         ("429", status(429, "Too many requests, please try again.\n"),
             "unexpected status 429 from {url}: it said 'Too many requests, please try again.': \
              it limits requests: raise interval"),
@@ -276,7 +276,7 @@ fn statuses() -> Vec<Row> {
              kube-apiserver-kubelet-client: bind that to clusterrole system:kubelet-api-admin"),
         ("api-server-no-node", object(404, "nodes \"vm\" not found"),
             "unexpected status 404 from {url}: it said 'nodes \"vm\" not found': \
-             the path of kubelet_url has to hold the node's name"),
+             the path of kubelet_url must have the node's name"),
         ("api-server-reaches-no-kubelet",
             object(503, "error trying to reach service: dial tcp 10.0.0.7:10250: connect: connection refused"),
             "unexpected status 503 from {url}: it said 'error trying to reach service: dial tcp \
@@ -357,7 +357,7 @@ fn no_thread(site: &Site) -> Result<Seen, String> {
     let run = Run::start(site, scene.input(Line::new()))?;
     run.stats("records before", |stats| stats.records > 0)?;
     let before = run.limit_open_files(3)?;
-    let line = "cannot look up localhost: no thread for it: too many open files: \
+    let line = "cannot look up localhost: cannot start a thread: too many open files: \
                 raise the limit of processes, open files or memory";
     run.said(line)?;
     let failed = run.stats("more failures", |stats| stats.failures >= 3)?;

@@ -19,10 +19,10 @@ type Cannot = fn(&Host) -> bool;
 type Check = fn(&Scene, &Ended) -> Result<(), String>;
 /// Asked for with each scrape or so, so that a row is short.
 pub const FACTS: &[(&str, &str)] = &[("pod_facts", "on"), ("pod_facts_interval", "150ms")];
-const FACTS_AGAIN: &str = "facts of pods come again: there were no new ones *";
+const FACTS_AGAIN: &str = "facts of pods arrive again: there were no new ones *";
 pub const AGAIN: &str = "scraping works again: it failed for *s, * scrape*";
 const ANNOUNCED: &str = "scraping * every *, timeout *, namespaces *, pod prefixes *";
-const WANTED: &str = "* of the node's * pods are wanted";
+const WANTED: &str = "* of the node's * pods are selected";
 
 #[derive(Clone)]
 enum Script {

@@ -104,8 +104,8 @@ fn certificates() -> Vec<Row> {
         }),
         fails(
             "ca-certificate-not-trusted",
-            "certificate of {url} is a CA's own, and not the one that is trusted: \
-             set kube_ca_file to this very certificate",
+            "certificate of {url} is a CA certificate and is not trusted itself: \
+             set kube_ca_file to this certificate",
         )
         .at_start()
         .breaking(|scene| serve_own_ca(scene).map(drop))
@@ -119,7 +119,7 @@ fn certificates() -> Vec<Row> {
         fails(
             "wrong-name",
             "certificate of {url} is not valid for 127.0.0.1, it names another-node, 192.0.2.1: \
-             set server_name to a name it carries",
+             set server_name to one of its names",
         )
         .by(Fault::WrongName),
         works("certificate-rotated", "the new one, at the next connection")
@@ -341,8 +341,8 @@ fn rights() -> Vec<Row> {
     vec![
         fails(
             "token-not-looked-at",
-            "403 forbidden by {url}: the kubelet took the request for system:anonymous, \
-             so the token in {token} did not count: \
+            "403 forbidden by {url}: the kubelet treated the request as system:anonymous, \
+             so it ignored the token in {token}: \
              set authentication.webhook.enabled in the kubelet's configuration",
         )
         .breaking(|scene| alter(scene, |kubelet| kubelet.set_webhook(false)))

@@ -13,8 +13,8 @@ use crate::{
     samples::{INTERVAL, SILENCE, assert_whole, kubelet, wait_for},
 };
 
-const REFUSED: &str = "fluent bit takes no records now: ";
-const TAKEN: &str = "fluent bit takes records again: it took none for ";
+const REFUSED: &str = "fluent bit accepts no records now: ";
+const TAKEN: &str = "fluent bit accepts records again: it accepted none for ";
 
 fn start(host: &Host, kubelet: &SimKubelet, folder: &Scratch) -> Child {
     let command = folder.command(host, &configuration(kubelet));
@@ -122,7 +122,7 @@ fn hosts_with_a_limit() -> Vec<Host> {
 
 #[test]
 fn what_never_fits_at_once_comes_in_parts() {
-    const PARTS: &str = "fluent bit does not take what one scrape gives at once, and gets it in parts: \
+    const PARTS: &str = "fluent bit does not accept the records of one scrape at once, and gets them in parts: \
                          raise the output's storage.total_limit_size";
     for host in hosts_with_a_limit() {
         let (kubelet, _folder, child) = limited(&host, "10k");
@@ -144,7 +144,7 @@ fn what_never_fits_at_once_comes_in_parts() {
 /// Not even one record fits: the batch makes room for what is newer.
 #[test]
 fn what_never_fits_at_all_is_given_up() {
-    const GIVEN_UP: &str = "gave up 52 records that fluent bit did not take for a minute or more: \
+    const GIVEN_UP: &str = "dropped 52 records that fluent bit did not accept for a minute or more: \
                             scraping goes on: see its own lines about storage";
     if !soak() {
         return println!("takes a minute: only with KUBELETSTATS_SOAK=1");
@@ -183,7 +183,8 @@ fn what_is_refused_until_the_end_is_said_to_be_lost() {
             .strip_prefix(REFUSED)
             .and_then(|rest| rest.split_once(' '));
         let (kept, _) = kept.unwrap_or_else(|| panic!("{}: {refused}", host.name));
-        let expected = format!("lost with this input: {kept} records that fluent bit did not take");
+        let expected =
+            format!("lost {kept} records that fluent bit had not accepted when this input ended");
         assert_eq!(*lost, expected, "{}", host.name);
     }
 }

@@ -39,16 +39,16 @@ fn cases() -> Vec<Case> {
     };
     vec![
         Case {
-            warns: &["the kubelet names no container of the wanted pods: "],
+            warns: &["the kubelet names no container of the selected pods: "],
             ..case("no-containers", vec![no_containers])
         },
         Case {
-            warns: &["the kubelet has no cpu value of the wanted pods' "],
+            warns: &["the kubelet has no cpu value of the selected pods' "],
             ..case("no-cpu", vec![no_cpu.into_bytes()])
         },
         Case {
-            warns: &["the kubelet repeats old samples of the wanted pods' "],
-            ends: Some("records come again: there was none for "),
+            warns: &["the kubelet repeats old samples of the selected pods' "],
+            ends: Some("records arrive again: there were none for "),
             ..case("stuck", stuck.clone())
         },
         // Each reply is a record here.
@@ -114,7 +114,7 @@ fn is_told(host: &Host) {
         assert!(as_expected, "{} {}: {warns:#?}", host.name, case.alias);
         let end = said
             .iter()
-            .find(|said| said.text.starts_with("records come again"));
+            .find(|said| said.text.starts_with("records arrive again"));
         match case.ends {
             Some(text) => {
                 let end = end.unwrap_or_else(|| panic!("{} {}", host.name, case.alias));

@@ -125,9 +125,8 @@ fn what_was_scraped_before_a_pause_arrives_once() {
     });
 }
 
-const REFUSED: &str =
-    "fluent bit takes no metrics now: those of the next scrape take their place: ";
-const TAKEN: &str = "fluent bit takes metrics again: it took none for ";
+const REFUSED: &str = "fluent bit accepts no metrics now: the next scrape's replace them: ";
+const TAKEN: &str = "fluent bit accepts metrics again: it accepted none for ";
 
 /// It goes on with the kubelet, and of the metrics that the host has not taken the last ones
 /// arrive: the others have been replaced.

@@ -1,4 +1,4 @@
-//! Whether `/pods` answers, and of which of the wanted pods it tells. Without it the rest is
+//! Whether `/pods` answers, and of which of the selected pods it tells. Without it the rest is
 //! as good as before, so it is no more than a warning, unless labels choose the pods.
 
 use kubeletstats_core::{error::Error, kubelet::refusal::Cause, options::Config};
@@ -53,8 +53,11 @@ fn report_found(scrape: &Scrape, reply: &Reply, rights: &str, report: &mut Repor
     };
     let mut text = format!("/pods: 200, {size} bytes after {took}: ");
     text.push_str(&match reply.wanted.pods.len() {
-        0 => "no pod is wanted".to_owned(),
-        all => format!("facts of {pods} of {}", humanize::count(all, "wanted pod")),
+        0 => "no pod is selected".to_owned(),
+        all => format!(
+            "facts of {pods} of {}",
+            humanize::count(all, "selected pod")
+        ),
     });
     if all_containers > 0 {
         let all_containers = humanize::count(all_containers, "container");
@@ -94,7 +97,7 @@ fn report_failure(
             Some(refusal) => format!("the right to get {} is missing", refusal.missing_resource()),
             None => "the kubelet does not tell of its pods".to_owned(),
         };
-        let cause = format!("{cause}, and label_selector keeps no pod without facts");
+        let cause = format!("{cause}, and label_selector selects no pod without facts");
         report.fail("facts", &text, &cause);
     } else {
         text.push_str("\nrecords come without facts until it answers");

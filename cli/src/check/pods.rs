@@ -59,12 +59,12 @@ fn check_wanted(
         return (!comes_to_nothing).then_some(());
     }
     let mut text = format!(
-        "{} of {total} wanted: {}",
+        "{} of {total} selected: {}",
         wanted.len(),
         full_names(&wanted)
     );
     if !others.is_empty() {
-        text.push_str(&format!("\nnot wanted: {}", full_names(&others)));
+        text.push_str(&format!("\nnot selected: {}", full_names(&others)));
     }
     report.ok("pods", &text);
     Some(())
@@ -181,11 +181,11 @@ fn report_none_wanted(
         return;
     }
     let mut text = format!(
-        "none of the node's {} is wanted",
+        "none of the node's {} is selected",
         humanize::count(total, "pod")
     );
     text.push_str(&format!("\nthey are: {}", full_names(pods)));
-    say(&text, "the options want none of the pods on this node");
+    say(&text, "the options select none of the pods on this node");
     let mut without_exclusions = config.clone();
     without_exclusions.exclude = Exclude::default();
     let without_exclusions = Selector::new(&without_exclusions);
@@ -230,7 +230,8 @@ fn what_drops(config: &Config, pipeline: &Pipeline, pods: &[&Pod]) -> Vec<String
                 None => continue,
             },
             None => [
-                "label_selector keeps no pod without facts, and /pods does not tell of".to_owned(),
+                "label_selector selects no pod without facts, and /pods does not tell of"
+                    .to_owned(),
                 String::new(),
             ],
         };

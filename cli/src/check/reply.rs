@@ -58,8 +58,8 @@ pub fn check_summary<'b>(
         unreadable => {
             let unreadable = humanize::count(unreadable, "pod");
             text.push_str(&format!(
-                "\n{unreadable} cannot be read, and no record is made of them: the kubelet writes of \
-                 them what no kubelet should"
+                "\n{unreadable} cannot be read and are dropped: their entries in the kubelet's reply \
+                 are not valid"
             ));
             report.warn("reply", &text);
         }

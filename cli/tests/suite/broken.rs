@@ -111,7 +111,7 @@ fn a_certificate_for_another_name() {
         &kubelet,
         &[],
         "\
-FAIL  tls      certificate of https://127.0.0.1:PORT/stats/summary is not valid for 127.0.0.1, it names node-7, node-7.internal: set server_name to a name it carries
+FAIL  tls      certificate of https://127.0.0.1:PORT/stats/summary is not valid for 127.0.0.1, it names node-7, node-7.internal: set server_name to one of its names
                subject node-7, issuer node-7-ca@N
                names node-7, node-7.internal
                valid from DATE to DATE

@@ -43,7 +43,7 @@ fn the_facts_of_the_wanted_pods_are_counted() {
     assert_eq!(
         step(&kubelet, &run.out, "ok    facts"),
         "\
-ok    facts    /pods: 200, N bytes after TIME: facts of 2 of 2 wanted pods, of 2 of 2 containers
+ok    facts    /pods: 200, N bytes after TIME: facts of 2 of 2 selected pods, of 2 of 2 containers
                rights needed: get on nodes/stats, and nodes/pods for pod_facts
 "
     );
@@ -65,7 +65,7 @@ ok    facts    /pods: 200, N bytes after TIME: facts of 2 of 2 wanted pods, of 2
     assert_eq!(
         step(&kubelet, &run.out, "warn  facts"),
         "\
-warn  facts    /pods: 200, N bytes after TIME: facts of 0 of 2 wanted pods, of 0 of 2 containers
+warn  facts    /pods: 200, N bytes after TIME: facts of 0 of 2 selected pods, of 0 of 2 containers
                rights needed: get on nodes/stats, and nodes/pods for pod_facts
                no facts of default/log-generator-a-vm, default/log-generator-b-vm: what has just started gets them with a later scrape
 "
@@ -164,8 +164,8 @@ fn labels_that_nobody_tells_keep_no_pod() {
     assert_eq!(
         step(&kubelet, &run.out, "ok    pods"),
         "\
-ok    pods     2 of 7 wanted: default/log-generator-a-vm, default/log-generator-b-vm
-               not wanted: default/limited-vm, default/web-with-sidecar-vm, kube-system/host-agent-vm, other/guaranteed-vm, other/other-app-vm
+ok    pods     2 of 7 selected: default/log-generator-a-vm, default/log-generator-b-vm
+               not selected: default/limited-vm, default/web-with-sidecar-vm, kube-system/host-agent-vm, other/guaranteed-vm, other/other-app-vm
 "
     );
     assert_eq!(run.code, Some(0), "{}", run.out);
@@ -179,7 +179,7 @@ ok    pods     2 of 7 wanted: default/log-generator-a-vm, default/log-generator-
         kubelet.set_pods_fault(fault);
         let run = run_with(&kubelet, "check", &options);
         let verdict = format!(
-            "verdict: no metrics: {cause}, and label_selector keeps no pod without facts\n"
+            "verdict: no metrics: {cause}, and label_selector selects no pod without facts\n"
         );
         assert!(run.out.contains(&verdict), "{}", run.out);
         assert!(run.out.contains("\nFAIL  facts    "), "{}", run.out);
@@ -188,7 +188,7 @@ ok    pods     2 of 7 wanted: default/log-generator-a-vm, default/log-generator-
 
         let run = run_with(&kubelet, "once", &options);
         let line =
-            "kubeletstats: no new facts of pods, and label_selector keeps no pod without facts: ";
+            "kubeletstats: no new facts of pods, and label_selector selects no pod without facts: ";
         assert!(run.err.starts_with(line), "{}", run.err);
         assert_eq!((run.code, run.err.lines().count()), (Some(1), 1));
     }
@@ -225,7 +225,7 @@ fn what_drops_the_pods_is_named() {
         let run = run_with(&kubelet, "check", &options);
         let expected = format!(
             "\
-verdict: no metrics: the options want none of the pods on this node
+verdict: no metrics: the options select none of the pods on this node
 to do:   {hint}
 to do:   if the pods run on another node, this is as it should be: check there
 "
@@ -403,8 +403,8 @@ fn assert_same(shown: &Value, expected: &Value, record: &Value) {
 fn nothing_of_another_kind_is_no_success() {
     let kubelet = kubelet();
     let volumes = ("metric_groups", "volume");
-    let nothing = "the kubelet has nothing of what metric_groups names: volume";
-    let excluded = "exclude_container drops every container of the wanted pods";
+    let nothing = "the kubelet reports nothing that metric_groups selects: volume";
+    let excluded = "exclude_container drops every container of the selected pods";
     for (options, counted, cause) in [
         ([TWO, volumes], "0 records: 0 volume", nothing),
         (
@@ -455,7 +455,7 @@ fn a_node_needs_no_pods() {
     );
     assert!(
         run.out
-            .contains("\nwarn  pods     none of the node's 7 pods is wanted\n"),
+            .contains("\nwarn  pods     none of the node's 7 pods is selected\n"),
         "{}",
         run.out
     );

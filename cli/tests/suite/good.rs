@@ -30,8 +30,8 @@ ok    tls      TLS 1.3 in TIME, certificate verified as 127.0.0.1
 ok    reply    200, N bytes after TIME in all: node vm, 7 pods
 ok    clock    the kubelet's clock and this machine's agree
                the newest sample is TIME old
-ok    pods     2 of 7 wanted: default/log-generator-a-vm, default/log-generator-b-vm
-               not wanted: default/limited-vm, default/web-with-sidecar-vm, kube-system/host-agent-vm, other/guaranteed-vm, other/other-app-vm
+ok    pods     2 of 7 selected: default/log-generator-a-vm, default/log-generator-b-vm
+               not selected: default/limited-vm, default/web-with-sidecar-vm, kube-system/host-agent-vm, other/guaranteed-vm, other/other-app-vm
 ok    records  2 records from 2 containers
 
 verdict: metrics arrive: 2 records in the first scrape
@@ -92,7 +92,7 @@ fn an_unchecked_certificate_is_judged_all_the_same() {
     for line in [
         "warn  options  the kubelet's certificate is not checked: allow_insecure_tls is on\n",
         "ok    tls      TLS 1.3 in TIME, certificate not checked\n",
-        "               without allow_insecure_tls: certificate of https://127.0.0.1:PORT/stats/summary is not valid for another, it names vm, localhost, 127.0.0.1: set server_name to a name it carries\n",
+        "               without allow_insecure_tls: certificate of https://127.0.0.1:PORT/stats/summary is not valid for another, it names vm, localhost, 127.0.0.1: set server_name to one of its names\n",
         "\nverdict: metrics arrive: 9 records in the first scrape (but see the warning above)\n",
     ] {
         assert!(out.contains(line), "no {line:?} in:\n{out}");
@@ -119,7 +119,7 @@ fn a_container_without_a_cpu_value_is_named() {
         "\
 FAIL  records  0 records from 1 container, no CPU value: default/ended/log-generator
 
-verdict: no metrics: the kubelet has no CPU value of the wanted containers
+verdict: no metrics: the kubelet has no CPU value of the selected containers
 to do:   containers that have ended, or started this second, have none: see the pods
 to do:   if they run, the kubelet cannot read their cgroups: look for the reason on the node:
 

@@ -89,7 +89,7 @@ fn containers_without_a_value_are_counted() {
     let run = run_with(&kubelet, "once", &[("pod_prefix", "ended,log-generator")]);
     assert_eq!(
         run.err,
-        "kubeletstats: 1 of 3 wanted containers have no CPU value\n"
+        "kubeletstats: 1 of 3 selected containers have no CPU value\n"
     );
     assert_eq!((run.code, run.out.lines().count()), (Some(0), 3));
 }
@@ -102,7 +102,7 @@ fn errors_are_the_plugins() {
         (("kubelet_url", "https://127.0.0.1:1"), 1,
             "connection refused by 127.0.0.1:1 for https://127.0.0.1:1/stats/summary: \
              check kubelet_url and that the kubelet is running\n"),
-        (("namespace", "no-such"), 1, "none of the node's 7 pods is wanted: check namespace, pod_prefix, label_selector and the exclude options\n"),
+        (("namespace", "no-such"), 1, "none of the node's 7 pods is selected: check namespace, pod_prefix, label_selector and the exclude options\n"),
         (("interval", "soon"), 2, "option interval: bad value 'soon'"),
     ];
     for (option, code, line) in rows {

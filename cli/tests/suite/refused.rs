@@ -234,7 +234,7 @@ fn a_right_that_is_missing_at_the_api_server() {
         forbidden(REFUSED, "/api/v1/nodes/vm/proxy"),
         format!(
             "\
-FAIL  reply    403 forbidden by https://127.0.0.1:PORT/api/v1/nodes/vm/proxy/stats/summary: system:serviceaccount:default:powerless needs verb get on nodes/proxy: better set kubelet_url to https://NODE_IP:10250, where nodes/stats is enough
+FAIL  reply    403 forbidden by https://127.0.0.1:PORT/api/v1/nodes/vm/proxy/stats/summary: system:serviceaccount:default:powerless needs verb get on nodes/proxy: better set kubelet_url to https://NODE_IP:10250, which needs only nodes/stats
                it said: nodes \"vm\" is forbidden: User \"system:serviceaccount:default:powerless\" cannot get resource \"nodes/proxy\" in API group \"\" at the cluster scope
 
 verdict: no metrics: the right to get nodes/proxy is missing
@@ -351,10 +351,10 @@ fn what_the_other_side_gives_as_its_reason() {
 fn options_that_want_no_pod() {
     let kubelet = kubelet();
     let start = "\
-FAIL  pods     none of the node's 7 pods is wanted
+FAIL  pods     none of the node's 7 pods is selected
                they are: default/limited-vm, default/log-generator-a-vm, default/log-generator-b-vm, default/web-with-sidecar-vm, kube-system/host-agent-vm, other/guaranteed-vm, other/other-app-vm
 
-verdict: no metrics: the options want none of the pods on this node
+verdict: no metrics: the options select none of the pods on this node
 to do:   ";
     let end = "to do:   if the pods run on another node, this is as it should be: check there\n";
     for row in [
@@ -405,10 +405,10 @@ fn nothing_is_never_success() {
     let (no_pods, no_containers) = (report("10-no-pods"), report("06-no-containers"));
     let no_cpu = no_cpu.into_bytes();
     const LISTS_NONE: &str = "the kubelet lists no pods";
-    const NO_CPU: &str = "the kubelet has no CPU value of the wanted containers";
-    const NONE: &str = "the kubelet lists no containers of the wanted pods";
+    const NO_CPU: &str = "the kubelet has no CPU value of the selected containers";
+    const NONE: &str = "the kubelet lists no containers of the selected pods";
     const OLD: &str =
-        "the newest sample of the wanted containers is 60 min old: the kubelet takes no new ones";
+        "the newest sample of the selected containers is 60 min old: the kubelet takes no new ones";
     for (body, later, source, verdict, hint, to_do) in [
         (&no_pods, 0, "auto", LISTS_NONE, hint, &*lists_none),
         (&no_containers, 0, "auto", NONE, "", sandbox),
@@ -444,8 +444,8 @@ fn clocks_that_disagree() {
 warn  clock    the kubelet's clock is {text} this machine's
                records carry the kubelet's time, and tokens and certificates are judged by each side's own: set the clocks (chrony, systemd-timesyncd)
                the newest sample is TIME old
-ok    pods     2 of 7 wanted: default/log-generator-a-vm, default/log-generator-b-vm
-               not wanted: default/limited-vm, default/web-with-sidecar-vm, kube-system/host-agent-vm, other/guaranteed-vm, other/other-app-vm
+ok    pods     2 of 7 selected: default/log-generator-a-vm, default/log-generator-b-vm
+               not selected: default/limited-vm, default/web-with-sidecar-vm, kube-system/host-agent-vm, other/guaranteed-vm, other/other-app-vm
 ok    records  2 records from 2 containers
 
 verdict: metrics arrive: 2 records in the first scrape (but see the warning above)
@@ -472,7 +472,7 @@ fn something_that_is_no_kubelet() {
         &[("kubelet_url", &format!("{}/metrics", kubelet.url()))],
         &format!(
             "FAIL  reply    unexpected status 404 from https://127.0.0.1:PORT/metrics/stats/summary: \
-             it said '404 page not found': no summary is there: \
+             it said '404 page not found': it has no summary at this path: \
              set kubelet_url to https://NODE_IP:10250\n{NOT_A_KUBELET}"
         ),
     );

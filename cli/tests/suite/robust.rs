@@ -117,8 +117,8 @@ fn a_configuration_that_hangs_does_not_hang_the_command() {
     };
     let run = run(&["check", "-c", &path(&file)], &[]);
     let said = format!(
-        "kubeletstats: timed out after 5s reading {}, or what it includes: the file system \
-         behind it does not answer: is it a mount that has gone?\n",
+        "kubeletstats: timed out after 5s reading {}, or what it includes: its file system \
+         does not answer: check its mount\n",
         file.display()
     );
     assert_eq!((run.code, run.err), (Some(2), said));

@@ -153,7 +153,7 @@ impl Refusal {
             Cause::ApiServer => {
                 "this is the api server, not a kubelet: set kubelet_url to https://NODE_IP:10250, or give it the path /api/v1/nodes/NODE/proxy"
             }
-            Cause::NoSuchNode => "the path of kubelet_url has to hold the node's name",
+            Cause::NoSuchNode => "the path of kubelet_url must have the node's name",
             Cause::NodeUnreachable => {
                 "the api server does not reach the kubelet: check the node and its port 10250"
             }
@@ -167,10 +167,10 @@ impl Refusal {
             Cause::PlainHttpToTls => "that port speaks tls: set kubelet_url to https",
             Cause::NotFound => match self.request.endpoint {
                 Endpoint::Summary => {
-                    "no summary is there: set kubelet_url to https://NODE_IP:10250"
+                    "it has no summary at this path: set kubelet_url to https://NODE_IP:10250"
                 }
                 Endpoint::Pods => {
-                    "no list of pods is there: set kubelet_url to https://NODE_IP:10250, or pod_facts to false"
+                    "it has no list of pods at this path: set kubelet_url to https://NODE_IP:10250, or pod_facts to false"
                 }
             },
             Cause::TooManyRequests => "it limits requests: raise interval",
@@ -180,7 +180,7 @@ impl Refusal {
             Cause::InternalError => return format!("see the log of {responder}"),
             Cause::NotAKubelet if matches!(self.code, 401 | 403) => {
                 return format!(
-                    "it said '{}', as no kubelet does: check that kubelet_url is a kubelet",
+                    "it said '{}', which no kubelet says: check that kubelet_url is a kubelet",
                     self.message
                 );
             }
@@ -212,10 +212,10 @@ impl Refusal {
     }
 
     fn counted_as_anonymous(&self, responder: &str) -> String {
-        let took = format!("{responder} took the request for {ANONYMOUS}");
+        let took = format!("{responder} treated the request as {ANONYMOUS}");
         match &self.request.credentials {
             SentCredentials::Token(path) => format!(
-                "{took}, so the token in {} did not count: {}",
+                "{took}, so it ignored the token in {}: {}",
                 path.display(),
                 match self.from_api_server {
                     true => HEADER_DROPPED,
@@ -223,13 +223,13 @@ impl Refusal {
                 }
             ),
             SentCredentials::ClientCertificate => format!(
-                "{took}, so the client certificate did not count: {}",
+                "{took}, so it ignored the client certificate: {}",
                 match self.from_api_server {
                     true => HEADER_DROPPED,
                     false => "set authentication.x509.clientCAFile in the kubelet's configuration",
                 }
             ),
-            SentCredentials::Nothing => format!("{took}, as it was {}", self.no_credentials()),
+            SentCredentials::Nothing => format!("{took}, because it was {}", self.no_credentials()),
         }
     }
 
@@ -237,7 +237,7 @@ impl Refusal {
         match self.request.https {
             true => "a request without credentials: set kube_token_file",
             false => {
-                "a request without credentials, which never travel over http: set kubelet_url to https"
+                "a request without credentials, which are never sent over http: set kubelet_url to https"
             }
         }
     }
@@ -269,12 +269,12 @@ impl Refusal {
                 if self.request.endpoint == Endpoint::Pods && !self.request.node_proxy =>
             {
                 format!(
-                    "{user} needs verb get on nodes/proxy, as this kubelet is older than 1.33, where nodes/pods is enough"
+                    "{user} needs verb get on nodes/proxy, because this kubelet is older than 1.33; later ones need only nodes/pods"
                 )
             }
             // That right can do much more than this needs.
             "nodes/proxy" => format!(
-                "{user} needs verb get on nodes/proxy: better set kubelet_url to https://NODE_IP:10250, where nodes/stats is enough"
+                "{user} needs verb get on nodes/proxy: better set kubelet_url to https://NODE_IP:10250, which needs only nodes/stats"
             ),
             resource => format!("{user} needs verb get on {resource}"),
         }
@@ -446,7 +446,7 @@ mod tests {
         assert_eq!(
             refusal.error(URL).to_string(),
             "unexpected status 404 from URL: it said 'GET /?Authorization: Bearer ***?\"bearer ***\"': \
-             no summary is there: set kubelet_url to https://NODE_IP:10250"
+             it has no summary at this path: set kubelet_url to https://NODE_IP:10250"
         );
     }
 }

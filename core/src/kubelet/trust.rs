@@ -468,7 +468,7 @@ mod tests {
         let trusted = with_key(key, |_| {}, None);
         let later = |params: &mut CertificateParams| params.not_after = date_time_ymd(2036, 1, 1);
         assert_verdict(UNKNOWN, &[&trusted], &[&with_key(again, later, None)]);
-        let own = "certificate of URL is a CA's own, and not the one that is trusted";
+        let own = "certificate of URL is a CA certificate and is not trusted itself";
         assert_verdict(own, &[&issue(own_ca, None)], &[&issue(own_ca, None)]);
         // Not even if a trusted one has signed it.
         let ca = issue(a_ca, None);

@@ -59,13 +59,13 @@ use Ours::{As, None, Same};
 use Type::{Counter, Gauge, UpDown};
 
 const FAULTS: Ours = As(Counter, "it only rises, so `rate` works on it");
-const NOT_ADDED: Ours = As(Gauge, "not a count of events");
-const AGE: Ours = As(Gauge, "an age, with the fraction of a second");
-const POD_LIMITS: &str = "of the pod's own requests and limits, which Kubernetes has from 1.34; not of the sum of its containers'";
-const OF_WORKING_SET: &str =
-    "of the working set, by which the kubelet evicts; there of the usage, which has caches in it";
-const POD_MEMORY: &str = "of the working set and of the pod's own requests and limits, as above";
-const OF_NODE: Ours = None("deprecated there; divide by what the node has");
+const NOT_ADDED: Ours = As(Gauge, "it does not count events");
+const AGE: Ours = As(Gauge, "it is an age, with fractions of a second");
+const POD_LIMITS: &str = "but of the pod's own requests and limits, which Kubernetes has from 1.34, not of the sum over its containers";
+const OF_WORKING_SET: &str = "but of the working set, which the kubelet uses for evictions; the receiver takes the usage, which includes caches";
+const POD_MEMORY: &str =
+    "but of the working set and of the pod's own requests and limits, as above";
+const OF_NODE: Ours = None("deprecated in the receiver; divide by the node's capacity");
 
 /// All of them.
 #[rustfmt::skip]

@@ -93,7 +93,7 @@ fn certificates_and_names() {
         Plugin::of(&kubelet, &[]).error(),
         format!(
             "certificate of {url} is not valid for 127.0.0.1, it names vm: \
-             set server_name to a name it carries"
+             set server_name to one of its names"
         )
     );
     Plugin::of(&kubelet, &[("server_name", "vm")])
@@ -278,7 +278,7 @@ fn whoever_watches_sees_what_a_scrape_hangs_in() {
         error.to_string(),
         format!(
             "timed out after 200ms reading kube_token_file {}: \
-             the file system behind it does not answer: is it a mount that has gone?",
+             its file system does not answer: check its mount",
             token.display()
         )
     );

@@ -66,6 +66,11 @@ impl Host {
         command
     }
 
+    /// Whether it takes YAML in which `plugins` names the plugin.
+    pub fn takes_yaml(&self) -> bool {
+        self.embedded || self.version >= Some((3, 2, 0))
+    }
+
     /// What a test or the demo says before it uses this host.
     pub fn describe(&self) -> String {
         format!("{} ({})", self.name, self.path.display())
@@ -174,9 +179,11 @@ pub fn plugin_path() -> PathBuf {
     from_env_or_build("KUBELETSTATS_SO", "target/release/flb-in_kubeletstats.so")
 }
 
-/// The same that panics where `KUBELETSTATS_PANIC` says, as `make panicking` built it.
+/// The same that panics where `KUBELETSTATS_PANIC` says, from `KUBELETSTATS_PANICKING_SO` or as
+/// `make panicking` built it.
 pub fn panicking_plugin_path() -> PathBuf {
-    workspace_root().join("target/panic/flb-in_kubeletstats.so")
+    let built = "target/panic/flb-in_kubeletstats.so";
+    from_env_or_build("KUBELETSTATS_PANICKING_SO", built)
 }
 
 /// A program of this repository, from the variable of its name (`SIM_KUBELET`) or as

@@ -1,9 +1,9 @@
-//! What the plugin tells of itself, so that a kubelet that is down shows as such.
+//! The metrics about the plugin itself. They show that a kubelet is down.
 
 use super::{Metrics, Told, counter, gauge};
 use crate::{counters::Counters, options::Config, timestamp::Timestamp};
 
-/// Of a scrape that succeeded.
+/// The values of a successful scrape.
 #[derive(Debug, Default)]
 pub struct SelfMetrics {
     /// Before this scrape, and with it.
@@ -14,7 +14,7 @@ pub struct SelfMetrics {
     pub reply_bytes: usize,
     /// How old the newest sample in it was, in seconds.
     pub newest_sample_age: Option<f64>,
-    /// All pods of the reply, those that are wanted, and those that cannot be read.
+    /// All pods of the reply, those that are selected, and those that cannot be read.
     pub pods: [usize; 3],
 }
 
@@ -42,7 +42,7 @@ static FAILURES: Told = counter(
 );
 static OVERRUNS: Told = counter(
     "kubeletstats_overruns_total",
-    "Scrapes left out because the one before was still running",
+    "Scrapes skipped because the one before was still running",
     &[],
 );
 static DURATION: Told = gauge(
@@ -59,7 +59,7 @@ static REPLY_BYTES: Told = gauge(
 );
 static SAMPLE_AGE: Told = gauge(
     "kubeletstats_newest_sample_age_seconds",
-    "Age of the newest sample that the last scrape gave",
+    "Age of the newest sample of the last scrape",
     "s",
     &[],
 );
@@ -71,12 +71,12 @@ static PODS: Told = gauge(
 );
 static LEFT_OUT: Told = gauge(
     "kubeletstats_left_out_samples",
-    "Samples left out of the last scrape because of the size limit",
+    "Samples of the last scrape that were dropped because of the size limit",
     "1",
     &[],
 );
 
-/// All of them; the first five also of a scrape that failed.
+/// All of them. A failed scrape has only the first five.
 pub static SELF: [&Told; 10] = [
     &UP,
     &BUILD_INFO,
@@ -90,8 +90,8 @@ pub static SELF: [&Told; 10] = [
     &LEFT_OUT,
 ];
 
-/// What is told of a scrape that failed: a context without anything of the kubelet's, so that
-/// nothing stale stays. The node's name is that of the last reply, if there was one.
+/// The context of a failed scrape. It has no metrics of the kubelet, so no old values stay.
+/// The node's name is that of the last reply, if there was one.
 pub fn failed(
     config: &Config,
     node: Option<&str>,

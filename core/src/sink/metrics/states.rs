@@ -32,20 +32,20 @@ static OWNER: Told = gauge(
 );
 static PHASE: Told = gauge(
     "kube_pod_status_phase",
-    "Phase of the pod: 1 for the one that it is in, 0 for the others",
+    "Phase of the pod: 1 for its phase, 0 for the others",
     "1",
     &["namespace", "pod", "uid", "phase"],
 );
 static QOS_CLASS: Told = gauge(
     "kube_pod_status_qos_class",
-    "QoS class of the pod: 1 for the one that it has, 0 for the others",
+    "QoS class of the pod: 1 for its class, 0 for the others",
     "1",
     &["namespace", "pod", "uid", "qos_class"],
 );
 /// And one label more for each that `pod_labels` names: `label_…`.
 static LABELS: Told = gauge(
     "kube_pod_labels",
-    "Labels of the pod, those that the option pod_labels names",
+    "Labels of the pod that the option pod_labels selects",
     "1",
     &["namespace", "pod", "uid"],
 );
@@ -84,7 +84,7 @@ macro_rules! of_container {
             ),
             limits: gauge(
                 concat!($start, "_resource_limits"),
-                "Most of a resource that the container may use",
+                "Limit of a resource for the container",
                 "1",
                 &["namespace", "pod", "uid", "container", "resource", "unit"],
             ),

@@ -62,11 +62,11 @@ impl Event {
         match self {
             Scraped => "scraping works again: it failed ".to_owned(),
             Failed(kind) => error(kind).to_string(),
-            Taken => "fluent bit takes records again: it took none ".to_owned(),
-            Refused => "fluent bit takes no records now: 7 records are kept, ".to_owned(),
-            SomeWanted => "2 of the node's 9 pods are wanted".to_owned(),
-            NoneWanted => "none of the node's 9 pods is wanted: ".to_owned(),
-            Recorded => "records come again: there was none ".to_owned(),
+            Taken => "fluent bit accepts records again: it accepted none ".to_owned(),
+            Refused => "fluent bit accepts no records now: 7 records are kept, ".to_owned(),
+            SomeWanted => "2 of the node's 9 pods are selected".to_owned(),
+            NoneWanted => "none of the node's 9 pods is selected: ".to_owned(),
+            Recorded => "records arrive again: there were none ".to_owned(),
             Silent => "no record for ".to_owned(),
         }
     }
