@@ -53,7 +53,7 @@ const VALUES: &[(&str, Does, Option<Does>)] = &[
     ("namespace: &one default", Starts("namespaces default, pod"), None),
     ("namespace: &one default\npod_prefix: *one", UNEXPECTED, None),
     ("pod_facts: on\nlabel_selector: !app", Starts("pod prefixes all, facts of pods every"), None),
-    ("pod_facts: on\nlabel_selector: '!app'", Starts("chosen by label_selector"), None),
+    ("pod_facts: on\nlabel_selector: '!app'", Starts("selected by label_selector"), None),
 ];
 
 #[test]
