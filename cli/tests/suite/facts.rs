@@ -225,7 +225,7 @@ fn what_drops_the_pods_is_named() {
         let run = run_with(&kubelet, "check", &options);
         let expected = format!(
             "\
-verdict: no metrics: the options want none of the pods on this node
+verdict: no metrics: the options select none of the pods on this node
 to do:   {hint}
 to do:   if the pods run on another node, this is as it should be: check there
 "

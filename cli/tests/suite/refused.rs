@@ -354,7 +354,7 @@ fn options_that_want_no_pod() {
 FAIL  pods     none of the node's 7 pods is selected
                they are: default/limited-vm, default/log-generator-a-vm, default/log-generator-b-vm, default/web-with-sidecar-vm, kube-system/host-agent-vm, other/guaranteed-vm, other/other-app-vm
 
-verdict: no metrics: the options want none of the pods on this node
+verdict: no metrics: the options select none of the pods on this node
 to do:   ";
     let end = "to do:   if the pods run on another node, this is as it should be: check there\n";
     for row in [

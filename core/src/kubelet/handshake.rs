@@ -16,7 +16,7 @@ const CHECK_CLIENT_CERT: &str = "cert_file and key_file have to name a certifica
                       clientCAFile signed";
 const CHECK_ALGORITHMS: &str = "the kubelet's key has to be RSA, ECDSA P-256 or P-384, or Ed25519, and its \
                      tlsCipherSuites and tlsMinVersion have to leave TLS 1.2 or 1.3";
-const SIGN_ANEW: &str = "have it signed with SHA-256 or SHA-384, or set kube_ca_file to this very \
+const SIGN_ANEW: &str = "have it signed with SHA-256 or SHA-384, or set kube_ca_file to this \
                       certificate";
 const RENEW: &str = "renew the kubelet's serving certificate";
 

@@ -93,7 +93,7 @@ fn certificates_and_names() {
         Plugin::of(&kubelet, &[]).error(),
         format!(
             "certificate of {url} is not valid for 127.0.0.1, it names vm: \
-             set server_name to a name it carries"
+             set server_name to one of its names"
         )
     );
     Plugin::of(&kubelet, &[("server_name", "vm")])
