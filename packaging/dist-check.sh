@@ -193,7 +193,7 @@ for suite in bookworm bullseye; do
         rpm --root "$root" --nodeps --install "$rpm" 2>"$work/rpm.log" || { cat "$work/rpm.log"; fail "rpm -i: $os"; }
         [ -z "$(rpm --root "$root" --nodeps --verify $package 2>&1)" ] || fail "rpm -V: $os"
         run_hosts "$os, glibc $glibc, .rpm"
-        rpm --root "$root" --erase $package
+        rpm --root "$root" --erase $package 2>"$work/rpm.log" || { cat "$work/rpm.log"; fail "rpm -e: $os"; }
     else
         say rpm "NOT RUN: there is no rpm (Debian: apt-get install rpm)"
     fi
