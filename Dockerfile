@@ -46,6 +46,8 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
  && install -D -m 755 "$CARGO_TARGET_DIR"/release/libflb_in_kubeletstats.so /out/fluent-bit/plugins/flb-in_kubeletstats.so \
  && install -D -m 755 "$CARGO_TARGET_DIR"/release/kubeletstats /out/usr/local/bin/kubeletstats
 RUN mkdir -p /out/fluent-bit/etc /out/fluent-bit/storage \
+ && sed -e 's#flb-storage#/fluent-bit/storage#' -e 's#target/release#/fluent-bit/plugins#' \
+        fluent-bit.yaml > /out/fluent-bit/etc/fluent-bit.yaml \
  && sed 's#flb-storage#/fluent-bit/storage#' fluent-bit.conf > /out/fluent-bit/etc/fluent-bit.conf \
  && sed 's#target/release#/fluent-bit/plugins#' plugins.conf > /out/fluent-bit/etc/plugins.conf \
  && chown 65532:65532 /out/fluent-bit/storage
@@ -99,7 +101,7 @@ LABEL org.opencontainers.image.title="Fluent Bit with kubeletstats" \
 # All that is added, 5.6 MB on amd64: plugin 2.6 MB, command 3.0 MB, configuration 3 kB.
 COPY --from=build /out/ /
 
-# The variables of fluent-bit.conf; empty leaves the plugin's default in force.
+# The variables of fluent-bit.yaml; empty leaves the plugin's default in force.
 ENV KAFKA_BROKERS=kafka:9092 \
     TARGET_NAMESPACE=default \
     TARGET_POD_PREFIX=log-generator \
@@ -123,4 +125,6 @@ USER 65532:65532
 VOLUME /fluent-bit/storage
 
 # The entrypoint is the official image's. There is no shell here.
-CMD ["-c", "/fluent-bit/etc/fluent-bit.conf"]
+# With a FLUENT_BIT_VERSION before 3.2 give it `-c /fluent-bit/etc/fluent-bit.conf` instead: the same in the classic
+# format.
+CMD ["-c", "/fluent-bit/etc/fluent-bit.yaml"]

@@ -256,7 +256,8 @@ peers:
 	else echo "peers: there is no go to build otelcol and telegraf with"; fi
 
 .PHONY: bench-peers
-bench-peers: need-fluent-bit build peers ## what other ways to the same numbers cost (needs Go 1.26, Node 20 and Fluent Bit; seven minutes)
+bench-peers: need-fluent-bit build peers ## what other ways to the same numbers cost (needs Go 1.26, Node 20 and Fluent Bit; seven minutes; PLUGIN_BEFORE=FILE adds another build)
+	$(CARGO) build --locked --release -p kubeletstats-core --example scrapes
 	$(CARGO) run -q --locked -p whole-bench -- peers
 
 # What the test of instructions counts, in the profile of the plugin.
@@ -281,5 +282,52 @@ arm64: need-qemu-aarch64-static,aarch64-linux-gnu-gcc,aarch64-linux-gnu-g++,arm6
 .PHONY: image
 image: need-docker,buildx ## build the container image (needs Docker)
 	DOCKER_BUILDKIT=1 docker build -t fluent-bit-kubeletstats:0.1.0 .
+
+# What a release pushes to REGISTRY, as in HOST/OWNER, and the stage of the Dockerfile that makes it.
+IMAGES ?= fluent-bit-kubeletstats=fluent-bit kubeletstats-plugin=plugin kubeletstats-consumer=consumer
+VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/ s/^version = "\(.*\)"/\1/p' Cargo.toml)
+DIGESTS := target/images.sha256
+
+# With REGISTRY_USER and REGISTRY_PASSWORD of the environment.
+.PHONY: registry-login
+registry-login: need-docker,registry
+	@printf '%s' "$$REGISTRY_PASSWORD" | docker login --username "$$REGISTRY_USER" --password-stdin $(firstword $(subst /, ,$(REGISTRY)))
+
+# A machine of each architecture pushes its own: emulated, the build takes hours.
+.PHONY: image-push
+image-push: need-docker,buildx,registry ## build the images of a release for this architecture and push them to REGISTRY
+	@set -e; for image in $(IMAGES); do \
+		docker buildx build --target "$${image#*=}" --tag "$(REGISTRY)/$${image%=*}:$(VERSION)-$(ARCH)" --push .; \
+	done
+
+.PHONY: image-index
+image-index: need-docker,buildx,registry ## one name for the images of both architectures in REGISTRY, and their digests
+	@set -e; mkdir -p target; : >$(DIGESTS); for image in $(IMAGES); do \
+		name=$(REGISTRY)/$${image%=*}; \
+		docker buildx imagetools create --tag "$$name:$(VERSION)" "$$name:$(VERSION)-amd64" "$$name:$(VERSION)-arm64"; \
+		digest=$$(docker buildx imagetools inspect --format '{{.Manifest.Digest}}' "$$name:$(VERSION)"); \
+		echo "$${digest#sha256:}  $$name" | tee -a $(DIGESTS); \
+	done
+
+# Before anything of a release is built: the tag is the version that is in the files.
+.PHONY: release-tag
+release-tag:
+	@[ "$(TAG)" = "v$(VERSION)" ] || { echo "release-tag: TAG=$(TAG), and the version in Cargo.toml is $(VERSION)" >&2; exit 1; }
+	@packaging/version.sh --check
+
+.PHONY: checksums
+checksums: ## SHA256SUMS of all that is in target/dist
+	@cd target/dist && find . -type f ! -name 'SHA256SUMS*' -printf '%P\n' | LC_ALL=C sort | xargs sha256sum >SHA256SUMS
+
+# The section of this version in the changelog.
+.PHONY: release-notes
+release-notes:
+	@mkdir -p target; awk -v version="$(VERSION)" \
+		'/^## / { on = index($$2, version) == 1 && length($$2) == length(version) } on && !/^## /' CHANGELOG.md >target/release-notes.md; \
+	[ -s target/release-notes.md ] || { echo "release-notes: CHANGELOG.md has no section $(VERSION)" >&2; exit 1; }
+
+.PHONY: publish
+publish: need-gh release-tag release-notes ## a draft of the release of TAG with the files of target/dist, to be signed and published by hand (needs gh)
+	gh release create "$(TAG)" --draft --verify-tag --title "$(TAG)" --notes-file target/release-notes.md target/dist/*
 
 include packaging/dist.mk

@@ -74,15 +74,16 @@ rpm=$(echo "$dist/$package"-*.$machine.rpm)
 # One content: all but where each family of systems has its own place for licence and changes.
 mkdir "$work/deb" "$work/rpm"
 dpkg-deb -x "$deb" "$work/deb"
-if command -v rpm2cpio >/dev/null && command -v cpio >/dev/null; then
-    (cd "$work/rpm" && rpm2cpio "$rpm" | cpio -id --quiet)
+if command -v rpm2archive >/dev/null; then
+    # tar, unlike cpio, takes the slash from nfpm's paths, and so stays in the folder.
+    rpm2archive - <"$rpm" | tar -C "$work/rpm" -xz 2>/dev/null
     content() { (cd "$1" && find . -type f -not -name copyright -not -name changelog.gz -not -path '*/licenses/*' -exec sha256sum {} + | sort -k2); }
     diff <(content "$work/deb") <(content "$work/rpm") || fail "the .deb and the .rpm hold other files"
-    [ "$(rpm -qp --configfiles "$rpm" 2>/dev/null)" = "$(dpkg-deb -I "$deb" conffiles | sort)" ] \
+    [ "$(rpm -qp --configfiles "$rpm" 2>/dev/null)" = "$(dpkg-deb -I "$deb" conffiles)" ] \
         || fail "the .deb and the .rpm have other files of configuration"
     say content "$(content "$work/rpm" | wc -l) files, the same in the .deb and the .rpm"
 else
-    say content "NOT RUN: there is no rpm2cpio and cpio (Debian: apt-get install rpm cpio)"
+    say content "NOT RUN: there is no rpm2archive (Debian: apt-get install rpm)"
 fi
 
 ${CARGO:-cargo} build -q --locked -p sim-kubelet
@@ -107,7 +108,15 @@ run() {
     wait $host || true
     say run "$label, $version, kubeletstats.$form: $(grep -ac '"cpu":' "$work/records.log") records"
 }
-version_of() { "$@" --version 2>/dev/null | sed -n 's/^Fluent Bit //p'; }
+# A host is built for some system: it has to start in one of the roots below, not in all.
+declare -A started
+version_of() { { "$@" --version 2>/dev/null || true; } | sed -n 's/^Fluent Bit //p'; }
+finish() {
+    for host in "${hosts[@]}"; do
+        [ -n "${started[$host]:-}" ] || fail "$host, which $named names, starts nowhere"
+    done
+    exit
+}
 
 # Installed by dpkg into a root of its own.
 root=$work/root
@@ -127,8 +136,9 @@ sed -i "s#/\(etc/fluent-bit\|usr/lib\|var/lib\)/#$root/\1/#" "$root"/etc/fluent-
 mapfile -t files < <(trusted "$work/kubelet")
 for host in "${hosts[@]}"; do
     version=$(version_of "${emulator[@]}" "$host")
-    [ -n "$version" ] || fail "$host tells no version: $named names a Fluent Bit for $machine"
+    [ -n "$version" ] || { say run "dpkg's root: $host does not start on this machine"; continue; }
     run "dpkg's root" "$version" "$root/etc/fluent-bit" "${emulator[@]}" "$host"
+    started[$host]=1
 done
 [ ${#hosts[@]} != 0 ] || say run "$none"
 if [ ${#emulator[@]} = 0 ] || command -v "${emulator[0]}" >/dev/null; then
@@ -145,7 +155,7 @@ say purged "nothing is left"
 # Fresh Debians, as users have them: 12, and 11 with the oldest glibc that an official image has.
 if [ ${#emulator[@]} != 0 ] || [ "$(id -u)" != 0 ] || ! command -v debootstrap >/dev/null; then
     say debian "NOT RUN: fresh Debians need root, debootstrap and a $machine"
-    exit
+    finish
 fi
 mkdir -p "$target/debootstrap"
 for suite in bookworm bullseye; do
@@ -163,9 +173,10 @@ for suite in bookworm bullseye; do
         local ran=0 host version
         for host in "${hosts[@]}"; do
             install -D "$host" "$root/opt/fluent-bit/bin/fluent-bit"
-            version=$(version_of chroot "$root" /opt/fluent-bit/bin/fluent-bit) || true
+            version=$(version_of chroot "$root" /opt/fluent-bit/bin/fluent-bit)
             [ -n "$version" ] || continue
             run "$1" "$version" /etc/fluent-bit chroot "$root" /opt/fluent-bit/bin/fluent-bit
+            started[$host]=1
             ran=$((ran + 1))
         done
         [ $ran != 0 ] || say run "$1: NOT RUN: none of $named starts there"
@@ -182,8 +193,9 @@ for suite in bookworm bullseye; do
         rpm --root "$root" --nodeps --install "$rpm" 2>"$work/rpm.log" || { cat "$work/rpm.log"; fail "rpm -i: $os"; }
         [ -z "$(rpm --root "$root" --nodeps --verify $package 2>&1)" ] || fail "rpm -V: $os"
         run_hosts "$os, glibc $glibc, .rpm"
-        rpm --root "$root" --erase $package
+        rpm --root "$root" --erase $package 2>"$work/rpm.log" || { cat "$work/rpm.log"; fail "rpm -e: $os"; }
     else
         say rpm "NOT RUN: there is no rpm (Debian: apt-get install rpm)"
     fi
 done
+finish

@@ -20,6 +20,8 @@ deb.promtool := prometheus
 deb.python3 := python3
 deb.qemu-aarch64-static := qemu-user-static
 deb.readelf := binutils
+deb.rpm := rpm cpio
+deb.debootstrap := debootstrap
 deb.valgrind := valgrind
 deb.venv := python3-venv
 
@@ -44,6 +46,7 @@ how.buildx := the plugin buildx of Docker (Debian: apt-get install docker-buildx
 how.gh := the command of GitHub, as https://cli.github.com says
 how.go := Go 1.26 or later, as https://go.dev/doc/install says
 how.kubectl := kubectl or kustomize, as https://kubernetes.io/docs/tasks/tools says
+how.registry := say where images go: REGISTRY=HOST/OWNER
 how.rustup := rustup, as https://rustup.rs installs it
 
 # How one is looked for, where that is not by its name on the PATH.
@@ -56,6 +59,7 @@ has.fluent-bit = test -n "$$FLUENT_BIT" || command -v fluent-bit || test -x /opt
 has.kubectl := command -v kubectl || command -v kustomize
 has.minimum = rustup run $(MINIMUM) rustc -V
 has.nightly := rustup run nightly rustc -V
+has.registry = test -n "$(REGISTRY)"
 has.venv := python3 -c "import ensurepip, venv"
 has.zig := command -v zig || python3 -m ziglang version
 
@@ -67,6 +71,7 @@ named.docker := Docker that answers
 named.fluent-bit := Fluent Bit
 named.minimum = Rust $(MINIMUM)
 named.nightly := nightly Rust
+named.registry := REGISTRY
 named.venv := module venv of Python
 
 comma := ,

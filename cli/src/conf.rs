@@ -1,5 +1,6 @@
-//! Fluent Bit's classic configuration format, as far as inputs need it: sections
-//! with their properties, `@SET`, `@INCLUDE`. Knows no option of any plugin.
+//! A configuration of Fluent Bit, as far as inputs need it: sections with their properties, and what
+//! variables stand for. Reads the classic format with `@SET` and `@INCLUDE` itself; [`crate::yaml`] reads
+//! the other one. Knows no option of any plugin.
 
 use std::{
     collections::HashMap,
@@ -9,14 +10,33 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::yaml;
+
 /// A section as it stands in a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Section {
     pub name: String,
     pub properties: Vec<(String, String)>,
+    /// Properties with which Fluent Bit does not start, each with the reason.
+    pub problems: Vec<(String, String)>,
+    /// Properties that not every release takes for what they seem to be, each with a sentence.
+    pub warnings: Vec<(String, String)>,
 }
 
 impl Section {
+    pub fn new(name: &str, properties: Vec<(String, String)>) -> Self {
+        Self {
+            name: name.to_owned(),
+            properties,
+            ..Self::default()
+        }
+    }
+
+    pub fn warn(&mut self, property: &str, sentence: &str) {
+        let warning = (property.to_owned(), sentence.to_owned());
+        self.warnings.push(warning);
+    }
+
     /// The value of a property; names are the same in any case.
     pub fn get(&self, name: &str) -> Option<&str> {
         let found = self
@@ -31,6 +51,10 @@ impl Section {
 pub struct Conf {
     pub sections: Vec<Section>,
     pub environment: Environment,
+    /// What not every release takes for what it seems to be, but for the properties of inputs.
+    pub warnings: Vec<String>,
+    /// In YAML a second one is refused, wherever it is.
+    pub(crate) has_service: bool,
     /// So that files which include each other come to an end.
     seen: Vec<PathBuf>,
 }
@@ -38,21 +62,27 @@ pub struct Conf {
 impl Conf {
     /// Reads a file and all that it includes.
     pub fn read(path: &Path) -> Result<Self, String> {
-        let yaml = ["yaml", "yml"];
-        let extension = path.extension().and_then(|extension| extension.to_str());
-        if extension.is_some_and(|extension| yaml.contains(&extension)) {
-            return Err(format!(
-                "{}: it may be right for Fluent Bit, but check reads the classic format only: give the input's options here, as -p kubelet_url=https://NODE:10250 -p namespace=default,shop",
-                path.display()
-            ));
-        }
         let mut conf = Self::default();
-        conf.add(path, path.parent().unwrap_or(Path::new("")))?;
+        match yaml::is_yaml(path) {
+            true => conf.add_yaml(path)?,
+            false => conf.add(path, path.parent().unwrap_or(Path::new("")))?,
+        }
         Ok(conf)
     }
 
     /// `root` is where relative includes start: the first file's folder.
     fn add(&mut self, path: &Path, root: &Path) -> Result<(), String> {
+        let text = self.open(path)?;
+        self.add_text(&String::from_utf8_lossy(&text), path, root)
+    }
+
+    pub(crate) fn add_yaml(&mut self, path: &Path) -> Result<(), String> {
+        let text = self.open(path)?;
+        yaml::add(self, &text, path)
+    }
+
+    /// What is in the file, if it has not been read yet.
+    fn open(&mut self, path: &Path) -> Result<Vec<u8>, String> {
         let failed = |error: io::Error| format!("cannot read {}: {error}", path.display());
         let identity = fs::canonicalize(path).map_err(failed)?;
         if self.seen.contains(&identity) {
@@ -60,7 +90,7 @@ impl Conf {
         }
         let text = read_file(path).map_err(failed)?;
         self.seen.push(identity);
-        self.add_text(&String::from_utf8_lossy(&text), path, root)
+        Ok(text)
     }
 
     fn add_text(&mut self, text: &str, path: &Path, root: &Path) -> Result<(), String> {
@@ -84,10 +114,7 @@ impl Conf {
                 group = (indent > 0).then_some(indent);
                 if indent == 0 {
                     level = None;
-                    self.sections.push(Section {
-                        name: name.to_owned(),
-                        properties: Vec::new(),
-                    });
+                    self.sections.push(Section::new(name, Vec::new()));
                 }
             } else if group.is_none_or(|header| indent <= header) {
                 group = None;
@@ -166,7 +193,7 @@ fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
-/// What `${NAME}` stands for: `@SET` first, then the process's environment.
+/// What `${NAME}` stands for: what the configuration sets first, then the process's environment.
 #[derive(Debug, Default)]
 pub struct Environment(HashMap<String, String>);
 
@@ -186,11 +213,16 @@ impl Environment {
 
     /// Whether a variable of the text has a default, which not every release knows.
     pub fn has_default(text: &str) -> bool {
-        let variables = text.split("${").skip(1);
-        let inside = |variable: &str| variable.split('}').next().is_some_and(|v| v.contains(":-"));
-        variables
-            .filter(|variable| variable.contains('}'))
-            .any(inside)
+        variables(text).any(|variable| variable.contains(":-"))
+    }
+
+    /// A variable of the text that the configuration sets to what is in a file.
+    pub fn in_file<'t>(&self, text: &'t str) -> Option<&'t str> {
+        let is_file = |name: &&str| {
+            let value = self.0.get(*name);
+            value.is_some_and(|value| value.len() > 7 && value.starts_with("file://"))
+        };
+        variables(text).find(is_file)
     }
 
     /// `${NAME}` becomes its value, nothing when it is not set, and the default
@@ -213,6 +245,12 @@ impl Environment {
         out.push_str(rest);
         out
     }
+}
+
+/// What stands between `${` and `}`.
+fn variables(text: &str) -> impl Iterator<Item = &str> {
+    let starts = text.split("${").skip(1);
+    starts.filter_map(|start| Some(start.split_once('}')?.0))
 }
 
 fn host_name() -> Option<String> {

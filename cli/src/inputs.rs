@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use kubeletstats_cli::{
     conf::{Conf, Environment, Section},
     properties::{self, Handling},
+    yaml,
 };
 use kubeletstats_core::{
     options::{Config, OPTIONS},
@@ -14,8 +15,11 @@ use kubeletstats_core::{
 
 use crate::watchdog;
 
-/// Where the image has its configuration.
-pub const DEFAULT_FILE: &str = "/fluent-bit/etc/fluent-bit.conf";
+/// Where the image has its configuration; the first one that exists is read.
+pub const DEFAULT_FILES: [&str; 2] = [
+    "/fluent-bit/etc/fluent-bit.yaml",
+    "/fluent-bit/etc/fluent-bit.conf",
+];
 
 const PLUGIN: &str = "kubeletstats";
 
@@ -88,14 +92,14 @@ impl Input {
 
 /// Every input that the arguments lead to. `given` is what stands after `-p`.
 pub fn find(file: Option<PathBuf>, given: &[(String, String)]) -> Result<Vec<Input>, String> {
-    let path = file.clone().unwrap_or_else(|| DEFAULT_FILE.into());
+    let path = file.clone().unwrap_or_else(|| DEFAULT_FILES[0].into());
     watchdog::watch_configuration(&path, || find_unwatched(file, given))
 }
 
 fn find_unwatched(file: Option<PathBuf>, given: &[(String, String)]) -> Result<Vec<Input>, String> {
     let default = || {
-        let path = PathBuf::from(DEFAULT_FILE);
-        (given.is_empty() && path.exists()).then_some(path)
+        let mut paths = DEFAULT_FILES.iter().map(PathBuf::from);
+        given.is_empty().then(|| paths.find(|path| path.exists()))?
     };
     match file.or_else(default) {
         Some(path) => in_file(&path, given),
@@ -119,34 +123,51 @@ fn in_file(path: &Path, given: &[(String, String)]) -> Result<Vec<Input>, String
     };
     let sections: Vec<_> = conf.sections.iter().filter(is_ours).collect();
     if sections.is_empty() {
-        let path = path.display();
+        let what = match yaml::is_yaml(path) {
+            true => format!("input with name: {PLUGIN}"),
+            false => format!("[INPUT] with Name {PLUGIN}"),
+        };
         return Err(format!(
-            "{path} has no [INPUT] with Name {PLUGIN}: name another file with -c, or give options with -p"
+            "{} has no {what}: name another file with -c, or give options with -p",
+            path.display()
         ));
     }
     let count = sections.len();
     let inputs = sections.iter().enumerate().map(|(at, section)| {
-        let mut options = expanded(&section.properties, &conf.environment);
         let given = expanded(given, &conf.environment);
-        options.retain(|(name, _)| !given.iter().any(|(key, _)| key.eq_ignore_ascii_case(name)));
-        options.extend(given);
+        let is_given = |name: &str| given.iter().any(|(key, _)| key.eq_ignore_ascii_case(name));
+        let own = section.properties.iter().filter(|(name, _)| !is_given(name));
+        let own: Vec<_> = own.cloned().collect();
+        let mut options = expanded(&own, &conf.environment);
+        options.extend(given.iter().cloned());
         let path = path.display();
         let origin = match count {
             1 => path.to_string(),
             _ => format!("{path}, input {} of {count}", at + 1),
         };
         let mut input = Input::new(origin, options);
-        let with_default = section.properties.iter();
-        let with_default = with_default.filter(|(_, value)| Environment::has_default(value));
-        input.warnings.extend(with_default.map(|(name, _)| {
+        let mut problems = section.problems.iter().filter(|(name, _)| !is_given(name));
+        input.refused = problems.next().map(|(_, why)| why.clone()).or(input.refused);
+        for (name, value) in &own {
             let name = printable(name, 80);
-            format!(
-                "{name} has a variable with a default: Fluent Bit 4.2 and later know that, earlier releases take it for not set"
-            )
-        }));
-        input
+            if let Some(variable) = conf.environment.in_file(value) {
+                let variable = printable(variable, 80);
+                return Err(format!(
+                    "{path}: {name} comes from a file by the variable {variable}, which is not read here: give the option as -p {name}=VALUE"
+                ));
+            }
+            if Environment::has_default(value) {
+                input.warnings.push(format!(
+                    "{name} has a variable with a default: Fluent Bit 4.2 and later know that, earlier releases take it for not set"
+                ));
+            }
+        }
+        let warnings = section.warnings.iter().filter(|(name, _)| !is_given(name));
+        let warnings = warnings.map(|(_, sentence)| sentence);
+        input.warnings.extend(conf.warnings.iter().chain(warnings).cloned());
+        Ok(input)
     });
-    Ok(inputs.collect())
+    inputs.collect()
 }
 
 /// With variables in place.

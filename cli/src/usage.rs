@@ -41,7 +41,10 @@ const FLAGS: [Row; 5] = [
     Row {
         value: "FILE",
         of: &["check", "once"],
-        help: &["a configuration of Fluent Bit: every input whose name is kubeletstats"],
+        help: &[
+            "a configuration of Fluent Bit, YAML (.yaml, .yml) or classic:",
+            "every input whose name is kubeletstats",
+        ],
         ..row(Flag::Config, 'c', "config")
     },
     Row {
@@ -82,7 +85,7 @@ pub const COMMANDS: [(&str, &str); 2] = [
 ];
 
 const NOTES: [&str; 2] = [
-    "Without -c and -p it reads /fluent-bit/etc/fluent-bit.conf if that exists.",
+    "Without -c and -p it reads fluent-bit.yaml or else fluent-bit.conf of /fluent-bit/etc, if there is one.",
     "With pod_facts both ask for /pods too. Neither waits for jitter.",
 ];
 
@@ -213,7 +216,7 @@ mod tests {
         page.text([roman(STATUS)]);
         section(&mut page, "EXAMPLE");
         page.text([roman(
-            "kubeletstats check -c /etc/fluent-bit/kubeletstats.conf",
+            "kubeletstats check -c /etc/fluent-bit/kubeletstats.yaml",
         )]);
         section(&mut page, "SEE ALSO");
         page.text([roman("/usr/share/doc/fluent-bit-kubeletstats/README.md")]);

@@ -2,14 +2,16 @@
 //! `valgrind --tool=callgrind` and the clock of the processor are put on. The kubelet runs in
 //! a process of its own.
 //!
-//!     scrapes URL CA_FILE TOKEN_FILE COUNT [request]
+//!     scrapes URL CA_FILE TOKEN_FILE COUNT [request [INTERVAL]]
 //!
-//! With `request` the replies are only received.
+//! With `request` the replies are only received. With an interval the process waits for so long
+//! before each: what a request costs then, when caches are cold, is more.
 
-use std::{collections::HashMap, fs};
+use std::{collections::HashMap, fs, thread, time::Duration};
 
 use kubeletstats_core::{
     counters::Counters,
+    duration,
     kubelet::{Client, Endpoint, deadline},
     options::Config,
     scrape::Memory,
@@ -19,7 +21,7 @@ use kubeletstats_core::{
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [url, ca, token, count, rest @ ..] = arguments.as_slice() else {
-        panic!("expected URL CA_FILE TOKEN_FILE COUNT [request]");
+        panic!("expected URL CA_FILE TOKEN_FILE COUNT [request [INTERVAL]]");
     };
     let count: u64 = count.parse().expect("a number of scrapes");
     let options = HashMap::from([
@@ -42,8 +44,13 @@ fn main() {
             memory = batch.expect("a summary").into_memory();
         });
     } else {
+        let interval = match rest.get(1) {
+            Some(text) => duration::parse(text).expect("an interval"),
+            None => Duration::ZERO,
+        };
         let mut body = Vec::new();
         measure(count, || {
+            thread::sleep(interval);
             client.begin();
             let received = client.get(Endpoint::Summary, &mut body);
             received.expect("a reply");

@@ -115,13 +115,18 @@ impl Scratch {
     /// `plugins_file plugins.conf`. Fluent Bit looks for that file where it is started
     /// first, and the folder of this repository has one of its own.
     pub fn command(&self, host: &Host, configuration: &str) -> Command {
-        let whole = |path| path::absolute(path).expect("a folder to start from");
-        let plugin = whole(hosts::plugin_path());
+        let plugin = path::absolute(hosts::plugin_path()).expect("a folder to start from");
         let plugins = format!("[PLUGINS]\n    Path {}\n", plugin.display());
         self.write("plugins.conf", &plugins);
-        self.write(CONFIGURATION, configuration);
-        let mut command = Command::new(whole(host.path.clone()));
-        command.args(["-c", CONFIGURATION]);
+        self.running(host, CONFIGURATION, configuration)
+    }
+
+    /// A command that runs `host` here with this configuration under this name.
+    pub fn running(&self, host: &Host, name: &str, configuration: &str) -> Command {
+        self.write(name, configuration);
+        let host = path::absolute(&host.path).expect("a folder to start from");
+        let mut command = Command::new(host);
+        command.args(["-c", name]);
         command.current_dir(&self.0);
         command
     }

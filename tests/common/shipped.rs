@@ -1,12 +1,31 @@
 //! The configuration that is shipped, with a kubelet and brokers of the test's own.
 
-use std::{fs, process::Command};
+use std::{fs, path, process::Command};
 
 use sim_kubelet::SimKubelet;
+use testkit::hosts;
 
 pub fn text() -> String {
     let shipped = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/fluent-bit.conf"));
     shipped.expect("fluent-bit.conf")
+}
+
+/// The same in YAML, with this topic and the plugin where it was built.
+pub fn yaml(topic: &str) -> String {
+    let shipped = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/fluent-bit.yaml"));
+    let mut text = shipped.expect("fluent-bit.yaml");
+    let plugin = path::absolute(hosts::plugin_path()).expect("a folder to start from");
+    for (shipped, here) in [
+        (
+            "target/release/flb-in_kubeletstats.so",
+            &*plugin.to_string_lossy(),
+        ),
+        ("topics: metrics\n", &format!("topics: {topic}\n")),
+    ] {
+        assert_eq!(text.matches(shipped).count(), 1, "{shipped}");
+        text = text.replace(shipped, here);
+    }
+    text
 }
 
 /// The shipped configuration with these values for these keys; a section is

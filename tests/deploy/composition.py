@@ -45,14 +45,14 @@ class Compose(unittest.TestCase):
                         self.assertIn(source, COMPOSE["volumes"])
 
     def test_the_images_variables_are_the_shipped_configurations(self):
-        shipped = variables((ROOT / "fluent-bit.conf").read_text())
+        shipped = variables((ROOT / "fluent-bit.yaml").read_text())
         self.assertLessEqual(set(SERVICES["fluent-bit"]["environment"]), shipped)
         (block,) = re.findall(r"(?m)^ENV (KAFKA_BROKERS(?:.*\\\n)*.*)$", DOCKERFILE)
         self.assertEqual(set(re.findall(r"(\w+)=", block)), shipped)
 
     def test_fluent_bit_has_time_to_stop(self):
         # As in Kubernetes: twice Grace is used while Kafka is away, and half is room. The default is 10 s.
-        grace = int(setting((ROOT / "fluent-bit.conf").read_text(), "[SERVICE]", "Grace"))
+        grace = int(setting((ROOT / "fluent-bit.yaml").read_text(), "[SERVICE]", "Grace"))
         self.assertGreaterEqual(int(SERVICES["fluent-bit"]["stop_grace_period"].removesuffix("s")), 2 * 2 * grace)
 
     def test_the_same_kafka_as_in_kind(self):

@@ -48,7 +48,7 @@ WITH_PODS = {
 # The base writes each record to the pod's log as well.
 WITHOUT_STDOUT = {"overlays/production"}
 
-SHIPPED = (ROOT / "fluent-bit.conf").read_text()
+SHIPPED = (ROOT / "fluent-bit.yaml").read_text()
 
 
 def agent(objects):
@@ -58,8 +58,17 @@ def agent(objects):
 
 
 def configuration(objects):
-    (found,) = [thing["data"] for thing in of_kind(objects, "ConfigMap") if "fluent-bit.conf" in thing["data"]]
-    return found["fluent-bit.conf"]
+    """The file that the agent is told to read, or that the image reads where it is told none."""
+    files = {}
+    for thing in of_kind(objects, "ConfigMap"):
+        files.update(thing["data"])
+    (container,) = agent(objects)["spec"]["containers"]
+    for word in container.get("args", []):
+        if word.startswith("--config="):
+            return files[Path(word).name]
+    # The base's is not taken away where the classic format takes its place.
+    (name,) = [name for name in ("fluent-bit.conf", "fluent-bit.yaml") if name in files][:1]
+    return files[name]
 
 
 def settings(objects):
@@ -328,12 +337,22 @@ class Wiring(unittest.TestCase):
                 if name in METRICS:
                     self.assert_metrics(name, found, shipped)
                 elif name in WITHOUT_STDOUT:
-                    self.assertEqual(found, [section for section in shipped if "Name stdout" not in section[1]])
+                    self.assertEqual(found, [section for section in shipped if "name stdout" not in section[1]])
                 else:
                     self.assertEqual(found, shipped)
+        with self.subTest("fluent-bit.conf"):
+            classic = (ROOT / "fluent-bit.conf").read_text()
+            self.assertEqual(sections(classic), sections(SHIPPED))
         with self.subTest("helm values as text"):
             config = yaml.safe_load((HELM / "values.yaml").read_text())["config"]
             self.assertEqual(sections(config["inputs"] + config["filters"] + config["outputs"]), shipped)
+            in_yaml = yaml.safe_load((HELM / "values-yaml.yaml").read_text())["config"]["extraFiles"]["fluent-bit.yaml"]
+            # What the chart puts in itself.
+            in_yaml = re.sub(r"\{\{ \.Values\.(\w+) \}\}", r"\1", in_yaml)
+            classic = re.sub(r"\{\{ \.Values\.(\w+) \}\}", r"\1", config["service"])
+            self.assertEqual(sections(in_yaml)[1:], shipped)
+            self.assertEqual([[word.lower() for word in lines] for _, lines in sections(in_yaml)[:1]],
+                             [[word.lower() for word in lines] for _, lines in sections(classic)])
 
     def assert_metrics(self, name, found, shipped):
         """The shipped input with what makes it one of metrics, and one output."""
@@ -401,6 +420,28 @@ class Wiring(unittest.TestCase):
             if section[0] == "[SERVICE]"
         ]
         self.assertEqual(*service)
+
+    def test_the_classic_component_changes_the_format_and_no_more(self):
+        with tempfile.TemporaryDirectory(dir=ROOT / "target") as folder:
+            up = os.path.relpath(KUBERNETES, folder)
+            text = {"resources": [f"{up}/base"], "components": [f"{up}/components/classic"]}
+            Path(folder, "kustomization.yaml").write_text(yaml.safe_dump(text))
+            classic, base = kustomization(folder), kustomization("base")
+        conf = configuration(classic)
+        self.assertTrue(conf.startswith("#") and "[SERVICE]" in conf)
+        lower = [[(name, [line.lower() for line in lines]) for name, lines in sections(one)] for one in (conf, configuration(base))]
+        self.assertEqual(*lower)
+        spec, other = (agent(objects)["spec"] for objects in (classic, base))
+        (container,) = spec["containers"]
+        (file,) = [mount["mountPath"] for mount in container["volumeMounts"] if mount["name"] == "config"]
+        self.assertEqual(container.pop("args"), ["-c", file])
+        self.assertEqual(file, "/fluent-bit/etc/fluent-bit.conf")
+        same = yaml.safe_dump(other).replace("fluent-bit.yaml", "fluent-bit.conf")
+        hashed = re.compile(r"kubeletstats-config-\w+")
+        self.assertEqual(hashed.sub("config", yaml.safe_dump(spec)), hashed.sub("config", same))
+        for thing in classic:
+            for version in KUBERNETES_VERSIONS:
+                self.assertEqual(kubernetes_validate.validate(thing, version, strict=True), version)
 
     def test_every_variable_of_the_configuration_is_set(self):
         for name, objects in with_agent().items():
@@ -516,7 +557,7 @@ class HelmChart(unittest.TestCase):
                 if isinstance(value, dict) and key not in free:
                     compare(value, chart[key], f"{path}.{key}")
 
-        for file in ("values.yaml", "values-init-container.yaml", "values-prometheus.yaml", "values-otlp.yaml"):
+        for file in ("values.yaml", "values-init-container.yaml", "values-prometheus.yaml", "values-otlp.yaml", "values-yaml.yaml"):
             compare(yaml.safe_load((HELM / file).read_text()), known, file)
 
     def test_the_images(self):

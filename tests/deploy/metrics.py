@@ -503,7 +503,7 @@ class OtherDashboards(unittest.TestCase):
 
     def test_the_tables_of_the_page(self):
         page = PAGE.read_text()
-        tables = {"## Dashboards that you have": summary()}
+        tables = {"## Existing dashboards": summary()}
         for name, title in TITLES.items():
             rows = [row(each[1], *each[2:5], each[6]) for each in others() if each[0] == name]
             tables[f"### {title}"] = "\n".join(["| panel | has data | with | |", "|---|---|---|---|", *rows]) + "\n"

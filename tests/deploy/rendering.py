@@ -17,9 +17,9 @@ HELM = ROOT / "deploy/helm"
 KUSTOMIZATIONS = ["base", "log-generator", "overlays/kind", "overlays/production", "overlays/with-pods",
                   "overlays/job-pods", "overlays/prometheus", "overlays/otlp"]
 # Those that send metrics, and what their input has besides the shipped one's.
-TO_PROMETHEUS = ["Format metrics", "Skip_Processors on", "Metric_Groups all", "Fields ${FIELDS}", "Kube_State_Metrics ${KUBE_STATE_METRICS}",
-                 "Cluster ${CLUSTER}"]
-BY_OTLP = ["Format metrics", "Metric_Names opentelemetry", "Metric_Groups all", "Fields all", "Cluster ${CLUSTER}"]
+TO_PROMETHEUS = ["format metrics", "skip_processors on", "metric_groups all", "fields ${FIELDS}", "kube_state_metrics ${KUBE_STATE_METRICS}",
+                 "cluster ${CLUSTER}"]
+BY_OTLP = ["format metrics", "metric_names opentelemetry", "metric_groups all", "fields all", "cluster ${CLUSTER}"]
 METRICS = {
     "overlays/prometheus": TO_PROMETHEUS,
     "overlays/otlp": BY_OTLP,
@@ -31,6 +31,7 @@ HELM_VARIANTS = {
     "helm, init container": ["values.yaml", "values-init-container.yaml"],
     "helm, prometheus": ["values.yaml", "values-prometheus.yaml"],
     "helm, otlp": ["values.yaml", "values-otlp.yaml"],
+    "helm, yaml": ["values.yaml", "values-yaml.yaml"],
 }
 
 # The chart of our own, by what its values say besides its defaults.
@@ -145,17 +146,32 @@ def pods(objects):
 
 
 def sections(conf):
-    """Fluent Bit's classic configuration without comments: (section, its lines, spaces made one), in order."""
+    """Fluent Bit's configuration in either format without comments: (section, its lines), in order. Of a line the key
+    is in lower case, and spaces are one; what loads the plugin is left out."""
+    if re.search(r"(?m)^pipeline:$", conf):
+        # Every value is text, as it is for Fluent Bit.
+        read = yaml.load(conf, Loader=yaml.BaseLoader)
+        parts = [("[SERVICE]", read.get("service", {}))]
+        for kind in ("inputs", "filters", "outputs"):
+            parts += [(f"[{kind[:-1].upper()}]", part) for part in read["pipeline"].get(kind, [])]
+        return [(name, [f"{key.lower()} {value}" for key, value in flat(part)]) for name, part in parts]
     found = []
     for line in conf.splitlines():
-        words = " ".join(line.split())
-        if not words or words.startswith("#"):
+        words = line.split()
+        if not words or words[0].startswith("#"):
             continue
-        if words.startswith("["):
-            found.append((words, []))
-        else:
-            found[-1][1].append(words)
+        if words[0].startswith("["):
+            found.append((" ".join(words), []))
+        elif words[0].lower() != "plugins_file":
+            found[-1][1].append(" ".join([words[0].lower(), *words[1:]]))
     return found
+
+
+def flat(part):
+    """Fluent Bit sets an option once for each item of a list."""
+    for key, value in part.items():
+        for item in value if isinstance(value, list) else [value]:
+            yield key, item
 
 
 def setting(conf, section, key):

@@ -129,12 +129,9 @@ fn every_block_works_as_it_stands() {
     let mut to_run: BTreeMap<(String, Scene, String), Vec<String>> = BTreeMap::new();
     for block in &all {
         let place = &block.place;
-        // A YAML block's mark says what it is part of: tests/deploy/pages.py reads it.
-        let needs = if block.language == "yaml" {
-            None
-        } else {
-            block.needs()
-        };
+        // The mark of another YAML block says what it is part of: tests/deploy/pages.py reads it.
+        let is_other_yaml = block.language == "yaml" && !is_configuration(&block.text);
+        let needs = if is_other_yaml { None } else { block.needs() };
         let what = match (&*block.language, needs) {
             ("text", None) => "output or picture, nothing to copy".to_owned(),
             ("json", None) => {
@@ -144,8 +141,8 @@ fn every_block_works_as_it_stands() {
                 assert!(!count.is_empty(), "{place}");
                 "parsed (json)".to_owned()
             }
-            ("yaml", None) => "validated by `make manifests` (yaml)".to_owned(),
-            ("ini" | "sh", None) => {
+            ("yaml", None) if is_other_yaml => "validated by `make manifests` (yaml)".to_owned(),
+            ("ini" | "yaml" | "sh", None) => {
                 let key = (block.language.clone(), block.scene(), block.text.clone());
                 to_run.entry(key).or_default().push(place.clone());
                 "to run".to_owned()
@@ -178,8 +175,8 @@ fn every_block_works_as_it_stands() {
     for host in hosts::to_test() {
         for ((language, scene, text), places) in &to_run {
             let places = places.join(", ");
-            if !has_what_it_needs(&host, text) {
-                println!("{}: {places}: not run: no metrics for plugins", host.name);
+            if let Some(lack) = lacks(&host, language, text) {
+                println!("{}: {places}: not run: {lack}", host.name);
                 continue;
             }
             match run(&host, language, *scene, text) {
@@ -339,7 +336,7 @@ fn run(host: &Host, language: &str, scene: Scene, text: &str) -> Result<String, 
     if language == "sh" {
         script.push_str("exec sh -e block.sh\n");
     } else {
-        script.push_str(&configured(text));
+        script.push_str(&configured(language, text));
     }
     let mut command = namespace();
     command.arg(script).env("HERE", &here.0);
@@ -347,7 +344,7 @@ fn run(host: &Host, language: &str, scene: Scene, text: &str) -> Result<String, 
         command.env_remove(variable);
     }
     let mut child = Child::spawn(command).map_err(|error| error.to_string())?;
-    let scrapes = language == "ini" || text.contains("fluent-bit -");
+    let scrapes = language != "sh" || text.contains("fluent-bit -");
     let seen = if !scrapes && !text.contains("sim-kubelet") {
         let status = child.wait_for_exit(DEADLINE);
         status
@@ -371,15 +368,21 @@ fn run(host: &Host, language: &str, scene: Scene, text: &str) -> Result<String, 
     seen.ok_or(tail)
 }
 
+/// A YAML block for Fluent Bit, and not for Kubernetes.
+fn is_configuration(text: &str) -> bool {
+    text.lines().any(|line| line == "pipeline:")
+}
+
 /// The command for a configuration. A block that shows a part is completed by the command
 /// line with the plugin, an input or an output; what it says itself stays.
-fn configured(text: &str) -> String {
+fn configured(language: &str, text: &str) -> String {
     let lower = text.to_lowercase();
-    let mut command = "exec fluent-bit -c block.ini".to_owned();
-    if !lower.contains("plugins_file") {
+    let says = |words: [&str; 2]| words.iter().any(|word| lower.contains(word));
+    let mut command = format!("exec fluent-bit -c block.{language}");
+    if !says(["plugins_file", "plugins:"]) {
         command.push_str(" -e target/release/flb-in_kubeletstats.so");
     }
-    if !lower.contains("[input]") {
+    if !says(["[input]", "inputs:"]) {
         command.push_str(" -i kubeletstats -t kubeletstats");
         command.push_str(" -p kube_token_file=target/kubelet/token");
         command.push_str(" -p kube_ca_file=target/kubelet/ca.crt");
@@ -390,12 +393,18 @@ fn configured(text: &str) -> String {
     command
 }
 
-/// Native metrics came with 2.0.
-fn has_what_it_needs(host: &Host, text: &str) -> bool {
-    let mut lines = text.lines().map(|line| line.split_whitespace().collect());
-    let wants_metrics =
-        lines.any(|words: Vec<&str>| matches!(&words[..], ["Format", "metrics" | "both"]));
-    !wants_metrics || host.embedded || host.version >= Some((2, 0, 0))
+/// What a block needs that this host has not: native metrics came with 2.0.
+fn lacks(host: &Host, language: &str, text: &str) -> Option<&'static str> {
+    // The shipped file is YAML as well.
+    if (language == "yaml" || text.contains("-c fluent-bit.yaml")) && !host.takes_yaml() {
+        return Some("no YAML with plugins");
+    }
+    let lower = text.to_lowercase();
+    let mut lines = lower.lines().map(|line| line.split_whitespace().collect());
+    let wants_metrics = lines
+        .any(|words: Vec<&str>| matches!(&words[..], ["format" | "format:", "metrics" | "both"]));
+    let has_metrics = host.embedded || host.version >= Some((2, 0, 0));
+    (wants_metrics && !has_metrics).then_some("no metrics for plugins")
 }
 
 /// A container's record, the plugin's own of records that were taken, or its metric of a scrape

@@ -11,6 +11,7 @@ use testkit::{Child, Host, Kafka, Stream, hosts, kafka, record_reader::Metric};
 mod common;
 mod memcheck;
 mod no_host;
+mod yaml;
 
 use common::{
     proc::Scratch,
@@ -338,21 +339,26 @@ fn the_plugin_counts_what_it_does() {
     });
 }
 
-/// With the configuration that is shipped, into a Kafka, and read from there.
+/// With the configurations that are shipped, into a Kafka, and read from there.
 #[test]
-fn the_shipped_configuration_delivers_to_kafka() {
+fn the_shipped_configurations_deliver_to_kafka() {
     if !hosts::is_built() {
         return;
     }
     let kafka = Kafka::find_or_start().expect("a Kafka");
     println!("into {}", kafka.describe());
-    each_host(|host| {
+    let deliver = |host: &Host, is_yaml: bool| {
         let kubelet = kubelet().server_names(&["vm"]).started();
         let topic = kafka::unique_topic("e2e");
         let folder = Scratch::new("shipped");
-        assert!(shipped::text().contains("Topics            metrics\n"));
-        let configuration = shipped::configuration(&[("kafka", "topics", &topic)], None);
-        let mut command = folder.command(host, &configuration);
+        let mut command = match is_yaml {
+            true => folder.running(host, "fluent-bit.yaml", &shipped::yaml(&topic)),
+            false => {
+                assert!(shipped::text().contains("Topics            metrics\n"));
+                let configuration = shipped::configuration(&[("kafka", "topics", &topic)], None);
+                folder.command(host, &configuration)
+            }
+        };
         shipped::lead_to(&mut command, &kubelet, kafka.brokers());
         command
             .env("KUBELET_SERVER_NAME", "vm")
@@ -376,5 +382,11 @@ fn the_shipped_configuration_delivers_to_kafka() {
         let child = stop(child);
         let on_stdout = records(&child).len();
         assert!(on_stdout >= read.len(), "{on_stdout} on stdout");
+    };
+    each_host(|host| {
+        deliver(host, false);
+        if host.takes_yaml() {
+            deliver(host, true);
+        }
     });
 }

@@ -401,21 +401,22 @@ fn component(
     name: &str,
     led: &[(&str, String)],
 ) -> (Child, Scratch) {
-    let file = format!("deploy/kubernetes/components/{name}/fluent-bit.conf");
+    let file = format!("deploy/kubernetes/components/{name}/fluent-bit.yaml");
     let mut text = fs::read_to_string(hosts::workspace_root().join(&file)).expect("a file");
     let folder = Scratch::new("component");
     let here = [
+        // The command line loads it.
         (
-            "    Plugins_File  /fluent-bit/etc/plugins.conf\n",
+            "plugins:\n  - /fluent-bit/plugins/flb-in_kubeletstats.so\n",
             String::new(),
         ),
-        ("HTTP_Port     2020", format!("HTTP_Port {}", free_port())),
+        ("http_port: 2020", format!("http_port: {}", free_port())),
     ];
     for (from, to) in here.iter().chain(led) {
         assert_eq!(text.matches(from).count(), 1, "{file}: {from}");
         text = text.replace(from, to);
     }
-    let mut command = scene::command(host, &folder, "fluent-bit.conf", &text);
+    let mut command = scene::command(host, &folder, "fluent-bit.yaml", &text);
     let [url, ca, token] = kubelet.access();
     for (key, value) in [
         ("KUBELET_URL", url.as_str()),
@@ -453,7 +454,7 @@ fn the_component_for_prometheus() {
             .server_names(&["vm"])
             .started();
         let port = free_port();
-        let led = [("Port   2021", format!("Port {port}"))];
+        let led = [("port: 2021", format!("port: {port}"))];
         let (child, _folder) = component(host, &kubelet, "prometheus", &led);
         let page = eventually(&child, "a page", || {
             let text = client::get_text(port, "/metrics").map_err(|error| error.to_string())?;

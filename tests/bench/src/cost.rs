@@ -6,7 +6,7 @@ use std::{
 };
 
 use sim_kubelet::SimKubelet;
-use testkit::{Child, Host, Result, wait};
+use testkit::{Child, Host, Result, hosts, wait};
 
 use crate::process;
 
@@ -89,7 +89,7 @@ impl Running {
             .sample_period(Duration::from_millis(500))
             .started();
         let options = [&[("interval", INTERVAL)], *options].concat();
-        let child = process::scraping(host, &kubelet, &["-q"], &options)?;
+        let child = process::scraping(host, &kubelet, &hosts::plugin_path(), &["-q"], &options)?;
         Ok(Self {
             child,
             kubelet: Some(kubelet),

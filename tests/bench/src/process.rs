@@ -1,9 +1,9 @@
 //! Fluent Bits with one input, and what the kernel knows of a process.
 
-use std::{fs, io, mem::MaybeUninit, time::Duration};
+use std::{fs, io, mem::MaybeUninit, path::Path, time::Duration};
 
 use sim_kubelet::SimKubelet;
-use testkit::{Child, Error, Host, Result, hosts};
+use testkit::{Child, Error, Host, Result};
 
 /// CPU time of all its threads, those that have ended among them, in nanoseconds.
 pub fn cpu(child: &Child) -> Result<Duration> {
@@ -59,15 +59,16 @@ pub fn fluent_bit(
     Child::spawn(host.command(args))
 }
 
-/// One that scrapes this kubelet with the plugin.
+/// One that scrapes this kubelet with this build of the plugin.
 pub fn scraping(
     host: &Host,
     kubelet: &SimKubelet,
+    plugin: &Path,
     before: &[&str],
     options: &[(&str, &str)],
 ) -> Result<Child> {
     let [url, ca, token] = kubelet.access();
-    let plugin = hosts::plugin_path().display().to_string();
+    let plugin = plugin.display().to_string();
     let before = [before, &["-e", &plugin]].concat();
     let access = [
         ("kubelet_url", &*url),

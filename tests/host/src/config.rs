@@ -50,11 +50,14 @@ pub fn service<T: FromStr>(sections: &[Section], key: &str) -> Result<Option<T>>
     section.map_or(Ok(None), |section| section.parse(key))
 }
 
-/// Reads a file in the classic format, and the plugins file that it names.
+/// Reads a file in either format, and the plugins file that it names.
 pub fn read(path: &Path) -> Result<Vec<Section>> {
     let conf = Conf::read(path).map_err(|why| anyhow!("[config] {why}"))?;
     let mut sections = Vec::new();
     for found in &conf.sections {
+        if let Some((_, why)) = found.problems.first() {
+            return Err(anyhow!("[config] {why}"));
+        }
         let mut section = Section::new(&found.name, "");
         for (key, value) in &found.properties {
             section.set(key, &conf.environment.expand(value));

@@ -104,6 +104,11 @@ impl Input {
                 known.iter().any(|known| known.eq_ignore_ascii_case(key)),
                 "[config] {name}: unknown configuration property '{key}', allowed are {known:?}",
             );
+            let times = section.options.iter().filter(|(k, _)| k == key).count();
+            ensure!(
+                times == 1,
+                "[config] {name}: configuration property '{key}' is set {times} times",
+            );
             let value = CString::new(value.as_str())?;
             input.properties.push((key.clone(), value));
         }

@@ -66,6 +66,11 @@ impl Host {
         command
     }
 
+    /// Whether it takes YAML in which `plugins` names the plugin.
+    pub fn takes_yaml(&self) -> bool {
+        self.embedded || self.version >= Some((3, 2, 0))
+    }
+
     /// What a test or the demo says before it uses this host.
     pub fn describe(&self) -> String {
         format!("{} ({})", self.name, self.path.display())

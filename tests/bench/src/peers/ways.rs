@@ -1,7 +1,7 @@
 //! The ways to get a kubelet's numbers that are compared, and what each needs to run.
 
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -16,6 +16,11 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const SUMMARY: &str = "/stats/summary";
 pub const WANTED: &str = "log-generator";
 pub const COLLECTOR: &str = "OTel Collector";
+/// Another build of the plugin, to be compared with this one.
+const BEFORE: &str = "PLUGIN_BEFORE";
+/// These two together are the least that a Fluent Bit with the plugin can take.
+pub const REQUEST: &str = "the request alone";
+pub const IDLE: &str = "Fluent Bit + dummy";
 
 /// What one of them is started with.
 pub struct Setup<'a> {
@@ -27,8 +32,8 @@ pub struct Setup<'a> {
 
 pub struct Way {
     pub name: &'static str,
-    /// What it asks for once a scrape.
-    pub path: &'static str,
+    /// What it asks for once a scrape; one without counts as one scrape a second.
+    pub path: Option<&'static str>,
     /// What is not equal to the plugin in it.
     pub unequal: &'static str,
     pub start: fn(&Setup) -> Result<Vec<Child>>,
@@ -37,24 +42,34 @@ pub struct Way {
 }
 
 /// The first is what the others are compared with; the second shows the noise.
-pub const WAYS: [Way; 6] = [
+pub const WAYS: [Way; 9] = [
     Way {
         name: "Fluent Bit + plugin",
-        path: SUMMARY,
+        path: Some(SUMMARY),
         unequal: "a record per container and new sample, with CPU, memory, disk, network; nothing of the node",
         start: plugin,
         version: |host| Ok(host.name.clone()),
     },
     Way {
         name: "the same again",
-        path: SUMMARY,
+        path: Some(SUMMARY),
         unequal: "",
         start: plugin,
         version: |host| Ok(host.name.clone()),
     },
     Way {
+        name: "with another build",
+        path: Some(SUMMARY),
+        unequal: "the plugin that PLUGIN_BEFORE names",
+        start: before,
+        version: |_| match env::var_os(BEFORE) {
+            Some(path) => Ok(shown(Path::new(&path))),
+            None => Err(format!("{BEFORE} names none")),
+        },
+    },
+    Way {
         name: COLLECTOR,
-        path: SUMMARY,
+        path: Some(SUMMARY),
         unequal: "metrics of the node and of whole pods too; shows a client certificate instead of a token; decodes all pods, then filters",
         start: collector,
         version: |_| {
@@ -66,14 +81,14 @@ pub const WAYS: [Way; 6] = [
     },
     Way {
         name: "Telegraf",
-        path: SUMMARY,
+        path: Some(SUMMARY),
         unequal: "asks for /pods too, every time, for labels and images; volumes and the node too; decodes all pods, then filters",
         start: telegraf,
         version: |_| built("telegraf", "influxdata/telegraf"),
     },
     Way {
         name: "Node sidecar + tail",
-        path: SUMMARY,
+        path: Some(SUMMARY),
         unequal: "two processes, both counted; fewer fields; what it has no number for is 0; the file is never rotated",
         start: sidecar,
         version: |_| {
@@ -88,7 +103,7 @@ pub const WAYS: [Way; 6] = [
     },
     Way {
         name: "prometheus_scrape",
-        path: "/metrics/resource",
+        path: Some("/metrics/resource"),
         unequal: "a page without network and disk, of a quarter of the bytes; it cannot choose pods, so two wanted are all",
         start: prometheus,
         version: |host| {
@@ -98,6 +113,23 @@ pub const WAYS: [Way; 6] = [
                 false => Err(format!("{} has no such input", host.name)),
             }
         },
+    },
+    Way {
+        name: REQUEST,
+        path: Some(SUMMARY),
+        unequal: "receives the reply through the plugin's TLS and HTTP, and does nothing with it",
+        start: request,
+        version: |_| match scrapes().exists() {
+            true => Ok("of core".to_owned()),
+            false => Err(format!("there is no {}", scrapes().display())),
+        },
+    },
+    Way {
+        name: IDLE,
+        path: None,
+        unequal: "asks nobody: one small record a second",
+        start: |setup| Ok(vec![fluent_bit(setup.host, &[], "dummy", &[])?]),
+        version: |host| Ok(host.name.clone()),
     },
 ];
 
@@ -136,12 +168,33 @@ fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 
+/// An example of core, in the profile of the plugin.
+fn scrapes() -> PathBuf {
+    hosts::workspace_root().join("target/release/examples/scrapes")
+}
+
+fn request(setup: &Setup) -> Result<Vec<Child>> {
+    let [url, ca, token] = setup.kubelet.access();
+    let mut command = Command::new(scrapes());
+    command.args([&*url, &ca, &token, "1000000", "request", "1s"]);
+    Ok(vec![Child::spawn(command)?])
+}
+
 fn plugin(setup: &Setup) -> Result<Vec<Child>> {
+    with_plugin(setup, &hosts::plugin_path())
+}
+
+fn before(setup: &Setup) -> Result<Vec<Child>> {
+    let path = env::var_os(BEFORE).unwrap_or_default();
+    with_plugin(setup, Path::new(&path))
+}
+
+fn with_plugin(setup: &Setup, plugin: &Path) -> Result<Vec<Child>> {
     let mut options = vec![("interval", "1s")];
     if setup.two {
         options.push(("pod_prefix", WANTED));
     }
-    let child = process::scraping(setup.host, setup.kubelet, &[], &options)?;
+    let child = process::scraping(setup.host, setup.kubelet, plugin, &[], &options)?;
     Ok(vec![child])
 }
 

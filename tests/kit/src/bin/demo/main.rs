@@ -38,8 +38,8 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
-    let conf = settings::shipped_conf();
     let host = hosts::best()?;
+    let conf = settings::shipped(&host);
     println!("looking for Kafka (the first time, Apache Kafka is downloaded)");
     let kafka = Kafka::find_or_start()?;
     println!("kafka:   {}", kafka.describe());
@@ -62,7 +62,7 @@ fn with_kafka(conf: &Path, host: &Host, kafka: &Kafka) -> Result<()> {
     let mut reader = read_back(kafka.brokers(), &topic, deadline)?;
     println!("{}\n", settings::running(host));
     let mut command = host.command(["-c".as_ref(), conf.as_os_str()]);
-    // The path in plugins.conf is meant to be seen from there.
+    // The plugin's path is meant to be seen from there.
     command.current_dir(hosts::workspace_root());
     command.envs(settings::environment(&kubelet, kafka.brokers()));
     let mut fluent_bit = Child::spawn(command)?;

@@ -9,9 +9,12 @@ use crate::kubelet::Kubelet;
 /// What the configuration sends to.
 const TOPIC: &str = "metrics";
 
-/// The configuration in the root of the repository.
-pub fn shipped_conf() -> PathBuf {
-    hosts::workspace_root().join("fluent-bit.conf")
+/// The configuration in the root of the repository, in the form that this host takes.
+pub fn shipped(host: &Host) -> PathBuf {
+    hosts::workspace_root().join(match host.takes_yaml() {
+        true => "fluent-bit.yaml",
+        false => "fluent-bit.conf",
+    })
 }
 
 /// Where the records are read back from.
