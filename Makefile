@@ -149,12 +149,12 @@ man: need-cargo ## write the manual page of the command anew, from the table of 
 .PHONY: deny
 deny: need-cargo-deny ## licences, duplicates and sources of all crates (needs cargo-deny)
 	$(CARGO) deny --locked check licenses bans sources
-	$(CARGO) deny --locked --manifest-path consumer/Cargo.toml check --config ../deny.toml licenses sources
+	$(CARGO) deny --locked --config deny.toml --manifest-path consumer/Cargo.toml check licenses sources
 
 .PHONY: advisories
 advisories: need-cargo-deny ## known vulnerabilities of all crates (needs cargo-deny, and its database from the net)
 	$(CARGO) deny --locked check advisories
-	$(CARGO) deny --locked --manifest-path consumer/Cargo.toml check --config ../deny.toml advisories
+	$(CARGO) deny --locked --config deny.toml --manifest-path consumer/Cargo.toml check advisories
 
 ##@ Tests that need a Fluent Bit: all in FLUENT_BIT, else those of `make hosts`, on the PATH, or the package's
 
