@@ -44,8 +44,7 @@ deps: ## install what the build needs besides Rust (Debian, Ubuntu)
 	@if ! command -v dpkg >/dev/null; then \
 		echo "not Debian or Ubuntu: a C compiler, make and libclang are needed"; \
 	elif ! dpkg -s $(DEBIAN_PACKAGES) >/dev/null 2>&1; then \
-		$(SUDO) apt-get update -q && \
-		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $(DEBIAN_PACKAGES); \
+		$(SUDO) apt-get update -q && $(SUDO) $(APT_INSTALL) $(DEBIAN_PACKAGES); \
 	fi
 
 # The tests start PostgreSQL clusters and Prometheus servers of their own; none of Debian's is
@@ -54,18 +53,18 @@ deps: ## install what the build needs besides Rust (Debian, Ubuntu)
 test-deps: deps
 	@if command -v dpkg >/dev/null && ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then \
 		$(SUDO) apt-get update -q && \
-		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends postgresql-common && \
+		$(SUDO) $(APT_INSTALL) postgresql-common && \
 		$(SUDO) sed -i 's/^#\?create_main_cluster.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf && \
-		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends postgresql; \
+		$(SUDO) $(APT_INSTALL) postgresql; \
 	fi
 	@if command -v dpkg >/dev/null && ! command -v promtool >/dev/null; then \
 		$(SUDO) apt-get update -q && \
-		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends prometheus && \
+		$(SUDO) $(APT_INSTALL) prometheus && \
 		if command -v systemctl >/dev/null; then $(SUDO) systemctl disable --now prometheus || true; fi; \
 	fi
 
 .PHONY: build
-build: $(if $(GLIBC),need-cargo-zigbuild,need-cargo) ## build the plugin: target/release/flb-in_kubeletstats.so
+build: need-cargo$(if $(GLIBC),$(comma)cargo-zigbuild$(comma)zig) ## build the plugin: target/release/flb-in_kubeletstats.so
 	$(CARGO) $(LINK) --locked --release --lib
 	@mkdir -p target/release
 	install target/$(LINKED)release/libflb_in_kubeletstats.so $(PLUGIN)
@@ -77,7 +76,7 @@ tools: need-cargo ## build the command, the consumer, the simulated kubelet, the
 
 # The plugin with panics to be injected; tests of the boundary load it.
 .PHONY: panicking
-panicking: $(if $(GLIBC),need-cargo-zigbuild,need-cargo)
+panicking: need-cargo$(if $(GLIBC),$(comma)cargo-zigbuild$(comma)zig)
 	$(CARGO) $(LINK) --locked --lib --features panic-injection --target-dir target/panic
 	install target/panic/$(LINKED)debug/libflb_in_kubeletstats.so target/panic/flb-in_kubeletstats.so
 
@@ -181,22 +180,18 @@ test: need-cargo test-deps lint build tools panicking work ## lints and all test
 manifests: need-python3,venv,kubectl helm ## Kubernetes, Helm, compose, dashboard: schemas, rights, queries (needs Python, and kubectl or kustomize)
 	deploy/validate
 
-# One on the PATH is taken as it is; else it is built, once, with its ordinary client.
-HELM := helm.sh/helm/v3/cmd/helm@v3.22.0
-WITH_HELM = PATH="$$PATH:$(CURDIR)/target/bin"
-
+# A helm on the PATH is used as it is; without one, Go builds it once.
 .PHONY: helm
 helm:
-	@$(WITH_HELM); if ! command -v helm >/dev/null && command -v go >/dev/null; then \
+	@if ! $(call has,helm) && $(call has,go); then \
 		echo "building helm into target/bin"; \
-		GOBIN=$(CURDIR)/target/bin go install $(HELM) || echo "helm: NOT BUILT"; \
+		$(get.helm) || echo "helm: NOT BUILT"; \
 	fi
 
 .PHONY: chart
 chart: helm ## package the Helm chart: target/dist/kubeletstats-VERSION.tgz (needs helm, or Go to build it)
-	@$(WITH_HELM); command -v helm >/dev/null || \
-		{ echo "make chart needs helm 3, or Go, with which it builds one: install either" >&2; exit 1; }; \
-		helm lint --strict deploy/helm/kubeletstats && helm package deploy/helm/kubeletstats --destination target/dist
+	@$(call has,helm) || { echo "make chart needs helm 3, or Go, with which it builds one: install either" >&2; exit 1; }
+	@helm lint --strict deploy/helm/kubeletstats && helm package deploy/helm/kubeletstats --destination target/dist
 
 .PHONY: dashboards
 dashboards: need-fluent-bit,python3,prometheus,promtool build tools ## dashboard, alerts and other people's dashboards on a real Prometheus (needs Python, Fluent Bit, prometheus)
