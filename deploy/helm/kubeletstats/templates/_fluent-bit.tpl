@@ -6,6 +6,9 @@
 {{- if and $outputs.prometheus.enabled $outputs.otlp.enabled -}}
 {{- fail "outputs.prometheus and outputs.otlp are both enabled, but their metrics have different names: enable one of them" -}}
 {{- end -}}
+{{- if and $outputs.prometheus.enabled (eq (int $outputs.prometheus.port) 2020) -}}
+{{- fail "outputs.prometheus.port is 2020, where Fluent Bit serves its health and its own metrics: choose another" -}}
+{{- end -}}
 {{- if not (or $records $metrics) -}}
 {{- fail "no output is enabled: enable one under outputs, or give extraOutputs" -}}
 {{- end -}}
