@@ -35,7 +35,7 @@
 {{- if not $records }}{{ $_ := set $input "metric_groups" "all" }}{{ end -}}
 {{- if $outputs.otlp.enabled -}}
 {{- $_ := set $input "metric_names" "opentelemetry" -}}
-{{- /* What the receiver has by default is more than `basic`; but a record is to stay as it is. */ -}}
+{{- /* The receiver has more than `basic` by default. With records too, `fields` would change them as well. */ -}}
 {{- if not $records }}{{ $_ := set $input "fields" "all" }}{{ end -}}
 {{- else -}}
 {{- $_ := set $input "skip_processors" "on" -}}
