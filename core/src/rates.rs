@@ -1,5 +1,5 @@
-//! What was seen last of each container, pod, volume and interface: is a sample new, and
-//! which rates come of it. Pure: the kubelet's times are the only clock.
+//! The last sample of each container, pod, volume and interface: whether a sample is new,
+//! and which rates follow from it. Pure: the kubelet's times are the only clock.
 //!
 //! The kubelet writes the time of a sample in whole seconds and cut off, though it
 //! samples at any moment. Two samples whose times are `t` apart are really between
@@ -24,7 +24,7 @@ use crate::{
     timestamp::Timestamp,
 };
 
-/// What has been gone for this many scrapes is forgotten.
+/// A container that was absent for this many scrapes is forgotten.
 const KEPT_SCRAPES: u64 = 30;
 
 /// With more known than this, which no node has in so short a time, what is gone is

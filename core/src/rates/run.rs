@@ -163,7 +163,7 @@ impl Counter {
 }
 
 impl Rise {
-    /// As well as the times tell it.
+    /// As exactly as the times allow.
     fn rate(self) -> Option<f64> {
         (self.seconds > 0.0).then(|| self.used / self.seconds)
     }
@@ -209,7 +209,7 @@ impl Claims {
         }
     }
 
-    /// The kubelet's rate, held to what the counter proves; each alone where the other
+    /// The kubelet's rate, limited by what the counter proves; each alone where the other
     /// is missing.
     fn best(&self, rise: Option<Rise>, is_first: bool) -> Option<f64> {
         let instant = self.instant(rise);
