@@ -193,7 +193,7 @@ impl Plugin {
         self.state.into_inner().shut_down();
     }
 
-    /// Nothing to be done for a callback within another: that goes on with the same state.
+    /// A callback within another has nothing to do: the outer one continues with the same state.
     fn with_state(&self, work: impl FnOnce(&mut State)) {
         if let Ok(mut state) = self.state.try_borrow_mut() {
             work(&mut state);

@@ -27,7 +27,7 @@ use crate::{
 /// A container that was absent for this many scrapes is forgotten.
 const KEPT_SCRAPES: u64 = 30;
 
-/// With more known than this, which no node has in so short a time, what is gone is
+/// If more than this is known, which no node has in so short a time, whatever is absent is
 /// forgotten at once.
 const MOST_KNOWN: usize = 10_000;
 
@@ -127,7 +127,7 @@ impl Samples {
         }
     }
 
-    /// Call once per reply, before what it holds.
+    /// Call once for each reply, before its samples.
     pub fn begin_scrape(&mut self) {
         if self.count > MOST_KNOWN {
             self.forget_before(self.scrape);

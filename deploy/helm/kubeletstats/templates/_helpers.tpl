@@ -59,8 +59,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- $port | trimPrefix ":" | default (ternary "80" "443" (hasPrefix "http://" .Values.kubelet.url)) -}}
 {{- end -}}
 
-{{/* Properties of Fluent Bit, from a map. Lists become one text, because that is what plugins take; what is empty is
-     left out. */}}
+{{/* Properties of Fluent Bit, from a map. Lists become one text, because that is what plugins take; an empty
+     value is not written. */}}
 {{- define "kubeletstats.properties" -}}
 {{- range $key, $value := . -}}
 {{- $texts := list -}}
