@@ -88,7 +88,7 @@ ENTRYPOINT ["/usr/local/bin/sim-kubelet"]
 CMD ["--listen", "0.0.0.0:10250", "--dir", "/kubelet"]
 
 # The plugin, the command, and a cp: an init container that puts both beside an unchanged Fluent Bit (deploy/helm). The
-# command is not run in here: it needs libgcc_s, which Fluent Bit's image has and this one has not.
+# command does not run in this image: it needs libgcc_s, which is in Fluent Bit's image and not in this one.
 FROM ${BUSYBOX_IMAGE}:${BUSYBOX_VERSION} AS plugin
 COPY --from=build /out/fluent-bit/plugins/flb-in_kubeletstats.so /out/usr/local/bin/kubeletstats /
 USER 65532:65532
@@ -101,7 +101,7 @@ LABEL org.opencontainers.image.title="Fluent Bit with kubeletstats" \
 # All that is added, 5.6 MB on amd64: plugin 2.6 MB, command 3.0 MB, configuration 3 kB.
 COPY --from=build /out/ /
 
-# The variables of fluent-bit.yaml; empty leaves the plugin's default in force.
+# The variables of fluent-bit.yaml. If one is empty, the plugin's default applies.
 ENV KAFKA_BROKERS=kafka:9092 \
     TARGET_NAMESPACE=default \
     TARGET_POD_PREFIX=log-generator \
@@ -119,9 +119,9 @@ ENV KAFKA_BROKERS=kafka:9092 \
     KUBELET_TOKEN_FILE= \
     KUBELET_SERVER_NAME=
 
-# A number, so that Kubernetes can tell it is not root (runAsNonRoot).
+# A number, so that Kubernetes can see that it is not root (runAsNonRoot).
 USER 65532:65532
-# All that is written. Everything else may be read-only.
+# Fluent Bit writes here only. Everything else may be read-only.
 VOLUME /fluent-bit/storage
 
 # The entrypoint is the official image's. There is no shell here.

@@ -13,8 +13,8 @@ SUDO   := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # What the build needs besides Rust: a C compiler and make, and libclang for bindgen.
 DEBIAN_PACKAGES := build-essential libclang-dev
 
-# With GLIBC=2.17 plugin and panicking plugin are linked against that one, as a release is. Fluent Bits of
-# `make hosts` bring their own, which may be older than this machine's.
+# With GLIBC=2.17 `build` and `panicking` link against that version, as a release does. The Fluent Bits of
+# `make hosts` come with their own C library, which may be older than this machine's.
 ifdef GLIBC
 TRIPLE := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 LINK := zigbuild --target $(TRIPLE).$(GLIBC)
@@ -44,8 +44,7 @@ deps: ## install what the build needs besides Rust (Debian, Ubuntu)
 	@if ! command -v dpkg >/dev/null; then \
 		echo "not Debian or Ubuntu: a C compiler, make and libclang are needed"; \
 	elif ! dpkg -s $(DEBIAN_PACKAGES) >/dev/null 2>&1; then \
-		$(SUDO) apt-get update -q && \
-		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $(DEBIAN_PACKAGES); \
+		$(SUDO) apt-get update -q && $(SUDO) $(APT_INSTALL) $(DEBIAN_PACKAGES); \
 	fi
 
 # The tests start PostgreSQL clusters and Prometheus servers of their own; none of Debian's is
@@ -54,18 +53,18 @@ deps: ## install what the build needs besides Rust (Debian, Ubuntu)
 test-deps: deps
 	@if command -v dpkg >/dev/null && ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then \
 		$(SUDO) apt-get update -q && \
-		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends postgresql-common && \
+		$(SUDO) $(APT_INSTALL) postgresql-common && \
 		$(SUDO) sed -i 's/^#\?create_main_cluster.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf && \
-		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends postgresql; \
+		$(SUDO) $(APT_INSTALL) postgresql; \
 	fi
 	@if command -v dpkg >/dev/null && ! command -v promtool >/dev/null; then \
 		$(SUDO) apt-get update -q && \
-		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends prometheus && \
+		$(SUDO) $(APT_INSTALL) prometheus && \
 		if command -v systemctl >/dev/null; then $(SUDO) systemctl disable --now prometheus || true; fi; \
 	fi
 
 .PHONY: build
-build: $(if $(GLIBC),need-cargo-zigbuild,need-cargo) ## build the plugin: target/release/flb-in_kubeletstats.so
+build: need-cargo$(if $(GLIBC),$(comma)cargo-zigbuild$(comma)zig) ## build the plugin: target/release/flb-in_kubeletstats.so
 	$(CARGO) $(LINK) --locked --release --lib
 	@mkdir -p target/release
 	install target/$(LINKED)release/libflb_in_kubeletstats.so $(PLUGIN)
@@ -77,12 +76,12 @@ tools: need-cargo ## build the command, the consumer, the simulated kubelet, the
 
 # The plugin with panics to be injected; tests of the boundary load it.
 .PHONY: panicking
-panicking: $(if $(GLIBC),need-cargo-zigbuild,need-cargo)
+panicking: need-cargo$(if $(GLIBC),$(comma)cargo-zigbuild$(comma)zig)
 	$(CARGO) $(LINK) --locked --lib --features panic-injection --target-dir target/panic
 	install target/panic/$(LINKED)debug/libflb_in_kubeletstats.so target/panic/flb-in_kubeletstats.so
 
 .PHONY: demo
-demo: need-cargo deps build tools ## kubelet, Fluent Bit and Kafka in one run, with the records on screen
+demo: need-cargo deps build tools ## run a simulated kubelet, Fluent Bit and Kafka, and show the records
 	@$(CARGO) run -q --locked -p testkit --bin demo
 
 .PHONY: kafka
@@ -90,7 +89,7 @@ kafka: need-java,mvn tools ## start Apache Kafka on loopback (needs Java 17 and 
 	@$(CARGO) run -q --locked -p testkit --bin kafka -- start
 
 .PHONY: kafka-stop
-kafka-stop: tools ## stop it
+kafka-stop: tools ## stop that Kafka
 	@$(CARGO) run -q --locked -p testkit --bin kafka -- stop
 
 .PHONY: clean
@@ -99,7 +98,7 @@ clean: need-cargo ## remove all that was built
 
 ##@ Before a commit
 .PHONY: lint
-lint: need-cargo ## formatting and lints
+lint: need-cargo ## check formatting, lints and the workflows
 	$(CARGO) fmt --all --check
 	$(CARGO) fmt --all --check --manifest-path consumer/Cargo.toml
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
@@ -108,7 +107,7 @@ lint: need-cargo ## formatting and lints
 	else echo "workflows: NOT RUN, there is no actionlint (make get-actionlint)"; fi
 
 .PHONY: check
-check: need-cargo ## what can be known in a minute: formatting, lints, and the tests that need neither host nor time
+check: need-cargo ## run formatting, lints, and the tests that need no Fluent Bit and little time
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(UNIT)
@@ -126,37 +125,37 @@ MINIMUM := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 .PHONY: minimum
 minimum: CARGO = rustup run $(MINIMUM) cargo
 minimum: export CARGO_TARGET_DIR := target/minimum
-minimum: need-minimum ## the same tests with the oldest Rust that is promised (needs rustup)
+minimum: need-minimum ## run the tests of `make check` with the oldest Rust that Cargo.toml promises (needs rustup)
 	$(CARGO) check -q --locked -p flb-in-kubeletstats -p kubeletstats-cli
 	$(UNIT)
 
 .PHONY: docs
-docs: need-cargo ## the pages against the program: options, log lines, links, commands, workflows
+docs: need-cargo ## compare the pages with the program: options, log lines, links, commands, workflows
 	$(CARGO) test -q --locked --test docs
 
 .PHONY: workflows
-workflows: need-actionlint ## .github/workflows with actionlint
+workflows: need-actionlint ## check .github/workflows with actionlint
 	actionlint
 
 .PHONY: golden
-golden: need-cargo ## write the expected records of tests/fixtures anew
+golden: need-cargo ## rewrite the expected records of tests/fixtures
 	GOLDEN=rewrite $(CARGO) test --locked -p kubeletstats-core --test core golden
 
 .PHONY: man
-man: need-cargo ## write the manual page of the command anew, from the table of its flags and options
+man: need-cargo ## rewrite the command's manual page from the table of its flags and options
 	GOLDEN=rewrite $(CARGO) test -q --locked -p kubeletstats-cli --bin kubeletstats manual
 
 .PHONY: deny
-deny: need-cargo-deny ## licences, duplicates and sources of all crates (needs cargo-deny)
+deny: need-cargo-deny ## check licences, duplicates and sources of all crates (needs cargo-deny)
 	$(CARGO) deny --locked check licenses bans sources
 	$(CARGO) deny --locked --config deny.toml --manifest-path consumer/Cargo.toml check licenses sources
 
 .PHONY: advisories
-advisories: need-cargo-deny ## known vulnerabilities of all crates (needs cargo-deny, and its database from the net)
+advisories: need-cargo-deny ## look for known vulnerabilities of all crates (needs cargo-deny, which downloads its database)
 	$(CARGO) deny --locked check advisories
 	$(CARGO) deny --locked --config deny.toml --manifest-path consumer/Cargo.toml check advisories
 
-##@ Tests that need a Fluent Bit: all in FLUENT_BIT, else those of `make hosts`, on the PATH, or the package's
+##@ Tests that need a Fluent Bit: every one that FLUENT_BIT names, else those of `make hosts`, else the one on the PATH or of the package
 
 RELEASES ?= 5.1.1 4.2.8 3.2.10 2.2.3 1.9.10
 
@@ -168,7 +167,7 @@ hosts: need-docker ## take the Fluent Bits of RELEASES out of their official ima
 test e2e faults faults-metrics soak memcheck: export KUBELETSTATS_REQUIRE := 1
 
 .PHONY: test
-test: need-cargo test-deps lint build tools panicking work ## lints and all tests, end to end on every Fluent Bit found
+test: need-cargo test-deps lint build tools panicking work ## run lints and all tests, the end-to-end tests in every Fluent Bit found
 	$(CARGO) test --locked --workspace && $(CARGO) test --locked $(CONSUMER); \
 		status=$$?; $(MAKE) -s kafka-stop; exit $$status
 	@if $(call has,minimum); then \
@@ -178,53 +177,49 @@ test: need-cargo test-deps lint build tools panicking work ## lints and all test
 	else echo "manifests: NOT RUN, there is neither kubectl nor kustomize to render them"; fi
 
 .PHONY: manifests
-manifests: need-python3,venv,kubectl helm ## Kubernetes, Helm, compose, dashboard: schemas, rights, queries (needs Python, and kubectl or kustomize)
+manifests: need-python3,venv,kubectl helm ## test Kubernetes, Helm, Compose and dashboard: schemas, rights, queries (needs Python, and kubectl or kustomize)
 	deploy/validate
 
-# One on the PATH is taken as it is; else it is built, once, with its ordinary client.
-HELM := helm.sh/helm/v3/cmd/helm@v3.22.0
-WITH_HELM = PATH="$$PATH:$(CURDIR)/target/bin"
-
+# A helm on the PATH is used as it is; without one, Go builds it once.
 .PHONY: helm
 helm:
-	@$(WITH_HELM); if ! command -v helm >/dev/null && command -v go >/dev/null; then \
+	@if ! $(call has,helm) && $(call has,go); then \
 		echo "building helm into target/bin"; \
-		GOBIN=$(CURDIR)/target/bin go install $(HELM) || echo "helm: NOT BUILT"; \
+		$(get.helm) || echo "helm: NOT BUILT"; \
 	fi
 
 .PHONY: chart
 chart: helm ## package the Helm chart: target/dist/kubeletstats-VERSION.tgz (needs helm, or Go to build it)
-	@$(WITH_HELM); command -v helm >/dev/null || \
-		{ echo "make chart needs helm 3, or Go, with which it builds one: install either" >&2; exit 1; }; \
-		helm lint --strict deploy/helm/kubeletstats && helm package deploy/helm/kubeletstats --destination target/dist
+	@$(call has,helm) || { echo "make chart needs helm 3, or Go, with which it builds one: install either" >&2; exit 1; }
+	@helm lint --strict deploy/helm/kubeletstats && helm package deploy/helm/kubeletstats --destination target/dist
 
 .PHONY: dashboards
-dashboards: need-fluent-bit,python3,prometheus,promtool build tools ## dashboard, alerts and other people's dashboards on a real Prometheus (needs Python, Fluent Bit, prometheus)
+dashboards: need-fluent-bit,python3,prometheus,promtool build tools ## test the dashboard, the alerts and published dashboards on a real Prometheus (needs Python, Fluent Bit, prometheus)
 	KUBELETSTATS_REQUIRE=1 python3 -B -m unittest discover -s tests/deploy -p metrics.py
 
-# The last line of what runs in hosts: in which it ran, and in which not.
+# Prints in which Fluent Bits the tests ran, and which promised releases were missing.
 RAN_ON = $(CARGO) run -q --locked -p testkit --bin hosts
 
 .PHONY: e2e
-e2e: build tools panicking ## records, metrics, log lines, stop and reload in every Fluent Bit found
+e2e: build tools panicking ## test records, metrics, log lines, stop and reload in every Fluent Bit found
 	$(CARGO) test --locked --test e2e --test metrics --test lifecycle -- --skip memcheck
 	@$(RAN_ON)
 
 .PHONY: faults
-faults: build tools panicking ## the plugin under every fault, on every Fluent Bit found, as a table
+faults: build tools panicking ## test the plugin under every fault, in every Fluent Bit found, and print a table
 	$(CARGO) test -q --locked --test faults
 
 .PHONY: faults-metrics
-faults-metrics: build tools panicking ## the same with metrics beside the records, from 2.0 on
+faults-metrics: build tools panicking ## run `make faults` with metrics beside the records, from Fluent Bit 2.0 on
 	FAULTS_FORMAT=both $(CARGO) test -q --locked --test faults
 
 .PHONY: soak
-soak: build tools panicking ## the long form of the lifecycle, delivery and memory tests, with tables
+soak: build tools panicking ## run the long form of the lifecycle, delivery and memory tests, and print tables
 	KUBELETSTATS_SOAK=1 $(CARGO) test --locked --test lifecycle -- --nocapture --test-threads=1
 	KUBELETSTATS_SOAK=1 $(CARGO) test --locked --release -p kubeletstats-core --test budget -- --nocapture
 
 .PHONY: memcheck
-memcheck: need-valgrind build tools panicking ## every host under Valgrind's memcheck (needs valgrind)
+memcheck: need-valgrind build tools panicking ## run every Fluent Bit found under Valgrind's memcheck (needs valgrind)
 	$(CARGO) test --locked --test e2e memcheck -- --nocapture
 	@$(RAN_ON)
 
@@ -240,11 +235,11 @@ fuzz: need-cargo-fuzz,nightly ## fuzz each target for FUZZ_SECONDS, a minute (ne
 	cd fuzz && $(CARGO) +nightly fuzz run skip corpus/skip seeds/skip -- -max_total_time=$(FUZZ_SECONDS) -max_len=1024
 
 .PHONY: bench
-bench: build ## cost of a scrape beside its budgets, and of whole Fluent Bits with it and without
+bench: build ## measure a scrape, compared with its limits, and a Fluent Bit with the plugin and without
 	$(CARGO) bench --locked -p kubeletstats-core --bench pipeline
 	$(CARGO) run -q --locked -p whole-bench
 
-# Each with its ordinary client; what cannot be built is said here and left out there.
+# go builds each. What it cannot build is named here and left out of the comparison.
 .PHONY: peers
 peers:
 	@mkdir -p target/peers
@@ -256,7 +251,7 @@ peers:
 	else echo "peers: there is no go to build otelcol and telegraf with"; fi
 
 .PHONY: bench-peers
-bench-peers: need-fluent-bit build peers ## what other ways to the same numbers cost (needs Go 1.26, Node 20 and Fluent Bit; seven minutes; PLUGIN_BEFORE=FILE adds another build)
+bench-peers: need-fluent-bit build peers ## measure what other ways to the same numbers cost (needs Go 1.26, Node 20 and Fluent Bit; seven minutes; PLUGIN_BEFORE=FILE adds another build)
 	$(CARGO) build --locked --release -p kubeletstats-core --example scrapes
 	$(CARGO) run -q --locked -p whole-bench -- peers
 
@@ -266,15 +261,15 @@ work: need-cargo
 	$(CARGO) build --locked --release -p scrape-work
 
 .PHONY: instructions
-instructions: need-valgrind work ## instructions of a scrape beside the committed ones (needs valgrind)
+instructions: need-valgrind work ## count the instructions of a scrape, and compare with the committed numbers (needs valgrind)
 	KUBELETSTATS_REQUIRE=1 $(CARGO) test -q --locked -p scrape-work --test instructions
 
 .PHONY: instructions-baseline
-instructions-baseline: need-valgrind work ## write them anew
+instructions-baseline: need-valgrind work ## rewrite the committed numbers (needs valgrind)
 	INSTRUCTIONS=rewrite $(CARGO) test -q --locked -p scrape-work --test instructions
 
 .PHONY: arm64
-arm64: need-qemu-aarch64-static,aarch64-linux-gnu-gcc,aarch64-linux-gnu-g++,arm64-std work tools ## plugin, command and consumer for aarch64, and the tests on them under an emulator (FLUENT_BIT_ARM64)
+arm64: need-qemu-aarch64-static,aarch64-linux-gnu-gcc,aarch64-linux-gnu-g++,arm64-std work tools ## build plugin, command and consumer for aarch64, and run the tests under an emulator (FLUENT_BIT_ARM64)
 	@CARGO=$(CARGO) tests/arm64.sh
 
 ##@ Images and releases
@@ -301,7 +296,7 @@ image-push: need-docker,buildx,registry ## build the images of a release for thi
 	done
 
 .PHONY: image-index
-image-index: need-docker,buildx,registry ## one name for the images of both architectures in REGISTRY, and their digests
+image-index: need-docker,buildx,registry ## give the images of both architectures in REGISTRY one name, and list their digests
 	@set -e; mkdir -p target; : >$(DIGESTS); for image in $(IMAGES); do \
 		name=$(REGISTRY)/$${image%=*}; \
 		docker buildx imagetools create --tag "$$name:$(VERSION)" "$$name:$(VERSION)-amd64" "$$name:$(VERSION)-arm64"; \
@@ -309,14 +304,14 @@ image-index: need-docker,buildx,registry ## one name for the images of both arch
 		echo "$${digest#sha256:}  $$name" | tee -a $(DIGESTS); \
 	done
 
-# Before anything of a release is built: the tag is the version that is in the files.
+# Runs before anything of a release is built: the tag has to be the version in the files.
 .PHONY: release-tag
 release-tag:
 	@[ "$(TAG)" = "v$(VERSION)" ] || { echo "release-tag: TAG=$(TAG), and the version in Cargo.toml is $(VERSION)" >&2; exit 1; }
 	@packaging/version.sh --check
 
 .PHONY: checksums
-checksums: ## SHA256SUMS of all that is in target/dist
+checksums: ## write SHA256SUMS of all files in target/dist
 	@cd target/dist && find . -type f ! -name 'SHA256SUMS*' -printf '%P\n' | LC_ALL=C sort | xargs sha256sum >SHA256SUMS
 
 # The section of this version in the changelog.
@@ -327,7 +322,7 @@ release-notes:
 	[ -s target/release-notes.md ] || { echo "release-notes: CHANGELOG.md has no section $(VERSION)" >&2; exit 1; }
 
 .PHONY: publish
-publish: need-gh release-tag release-notes ## a draft of the release of TAG with the files of target/dist, to be signed and published by hand (needs gh)
+publish: need-gh release-tag release-notes ## make a draft of the release of TAG with the files of target/dist; a person signs and publishes it (needs gh)
 	gh release create "$(TAG)" --draft --verify-tag --title "$(TAG)" --notes-file target/release-notes.md target/dist/*
 
 include packaging/dist.mk

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Looks at target/dist as a user would get it: checksums, bills of materials, the same bytes from a
+# Tests target/dist as a user would get it: checksums, bills of materials, the same bytes from a
 # copy of the source elsewhere, one content in both packages, and the packages installed, run on
-# real Fluent Bits against the simulated kubelet, and removed. The .deb goes into an empty root
-# first, for which nobody has to be root; then, for root with debootstrap, both go into fresh
-# Debians. ARCH as for dist.sh; on another machine than this the emulator of QEMU runs it.
+# real Fluent Bits against the simulated kubelet, and removed. The .deb is installed into an
+# empty root first, which needs no rights. Then, if the user is root and there is debootstrap, both are
+# installed into fresh Debians. ARCH is as for dist.sh. QEMU's emulator runs the other architecture.
 set -euo pipefail
 export LC_ALL=C
 cd "$(dirname "$0")/.."
@@ -71,7 +71,7 @@ rm -rf "$work/elsewhere"
 deb=$(echo "$dist/$package"_*_$arch.deb)
 rpm=$(echo "$dist/$package"-*.$machine.rpm)
 
-# One content: all but where each family of systems has its own place for licence and changes.
+# Both packages have the same files, except that licence and changes have their own places in each.
 mkdir "$work/deb" "$work/rpm"
 dpkg-deb -x "$deb" "$work/deb"
 if command -v rpm2archive >/dev/null; then
@@ -108,7 +108,7 @@ run() {
     wait $host || true
     say run "$label, $version, kubeletstats.$form: $(grep -ac '"cpu":' "$work/records.log") records"
 }
-# A host is built for some system: it has to start in one of the roots below, not in all.
+# A Fluent Bit is built for one system: it has to start in one of the roots below, not in all.
 declare -A started
 version_of() { { "$@" --version 2>/dev/null || true; } | sed -n 's/^Fluent Bit //p'; }
 finish() {

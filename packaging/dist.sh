@@ -25,8 +25,8 @@ version=$($cargo metadata --locked --no-deps --format-version 1 \
 # Of a source archive without git: set SOURCE_DATE_EPOCH.
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 
-# Who answers for the packages. What nobody released says so, with the one address that is true
-# wherever it is installed.
+# Who answers for the packages. A build that is no release says so, with the only address that exists
+# on every machine.
 reserved='(@|\.)(example|invalid|test|local|localhost|localdomain)(\.(com|net|org))?>$'
 if [ -z "${MAINTAINER:-}" ]; then
     ! git tag --points-at HEAD 2>/dev/null | grep -qxF "v$version" \
@@ -63,9 +63,9 @@ if grep -aqF -e "$PWD/" -e "${CARGO_HOME:-$HOME/.cargo}/" "$plugin" "$command"; 
     fail "a built file holds a path of this machine"
 fi
 
-# The packages depend on this much of glibc, and on nothing else.
+# The packages depend on this version of glibc, and on nothing else.
 for file in "$plugin" "$command"; do
-    newest=$(readelf -W --dyn-syms "$file" | grep -oE '@GLIBC_[0-9.]+' | tr -d @ | sort -uV | tail -1)
+    newest=$(readelf -W --dyn-syms "$file" | grep -oE '@GLIBC_[0-9.]+' | tr -d @ | sort -uV | tail -1 || true)
     [ -n "$newest" ] || fail "$(basename "$file") names no version of glibc: is it linked dynamically?"
     [ "$(printf 'GLIBC_%s\n%s\n' $glibc "$newest" | sort -V | tail -1)" = GLIBC_$glibc ] \
         || fail "$(basename "$file") needs $newest: the packages say GLIBC_$glibc"
@@ -75,7 +75,7 @@ for file in "$plugin" "$command"; do
     echo "$(basename "$file"): $newest at most"
 done
 
-# Papers: what is linked, and under which licence.
+# Bills of materials and licences: what is linked, and under which licence.
 sbom=$dist/$package-$version-linux-$machine
 packaging/sbom.sh "$triple" flb-in-kubeletstats "$plugin" > "$sbom.plugin.cdx.json"
 packaging/sbom.sh "$triple" kubeletstats-cli "$command" > "$sbom.command.cdx.json"
@@ -95,7 +95,8 @@ tar -C "$work" --sort=name --format=ustar --owner=0 --group=0 --numeric-owner \
     --mtime="@$SOURCE_DATE_EPOCH" -cf - "$(basename "$root")" \
     | gzip -9n > "$dist/$(basename "$root").tar.gz"
 
-# The packages. The heads of the configurations speak of the source tree.
+# The packages. The comments at the top of the configurations are about the source tree, so they are
+# replaced.
 {
     cat packaging/debian/kubeletstats.yaml.head
     sed -e '1,/^$/d' -e 's#flb-storage#/var/lib/fluent-bit-kubeletstats#' \

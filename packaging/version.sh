@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Writes the version of Cargo.toml wherever else it has to stand. With --check it changes
-# nothing and says where it differs.
+# Writes the version of Cargo.toml into every other file that has it. With --check it changes
+# nothing and names the files that have another one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

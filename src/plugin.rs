@@ -85,7 +85,7 @@ struct State {
     begun: Instant,
     selects_by_labels: bool,
     has_records: bool,
-    /// For what is told of a scrape that failed; `None` without metrics.
+    /// For the metrics of a failed scrape; `None` without metrics.
     metrics: Option<Config>,
     /// The node's name in the last metrics.
     node: Option<String>,
@@ -193,7 +193,7 @@ impl Plugin {
         self.state.into_inner().shut_down();
     }
 
-    /// Nothing to be done for a callback within another: that goes on with the same state.
+    /// A callback within another has nothing to do: the outer one continues with the same state.
     fn with_state(&self, work: impl FnOnce(&mut State)) {
         if let Ok(mut state) = self.state.try_borrow_mut() {
             work(&mut state);
@@ -378,8 +378,8 @@ impl State {
         }
     }
 
-    /// Offers the host what there is of metrics. What it refuses is offered again until the
-    /// next scrape's take its place.
+    /// Offers the host the metrics, if there are any. Those that it refuses are offered again
+    /// until those of the next scrape replace them.
     fn deliver_metrics(&mut self) {
         let Some(config) = &self.metrics else { return };
         let input = &self.input;

@@ -10,7 +10,7 @@ cargo=${CARGO:-cargo}
 root=${ARM64_ROOT:-/usr/aarch64-linux-gnu}
 emulator=(qemu-aarch64-static -L "$root")
 
-# cargo, for aarch64. The tools by their names are for librdkafka, which has a configure of its own.
+# cargo for aarch64. librdkafka has its own configure script, which needs the names of the tools.
 there() {
     CC=aarch64-linux-gnu-gcc CXX=aarch64-linux-gnu-g++ AR=aarch64-linux-gnu-ar \
         RANLIB=aarch64-linux-gnu-ranlib OBJCOPY=aarch64-linux-gnu-objcopy STRIP=aarch64-linux-gnu-strip \
@@ -48,21 +48,21 @@ for host in "${named[@]}"; do
     hosts+=("$programs/fluent-bit-${#hosts[@]}")
 done
 
-# Layouts as the C compiler of that machine has them, and what is built on them.
+# The layouts of structures, as the C compiler for aarch64 has them, and the unit tests of the plugin.
 there test -q -p json-skip
 there test -q -p flb-in-kubeletstats --lib
 export KUBELETSTATS_REQUIRE=1 KUBELETSTATS_SO=$built/release/flb-in_kubeletstats.so
 export KUBELETSTATS_PANICKING_SO=$PWD/target/panic/$triple/flb-in_kubeletstats.so
 export KUBELETSTATS=$programs/kubeletstats EMBEDDED_HOST=$programs/embedded-host
-# The test of a process that is no host starts itself again, which the emulator cannot do: this is its second half.
+# The test of a process that is no host starts itself again. The emulator cannot do that, so this runs what is started.
 KUBELETSTATS_TEST_LOADS_PLUGIN=1 there test -q -p flb-in-kubeletstats --test e2e -- \
     --exact no_host::a_process_without_the_hosts_symbols --nocapture 2>&1 \
     | grep 'this host cannot run the plugin: it lacks flb_input_chunk_append_raw' \
     || { echo "the plugin does not say that a process is no host" >&2; exit 1; }
-# Every captured reply to the same records as here.
+# Every captured reply has to give the same records as on this machine.
 ARM64_REQUIRE=1 $cargo test -q --locked -p scrape-work --test arm64 -- --nocapture
-# End to end. The process that loads the plugin itself was above, and Valgrind is of this machine.
-# A list of nothing keeps the Fluent Bit of this machine out.
+# End to end. The test no_host ran above, and Valgrind runs programs of this machine only. A list with
+# nothing in it keeps the tests from using this machine's Fluent Bit.
 FLUENT_BIT=:$(IFS=:; echo "${hosts[*]:-}") \
     $cargo test --locked --test e2e -- --skip no_host:: --skip memcheck --nocapture --test-threads=2
 if [ ${#hosts[@]} = 0 ]; then

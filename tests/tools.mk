@@ -1,8 +1,8 @@
 # Included by the Makefile: the programs that targets need besides `make build`'s, and where each comes from.
 #
-# need-A,B as the first prerequisite of a target looks for A and B before anything is built, and says
-# in one line how to get what is missing. `make get-A,B` installs what is missing: Debian's packages, and
-# the rest where it hurts nobody: target/bin, Cargo's folder, rustup's.
+# A target whose first prerequisite is need-A,B looks for A and B before it builds anything, and prints
+# one line for each missing one, with how to get it. `make get-A,B` installs the missing ones: Debian's
+# packages into the system, everything else into target/bin or the folders of Cargo and rustup.
 
 export PATH := $(PATH):$(CURDIR)/target/bin
 APT_INSTALL := env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends
@@ -12,7 +12,7 @@ deb.aarch64-linux-gnu-g++ := g++-aarch64-linux-gnu
 deb.aarch64-linux-gnu-gcc := gcc-aarch64-linux-gnu libc6-dev-arm64-cross
 deb.dpkg-deb := dpkg
 deb.git := git
-deb.java := openjdk-17-jre-headless
+deb.java := default-jre-headless
 deb.jq := jq
 deb.mvn := maven
 deb.prometheus := prometheus
@@ -20,7 +20,7 @@ deb.promtool := prometheus
 deb.python3 := python3
 deb.qemu-aarch64-static := qemu-user-static
 deb.readelf := binutils
-deb.rpm := rpm cpio
+deb.rpm := rpm
 deb.debootstrap := debootstrap
 deb.valgrind := valgrind
 deb.venv := python3-venv
@@ -38,7 +38,7 @@ get.nfpm := GOBIN=$(CURDIR)/target/bin go install github.com/goreleaser/nfpm/v2/
 get.nightly := rustup toolchain install --profile minimal nightly
 get.zig := tests/get-zigbuild
 
-# What is no command, or has to be installed by hand.
+# How to get what no command here installs.
 how.cargo := Rust, as https://rustup.rs installs it
 how.docker := Docker Engine 23 or later with its daemon running, as https://docs.docker.com/engine/install says
 how.fluent-bit := name one in FLUENT_BIT, or let make hosts take them out of the official images
@@ -49,7 +49,7 @@ how.kubectl := kubectl or kustomize, as https://kubernetes.io/docs/tasks/tools s
 how.registry := say where images go: REGISTRY=HOST/OWNER
 how.rustup := rustup, as https://rustup.rs installs it
 
-# How one is looked for, where that is not by its name on the PATH.
+# The command that looks for one, unless it is looked for by its name on the PATH.
 has.amd64-std := ls "$$(rustc --print target-libdir --target x86_64-unknown-linux-gnu)"/libstd-*
 has.arm64-std := ls "$$(rustc --print target-libdir --target aarch64-unknown-linux-gnu)"/libstd-*
 has.cargo = $(CARGO) -V
@@ -63,7 +63,7 @@ has.registry = test -n "$(REGISTRY)"
 has.venv := python3 -c "import ensurepip, venv"
 has.zig := command -v zig || python3 -m ziglang version
 
-# What it is called, where the name says too little.
+# The words for one in a message, unless the name is enough.
 named.amd64-std := standard library of Rust for x86_64
 named.arm64-std := standard library of Rust for aarch64
 named.buildx := buildx

@@ -1,5 +1,5 @@
-//! A configuration of Fluent Bit, as far as inputs need it: sections with their properties, and what
-//! variables stand for. Reads the classic format with `@SET` and `@INCLUDE` itself; [`crate::yaml`] reads
+//! A configuration of Fluent Bit, as far as inputs need it: sections with their properties, and the
+//! values of variables. Reads the classic format with `@SET` and `@INCLUDE` itself; [`crate::yaml`] reads
 //! the other one. Knows no option of any plugin.
 
 use std::{
@@ -12,14 +12,14 @@ use std::{
 
 use crate::yaml;
 
-/// A section as it stands in a file.
+/// A section, as it is written in a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Section {
     pub name: String,
     pub properties: Vec<(String, String)>,
     /// Properties with which Fluent Bit does not start, each with the reason.
     pub problems: Vec<(String, String)>,
-    /// Properties that not every release takes for what they seem to be, each with a sentence.
+    /// Properties that some releases do not read as one would expect, each with a sentence.
     pub warnings: Vec<(String, String)>,
 }
 
@@ -51,9 +51,9 @@ impl Section {
 pub struct Conf {
     pub sections: Vec<Section>,
     pub environment: Environment,
-    /// What not every release takes for what it seems to be, but for the properties of inputs.
+    /// The same outside of the properties of inputs.
     pub warnings: Vec<String>,
-    /// In YAML a second one is refused, wherever it is.
+    /// Fluent Bit refuses a second one in YAML, also in another file.
     pub(crate) has_service: bool,
     /// So that files which include each other come to an end.
     seen: Vec<PathBuf>,
@@ -94,7 +94,7 @@ impl Conf {
     }
 
     fn add_text(&mut self, text: &str, path: &Path, root: &Path) -> Result<(), String> {
-        // Indentation of a group's header; what stands deeper belongs to it.
+        // Indentation of a group's header. Lines that are indented deeper belong to the group.
         let mut group = None;
         // How the section's first property is indented: the others have to be as it is.
         let mut level: Option<&str> = None;
@@ -176,7 +176,7 @@ impl Conf {
 /// More than any configuration.
 const MAX_FILE: u64 = 4 << 20;
 
-/// A device may have no end, and a named pipe nobody who writes to it.
+/// A device may have no end, and a named pipe may have no writer.
 fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     let meta = fs::metadata(path)?;
     // Reading a folder fails by itself.
@@ -193,7 +193,7 @@ fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
-/// What `${NAME}` stands for: what the configuration sets first, then the process's environment.
+/// The value of `${NAME}`: the one that the configuration sets, else that of the process's environment.
 #[derive(Debug, Default)]
 pub struct Environment(HashMap<String, String>);
 
@@ -216,7 +216,7 @@ impl Environment {
         variables(text).any(|variable| variable.contains(":-"))
     }
 
-    /// A variable of the text that the configuration sets to what is in a file.
+    /// A variable in the text whose value the configuration takes from a file.
     pub fn in_file<'t>(&self, text: &'t str) -> Option<&'t str> {
         let is_file = |name: &&str| {
             let value = self.0.get(*name);
@@ -247,7 +247,7 @@ impl Environment {
     }
 }
 
-/// What stands between `${` and `}`.
+/// The texts between `${` and `}`.
 fn variables(text: &str) -> impl Iterator<Item = &str> {
     let starts = text.split("${").skip(1);
     starts.filter_map(|start| Some(start.split_once('}')?.0))
@@ -306,7 +306,7 @@ mod tests {
     fn damage_is_no_panic() {
         let shipped = include_str!("../../fluent-bit.conf");
         for (at, _) in shipped.char_indices() {
-            // What it comes to is no matter; an include has nothing to find.
+            // The result does not matter. An include finds no file.
             let _ = read(&shipped[..at]);
             let _ = read(&shipped[at..]);
             for odd in ["[", "]", "${", "}", "\t", "\u{0}", "\r\n "] {

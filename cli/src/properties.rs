@@ -10,7 +10,7 @@ pub enum Handling {
     Plugin,
     /// It acts on it.
     FluentBit,
-    /// It accepts it, for connections of its own, which this input makes none of. With
+    /// It accepts it for its own connections, but this input makes none of those. With
     /// what to set instead.
     NoEffect(&'static str),
     /// Fluent Bit does not start: of its own properties 4.2 and 5.1, while 2.2 and 3.2 log

@@ -62,7 +62,7 @@ impl Screen {
     }
 }
 
-/// The walk through one input, and what it comes to.
+/// The steps of one input, and its result.
 #[derive(Debug)]
 pub struct Report<'s> {
     screen: &'s mut Screen,

@@ -1,5 +1,5 @@
-//! What the command takes, in one table. The arguments are read by it, and `--help` and the
-//! manual page are made of it.
+//! The flags and commands, in one table. The arguments are read with it, and `--help` and the
+//! manual page are generated from it.
 
 use kubeletstats_core::options::OPTIONS;
 
@@ -17,9 +17,9 @@ pub struct Row {
     pub flag: Flag,
     short: char,
     long: &'static str,
-    /// What follows it; empty where nothing does.
+    /// The value that follows it; empty if there is none.
     value: &'static str,
-    /// Which commands take it, and whether more than once.
+    /// Which commands accept it, and below whether more than once.
     of: &'static [&'static str],
     repeats: bool,
     help: &'static [&'static str],

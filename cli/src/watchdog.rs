@@ -1,6 +1,5 @@
-//! Ends the process where no deadline reaches: in reading a file on a mount that has gone.
-//! Nothing is printed while it watches: whoever reads the output may take as long as they
-//! like.
+//! Ends the process in waits that have no deadline, such as reading a file on a dead mount.
+//! Nothing is printed while it watches, so the reader of the output may be slow.
 
 use std::{
     path::Path,
@@ -31,7 +30,7 @@ pub fn watch_configuration<T>(path: &Path, work: impl FnOnce() -> T) -> T {
     end_after(SPARE, files, 2, work)
 }
 
-/// Where no thread can be had, nothing is watched.
+/// If no thread can be started, nothing is watched.
 fn end_after<T>(limit: Duration, files: String, status: i32, work: impl FnOnce() -> T) -> T {
     let (done, end) = mpsc::channel::<()>();
     let _ = thread::Builder::new().spawn(move || {

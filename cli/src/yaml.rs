@@ -1,7 +1,8 @@
 //! Fluent Bit's YAML configuration format, as far as inputs need it: `pipeline`, `includes`, `env`,
-//! `service`, `plugins`, and the shape of the rest. What is refused here, releases from 2.0 to 5.1 were
-//! seen to refuse (an alias, text where a map belongs); values are text as it stands in the file, as they
-//! are for Fluent Bit. Knows no option of any plugin, and shows no value of the file.
+//! `service`, `plugins`, and the shape of the other sections. It refuses what releases from 2.0 to 5.1 were
+//! seen to refuse, such as an alias, or text where a map belongs. A value is the text in the file, as it is
+//! for Fluent Bit. Knows no option of any plugin. Its messages show names and files, but no value of an
+//! option or a variable.
 
 use std::{borrow::Cow, mem, path::Path};
 
@@ -13,7 +14,7 @@ use crate::{
     properties::{Handling, handling},
 };
 
-/// Whether Fluent Bit reads a file of this name as YAML. What such a file includes is YAML whatever its name.
+/// Whether Fluent Bit reads a file of this name as YAML. Files that it includes are YAML, whatever their names.
 pub fn is_yaml(path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str());
     extension.is_some_and(|one| {
@@ -23,7 +24,7 @@ pub fn is_yaml(path: &Path) -> bool {
     })
 }
 
-/// Adds what the text of this file says, and what it includes.
+/// Adds the sections of this text, and those of the files that it includes.
 pub fn add(conf: &mut Conf, text: &[u8], path: &Path) -> Result<(), String> {
     let text = str::from_utf8(text).map_err(|_| {
         format!(
@@ -38,7 +39,7 @@ pub fn add(conf: &mut Conf, text: &[u8], path: &Path) -> Result<(), String> {
         path,
         conf,
     };
-    // Control characters end the reading of a real one; the parser lets them through.
+    // Fluent Bit's parser stops at a control character; the one used here accepts it.
     if let Some(at) = text.find(|c: char| c.is_control() && !"\t\n\r\u{85}".contains(c)) {
         file.line = 1 + text[..at].matches('\n').count();
         return Err(file.failed(
@@ -57,7 +58,7 @@ struct File<'a> {
     conf: &'a mut Conf,
 }
 
-/// A node; what a list or a map holds follows.
+/// A node. The items of a list or a map follow it.
 #[derive(Debug)]
 enum Node<'a> {
     Scalar(Scalar<'a>),
@@ -69,7 +70,7 @@ enum Node<'a> {
 struct Scalar<'a> {
     text: Cow<'a, str>,
     is_plain: bool,
-    /// It begins with `!`, which is YAML's and not the value's.
+    /// It begins with `!`, which YAML takes for a tag and not for a part of the value.
     has_tag: bool,
 }
 
@@ -129,13 +130,13 @@ impl<'a> File<'a> {
         }
     }
 
-    /// What stands behind a key.
+    /// The value of the key that was read last.
     fn value(&mut self) -> Result<Node<'a>, String> {
         let node = self.node()?;
         node.ok_or_else(|| self.failed("a name without a value: write NAME: VALUE"))
     }
 
-    /// Passes over what a list or a map holds.
+    /// Skips the items of a list or a map.
     fn skip(&mut self, node: Node) -> Result<(), String> {
         let mut depth = usize::from(!matches!(node, Node::Scalar(_)));
         while depth > 0 {
@@ -148,7 +149,7 @@ impl<'a> File<'a> {
         Ok(())
     }
 
-    /// All of a list that may hold nothing but text.
+    /// The items of a list, which may only be text.
     fn texts(&mut self, name: &str) -> Result<Vec<Scalar<'a>>, String> {
         let mut texts = Vec::new();
         while let Some(node) = self.node()? {
@@ -203,10 +204,9 @@ impl<'a> File<'a> {
                 }
                 (
                     "parsers" | "multiline_parsers" | "stream_processor" | "upstream_servers"
-                    | "customs",
+                    | "customs" | "extensions",
                     node,
-                )
-                | ("extensions", node) => self.skip(node)?,
+                ) => self.skip(node)?,
                 ("includes" | "plugins", _) => {
                     return Err(self.failed(&format!(
                         "{} is a list of files: write - FILE under it",
@@ -225,7 +225,7 @@ impl<'a> File<'a> {
         Ok(())
     }
 
-    /// A section of names with text. What may be under one of `more` is passed over.
+    /// A section of names, each with a text. A map under one of the names in `more` is skipped.
     fn texts_of(&mut self, what: &str, more: &[&str]) -> Result<Vec<(String, String)>, String> {
         let mut properties = Vec::new();
         while let Some(name) = self.key()? {
@@ -256,7 +256,7 @@ impl<'a> File<'a> {
         Ok(())
     }
 
-    /// As 5.0.3 and later take it: a map for each variable.
+    /// The form that 5.0.3 and later accept: a map for each variable.
     fn list_of_environment(&mut self) -> Result<(), String> {
         let newer = self.failed("env is a list, which Fluent Bit 5.0.3 and later take: earlier releases refuse to start");
         self.conf.warnings.push(newer);
@@ -305,12 +305,12 @@ impl<'a> File<'a> {
             }
             properties.push(("path".to_owned(), file.text.into_owned()));
         }
-        // As a file of plugins in the classic format has it.
+        // The same form as a file of plugins in the classic format.
         self.conf.sections.push(Section::new("plugins", properties));
         Ok(())
     }
 
-    /// Each from this file's folder; variables mean nothing here.
+    /// Relative paths begin at this file's folder. Variables are not replaced.
     fn includes(&mut self) -> Result<(), String> {
         while let Some(node) = self.node()? {
             let Node::Scalar(Scalar { text, .. }) = node else {
@@ -500,7 +500,7 @@ impl<'a> File<'a> {
     }
 }
 
-/// What the parser found, in words that hold nothing of the file.
+/// What the parser found, in words that quote nothing of the file.
 fn described(error: &ScanError) -> String {
     match error.info() {
         info if info.starts_with("unexpected character") => {
@@ -510,7 +510,7 @@ fn described(error: &ScanError) -> String {
     }
 }
 
-/// A name of the file, unless it is more than a name: it may be a file of quite another kind that is read.
+/// A name in the file, if it looks like one. The file may be no configuration at all, and hold secrets.
 fn shown(name: &str) -> String {
     let is_name = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
     match name.len() <= 40 && name.chars().all(is_name) {
@@ -558,7 +558,7 @@ mod tests {
         let shipped = include_str!("../../fluent-bit.yaml");
         for (at, _) in shipped.char_indices().step_by(17) {
             let (before, after) = shipped.split_at(at);
-            // What it comes to is no matter.
+            // The result does not matter.
             let _ = read(before.as_bytes());
             let _ = read(after.as_bytes());
             for odd in [

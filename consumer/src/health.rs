@@ -1,4 +1,4 @@
-//! When to tell that something fails, and that it works again.
+//! When to log that something fails, and that it works again.
 
 use std::time::{Duration, Instant};
 

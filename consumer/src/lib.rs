@@ -1,7 +1,7 @@
 //! The consumer: records from Kafka, as lines on stdout and as rows in PostgreSQL.
 //!
 //! A record's offset is committed only after the database has its row, and a row is inserted
-//! only once; so whatever is killed, nothing is lost and nothing stands twice.
+//! only once; so whatever is killed, no sample is lost and none is in the table twice.
 
 mod batch;
 pub mod database;

@@ -360,7 +360,7 @@ fn commit(
     consumer.commit(&list, CommitMode::Sync)
 }
 
-/// What librdkafka tells on the side.
+/// What librdkafka reports besides messages.
 struct Events {
     topic: String,
     from_end: bool,

@@ -147,8 +147,8 @@ impl Delivery {
             if appended.append_piece(pending, piece.clone(), append) {
                 continue;
             }
-            // Refused for its size, or because the host accepts nothing now? One record
-            // tells. It is tried only when the batch is refused again, since the host logs
+            // Was it refused for its size, or because the host accepts nothing now? One record
+            // shows it. It is tried only when the batch is refused again, since the host logs
             // an error of its own for each refusal.
             let single = pending.piece(1, None);
             if !again || piece == single || !appended.append_piece(pending, single, append) {

@@ -173,7 +173,7 @@ impl Error {
         source.is_some_and(|error: &std::io::Error| error.kind() == ErrorKind::NotFound)
     }
 
-    /// The end of the line that says what to do, where it stands there by itself.
+    /// The part of the line that says what to do, if the line ends with it.
     pub fn remedy(&self) -> Option<&str> {
         self.remedy.as_deref()
     }
@@ -554,7 +554,7 @@ impl Error {
         }
     }
 
-    /// For whoever waits while the input stops; see [`Error::is_stopped`].
+    /// For a wait that ends because the input stops; see [`Error::is_stopped`].
     pub fn stopped() -> Self {
         Self::new(Reason::Stopped, "the plugin is stopping")
     }

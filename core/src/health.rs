@@ -1,5 +1,5 @@
-//! What the log says of states that come and go (scraping fails, the host takes
-//! no records, no pod is wanted), and how often. Pure: time comes in as an argument.
+//! What the log says about states that begin and end (scraping fails, the host accepts
+//! no records, no pod is selected), and how often. Pure: time comes in as an argument.
 //!
 //! A state is logged once when it begins, once a `REPEAT_AFTER` while it lasts, with the
 //! number of events in between, and once when it ends, with how long it lasted. All lines
@@ -20,8 +20,8 @@ use crate::{
 const REPEAT_AFTER: Duration = Duration::from_secs(60);
 
 /// Changes of state are logged at once, but within any [`REPEAT_AFTER`] there are no more
-/// lines than this, whatever they speak of: a kubelet that comes and goes with every
-/// scrape must not fill the log. What found no room is logged later, if it still holds.
+/// lines than this, whatever they are about: a kubelet that fails at every second
+/// scrape must not fill the log. A line that was over the limit is logged later, if it is still true.
 const MAX_LINES: usize = 6;
 
 /// Logged where the reply has no pod at all, so that no option can be to blame. A kubelet
@@ -231,8 +231,8 @@ impl Health {
         ))
     }
 
-    /// The facts of pods did not come, which costs only them; with `label_selector` no pod is
-    /// kept of which nothing is known.
+    /// The facts of pods did not come. Only they are absent; but with `label_selector` a pod
+    /// without facts is not selected.
     pub fn facts_failed(&mut self, now: Instant, error: &Error, selects: bool) -> Option<String> {
         if error.is_stopped() {
             return None;
@@ -317,7 +317,7 @@ impl Health {
     }
 
     /// The input ends while so many records are kept. A line is due if it was logged that
-    /// they are; it counts for no limit, as it is the last one.
+    /// they are; it does not count towards the limit, as it is the last one.
     pub fn lost(&self, records: usize) -> Option<String> {
         let outage = self.appending.outage.as_ref()?;
         outage.logged?;
@@ -335,7 +335,7 @@ impl Health {
             (0, _) => Selection::NoneWanted,
             _ => Selection::SomeWanted,
         };
-        // Pods come and go, those of jobs more often than a log should tell.
+        // Pods start and end, those of jobs more often than a log should mention.
         let is_none = selection == Selection::NoneWanted;
         let since = is_none.then(|| *self.none_wanted_since.get_or_insert(now));
         self.none_wanted_since = since;

@@ -187,7 +187,7 @@ impl<'a> Walk<'a> {
         Ok(is_null)
     }
 
-    /// The text that has to stand here, borrowed where it has no escapes.
+    /// The text at this place, which has to be one; borrowed if it has no escapes.
     pub fn text(&mut self) -> Result<Cow<'a, str>, Broken> {
         if self.peek()? != b'"' {
             return Err(self.broken());

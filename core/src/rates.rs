@@ -1,5 +1,5 @@
-//! What was seen last of each container, pod, volume and interface: is a sample new, and
-//! which rates come of it. Pure: the kubelet's times are the only clock.
+//! The last sample of each container, pod, volume and interface: whether a sample is new,
+//! and which rates follow from it. Pure: the kubelet's times are the only clock.
 //!
 //! The kubelet writes the time of a sample in whole seconds and cut off, though it
 //! samples at any moment. Two samples whose times are `t` apart are really between
@@ -24,10 +24,10 @@ use crate::{
     timestamp::Timestamp,
 };
 
-/// What has been gone for this many scrapes is forgotten.
+/// A container that was absent for this many scrapes is forgotten.
 const KEPT_SCRAPES: u64 = 30;
 
-/// With more known than this, which no node has in so short a time, what is gone is
+/// If more than this is known, which no node has in so short a time, whatever is absent is
 /// forgotten at once.
 const MOST_KNOWN: usize = 10_000;
 
@@ -127,7 +127,7 @@ impl Samples {
         }
     }
 
-    /// Call once per reply, before what it holds.
+    /// Call once for each reply, before its samples.
     pub fn begin_scrape(&mut self) {
         if self.count > MOST_KNOWN {
             self.forget_before(self.scrape);

@@ -24,7 +24,7 @@ use crate::{
     timestamp::Timestamp,
 };
 
-/// What the host has to take of a scrape. Each part is kept by itself until it is taken.
+/// What the host has to accept of a scrape. Each part is kept until it is accepted.
 #[derive(Debug)]
 pub enum Part {
     /// Events, for `flb_input_log_append`.
@@ -66,7 +66,7 @@ pub struct Batch {
     pub pods_unreadable: usize,
     /// Containers of the selected pods, without those that have ended.
     pub containers: usize,
-    /// Those of them of which the kubelet tells a CPU value, new or not.
+    /// Those of them for which the kubelet reports a CPU value, new or not.
     pub with_cpu: usize,
     /// Those that have ended: all their values are 0.
     pub ended: usize,
@@ -148,7 +148,7 @@ pub struct Memory {
     pub metrics: Vec<u8>,
 }
 
-/// A scrape, as the metrics tell of it.
+/// A scrape, as its metrics describe it.
 #[derive(Debug)]
 pub struct About {
     /// What was counted before it.

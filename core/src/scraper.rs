@@ -40,7 +40,7 @@ impl Scraper {
         }
     }
 
-    /// Keeps each reply until the next, however long it is, for whoever reads it.
+    /// Keeps each reply until the next one, however long it is, so that it can be read.
     pub fn keeping_replies(mut self) -> Self {
         self.most_spare = usize::MAX;
         self
@@ -65,7 +65,7 @@ impl Scraper {
         let mut facts = None;
         if self.pipeline.wants_facts(&summary, Instant::now()) {
             let learnt = learn(&mut self.pipeline, &mut self.client, &self.url, &summary);
-            // Who was dropped for what was known before may be wanted now.
+            // A pod that was dropped because of older facts may be selected now.
             if learnt.is_ok() {
                 summary = self.pipeline.decode(body).map_err(unparsable)?;
             }
@@ -87,7 +87,7 @@ impl Scraper {
         &self.summary
     }
 
-    /// What it was made into.
+    /// The batch that was made of it.
     pub fn pipeline(&self) -> &Pipeline {
         &self.pipeline
     }
@@ -98,8 +98,8 @@ impl Scraper {
     }
 }
 
-/// Asks for the pods; returns how many of them cannot be read. That fails by itself: the
-/// scrape goes on without their facts.
+/// Asks for the pods; returns how many of them cannot be read. If this fails, the scrape
+/// continues without their facts.
 fn learn(
     pipeline: &mut Pipeline,
     client: &mut Client,

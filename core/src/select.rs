@@ -17,7 +17,7 @@ pub struct Selector {
 }
 
 impl Selector {
-    /// As the options choose.
+    /// The choice that the options make.
     pub fn new(config: &Config) -> Self {
         Self {
             namespaces: config.namespaces.clone(),
@@ -27,7 +27,7 @@ impl Selector {
         }
     }
 
-    /// An empty list wants all; what is excluded is not wanted, whatever else is said of it.
+    /// An empty list selects all. What is excluded is not selected; that overrides the lists.
     pub fn wants(&self, namespace: &str, pod: &str) -> bool {
         let is_named = |names: &[String]| names.iter().any(|name| name == namespace);
         let begins = |prefixes: &[String]| prefixes.iter().any(|one| pod.starts_with(one.as_str()));
@@ -47,8 +47,8 @@ impl Selector {
         !self.exclude.containers.is_empty()
     }
 
-    /// Whether a pod stays of which this is known. Of one without facts nobody can say whether
-    /// its labels are the right ones, so where those choose it does not.
+    /// Whether a pod with these facts stays. The labels of a pod without facts are not known, so
+    /// such a pod does not stay if labels select.
     pub fn keeps(&self, facts: Option<&PodFacts>) -> bool {
         facts.map_or(!self.by_labels, |facts| {
             facts.is_selected && !facts.opted_out
@@ -60,7 +60,7 @@ impl Selector {
         self.parse_but(&mut Spare::default(), body, plan, |_| false)
     }
 
-    /// The same without the pods of which `is_dropped` says so, in the memory of earlier ones.
+    /// The same without the pods that `is_dropped` names, in the memory of earlier ones.
     pub fn parse_but<'a>(
         &self,
         spare: &mut Spare,
@@ -118,7 +118,7 @@ fn first_of<T>(list: &mut Vec<T>, name: impl Fn(&T) -> &str) {
 /// Up to here it is faster to compare each with each.
 const FEW: usize = 32;
 
-/// One that has ended can still stand beside the one that took its place. Their order
+/// One that has ended can still be listed beside the one that replaced it. Their order
 /// stays, unless a name comes twice.
 fn newest_of_each_container(containers: &mut Vec<Container<'_>>) {
     let comes_again = |(at, container): (usize, &Container)| {

@@ -2,9 +2,9 @@
 //!
 //! Knows no HTTP and no msgpack. Which values there are, and what they are called, is the
 //! [catalogue](crate::catalogue)'s to say; this is the frame around them: the node, its pods,
-//! whom they are, and the limits. Unwanted pods are stepped over without being decoded, so
-//! the cost of a scrape follows what is wanted, not what is there; and one that is broken
-//! costs only itself. The same holds for what the [`Plan`] leaves out.
+//! their identities, and the limits. Pods that are not selected are skipped without being
+//! decoded, so the cost of a scrape depends on the selected pods; and a broken pod affects
+//! only itself. The same is true for values that are not in the [`Plan`].
 //! Every number is optional, as in the kubelet's own types: one that is left
 //! out, negative or not a whole number that fits 64 bits is `None` here, never 0.
 
@@ -25,7 +25,7 @@ use crate::{
 pub struct Summary<'a> {
     /// The node, as far as the plan wants it.
     pub node: Node<'a>,
-    /// What the node has, as far as it tells.
+    /// What the node has, as far as the reply says.
     pub(crate) memory_bytes: Option<u64>,
     /// Those that are wanted, in the order of the reply.
     pub pods: Vec<Pod<'a>>,

@@ -20,7 +20,7 @@
 //! | host, worker | [`Stop`] | end whatever is waited for |
 //! | worker, host | channel `ended` | closed: the thread has returned |
 //!
-//! The order of two of these is what everything rests on. The worker sends the outcome
+//! The order of two of these matters. The worker sends the outcome
 //! first and writes its byte second; the host reads bytes first and looks for the outcome
 //! second. So an outcome that the host has not seen always has a byte that is still unread
 //! or yet to come, and it cannot be missed. The other way round the host may be woken for
@@ -36,11 +36,11 @@
 //! scrape is doing, behind a mutex that nobody holds while waiting. All descriptors are
 //! the host side's; the worker has `Weak` references to them. So a worker that hangs in
 //! something that cannot be interrupted, such as a file on a dead NFS mount, can be left
-//! behind ([`Worker::stop`]): it keeps open nothing of these, only a kept connection, and
-//! ends by itself once its call returns.
+//! behind ([`Worker::stop`]): it keeps none of these open, only a kept connection, and it
+//! ends when its call returns.
 //!
-//! The memory of a batch goes round: host to worker with the request, back as the batch,
-//! and from [`Worker::recycle`] into the next request.
+//! The memory of a batch is reused: it goes from host to worker with the request, comes back
+//! as the batch, and [`Worker::recycle`] puts it into the next request.
 //!
 //! A panic on the worker is an outcome like any other error. Its client and pipeline are
 //! dropped then, as they may be half changed, and made anew for the next scrape.
@@ -184,7 +184,7 @@ impl Worker {
     }
 
     /// Asks for a scrape and returns at once; `false` while the last one is in flight.
-    /// `counters` are what its metrics tell of the scrapes before.
+    /// `counters` are those of the scrapes before, for its metrics.
     pub fn scrape(&mut self, counters: &Counters) -> bool {
         let Some(requests) = self.requests.as_ref().filter(|_| self.in_flight.is_none()) else {
             return false;

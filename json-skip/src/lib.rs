@@ -1,14 +1,14 @@
 //! Where a JSON object or array ends, found by its brackets and quotes, 64 bytes at a time.
 //!
-//! What stands between them is not looked at: numbers, commas, bytes that are no UTF-8.
-//! Valid JSON is stepped over to the byte at which a parser would end. Of text that is none
-//! three things hold. What is cut is an error. A bracket that closes another kind than the
-//! one that is open is an error, down to [`KINDS`] levels; deeper down brackets are only
-//! counted. And a backslash outside of a string takes the meaning from the quote behind it,
-//! as one inside does.
+//! Everything between them is ignored: numbers, commas, bytes that are not UTF-8. Valid JSON
+//! is skipped up to the byte at which a parser would end. For text that is not valid JSON,
+//! three things are sure. Text that is cut off is an error. A bracket that closes another
+//! kind than the one that is open is an error, down to [`KINDS`] levels; deeper down brackets
+//! are only counted. And a backslash outside of a string escapes the quote after it, as one
+//! inside does.
 //!
-//! The masks of a block come from the vector unit where this is written for it ([`x86`],
-//! [`arm`]), else from plain arithmetic; everything else is one and the same code. `unsafe`
+//! The masks of a block come from the vector unit if there is code for it ([`x86`],
+//! [`arm`]), else from plain arithmetic; everything else is the same code for both. `unsafe`
 //! is in these two modules and in the dispatch below, and nowhere else.
 
 #![deny(missing_docs)]
@@ -26,7 +26,7 @@ pub const KINDS: usize = 128;
 pub enum Broken {
     /// The text ends before it.
     Cut,
-    /// The bracket at this offset cannot stand there.
+    /// The bracket at this offset is not allowed there.
     At(usize),
 }
 
@@ -52,7 +52,7 @@ pub fn nested(text: &[u8]) -> Result<usize, Broken> {
     return portable(text);
 }
 
-/// Every way there is on this processor, which all have to give the same; for tests.
+/// Every implementation for this processor. All have to give the same result; for tests.
 #[doc(hidden)]
 pub fn ways(text: &[u8]) -> impl Iterator<Item = (&'static str, Result<usize, Broken>)> {
     let first = [("best", nested(text)), ("portable", portable(text))];
@@ -62,7 +62,7 @@ pub fn ways(text: &[u8]) -> impl Iterator<Item = (&'static str, Result<usize, Br
     first.into_iter()
 }
 
-/// The same without vectors, as on a processor that none is written for.
+/// The same without vectors, as on a processor without an implementation of its own.
 pub fn portable(text: &[u8]) -> Result<usize, Broken> {
     walk(text, portable_masks)
 }
@@ -83,7 +83,7 @@ fn walk(text: &[u8], masks: impl Fn(&Block) -> Masks) -> Result<usize, Broken> {
     state.block(text, at, masks(&last))?.ok_or(Broken::Cut)
 }
 
-/// What one block leaves to the next.
+/// The state that one block passes to the next.
 #[derive(Default)]
 struct State {
     /// All bits are set within a string, else none.

@@ -26,7 +26,7 @@ use once_cell::sync::OnceCell;
 
 use crate::ffi;
 
-/// The releases that the README promises, for the line that refuses another host.
+/// The releases that docs/versions.md promises, for the line that refuses another host.
 pub const SUPPORTED: &str = "Fluent Bit 1.9 to 5.1";
 
 /// Which `struct flb_input_plugin` the host has; it changed with these releases.

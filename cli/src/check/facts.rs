@@ -1,4 +1,4 @@
-//! Whether `/pods` answers, and of which of the selected pods it tells. Without it the rest is
+//! Whether `/pods` answers, and which of the selected pods it has. Without it the rest is
 //! as good as before, so it is no more than a warning, unless labels choose the pods.
 
 use kubeletstats_core::{error::Error, kubelet::refusal::Cause, options::Config};

@@ -1,4 +1,4 @@
-//! Whom a pod's facts are about: names, owner, labels and annotations.
+//! The identity in a pod's facts: names, owner, labels and annotations.
 
 use std::borrow::Cow;
 
@@ -61,7 +61,7 @@ impl<'a> Metadata<'a> {
         }
     }
 
-    /// What Kubernetes would not have let be created is not passed on.
+    /// A name that Kubernetes would not accept is not passed on.
     pub fn is_plausible(&self) -> bool {
         [&self.name, &self.namespace, &self.uid]
             .iter()
@@ -114,7 +114,7 @@ impl<'a> Metadata<'a> {
     }
 }
 
-/// They stand in each record of the pod's containers and volumes: what is more is left out.
+/// They are in each record of the pod's containers and volumes, so more than this is dropped.
 const MOST_PAIRS: usize = 256;
 const MOST_BYTES: usize = 32 << 10;
 
@@ -139,7 +139,7 @@ fn allowed<'a>(
             kept.push((key, value));
         }
     })?;
-    // Of a key that stands there twice the last counts, as for Go.
+    // If a key occurs twice, the last one counts, as in Go.
     kept.reverse();
     kept.sort_by(|(a, _), (b, _)| a.cmp(b));
     kept.dedup_by(|(later, _), (first, _)| later == first);

@@ -19,7 +19,7 @@ pub(super) struct Refresh {
     taken_at: Option<Instant>,
     /// After a failure nothing is asked for before this.
     not_before: Option<Instant>,
-    /// Likewise of what the last good reply did not tell.
+    /// The same for what was absent from the last good reply.
     not_again_before: Option<Instant>,
     wait: Duration,
 }
@@ -28,7 +28,7 @@ pub(super) struct Refresh {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Missing {
     Nothing,
-    /// Only what the last good reply did not tell.
+    /// Only what was absent from the last good reply.
     AskedBefore,
     /// Something that was not asked for yet.
     New,
@@ -240,7 +240,7 @@ mod tests {
         }
     }
 
-    /// What a reply does not tell yet holds up nothing that was not asked for.
+    /// What is still absent from a reply delays nothing that was not asked for.
     #[test]
     fn what_is_new_is_asked_for_at_once() {
         let start = Instant::now();

@@ -49,16 +49,16 @@ pub struct FactStore {
     /// Sorted by namespace and name; of one name, the pod that started last is the first.
     pods: Vec<PodFacts>,
     refresh: Refresh,
-    /// What no reply has told of, however long it was asked: it would put off what is new.
+    /// What no reply has had, however often the kubelet was asked. It would delay new ones.
     /// Hashes of sightings, of which there may be many.
     given_up: HashSet<u64>,
-    /// What the last good reply did not tell either, but one of the next may.
+    /// What the last good reply did not have either, but one of the next may.
     asked: HashSet<u64>,
     hasher: RandomState,
 }
 
 impl FactStore {
-    /// An empty one, whose facts are taken anew after `interval` at the latest.
+    /// An empty one, whose facts are fetched again after `interval` at the latest.
     pub fn new(interval: Duration) -> Self {
         Self {
             pods: Vec::new(),
@@ -82,9 +82,9 @@ impl FactStore {
         self.refresh.is_due(now, worst)
     }
 
-    /// A good reply has come, and takes the place of all that was known. `seen` is what a
-    /// summary of before the request has: if that still lacks facts, the next try waits. The
-    /// kubelet learns of a start a moment later than its summary shows it.
+    /// A good reply has come and replaces all that was known. `seen` is what the summary before
+    /// the request has: if there are still no facts for some of it, the next try waits. The list
+    /// of pods shows a start a moment later than the summary does.
     pub fn replace<'a>(
         &mut self,
         now: Instant,
@@ -154,7 +154,7 @@ impl FactStore {
         self.pods.iter()
     }
 
-    /// Two pods can have one name while one takes the other's place.
+    /// Two pods can have one name while one replaces the other.
     fn position(&self, namespace: &str, name: &str, uid: &str) -> Option<usize> {
         let first = self
             .pods

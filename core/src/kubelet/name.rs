@@ -28,7 +28,7 @@ impl Name {
     }
 
     /// What to give rustls as the server's name, which it sends as SNI. It sends none for an
-    /// address, and takes no name that DNS could not hold: `0.0.0.0` stands in for those.
+    /// address, and takes no name that DNS could not hold: `0.0.0.0` is used for those.
     pub fn sni(&self) -> ServerName<'static> {
         match self {
             Self::Host(host) => {

@@ -1,8 +1,8 @@
 //! Files with certificates and keys: what they hold, or what is wrong with them. No byte
 //! of such a file gets into an error: it may be a key's.
 //!
-//! rustls decodes them. Its errors quote a damaged file, and it passes over one that is
-//! merely odd; so the lines are checked here first.
+//! rustls decodes them. Its errors quote a damaged file, and it ignores what is only
+//! unusual in one; so the lines are checked here first.
 
 use std::{
     fs::{File, FileType},
@@ -46,7 +46,7 @@ pub fn read(option: &str, path: &Path) -> Result<Zeroizing<Vec<u8>>> {
     }
 }
 
-/// Why a file of this kind is not read. Reading a folder fails by itself.
+/// Why a file of this kind is not read. Reading a folder is an error anyway.
 fn unsupported_kind(kind: FileType) -> Option<&'static str> {
     if kind.is_fifo() {
         Some("it is a named pipe: name a regular file, since nobody waits for a writer here")

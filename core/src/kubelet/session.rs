@@ -244,7 +244,7 @@ impl Session {
         }
     }
 
-    /// After an error of the peer's: tells it, if rustls wants to.
+    /// After an error of the peer: sends it an alert, if rustls wants to.
     fn send_alert(&mut self, socket: &mut Socket) {
         // No more often than it wants: it would look at what was wrong once more, and asserts
         // that it does not tell of it twice.

@@ -2,9 +2,9 @@
 //!
 //! One is, if it is valid now, for the name that is expected, and either
 //!
-//! - stands itself, byte for byte, in the CA file: whoever put it there trusts this
-//!   very certificate, whoever signed it and whether or not it is a CA's; or
-//! - is signed, by way of what the kubelet sends along, by a CA of that file.
+//! - is itself in the CA file, byte for byte: then this very certificate is trusted,
+//!   whoever signed it and whether or not it is a CA's; or
+//! - is signed by a CA of that file, directly or through certificates that the kubelet sends.
 //!
 //! openssl (with partial chains) and Go decide the same way. rustls with webpki knows the
 //! second way only, takes every certificate of the file for a CA, and refuses a server's
@@ -50,7 +50,7 @@ impl TrustStore {
             };
             decoded += 1;
             if is_ca(&cert) {
-                // What the library cannot make an anchor of signs nothing.
+                // A certificate that the library does not accept as an anchor signs nothing.
                 let _ = cas.add(der.clone());
             }
         }

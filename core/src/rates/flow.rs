@@ -36,7 +36,7 @@ pub(super) struct Flow {
     /// Oldest first.
     kept: Vec<Point>,
     last: Option<Point>,
-    /// One that cannot have come from `last`. Either the counters began anew, or one of the
+    /// One that cannot have come from `last`. Either the counters began again at 0, or one of the
     /// two is wrong; the next sample fits only one of them.
     doubted: Option<Point>,
     /// What was made of the last sample.
@@ -116,7 +116,7 @@ impl Flow {
     }
 
     /// Whether the counters of the sample that was taken in are some that this interface can
-    /// have. What fell would be a restart for whoever sees nothing else.
+    /// have. One that fell would look like a restart to a reader of it alone.
     pub fn is_believed(&self) -> bool {
         self.doubted.is_none()
     }

@@ -7,12 +7,12 @@ use crate::{
     timestamp::Timestamp,
 };
 
-/// The most processors Linux can be built for, in billionths of a core. What a node
-/// has the summary does not say; more than this no node can use.
+/// The most processors that Linux can be built for, in billionths of a core. The summary
+/// does not say how many a node has, but no node can use more than this.
 const MOST_NANO_CORES: f64 = 8_192e9;
 
-/// A container's first sample has often no `usageNanoCores` yet. Up to this age its
-/// mean since the start stands in.
+/// A container's first sample often has no `usageNanoCores` yet. Up to this age its mean
+/// since the start is used instead.
 const YOUNG: f64 = 120.0;
 
 /// The kubelet writes 0 both for an idle container and for one it has no window of
@@ -31,10 +31,10 @@ pub(super) struct Run {
     written: Option<u64>,
     /// What the next rate is measured from.
     base: Option<Counter>,
-    /// A counter that cannot have come from `base`. Either it began anew, or one of the
+    /// A counter that cannot have come from `base`. Either it began again at 0, or one of the
     /// two is wrong; the next sample fits only one of them.
     doubted: Option<Counter>,
-    /// What was made of the sample: the CPU in use, in billionths of a core.
+    /// What was computed from the sample: the CPU in use, in billionths of a core.
     pub nano_cores: Option<f64>,
     /// Whether its counter is one that this run can have.
     is_believed: bool,
@@ -104,8 +104,8 @@ impl Run {
     }
 
     /// Whether the counter of the sample that was taken in, or of one of the same time, is one
-    /// that this run can have. One that fell, or is 0, would be a restart for whoever sees
-    /// nothing else.
+    /// that this run can have. One that fell, or is 0, would look like a restart to a reader
+    /// of the counter alone.
     pub fn believes(&self, now: &Now) -> bool {
         self.is_believed && self.written == now.written()
     }
@@ -163,7 +163,7 @@ impl Counter {
 }
 
 impl Rise {
-    /// As well as the times tell it.
+    /// As exactly as the times allow.
     fn rate(self) -> Option<f64> {
         (self.seconds > 0.0).then(|| self.used / self.seconds)
     }
@@ -209,7 +209,7 @@ impl Claims {
         }
     }
 
-    /// The kubelet's rate, held to what the counter proves; each alone where the other
+    /// The kubelet's rate, limited by what the counter proves; each alone where the other
     /// is missing.
     fn best(&self, rise: Option<Rise>, is_first: bool) -> Option<f64> {
         let instant = self.instant(rise);

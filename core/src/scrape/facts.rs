@@ -1,4 +1,4 @@
-//! What a scrape knows of the pods besides their measurements, and when it asks anew.
+//! What a scrape knows about the pods besides their measurements, and when it asks again.
 
 use std::time::Instant;
 

@@ -283,7 +283,7 @@ impl Metrics {
         }
     }
 
-    /// Whether the facts of pods are wanted as kube-state-metrics tells them.
+    /// Whether the facts of pods are wanted under kube-state-metrics' names.
     pub fn wants_states(&self) -> bool {
         self.has_states && self.naming == Naming::Prometheus
     }
@@ -333,7 +333,7 @@ impl Metrics {
         self.room.push(family, self.dialect, &sample, labels);
     }
 
-    /// With OpenTelemetry's names what is told of a resource is a context of its own.
+    /// With OpenTelemetry's names each resource has its own context.
     fn end(&mut self, pod: Option<&Pod>, entity: Entity) {
         if self.naming == Naming::OpenTelemetry {
             self.end_context(pod, entity);

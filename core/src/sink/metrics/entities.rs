@@ -1,4 +1,4 @@
-//! The samples of what a summary tells of: containers, pods, volumes, interfaces, the node.
+//! The samples of everything in a summary: containers, pods, volumes, interfaces, the node.
 
 use std::hash::BuildHasher;
 

@@ -303,7 +303,7 @@ pub fn begin_context(out: &mut Vec<u8>, attributes: &Attributes, families: u32) 
     });
 }
 
-/// Whom a context is about, and who tells it.
+/// What a context is about, and who made it.
 fn write_external(out: &mut ByteBuf, attributes: &Attributes) {
     let pairs = |out: &mut ByteBuf, pairs: &[(&str, &str)]| {
         done(write_map_len(out, pairs.len() as u32));

@@ -6,6 +6,9 @@
 {{- if and $outputs.prometheus.enabled $outputs.otlp.enabled -}}
 {{- fail "outputs.prometheus and outputs.otlp are both enabled, but their metrics have different names: enable one of them" -}}
 {{- end -}}
+{{- if and $outputs.prometheus.enabled (eq (int $outputs.prometheus.port) 2020) -}}
+{{- fail "outputs.prometheus.port is 2020, where Fluent Bit serves its health and its own metrics: choose another" -}}
+{{- end -}}
 {{- if not (or $records $metrics) -}}
 {{- fail "no output is enabled: enable one under outputs, or give extraOutputs" -}}
 {{- end -}}
@@ -32,7 +35,7 @@
 {{- if not $records }}{{ $_ := set $input "metric_groups" "all" }}{{ end -}}
 {{- if $outputs.otlp.enabled -}}
 {{- $_ := set $input "metric_names" "opentelemetry" -}}
-{{- /* What the receiver has by default is more than `basic`; but a record is to stay as it is. */ -}}
+{{- /* The receiver has more than `basic` by default. With records too, `fields` would change them as well. */ -}}
 {{- if not $records }}{{ $_ := set $input "fields" "all" }}{{ end -}}
 {{- else -}}
 {{- $_ := set $input "skip_processors" "on" -}}

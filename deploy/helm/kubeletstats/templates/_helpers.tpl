@@ -59,16 +59,23 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- $port | trimPrefix ":" | default (ternary "80" "443" (hasPrefix "http://" .Values.kubelet.url)) -}}
 {{- end -}}
 
-{{/* Properties of Fluent Bit, from a map. Lists become one text, because that is what plugins take; what is empty is
-     left out. Helm reads numbers as floats, which would come out as 1e+06. */}}
+{{/* Properties of Fluent Bit, from a map. Lists become one text, because that is what plugins take; an empty
+     value is not written. */}}
 {{- define "kubeletstats.properties" -}}
 {{- range $key, $value := . -}}
-{{- if kindIs "slice" $value }}{{ $value = join "," $value }}{{ end -}}
-{{- if kindIs "float64" $value }}{{ if eq (floor $value) $value }}{{ $value = int64 $value }}{{ end }}{{ end -}}
-{{- if ne (toString $value) "" -}}
-{{ $key }}: {{ toString $value | quote }}
+{{- $texts := list -}}
+{{- range ternary $value (list $value) (kindIs "slice" $value) -}}
+{{- $texts = append $texts (include "kubeletstats.text" .) -}}
+{{- end -}}
+{{- with join "," $texts -}}
+{{ $key }}: {{ . | quote }}
 {{ end -}}
 {{- end -}}
+{{- end -}}
+
+{{/* A value as it is written. Helm reads numbers as floats, which would come out as 1e+06. */}}
+{{- define "kubeletstats.text" -}}
+{{- if and (kindIs "float64" .) (eq (floor .) .) }}{{ int64 . }}{{ else }}{{ toString . }}{{ end -}}
 {{- end -}}
 
 {{/* What the containers that run Fluent Bit and the command have in common. */}}
