@@ -339,6 +339,27 @@ fn the_plugin_counts_what_it_does() {
     });
 }
 
+/// What `make demo` runs: the main job, with all that it needs.
+#[test]
+fn the_demo_shows_records_on_stdout_and_from_kafka() {
+    if !hosts::is_built() {
+        return;
+    }
+    let kafka = Kafka::find_or_start().expect("a Kafka");
+    let output = Command::new(hosts::built("demo"))
+        .env("KAFKA_BROKERS", kafka.brokers())
+        .env_remove("KUBELET_URL")
+        .env("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
+        .output()
+        .expect("it runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (shown, said) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{shown}{said}");
+    for side in ["\nstdout  ", "\nkafka   ", "\ndone: "] {
+        assert!(shown.contains(side), "{shown}{said}");
+    }
+}
+
 /// With the configurations that are shipped, into a Kafka, and read from there.
 #[test]
 fn the_shipped_configurations_deliver_to_kafka() {
