@@ -12,8 +12,8 @@
 //!
 //! ```text
 //! rss:  Number "rssBytes" Bytes Gauge All [All "_rss_bytes" whole]     "_rss_bytes" "rss";
-//! field type   key        unit  kind  level of the record's fields:    how metrics end in the
-//!                                           level, how the name ends,  ways of Prometheus and
+//! field type   key        unit  kind  level of the record's fields:    suffixes of the metric's
+//!                                           level, suffix of the name, names: of Prometheus and
 //!                                           and how it is made         of OpenTelemetry
 //! ```
 //!

@@ -2,9 +2,9 @@
 //!
 //! | field | unit |
 //! |---|---|
-//! | `scrapes`, `failures`, `overruns` | count since start; while a scrape hangs for longer than its timeout each interval is one that failed; an overrun is an interval left out because the last scrape was still on its way |
-//! | `failures_by_reason` | map of reason to count, those that occurred |
-//! | `records`, `bytes` | count and bytes of msgpack handed to Fluent Bit since start |
+//! | `scrapes`, `failures`, `overruns` | count since start; while a scrape hangs for longer than its timeout, each interval counts as a failed scrape; an overrun is an interval without a scrape of its own, because the last scrape was still running |
+//! | `failures_by_reason` | map of reason to count, only of reasons that occurred |
+//! | `records`, `bytes` | count and bytes of msgpack that Fluent Bit has accepted since start |
 //! | `last_duration_ms` | of the last scrape, from request to encoded batch |
 
 use std::{collections::BTreeMap, time::Duration};

@@ -54,7 +54,7 @@ pub enum Reason {
     NotSummary,
     /// A header, a body or a number of pods exceeds a limit, or there is not enough memory for it.
     TooLarge,
-    /// The connection ended within the body.
+    /// The body is incomplete: the connection ended, or the JSON is cut.
     CutShort,
     /// The plugin is stopping.
     Stopped,
@@ -567,7 +567,7 @@ impl Error {
         Self::new(Reason::Host, message)
     }
 
-    /// The worker, its sockets or its thread could not be made.
+    /// The worker's sockets or its thread could not be created.
     pub fn thread(source: std::io::Error) -> Self {
         let message = format!("cannot start the worker thread: {}", os_error(&source));
         Self::new(Reason::Host, message).with_source(source)

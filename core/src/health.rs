@@ -79,7 +79,7 @@ const NO_RECORDS_AFTER: Duration = Duration::from_secs(60);
 /// If some pods were selected before, it is logged that none is after this time.
 const NONE_WANTED_AFTER: Duration = Duration::from_secs(600);
 
-/// The kubelet measures volumes every one to two minutes.
+/// The same time if only volumes are recorded. The kubelet measures them every one to two minutes.
 const NO_VOLUMES_AFTER: Duration = Duration::from_secs(300);
 
 /// Why a successful scrape gave no record of the selected pods.

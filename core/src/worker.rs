@@ -13,10 +13,10 @@
 //!
 //! | from, to | by | what |
 //! |---|---|---|
-//! | host, worker | channel `requests` | scrape, into this memory; closed: end |
-//! | worker, host | channel `outcomes` | what became of the scrape |
+//! | host, worker | channel `requests` | do a scrape, in this memory; closed: end |
+//! | worker, host | channel `outcomes` | the outcome of the scrape |
 //! | worker, host | socket `wake` | one byte for each outcome |
-//! | host, worker | [`Stop`] | end whatever is waited for |
+//! | host, worker | [`Stop`] | ends every wait of the worker |
 //! | worker, host | channel `ended` | closed: the thread has returned |
 //!
 //! The order of two of these matters. The worker sends the outcome first and writes its byte

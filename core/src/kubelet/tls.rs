@@ -50,7 +50,7 @@ pub struct Tls {
 /// The configuration from one reading of the files.
 #[derive(Debug, Clone)]
 pub(crate) struct LoadedConfig {
-    /// For a new `ClientConnection`.
+    /// The configuration of rustls, for a new connection.
     pub client: Arc<ClientConfig>,
     files: Arc<Files>,
     stamps: Vec<FileStamp>,
