@@ -65,7 +65,7 @@ pub struct Health {
     given_up: u64,
     /// The result of the selection of pods that was logged last.
     selection: Option<Selection>,
-    /// Since when no pod has been selected, after some were.
+    /// Since when no pod has been selected, although the node has pods.
     none_wanted_since: Option<Instant>,
     /// Whether it was logged that pods in `/pods` cannot be read, and this still lasts.
     facts_unreadable_logged: bool,
