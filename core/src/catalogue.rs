@@ -1,24 +1,25 @@
-//! The table: every value of the Summary API, once.
+//! The table of every value of the Summary API. Each value has one row.
 //!
-//! A *group* is an object of the reply that comes in several places, such as `memory`. A row
-//! of it is one value: the field it is decoded into, its key in the JSON, unit and kind, from
-//! which level on it is decoded, and the record's fields that are made of it. A *scope* is
-//! what a group can belong to (a container, a pod, …); it lists its groups, where they stand
-//! in the JSON, and with what their fields begin in a record.
+//! A *group* is an object that occurs in several places of the reply, such as `memory`. A row of a
+//! group is one value. It names the field that holds the decoded value, the value's key in the
+//! JSON, its unit and kind, the level from which it is decoded, and the record's fields that are
+//! made of it. A *scope* is what a group can belong to (a container, a pod, …). It lists its
+//! groups, their places in the JSON, and the prefixes of their fields in a record.
 //!
-//! All else follows from the rows: the structs, their decoder, the record, the tables of
-//! `docs/record.md` and the test that no number of a captured reply is left out. To add a
-//! value is to add a row.
+//! Everything else is generated from the rows: the structs, their decoder, the record, the tables
+//! of `docs/record.md`, and the test that every number of a captured reply is in the output. To add
+//! a value, add a row.
 //!
 //! ```text
 //! rss:  Number "rssBytes" Bytes Gauge All [All "_rss_bytes" whole]     "_rss_bytes" "rss";
-//! field type   key        unit  kind  level of the record's fields:    how metrics end in the
-//!                                           level, how the name ends,  ways of Prometheus and
+//! field type   key        unit  kind  level of the record's fields:    suffixes of the metric's
+//!                                           level, suffix of the name, names: of Prometheus and
 //!                                           and how it is made         of OpenTelemetry
 //! ```
 //!
-//! Behind a group's name stands from which level on the time of its sample is decoded. What
-//! stands behind its rows, such as `psi`, are objects within it, decoded when all is wanted.
+//! The level after a group's name says from which level the time of its sample is decoded. The
+//! lines after its rows, such as `psi`, are objects inside the group. They are decoded only at
+//! level `All`.
 
 use crate::{
     facts::Resources,
@@ -27,20 +28,20 @@ use crate::{
     timestamp::Timestamp,
 };
 
-/// How much of a scope is wanted. What lies above the level is not decoded.
+/// How much of a scope is decoded. A value with a higher level is skipped.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// What the default record of a container needs.
+    /// Only what the default record of a container needs.
     #[default]
     Least,
-    /// What a record of any other kind has without `fields all`.
+    /// What records of all other kinds have without `fields all`.
     Basic,
     /// Every value the kubelet has.
     All,
 }
 
 impl Level {
-    /// Of containers, where this is the level of everything else.
+    /// The level of containers when everything else has this level.
     pub const fn of_containers(self) -> Self {
         match self {
             Self::Least | Self::Basic => Self::Least,
@@ -49,24 +50,24 @@ impl Level {
     }
 }
 
-/// What of a reply is decoded, of the pods that are wanted and of the node.
+/// Which parts of a reply are decoded, for the selected pods and for the node.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Plan<'p> {
-    /// How much of each scope; of containers [`Level::of_containers`].
+    /// How much of each scope is decoded. For containers it is [`Level::of_containers`].
     pub level: Level,
-    /// Containers. What they hold of their pod (its traffic) is decoded with them.
+    /// Containers, and the pod's traffic, which their records contain.
     pub containers: bool,
     /// The pod's own values.
     pub pods: bool,
     /// Volumes of pods.
     pub volumes: bool,
-    /// Each interface of pods, and of the node where that is wanted.
+    /// Each interface of pods. If the node is decoded, also each interface of the node.
     pub interfaces: bool,
     /// The node's own values.
     pub node: bool,
-    /// What runs on the node beside pods.
+    /// The system containers: what runs on the node outside pods.
     pub system_containers: bool,
-    /// Containers of these names are stepped over, those of the system as well.
+    /// Containers and system containers with these names are skipped.
     pub excluded_containers: &'p [String],
 }
 
@@ -95,7 +96,7 @@ impl Plan<'_> {
         excluded_containers: &[],
     };
 
-    /// The same, for what stands in a container.
+    /// The plan for the values inside a container.
     pub(crate) const fn of_containers(self) -> Self {
         Self {
             level: self.level.of_containers(),
@@ -103,12 +104,12 @@ impl Plan<'_> {
         }
     }
 
-    /// Whether any of it is about pods.
+    /// Whether any part of pods is decoded.
     pub const fn wants_pods(self) -> bool {
         self.containers || self.wants_of_pods_but_containers()
     }
 
-    /// Whether there are records of other kinds than `container`.
+    /// Whether there can be records of other kinds than `container`.
     pub const fn wants_other_kinds(self) -> bool {
         self.wants_of_pods_but_containers()
             || self.node
@@ -116,7 +117,7 @@ impl Plan<'_> {
             || !self.containers
     }
 
-    /// Whether there is nothing else.
+    /// Whether only volumes are decoded.
     pub const fn wants_only_volumes(self) -> bool {
         let others = self.containers || self.pods || self.interfaces;
         self.volumes && !others && !self.node && !self.system_containers
@@ -127,7 +128,7 @@ impl Plan<'_> {
     }
 }
 
-/// In what a value is measured, as the kubelet writes it.
+/// The unit in which the kubelet writes a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
     /// Bytes.
@@ -140,20 +141,20 @@ pub enum Unit {
     Microseconds,
     /// Seconds.
     Seconds,
-    /// Bytes in a second.
+    /// Bytes per second.
     BytesPerSecond,
-    /// Of the time, in percent.
+    /// Percent of the time.
     Percent,
     /// Cores.
     Cores,
-    /// Of what it is a part of, from 0 to 1.
+    /// A part of a whole, from 0 to 1.
     Ratio,
     /// A number of things.
     Count,
 }
 
 impl Unit {
-    /// In the unit that metrics have: seconds, bytes, cores.
+    /// Converts a number to the unit of metrics: seconds, bytes or cores.
     fn in_base(self, number: f64) -> f64 {
         match self {
             Self::CoreNanoseconds | Self::NanoCores => number / 1e9,
@@ -163,25 +164,25 @@ impl Unit {
     }
 }
 
-/// Whether a value can fall.
+/// Whether a value can decrease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Counts up from 0 as long as what it belongs to lives.
+    /// Counts up from 0 during the life of the object that it belongs to.
     Counter,
-    /// Goes up and down.
+    /// Rises and falls.
     Gauge,
 }
 
-/// A number as it goes into a record.
+/// A number in the form that it has in a record.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Figure {
-    /// A whole one.
+    /// A whole number.
     Whole(u64),
-    /// Any other.
+    /// Any other number.
     Real(f64),
 }
 
-/// How a record's field is made of the kubelet's number.
+/// The functions that make a record's field from the kubelet's number.
 mod make {
     use super::{Figure, Number};
 
@@ -213,53 +214,55 @@ mod make {
 /// A row, for documentation and tests.
 #[derive(Debug)]
 pub struct Value {
-    /// Its key in the reply, or in words what it is made of.
+    /// Its key in the reply. For a derived value, it is a description of what it is made of.
     pub json: &'static str,
-    /// Of the kubelet's number.
+    /// The unit of the kubelet's number.
     pub unit: Unit,
     /// Counter or gauge.
     pub kind: Kind,
-    /// From which level on it is decoded.
+    /// The level from which it is decoded.
     pub level: Level,
-    /// The record's fields: from which level on, how the name ends, and how it is made.
+    /// The record's fields: the level from which each is written, the suffix of its name, and the
+    /// function that makes it.
     pub fields: &'static [(Level, &'static str, &'static str)],
-    /// How a metric's name ends in Prometheus' way, behind the group's prefix.
+    /// The suffix of the metric's name in Prometheus' style, after the group's prefix.
     pub metric: &'static str,
-    /// The same in OpenTelemetry's.
+    /// The suffix of the metric's name in OpenTelemetry's style.
     pub opentelemetry: &'static str,
 }
 
 /// A group within a scope, for documentation and tests.
 #[derive(Debug)]
 pub struct Part {
-    /// The group's place in the reply, from the scope on; empty where its keys are the scope's.
+    /// The group's place in the reply, relative to the scope. It is empty if the keys are directly
+    /// in the scope.
     pub json: &'static str,
-    /// How its fields begin in a record.
+    /// The prefix of its fields in a record.
     pub prefix: &'static str,
-    /// How its metrics begin in OpenTelemetry's way, behind the scope's prefix.
+    /// The prefix of its metrics in OpenTelemetry's style, after the scope's prefix.
     pub opentelemetry: &'static str,
     /// Its rows.
     pub values: &'static [Value],
 }
 
-/// Receives a record's fields: how the name begins, how it ends, and the number.
+/// Receives a record's fields: the prefix of the name, the suffix, and the number.
 pub trait Fields {
-    /// One field more.
+    /// Receives one field.
     fn field(&mut self, prefix: &'static str, suffix: &'static str, figure: Figure);
 }
 
-/// An object of the reply that is read member by member. What cannot stand where it stands
-/// is an error, and spoils the pod; a number or a time that is none is only absent.
+/// An object of the reply that is read member by member. A member of the wrong JSON type is an
+/// error, and the pod is dropped. A number or a time that cannot be parsed is only absent.
 pub(crate) trait Members<'a> {
-    /// Reads the value of this key, or steps over it.
+    /// Reads the value of this key, or skips it.
     fn member(&mut self, key: &[u8], plan: Plan, walk: &mut Walk<'a>) -> Result<(), Broken>;
 
-    /// After the last member.
+    /// Is called after the last member.
     fn finish(&mut self, _: Plan) -> Result<(), Broken> {
         Ok(())
     }
 
-    /// The object that begins here.
+    /// Reads the object that begins here.
     fn read(&mut self, plan: Plan, walk: &mut Walk<'a>) -> Result<(), Broken> {
         let mut more = walk.enter(b'{', b'}')?;
         while more {
@@ -270,7 +273,7 @@ pub(crate) trait Members<'a> {
         self.finish(plan)
     }
 
-    /// The same where `null` may stand instead, which is how Go writes that there is none.
+    /// Reads the object, or `null`, which Go writes for an absent object.
     fn read_if_any(&mut self, plan: Plan, walk: &mut Walk<'a>) -> Result<(), Broken> {
         match walk.null()? {
             true => Ok(()),
@@ -279,15 +282,15 @@ pub(crate) trait Members<'a> {
     }
 }
 
-/// Receives a scope's numbers, those that are absent as well.
+/// Receives all numbers of a scope, including absent ones.
 pub trait Numbers {
-    /// A group begins, whose sample was taken then.
+    /// A group begins. Its sample was taken at `time`.
     fn begin_group(&mut self, time: Option<Timestamp>);
-    /// The next row's.
+    /// Receives the number of the next row.
     fn number(&mut self, number: Option<f64>);
 }
 
-/// What a row's type is read by.
+/// How the number of a row is parsed.
 trait Read: Sized {
     fn read(text: &[u8]) -> Option<Self>;
     fn into_f64(self) -> f64;
@@ -326,7 +329,7 @@ macro_rules! group {
         $(#[$about])*
         #[derive(Debug, Default, Clone, PartialEq)]
         pub struct $Group {
-            /// When the kubelet took these.
+            /// When the kubelet took this sample.
             pub time: Option<Timestamp>,
             $(
                 #[doc = concat!("`", $json, "`")]
@@ -350,7 +353,7 @@ macro_rules! group {
                 opentelemetry: $otel,
             }),*];
 
-            /// From which level on there is anything to decode.
+            /// The lowest level at which any row is decoded.
             #[allow(dead_code, reason = "the reply has no object of what is derived")]
             const LEVEL: Level = {
                 #[allow(unused_mut)]
@@ -363,7 +366,8 @@ macro_rules! group {
                 least
             };
 
-            /// The number of each row in its order, in the unit of its metric.
+            /// Passes on the number of each row, in the order of the rows and in the unit of its
+            /// metric.
             #[inline]
             pub fn numbers(&self, out: &mut impl Numbers) {
                 out.begin_group(self.time);
@@ -372,7 +376,7 @@ macro_rules! group {
                 )*
             }
 
-            /// The record's fields of all that is there.
+            /// Passes on the record's fields of all values that are present.
             #[inline]
             pub fn fields(&self, prefix: &'static str, level: Level, out: &mut impl Fields) {
                 let _ = (prefix, level, &out);
@@ -446,7 +450,7 @@ group! {
 }
 
 group! {
-    /// A file system, or what one has of it.
+    /// A file system, or the part of it that one object uses.
     Filesystem, Least {
         used: Number "usedBytes" Bytes Gauge Least [Basic "_used_bytes" whole] "_used_bytes" "usage";
         capacity: Number "capacityBytes" Bytes Gauge Basic [Basic "_capacity_bytes" whole] "_capacity_bytes" "capacity";
@@ -458,7 +462,7 @@ group! {
 }
 
 group! {
-    /// What went through one interface.
+    /// The traffic of one interface.
     Traffic, Basic {
         rx_bytes: Number "rxBytes" Bytes Counter Least [Basic "_rx_bytes" whole] "_receive_bytes_total" "io";
         tx_bytes: Number "txBytes" Bytes Counter Least [Basic "_tx_bytes" whole] "_transmit_bytes_total" "io";
@@ -483,8 +487,8 @@ group! {
 }
 
 group! {
-    /// Pressure: the share of time in which some or all tasks waited. `total` is in
-    /// microseconds, as measured, whatever the API's comment says.
+    /// Pressure: the share of time in which some or all tasks waited. `total` is in microseconds.
+    /// That was measured; the API's comment says something else.
     Pressure, All {
         avg10: f64 "avg10" Percent Gauge All [All "_avg10" real] "_avg10_percent" "avg10";
         avg60: f64 "avg60" Percent Gauge All [All "_avg60" real] "_avg60_percent" "avg60";
@@ -494,7 +498,7 @@ group! {
 }
 
 group! {
-    /// The rate that [`crate::rates`] makes of the CPU's two values.
+    /// The rate that [`crate::rates`] computes from the two CPU values.
     Rate, Least {
         nano_cores: f64 "cpu.usageNanoCores, limited by cpu.usageCoreNanoSeconds" NanoCores Gauge Least
             [Least "" percent, Least "_cores" cores] "_usage_cores" "usage";
@@ -502,7 +506,7 @@ group! {
 }
 
 group! {
-    /// What a container has written, as far as the kubelet tells.
+    /// How many bytes a container has written to disk, if the kubelet reports them.
     Disk, Least {
         used: Number "rootfs.usedBytes, else logs.usedBytes" Bytes Gauge Least
             [Least "" mebibytes, Least "_bytes" whole] "" "";
@@ -510,7 +514,7 @@ group! {
 }
 
 group! {
-    /// A pod's traffic, in its containers' records.
+    /// The pod's traffic as it is in the records of its containers.
     PodTraffic, Least {
         rx_bytes: Number "pod.network.rxBytes" Bytes Counter Least [Least "_in" whole] "" "";
         tx_bytes: Number "pod.network.txBytes" Bytes Counter Least [Least "_out" whole] "" "";
@@ -518,7 +522,7 @@ group! {
 }
 
 group! {
-    /// The rates that [`crate::rates`] makes of an interface's counters.
+    /// The rates that [`crate::rates`] computes from an interface's counters.
     TrafficRate, Basic {
         rx: f64 "network.rxBytes of two samples" BytesPerSecond Gauge Basic [Basic "_rx_bytes_per_second" real] "_receive_bytes_per_second" "io.rate";
         tx: f64 "network.txBytes of two samples" BytesPerSecond Gauge Basic [Basic "_tx_bytes_per_second" real] "_transmit_bytes_per_second" "io.rate";
@@ -526,7 +530,7 @@ group! {
 }
 
 group! {
-    /// When what the record is about began, and how old it was at the sample.
+    /// When the object of the record started, and how old it was when the sample was taken.
     Age, All {
         started: f64 "startTime" Seconds Gauge All [] "start_time_seconds" "";
         seconds: f64 "the sample's time minus startTime" Seconds Gauge All [All "_seconds" real] "" "uptime";
@@ -534,14 +538,14 @@ group! {
 }
 
 group! {
-    /// What the storage driver says of a volume.
+    /// What the storage driver reports about the state of a volume.
     VolumeHealth, Basic {
         abnormal: Number "volumeHealthStats.abnormal, as 1 or 0" Count Gauge Basic [Basic "_abnormal" whole] "_abnormal" "health.abnormal";
     }
 }
 
 group! {
-    /// What a container, or a pod as a whole, has asked for and may use at most.
+    /// The requests and limits of a container, or of a pod as a whole.
     Allotment, Least {
         cpu_request: f64 "resources.requests.cpu" Cores Gauge Least [Least "cpu_request_cores" real] "cpu_request_cores" "cpu_request";
         cpu_limit: f64 "resources.limits.cpu" Cores Gauge Least [Least "cpu_limit_cores" real] "cpu_limit_cores" "cpu_limit";
@@ -551,7 +555,7 @@ group! {
 }
 
 group! {
-    /// How much of that it uses; of memory, the working set.
+    /// The used part of each request and limit. For memory, the working set counts as used.
     Utilization, Least {
         cpu_request: f64 "cpu_cores / cpu_request_cores" Ratio Gauge Least [Least "cpu_request_utilization" real] "cpu_request_utilization" "cpu_request_utilization";
         cpu_limit: f64 "cpu_cores / cpu_limit_cores" Ratio Gauge Least [Least "cpu_limit_utilization" real] "cpu_limit_utilization" "cpu_limit_utilization";
@@ -561,7 +565,7 @@ group! {
 }
 
 group! {
-    /// How often the kubelet has started a container again.
+    /// How often the kubelet has restarted a container.
     Restarts, Least {
         count: Number "restartCount" Count Counter Least [Least "restart_count" whole] "restarts_total" "restarts";
     }
@@ -580,7 +584,7 @@ impl From<&Resources> for Allotment {
 }
 
 impl Allotment {
-    /// What part of it so many cores and bytes are. Of nothing there is no part.
+    /// Which part of each request and limit this use is. A request or limit of 0 gives no value.
     pub fn used_by(&self, nano_cores: Option<f64>, working_set: Option<Number>) -> Utilization {
         let cores = nano_cores.map(|nano_cores| nano_cores / 1e9);
         let bytes = working_set.map(|bytes| bytes.get() as f64);
@@ -602,14 +606,14 @@ impl Allotment {
 /// Pressure on one resource.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Psi {
-    /// In which at least one task waited.
+    /// Pressure where at least one task waited.
     pub some: Pressure,
-    /// In which all of them did.
+    /// Pressure where all tasks waited.
     pub full: Pressure,
 }
 
 impl Pressure {
-    /// Of a kubelet that tells none.
+    /// For a kubelet that reports no pressure.
     const NONE: Self = Self {
         time: None,
         avg10: None,
@@ -629,10 +633,11 @@ impl<'a> Members<'a> for Psi {
     }
 }
 
-/// The groups of a scope: field, group, key, and how the record's fields begin; those with
-/// pressure name it behind.
+/// The groups of a scope. Each line has the field, the group, the key, the prefix of the record's
+/// fields and the prefix in OpenTelemetry's style. A group with pressure adds the two prefixes of
+/// its pressure.
 macro_rules! scope {
-    // What a cgroup tells, and then its own.
+    // A scope with the groups of every cgroup, followed by its own groups.
     (
         $(#[$about:meta])*
         $Scope:ident: cgroup {
@@ -666,7 +671,7 @@ macro_rules! scope {
         }
 
         impl $Scope {
-            /// The groups, and where they stand.
+            /// The groups and their places.
             pub const PARTS: &'static [Part] = &[$(
                 Part { json: $json, prefix: $prefix, opentelemetry: $otel, values: $Group::VALUES },
                 $(
@@ -685,13 +690,14 @@ macro_rules! scope {
                 )?
             )*];
 
-            /// The number of each row of [`Self::PARTS`], in its order.
+            /// Passes on the number of each row of [`Self::PARTS`], in the same order.
             #[inline]
             pub fn numbers(&self, out: &mut impl Numbers) {
                 $(
                     self.$field.numbers(out);
                     $(
-                        // Named so that the parts and this follow one condition.
+                        // This names the two, so that the macro repeats this block only for groups
+                        // with pressure, as in `PARTS`.
                         let _ = ($some, $full);
                         let psi = self.$field.psi.as_deref();
                         psi.map_or(&Pressure::NONE, |psi| &psi.some).numbers(out);
@@ -700,7 +706,7 @@ macro_rules! scope {
                 )*
             }
 
-            /// The record's fields of all that is there.
+            /// Passes on the record's fields of all values that are present.
             #[inline]
             pub fn fields(&self, level: Level, out: &mut impl Fields) {
                 $(
@@ -729,7 +735,7 @@ macro_rules! scope {
 }
 
 scope! {
-    /// Of a container, and of a system container.
+    /// The values of a container or of a system container.
     ContainerStats: cgroup {
         rootfs: Filesystem "rootfs" "rootfs" "filesystem";
         logs: Filesystem "logs" "logs" "logs";
@@ -737,7 +743,7 @@ scope! {
 }
 
 scope! {
-    /// Of a pod.
+    /// The values of a pod.
     PodStats: cgroup {
         ephemeral_storage: Filesystem "ephemeral-storage" "ephemeral_storage" "filesystem";
         processes: Processes "process_stats" "process" "process";
@@ -745,7 +751,7 @@ scope! {
 }
 
 scope! {
-    /// Of the node.
+    /// The values of the node.
     NodeStats: cgroup {
         fs: Filesystem "fs" "fs" "filesystem";
         rlimit: Rlimit "rlimit" "rlimit" "rlimit";
@@ -753,14 +759,14 @@ scope! {
 }
 
 scope! {
-    /// Of the container runtime.
+    /// The values of the container runtime.
     RuntimeStats {
         image_fs: Filesystem "imageFs" "image_fs" "image_filesystem";
         container_fs: Filesystem "containerFs" "container_fs" "container_filesystem";
     }
 }
 
-/// What the record of a container has besides the scope's own.
+/// The groups that the record of a container has in addition to those of its scope.
 pub const OF_CONTAINER_RECORD: &[Part] = &[
     Part {
         json: "",
@@ -783,7 +789,7 @@ pub const OF_CONTAINER_RECORD: &[Part] = &[
 ];
 
 impl Memory {
-    /// No more can be in use than the node has.
+    /// Drops values above `most`, the memory of the node: nothing can use more.
     pub(crate) fn forget_above(&mut self, most: u64) {
         for used in [&mut self.working_set, &mut self.usage, &mut self.rss] {
             *used = used.filter(|used| used.get() <= most);
@@ -792,7 +798,7 @@ impl Memory {
 }
 
 impl Age {
-    /// Of what began then, at a sample.
+    /// The age, at the time of a sample, of an object that started at `started`.
     pub fn at(time: Timestamp, started: Option<Timestamp>) -> Self {
         let nanos = started.and_then(|started| time.as_nanos().checked_sub(started.as_nanos()));
         Self {
@@ -804,8 +810,8 @@ impl Age {
 }
 
 impl Filesystem {
-    /// Not measured yet, which the kubelet writes as 0 bytes and inodes in the year 1970: what
-    /// it says of use is no value.
+    /// Drops the used bytes and inodes of a file system that has not been measured yet. The kubelet
+    /// writes 0 for them and a time in 1970.
     pub(crate) fn forget_unmeasured(&mut self) {
         let is_zero = |number: Option<Number>| number.is_none_or(|number| number.get() == 0);
         if self.is_pending() && is_zero(self.used) && is_zero(self.inodes_used) {

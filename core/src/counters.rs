@@ -1,17 +1,17 @@
-//! What the plugin counts of itself, and the record it makes of that.
+//! The plugin's counters about itself, and the record that is made of them.
 //!
 //! | field | unit |
 //! |---|---|
-//! | `scrapes`, `failures`, `overruns` | count since start; while a scrape hangs for longer than its timeout each interval is one that failed; an overrun is an interval left out because the last scrape was still on its way |
-//! | `failures_by_reason` | map of reason to count, those that occurred |
-//! | `records`, `bytes` | count and bytes of msgpack handed to Fluent Bit since start |
+//! | `scrapes`, `failures`, `overruns` | count since start; while a scrape hangs for longer than its timeout, each interval counts as a failed scrape; an overrun is an interval without a scrape of its own, because the last scrape was still running |
+//! | `failures_by_reason` | map of reason to count, only of reasons that occurred |
+//! | `records`, `bytes` | count and bytes of msgpack that Fluent Bit has accepted since start |
 //! | `last_duration_ms` | of the last scrape, from request to encoded batch |
 
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{error::Reason, sink::msgpack::Writer, timestamp::Timestamp};
 
-/// All since the input was started. A reload starts them from zero.
+/// All counters since the input was started. A reload resets them to zero.
 #[derive(Debug, Default, Clone)]
 pub struct Counters {
     scrapes: u64,
@@ -23,47 +23,47 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// A scrape has ended, well or not, or is counted as failed while it hangs.
+    /// Counts a scrape that has ended, with success or without, or that counts as failed because it
+    /// hangs.
     pub fn scraped(&mut self, took: Duration) {
         self.scrapes += 1;
         self.last_duration = took;
     }
 
-    /// That scrape, or a callback, failed for this reason.
+    /// Counts the reason why a scrape or a callback failed.
     pub fn failed(&mut self, reason: Reason) {
         *self.failures.entry(reason.name()).or_default() += 1;
     }
 
-    /// An interval passed without a scrape of its own, since the last one was still
-    /// running.
+    /// Counts an interval in which no scrape was started because the last one was still running.
     pub fn overran(&mut self) {
         self.overruns += 1;
     }
 
-    /// Fluent Bit has accepted so many records, which is a batch or a part of one.
+    /// Counts records that Fluent Bit has accepted: a batch or a part of one.
     pub fn appended(&mut self, records: usize, bytes: usize) {
         self.records += records as u64;
         self.bytes += bytes as u64;
     }
 
-    /// All scrapes.
+    /// The number of scrapes.
     pub fn scrapes(&self) -> u64 {
         self.scrapes
     }
 
-    /// Intervals without one.
+    /// The number of intervals without a scrape of their own.
     pub fn overruns(&self) -> u64 {
         self.overruns
     }
 
-    /// Those that failed, by reason.
+    /// The number of failures by reason.
     pub fn failures(&self) -> impl Iterator<Item = (&'static str, u64)> {
         self.failures
             .iter()
             .map(|(reason, count)| (*reason, *count))
     }
 
-    /// The record as one msgpack event, to be appended under `stats_tag`.
+    /// Makes the record as one msgpack event, which is appended under `stats_tag`.
     pub fn event(&self, instance: &str, now: Timestamp) -> Vec<u8> {
         let mut events = Writer::default();
         let mut out = events.event(now);

@@ -1,8 +1,8 @@
-//! What the host has not accepted yet: the parts of one scrape at most. Metrics are kept until
-//! they are accepted or newer ones take their place. A batch of records is kept as long as the
-//! host refuses it, appended piece by piece where it is refused for its size, and given up after
-//! `MAX_REFUSALS` and `MIN_RETRY_TIME`. Pure: the host is a function, and time comes in as an
-//! argument.
+//! Owns what the host has not accepted yet, which is at most the parts of one scrape. Metrics are
+//! kept until the host accepts them or newer metrics replace them. A batch of records is kept while
+//! the host refuses it. If the host refuses it because of its size, it is appended in pieces. After
+//! `MAX_REFUSALS` and `MIN_RETRY_TIME` it is dropped. This module is pure: the host is a function,
+//! and time is an argument.
 
 use std::{
     collections::VecDeque,
@@ -15,55 +15,57 @@ use crate::{
     sink::{metrics::Contexts, msgpack},
 };
 
-/// A batch that was refused so often, and for so long, is given up, so that scraping goes
-/// on: newer samples are worth more than older ones.
+/// A batch is dropped after this many refusals and this time. Then scraping continues, because
+/// newer samples are worth more than older ones.
 const MAX_REFUSALS: u32 = 10;
 const MIN_RETRY_TIME: Duration = Duration::from_secs(60);
 
-/// The batch in delivery, and what was learnt of how much the host accepts at once.
+/// The batches that are not accepted yet, and what is known about how much the host accepts at
+/// once.
 #[derive(Debug, Default)]
 pub struct Delivery {
     pending: VecDeque<Pending>,
-    /// What the host has refused of metrics, or not been offered yet.
+    /// The metrics that the host has refused or has not been offered yet.
     metrics: Option<Contexts>,
-    /// The largest piece, in bytes, that the host accepted when it refused a larger one.
+    /// The size in bytes of the largest piece that the host accepted after it refused a larger one.
     max_piece: Option<usize>,
-    /// The host has once accepted the rest of a batch right after it refused the whole.
+    /// Whether the host has once accepted the rest of a batch right after it refused all of it.
     recovered_once: bool,
 }
 
 #[derive(Debug)]
 struct Pending {
     logs: Logs,
-    /// Bytes of it that the host has accepted. `logs.records` has only those that are left.
+    /// How many of its bytes the host has accepted. `logs.records` counts only the records that are
+    /// left.
     accepted: usize,
     refused: Option<Instant>,
     refusals: u32,
 }
 
-/// What came of one [`Delivery::try_append`].
+/// The result of one [`Delivery::try_append`].
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Appended {
     /// Records that the host accepted.
     pub records: usize,
     /// Their size in msgpack.
     pub bytes: usize,
-    /// The host did not take the rest.
+    /// Whether the host refused the rest.
     pub refused: bool,
-    /// From now on batches are appended in pieces; set once in the life of an input.
+    /// Whether batches are appended in pieces from now on. This is set at most once per input.
     pub split: bool,
-    /// Records that were given up.
+    /// The number of records that were dropped.
     pub given_up: usize,
-    /// The memory of a batch that is done with, for the next one.
+    /// The memory of a finished batch, for the next one.
     pub buffer: Option<Vec<u8>>,
 }
 
-/// The host did not take metrics now.
+/// The host refused the metrics.
 #[derive(Debug)]
 pub struct Refused;
 
 impl Delivery {
-    /// Takes over what a scrape gave.
+    /// Takes over the parts of a scrape.
     pub fn enqueue(&mut self, parts: Vec<Part>) {
         for part in parts {
             match part {
@@ -78,8 +80,8 @@ impl Delivery {
         }
     }
 
-    /// Offers the metrics, if there are any, and returns what came of it. What is refused is
-    /// offered again until newer ones take its place: of metrics the last ones count.
+    /// Offers the metrics to the host, if there are any, and returns the result. Refused metrics
+    /// are offered again until newer ones replace them, because only the latest metrics count.
     pub fn try_metrics(
         &mut self,
         is_paused: bool,
@@ -102,13 +104,13 @@ impl Delivery {
         pending.map(|pending| pending.logs.records).sum()
     }
 
-    /// No record is pending: the next scrape may start.
+    /// Whether no record is pending, so that the next scrape may start.
     pub fn is_empty(&self) -> bool {
         self.pending.is_empty()
     }
 
-    /// Appends what is pending, as far as the host accepts it. Stops without a refusal once
-    /// `is_paused`, which the host can bring about within an `append`.
+    /// Appends what is pending until the host refuses some. It stops, without counting a refusal,
+    /// when `is_paused` becomes true. The host can pause the input inside an `append`.
     pub fn try_append(
         &mut self,
         now: Instant,
@@ -134,7 +136,7 @@ impl Delivery {
         appended
     }
 
-    /// As far as the host accepts it.
+    /// Appends one batch until the host refuses a piece.
     fn append_one(
         &mut self,
         pending: &mut Pending,
@@ -147,17 +149,17 @@ impl Delivery {
             if appended.append_piece(pending, piece.clone(), append) {
                 continue;
             }
-            // Was it refused for its size, or because the host accepts nothing now? One record
-            // shows it. It is tried only when the batch is refused again, since the host logs
-            // an error of its own for each refusal.
+            // The host refused it either for its size or because it accepts nothing now. Appending
+            // a single record shows which. This is tried only at the second refusal, since the host
+            // logs an error of its own for each refusal.
             let single = pending.piece(1, None);
             if !again || piece == single || !appended.append_piece(pending, single, append) {
                 appended.refused = true;
                 break;
             }
-            // One is accepted. If all others are as well, the host may have had room again
-            // between the two, or the one record makes the difference. The first time it is
-            // taken for the former.
+            // The host accepted one record. If it also accepts all others, there are two
+            // explanations: it has had room again in between, or the batch was too large by this
+            // one record. The first time, the first explanation is assumed.
             let rest = pending.piece(usize::MAX, self.max_piece);
             let bytes = rest.1.len();
             let max_piece = match appended.append_piece(pending, rest.clone(), append) {
@@ -175,7 +177,7 @@ impl Delivery {
 }
 
 impl Pending {
-    /// The next records, no more than so many and so many bytes, and one at least.
+    /// The next records: at most `records` and at most `max_piece` bytes, but at least one record.
     fn piece(&self, records: usize, max_piece: Option<usize>) -> (usize, Range<usize>) {
         let start = self.accepted;
         if records >= self.logs.records
@@ -186,7 +188,7 @@ impl Pending {
         let (mut count, mut end) = (0, start);
         while count < records.min(self.logs.records) {
             let Some(length) = msgpack::length(&self.logs.bytes[end..]) else {
-                // Never of what we have written ourselves.
+                // This cannot happen with bytes that this plugin has written.
                 return (self.logs.records, start..self.logs.bytes.len());
             };
             if count > 0 && max_piece.is_some_and(|max_piece| end + length - start > max_piece) {
@@ -201,8 +203,8 @@ impl Pending {
         self.logs.bytes.len() - self.accepted
     }
 
-    /// The host accepts one record but not this piece: halves it until it is accepted.
-    /// Returns the bytes of the piece that was.
+    /// The host accepts one record but not this piece. Halves the piece until the host accepts it,
+    /// and returns the size of the accepted piece in bytes.
     fn find_largest_piece(
         &mut self,
         refused: (usize, Range<usize>),
@@ -221,7 +223,7 @@ impl Pending {
         None
     }
 
-    /// Counts a refusal; `false` when the batch is to be given up.
+    /// Counts a refusal. Returns `false` if the batch must be dropped.
     fn keep_after_refusal(&mut self, now: Instant) -> bool {
         let since = *self.refused.get_or_insert(now);
         self.refusals += 1;
@@ -243,7 +245,7 @@ impl Appended {
             pending.logs.records -= records;
             self.records += records;
             self.bytes += length;
-            // What comes after it is refused for the first time.
+            // A refusal of the records after this piece is the first one again.
             (pending.refused, pending.refusals) = (None, 0);
         }
         accepted
@@ -276,7 +278,7 @@ mod tests {
         }
     }
 
-    /// Metrics wait for the end of a pause, and for a host that takes them.
+    /// Metrics are kept until a pause ends and until the host accepts them.
     #[test]
     fn metrics_are_kept_until_they_are_taken() {
         let mut delivery = Delivery::default();
@@ -292,8 +294,8 @@ mod tests {
         assert!(delivery.try_metrics(false, |_| true).is_none());
     }
 
-    /// Offers batches of 50 records to a host that takes no more than `max_piece` bytes at a
-    /// time; what it took, and what came of each offer.
+    /// Offers batches of 50 records to a host that accepts at most `max_piece` bytes at a time.
+    /// Returns what the host accepted, and the result of each offer.
     fn appended(max_piece: usize, batches: usize) -> (Vec<u8>, Vec<Appended>, usize) {
         let (mut delivery, mut accepted, mut results) =
             (Delivery::default(), Vec::new(), Vec::new());
@@ -324,7 +326,8 @@ mod tests {
                 accepted == whole.repeat(20),
                 "{max_piece}: not whole, or not in order"
             );
-            // One offer more until it was learnt, or two where one record makes the difference.
+            // It takes one more offer to learn the size, or two if the batch is too large by one
+            // record.
             let more = if max_piece + 1 == whole.len() { 2 } else { 1 };
             assert_eq!(results.len(), 20 + more, "{max_piece}");
             assert_eq!(results.iter().filter(|result| result.split).count(), 1);
@@ -337,7 +340,7 @@ mod tests {
     fn a_host_that_takes_nothing_is_asked_twice_and_in_the_end_no_more() {
         let (accepted, results, refusals) = appended(0, 2);
         assert!(accepted.is_empty());
-        // Ten tries, and a minute, whichever is later.
+        // The batch is dropped after ten refusals and a minute, whichever is later.
         assert_eq!(results.len(), 2 * 10);
         assert_eq!(refusals, 2 * (1 + 9 * 2));
         let given_up: Vec<_> = results.iter().map(|result| result.given_up).collect();
@@ -345,7 +348,7 @@ mod tests {
         assert_eq!((given_up[9], given_up[19]), (50, 50));
     }
 
-    /// Its room came back between two looks.
+    /// The host has room again between two appends.
     #[test]
     fn a_host_that_comes_back_gets_no_parts() {
         let (mut delivery, mut now) = (Delivery::default(), Instant::now());
@@ -370,7 +373,7 @@ mod tests {
         assert_eq!((attempts, parts), (4, 1));
     }
 
-    /// It pauses us with every part that it takes, for an hour.
+    /// The host pauses the input with every part that it accepts, for an hour.
     #[test]
     fn a_pause_within_an_append_is_no_refusal() {
         let (mut delivery, mut now) = (Delivery::default(), Instant::now());
@@ -421,7 +424,8 @@ mod tests {
         assert!(accepted == logs(50).bytes && result.buffer.is_some() && delivery.is_empty());
     }
 
-    /// The second part waits for the first, and each is its own to take.
+    /// The second part is offered only after the first, and the host accepts or refuses each on its
+    /// own.
     #[test]
     fn parts_are_kept_each_until_it_is_taken() {
         let mut parts = batch(3);
@@ -431,7 +435,7 @@ mod tests {
         let (now, mut taken) = (Instant::now(), Vec::new());
         let refused = delivery.try_append(now, || false, |_| false);
         assert!(refused.refused && delivery.records() == 5);
-        // The host accepts one append, and no other.
+        // The host accepts one append and refuses all others.
         let one = delivery.try_append(
             now,
             || false,

@@ -1,12 +1,13 @@
-//! The one grammar of a length of time: `500ms`, `10s`, `1.5m`, `1h`; a bare number is seconds.
+//! The only grammar of durations: `500ms`, `10s`, `1.5m`, `1h`. A number without a unit is in
+//! seconds.
 
 use std::time::Duration;
 
-/// What a program that refuses a length of time says it accepts.
+/// The accepted forms, for an error about a bad duration.
 pub const EXPECTED: &str = "500ms, 10s, 1m or 1h";
 
-/// Decimal digits, at most one point, and a unit. `None` for anything else, and for what no
-/// [`Duration`] can hold.
+/// Reads decimal digits with at most one point, and a unit. Returns `None` for anything else, and
+/// for a duration that does not fit in [`Duration`].
 pub fn parse(text: &str) -> Option<Duration> {
     let digits = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')
@@ -19,7 +20,7 @@ pub fn parse(text: &str) -> Option<Duration> {
         "h" => 3600.0,
         _ => return None,
     };
-    // Digits and points only, so no sign, exponent, infinity or NaN gets here.
+    // The text has only digits and points: a sign, an exponent, infinity or NaN cannot occur.
     let seconds = number.parse::<f64>().ok()? * seconds_per_unit;
     Duration::try_from_secs_f64(seconds).ok()
 }

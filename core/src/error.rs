@@ -1,8 +1,8 @@
-//! The one error type, and its phrasing for the person who reads it at night.
+//! Owns the one error type and its wording for operators.
 //!
 //! Messages are lowercase and one line: cause, then context, then what to do.
-//! Text that comes from outside (a reply's body, a certificate's names) passes
-//! through [`crate::text`] first, so a hostile peer cannot write log lines.
+//! Text from outside (a reply's body, a certificate's names) passes through [`crate::text`] first,
+//! so that a hostile peer cannot write log lines.
 
 use std::{fmt, io::ErrorKind, path::Path, time::Duration};
 
@@ -12,61 +12,60 @@ use crate::{
     text::{credential_path, os_error, printable, redact_url, resolver_error},
 };
 
-/// What every fallible function of this crate returns, but those whose error has no
-/// message of its own.
+/// The result of every fallible function of this crate, except those whose error has no message of
+/// its own.
 pub type Result<T> = std::result::Result<T, Error>;
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why something failed, in the granularity that an operator acts on.
+/// Why something failed, as finely as an operator needs it to act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// An option's value, at start.
+    /// The value of an option is bad. This is detected at start.
     Option,
-    /// A file named by an option or found at its default path.
+    /// A file cannot be used. An option names it, or it is at the option's default path.
     File,
     /// The name of the kubelet's host has no address.
     Resolve,
     /// The connection was refused: nothing listens there.
     Refused,
-    /// `timeout` has passed, in whatever [`Phase`].
+    /// `timeout` has passed, in any [`Phase`].
     Timeout,
     /// The peer closed the connection before its reply began.
     ClosedEarly,
     /// The connection failed in any other way.
     Connection,
-    /// The certificate is not in `kube_ca_file`, and no CA in there signed it.
+    /// The certificate is not in `kube_ca_file`, and no CA in that file signed it.
     TlsUnknownIssuer,
-    /// The certificate has no alternative name that is expected.
+    /// The certificate has none of the expected alternative names.
     TlsWrongName,
     /// The certificate has expired, or is not valid yet.
     TlsExpired,
-    /// Anything else about certificates or the handshake.
+    /// Another failure of certificates or of the handshake.
     Tls,
-    /// A 401.
+    /// The status is 401.
     Unauthorized,
-    /// A 403.
+    /// The status is 403.
     Forbidden,
-    /// Any other status but 200.
+    /// The status is anything else but 200.
     Status,
-    /// The reply is not HTTP that can be followed.
+    /// The reply is not valid HTTP, or not HTTP that this client supports.
     Http,
-    /// A 200 whose body is empty, no JSON, or JSON without pods.
+    /// The status is 200, but the body is empty, is not JSON, or is JSON without pods.
     NotSummary,
-    /// A header, a body or a number of pods above a limit, or more than there is memory
-    /// for.
+    /// A header, a body or a number of pods exceeds a limit, or there is not enough memory for it.
     TooLarge,
-    /// The connection ended within the body.
+    /// The body is incomplete: the connection ended, or the JSON is cut.
     CutShort,
     /// The plugin is stopping.
     Stopped,
-    /// The host lacks something the plugin needs.
+    /// The host lacks something that the plugin needs.
     Host,
-    /// A panic inside the plugin, caught at its boundary.
+    /// The plugin panicked, and its boundary caught the panic.
     Panic,
 }
 
 impl Reason {
-    /// Its key in `failures_by_reason` of the record that `stats_tag` asks for.
+    /// Its key in `failures_by_reason`, in the record under `stats_tag`.
     pub fn name(self) -> &'static str {
         match self {
             Reason::Option => "option",
@@ -94,11 +93,11 @@ impl Reason {
     }
 }
 
-/// What a scrape is doing, and so what it was doing when its time ran out. `Display` goes
-/// before the URL: "connecting to https://…".
+/// What a scrape is doing, or was doing when its time ran out. `Display` makes the text before the
+/// URL: "connecting to https://…".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Asked for, and not begun: the worker has not run yet.
+    /// The scrape was requested, but the worker has not begun it.
     Queued,
     /// Reading the token's file.
     Token,
@@ -106,13 +105,13 @@ pub enum Phase {
     Certificates,
     /// Waiting for the system's resolver.
     Resolve,
-    /// Waiting for TCP, one address after the other.
+    /// Waiting for TCP. The addresses are tried one after the other.
     Connect,
-    /// In the handshake.
+    /// Waiting for the TLS handshake.
     Tls,
-    /// From the request to the end of the reply's header.
+    /// Waiting for the end of the reply's header.
     Headers,
-    /// From there on.
+    /// Waiting for the reply's body.
     Body,
 }
 
@@ -131,8 +130,7 @@ impl fmt::Display for Phase {
     }
 }
 
-/// A failure, with the line that is logged of it. `Display` is that whole line, for the
-/// plugin and the command alike.
+/// A failure and its log line. `Display` writes the whole line, for the plugin and for the command.
 #[derive(Debug)]
 pub struct Error {
     reason: Reason,
@@ -142,18 +140,19 @@ pub struct Error {
 }
 
 impl Error {
-    /// What it is counted under.
+    /// The reason that it is counted under.
     pub fn reason(&self) -> Reason {
         self.reason
     }
 
-    /// A kept connection may end like this: worth one try on a fresh one.
+    /// Whether the connection was closed before the reply. This can happen with a kept connection,
+    /// so the request is sent once more over a new one.
     pub fn is_closed_early(&self) -> bool {
         self.reason == Reason::ClosedEarly
     }
 
-    /// About the certificate or the handshake, also when a TLS 1.3 server says so only
-    /// after it.
+    /// Whether it is about the certificate or the handshake. This includes a TLS 1.3 server that
+    /// reports the failure only after the handshake.
     pub fn is_tls(&self) -> bool {
         use Reason::{Tls, TlsExpired, TlsUnknownIssuer, TlsWrongName};
         matches!(
@@ -162,12 +161,12 @@ impl Error {
         )
     }
 
-    /// The scrape was ended because the input stops: not to be logged.
+    /// Whether the scrape was ended because the input stops. Such an error is not logged.
     pub fn is_stopped(&self) -> bool {
         self.reason == Reason::Stopped
     }
 
-    /// A file that does not exist, which is no error at a default path.
+    /// Whether the file does not exist. That is no error at a default path.
     pub fn is_not_found(&self) -> bool {
         let source = self.source.as_ref().and_then(|s| s.downcast_ref());
         source.is_some_and(|error: &std::io::Error| error.kind() == ErrorKind::NotFound)
@@ -187,7 +186,7 @@ impl Error {
         }
     }
 
-    /// `why`, a colon, and `remedy`, which [`Error::remedy`] returns as well.
+    /// Makes an error of `why`, a colon and `remedy`. [`Error::remedy`] returns the latter.
     fn with_remedy(reason: Reason, why: &str, remedy: &str) -> Self {
         Self {
             remedy: Some(remedy.to_owned()),
@@ -200,7 +199,7 @@ impl Error {
         self
     }
 
-    /// An option's value that cannot be used; `accepted` completes "expected …".
+    /// The value of an option cannot be used. `accepted` completes "expected …".
     pub fn option(name: &str, value: &str, accepted: &str) -> Self {
         let value = match name == "kubelet_url" || value.contains("://") {
             true => redact_url(value),
@@ -213,7 +212,7 @@ impl Error {
         )
     }
 
-    /// Two options that only make sense together.
+    /// One of two options that must be set together is missing.
     pub fn option_pair(given: &str, missing: &str) -> Self {
         Self::new(
             Reason::Option,
@@ -221,13 +220,13 @@ impl Error {
         )
     }
 
-    /// An option that has no effect without another.
+    /// An option has no effect without another one.
     pub fn option_needs(given: &str, other: &str) -> Self {
         let message = format!("option {given} is set but {other} is not on: {given} needs it");
         Self::new(Reason::Option, message)
     }
 
-    /// The operating system does not give the content of an option's file.
+    /// The operating system does not return the content of an option's file.
     pub fn unreadable(option: &str, path: &Path, source: std::io::Error) -> Self {
         let message = format!(
             "cannot read {option} {}: {}",
@@ -237,14 +236,14 @@ impl Error {
         Self::new(Reason::File, message).with_source(source)
     }
 
-    /// A file that was read but does not hold what it should. What it does hold may be
-    /// a secret: `why` cannot be made of it.
+    /// A file was read but does not contain what it should. Its content may be a secret, so `why`
+    /// is a constant text and cannot contain any of it.
     pub fn unusable(option: &str, path: &Path, why: &'static str) -> Self {
         let message = format!("cannot use {option} {}: {why}", credential_path(path));
         Self::new(Reason::File, message)
     }
 
-    /// The resolver's own error, or no address at all.
+    /// The resolver returned an error or no address.
     pub fn resolve(host: &str, url: &str, source: std::io::Error) -> Self {
         let message = format!(
             "cannot resolve {host} for {url}: {}: check kubelet_url and the node's dns",
@@ -253,7 +252,7 @@ impl Error {
         Self::new(Reason::Resolve, message).with_source(source)
     }
 
-    /// The system's resolver needs a thread of its own, and there was none to be had.
+    /// The lookup needs a thread of its own, and none could be started.
     pub fn lookup_thread(host: &str, source: std::io::Error) -> Self {
         let message = format!(
             "cannot look up {host}: cannot start a thread: {}: raise the limit of processes, open files or memory",
@@ -262,7 +261,7 @@ impl Error {
         Self::new(Reason::Host, message).with_source(source)
     }
 
-    /// `address` is one of the host's, with the port.
+    /// The connection was refused. `address` is an address of the host, with the port.
     pub fn refused(address: impl fmt::Display, url: &str, source: std::io::Error) -> Self {
         let message = format!(
             "connection refused by {address} for {url}: check kubelet_url and that the kubelet is running"
@@ -270,7 +269,8 @@ impl Error {
         Self::new(Reason::Refused, message).with_source(source)
     }
 
-    /// After `timeout`, in a phase that reads no file: see [`Error::timeout_reading`].
+    /// `timeout` has passed in a phase that reads no file. For the others see
+    /// [`Error::timeout_reading`].
     pub fn timeout(phase: Phase, after: Duration, url: &str) -> Self {
         let hint = match phase {
             Phase::Queued => "the machine or the container is out of cpu time",
@@ -287,7 +287,7 @@ impl Error {
         )
     }
 
-    /// After `timeout`, in a phase that reads files: `files`, each with its option.
+    /// `timeout` has passed in a phase that reads files. `files` lists them, each with its option.
     pub fn timeout_reading(files: &str, after: Duration) -> Self {
         Self::new(
             Reason::Timeout,
@@ -297,14 +297,14 @@ impl Error {
         )
     }
 
-    /// An error of the socket that is none of the others here.
+    /// Any other error of the socket.
     pub fn connection(url: &str, source: std::io::Error) -> Self {
         let message = format!("connection to {url} failed: {}", os_error(&source));
         Self::new(Reason::Connection, message).with_source(source)
     }
 
-    /// An end before the first byte of the reply, as of a kept connection that the
-    /// kubelet has closed meanwhile.
+    /// The connection ended before the first byte of the reply. This happens with a kept connection
+    /// that the kubelet has closed in the meantime.
     pub fn closed_early(url: &str) -> Self {
         Self::new(
             Reason::ClosedEarly,
@@ -312,8 +312,8 @@ impl Error {
         )
     }
 
-    /// No chain to a CA that is trusted, or one with a signature that does not fit: a
-    /// CA that was made anew under its old name.
+    /// There is no chain to a trusted CA, or a signature of the chain does not match because a CA
+    /// was made again under its old name.
     pub fn tls_unknown_issuer(url: &str, source: impl Into<Source>) -> Self {
         let message = format!(
             "certificate of {url} is signed by an unknown issuer: set kube_ca_file to the CA that signed it"
@@ -321,7 +321,7 @@ impl Error {
         Self::new(Reason::TlsUnknownIssuer, message).with_source(source)
     }
 
-    /// `names` are those the certificate carries.
+    /// The certificate has only these `names`.
     pub fn tls_wrong_name(
         url: &str,
         expected: &str,
@@ -347,7 +347,7 @@ impl Error {
         Self::new(Reason::TlsExpired, message).with_source(source)
     }
 
-    /// An end without an alert, as of a server that speaks another protocol.
+    /// The handshake ended without an alert, as it does with a server that speaks another protocol.
     pub fn closed_in_handshake(url: &str, source: std::io::Error) -> Self {
         let message = format!(
             "connection closed by {url} in the TLS handshake: check that kubelet_url is a kubelet"
@@ -355,7 +355,8 @@ impl Error {
         Self::new(Reason::Tls, message).with_source(source)
     }
 
-    /// The certificate is one of a CA. It would be trusted if it were itself in the CA file.
+    /// The server's certificate is a CA certificate. It would be trusted if it were itself in the
+    /// CA file.
     pub fn tls_ca_as_server(url: &str, source: impl Into<Source>) -> Self {
         let message = format!(
             "certificate of {url} is a CA certificate and is not trusted itself: set kube_ca_file to this certificate"
@@ -363,32 +364,32 @@ impl Error {
         Self::new(Reason::TlsUnknownIssuer, message).with_source(source)
     }
 
-    /// Anything else about the kubelet's certificate.
+    /// Any other failure about the kubelet's certificate.
     pub fn certificate(url: &str, why: &str, remedy: &'static str, source: rustls::Error) -> Self {
         let why = format!("certificate of {url} {why}");
         Self::with_remedy(Reason::Tls, &why, remedy).with_source(source)
     }
 
-    /// Something about the handshake, mapped in
-    /// [`tls::explain`](crate::kubelet::tls::explain).
+    /// A failure of the handshake, which [`tls::explain`](crate::kubelet::tls::explain) has mapped.
     pub fn tls(url: &str, why: &str, remedy: &'static str, source: rustls::Error) -> Self {
         let why = format!("tls with {url} failed: {why}");
         Self::with_remedy(Reason::Tls, &why, remedy).with_source(source)
     }
 
-    /// `why` is the cause and what to do, as a [refusal](crate::kubelet::refusal) tells them.
+    /// A 401. `why` is the cause and the remedy, from a [refusal](crate::kubelet::refusal).
     pub fn unauthorized(url: &str, why: &str) -> Self {
         let message = format!("401 unauthorized by {url}: {why}");
         Self::new(Reason::Unauthorized, message)
     }
 
-    /// `why` as of [`Error::unauthorized`].
+    /// A 403. `why` is as for [`Error::unauthorized`].
     pub fn forbidden(url: &str, why: &str) -> Self {
         let message = format!("403 forbidden by {url}: {why}");
         Self::new(Reason::Forbidden, message)
     }
 
-    /// `text` is the reply's, fit for one line; `why` as of [`Error::unauthorized`].
+    /// Another status. `text` is the reply's text, made fit for one line. `why` is as for
+    /// [`Error::unauthorized`].
     pub fn status(code: u16, url: &str, text: &str, why: &str) -> Self {
         let text = match text {
             "" => String::new(),
@@ -400,7 +401,8 @@ impl Error {
         )
     }
 
-    /// 301 to 303, 307 and 308. Not followed: the token would go to wherever it leads.
+    /// A 301, 302, 303, 307 or 308. It is not followed, because the token would be sent to the new
+    /// address.
     pub fn redirect(code: u16, url: &str) -> Self {
         Self::new(
             Reason::Status,
@@ -410,7 +412,7 @@ impl Error {
         )
     }
 
-    /// A 304, which nobody asked for.
+    /// A 304, although the request has no condition.
     pub fn not_modified(url: &str) -> Self {
         Self::new(
             Reason::Status,
@@ -420,7 +422,7 @@ impl Error {
         )
     }
 
-    /// More than `limit` replies 1xx.
+    /// The server sent more than `limit` interim (1xx) replies.
     pub fn many_interim(url: &str, limit: u32) -> Self {
         Self::new(
             Reason::Http,
@@ -462,7 +464,8 @@ impl Error {
         )
     }
 
-    /// `why` is one of our own sentences: the HTTP library's would quote the reply.
+    /// The reply is not valid HTTP. `why` is this project's own sentence: the HTTP library's text
+    /// would quote the reply.
     pub fn http(url: &str, why: &'static str) -> Self {
         Self::new(
             Reason::Http,
@@ -470,7 +473,7 @@ impl Error {
         )
     }
 
-    /// A `Content-Encoding`, though the request accepts none.
+    /// The reply has a `Content-Encoding`, although the request accepts none.
     pub fn encoded(url: &str, encoding: &str) -> Self {
         let encoding = printable(encoding, 40);
         Self::new(
@@ -486,7 +489,7 @@ impl Error {
         Self::new(Reason::NotSummary, format!("reply of {url} is empty"))
     }
 
-    /// A body that is JSON of something else, or no JSON; `why` may quote it.
+    /// The body is JSON of another kind, or is not JSON. `why` may quote it.
     pub fn not_summary(url: &str, why: impl fmt::Display) -> Self {
         let why = printable(&why.to_string(), 200);
         Self::new(
@@ -497,7 +500,7 @@ impl Error {
         )
     }
 
-    /// The body, or what it takes on the wire, is above `limit` bytes.
+    /// The body, or its size on the wire, exceeds `limit` bytes.
     pub fn too_large(url: &str, limit: usize) -> Self {
         let mib = limit >> 20;
         Self::new(
@@ -516,7 +519,7 @@ impl Error {
         )
     }
 
-    /// The body ended after `received` bytes, by the connection or by its JSON.
+    /// The body is incomplete after `received` bytes: the connection ended, or the JSON is cut.
     pub fn cut_short(url: &str, received: usize) -> Self {
         Self::new(
             Reason::CutShort,
@@ -564,7 +567,7 @@ impl Error {
         Self::new(Reason::Host, message)
     }
 
-    /// The worker, its sockets or its thread could not be made.
+    /// The worker's sockets or its thread could not be created.
     pub fn thread(source: std::io::Error) -> Self {
         let message = format!("cannot start the worker thread: {}", os_error(&source));
         Self::new(Reason::Host, message).with_source(source)

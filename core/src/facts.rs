@@ -1,8 +1,9 @@
-//! What the kubelet knows of a pod besides its measurements: `GET /pods`, bytes in, facts out.
+//! What the kubelet knows about pods apart from their measurements. It turns the bytes of `GET
+//! /pods` into facts.
 //!
-//! Knows no socket, no clock and no msgpack. [`parse`] reads a reply, [`FactStore`] keeps
-//! what came of it between scrapes and says when to ask again. Only what is written is
-//! passed on: where a container has a limit and no request, there is no request here.
+//! This module knows no socket, no clock and no msgpack. [`parse`] reads a reply. [`FactStore`]
+//! keeps its facts between scrapes and says when to ask again. Only values that are in the reply
+//! are passed on: a container with a limit and without a request has no request here.
 
 use std::{cmp::Ordering, fmt};
 
@@ -24,78 +25,79 @@ pub use pods::parse;
 pub use selector::LabelSelector;
 pub use store::{FactStore, Sighting, sightings};
 
-/// What is wanted of a pod besides what is always read.
+/// Which optional facts of a pod are read.
 #[derive(Debug, Clone, Copy)]
 pub struct Want<'a> {
-    /// Which labels.
+    /// The labels to read.
     pub labels: &'a Patterns,
-    /// Which annotations.
+    /// The annotations to read.
     pub annotations: &'a Patterns,
-    /// What [`PodFacts::is_selected`] says; without one it is always `true`.
+    /// Decides [`PodFacts::is_selected`]. Without a selector that is always `true`.
     pub selector: Option<&'a LabelSelector>,
 }
 
-/// A reply, as far as it is wanted.
+/// The selected pods of a reply.
 #[derive(Debug, Default)]
 pub struct Pods {
-    /// Those that are wanted, in the order of the reply.
+    /// The facts of the selected pods, in the order of the reply.
     pub pods: Vec<PodFacts>,
-    /// All that the reply holds.
+    /// The number of all pods in the reply.
     pub on_node: usize,
-    /// Those of them that could not be decoded.
+    /// The number of pods that could not be decoded.
     pub unreadable: usize,
 }
 
 /// Keys and values, sorted by key.
 pub type Pairs = Vec<(Box<str>, Box<str>)>;
 
-/// What does not change with every sample of a pod.
+/// The values of a pod that do not change with every sample.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct PodFacts {
-    /// Of the pod.
+    /// The pod's namespace.
     pub namespace: Box<str>,
-    /// Within its namespace.
+    /// The pod's name, unique in its namespace.
     pub name: Box<str>,
-    /// Of the API's object; of a static pod read from a file the hash of its manifest.
+    /// The uid of the API's object. For a static pod that was read from a file, it is the hash of
+    /// its manifest.
     pub uid: Box<str>,
-    /// That hash, where the pod says so: a static pod, or its mirror in the API, whose uid
-    /// is another.
+    /// The hash of the manifest. It is present for a static pod, and for its mirror in the API,
+    /// whose uid is a different one.
     pub config_hash: Option<Box<str>>,
-    /// What the pod belongs to. A static pod belongs to none.
+    /// The workload that the pod belongs to. A static pod belongs to none.
     pub workload: Option<Workload>,
     /// `Guaranteed`, `Burstable` or `BestEffort`.
     pub qos_class: Option<Box<str>>,
     /// `Pending`, `Running`, `Succeeded`, `Failed` or `Unknown`.
     pub phase: Option<Box<str>>,
-    /// Why it is in that phase, where somebody says so: `Evicted`.
+    /// The reason for the phase, if one is given, such as `Evicted`.
     pub reason: Option<Box<str>>,
-    /// When the kubelet took it on.
+    /// When the kubelet accepted the pod.
     pub start_time: Option<Timestamp>,
-    /// Those that are wanted.
+    /// The labels that [`Want`] allows.
     pub labels: Pairs,
-    /// Likewise; one of more than 4 KiB is left out.
+    /// The annotations that [`Want`] allows, except those longer than 4 KiB.
     pub annotations: Pairs,
-    /// Whether the selector chooses it, which looks at all labels.
+    /// Whether the selector selects the pod. The selector sees all labels.
     pub is_selected: bool,
     /// Whether its annotation `kubeletstats.io/exclude` is `true`.
     pub opted_out: bool,
-    /// Of the pod as a whole, which Kubernetes knows from 1.34.
+    /// The requests and limits of the pod as a whole, which exist since Kubernetes 1.34.
     pub resources: Resources,
-    /// As the spec lists them: init and sidecar containers, then the others, then ephemeral
-    /// ones.
+    /// The containers in this order: init and sidecar containers, then the app containers, then
+    /// ephemeral containers. Within these, the order is that of the spec.
     pub containers: Vec<ContainerFacts>,
 }
 
 impl PodFacts {
-    /// Whether a pod of `/stats/summary` with this uid is this one. There a static pod has
-    /// the hash of its manifest. A summary without a uid is only told by its name.
+    /// Whether this is the pod with this uid in `/stats/summary`. The uid of a static pod there is
+    /// the hash of its manifest. If the summary has no uid, only the name identifies the pod.
     pub fn is_of(&self, summary_uid: &str) -> bool {
         summary_uid.is_empty()
             || *self.uid == *summary_uid
             || self.config_hash.as_deref() == Some(summary_uid)
     }
 
-    /// The container of this name.
+    /// Returns the container of this name.
     pub fn container(&self, name: &str) -> Option<&ContainerFacts> {
         self.containers.iter().find(|one| *one.name == *name)
     }
@@ -105,44 +107,45 @@ impl PodFacts {
     }
 }
 
-/// What a pod belongs to.
+/// The workload that a pod belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workload {
-    /// `Deployment`
+    /// The kind, such as `Deployment`.
     pub kind: Box<str>,
-    /// In the pod's namespace.
+    /// The name, in the pod's namespace.
     pub name: Box<str>,
 }
 
-/// What does not change with every sample of a container.
+/// The values of a container that do not change with every sample.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ContainerFacts {
-    /// Within its pod.
+    /// The container's name, unique in its pod.
     pub name: Box<str>,
-    /// Which of the lists it stands in.
+    /// Which list of the spec the container is in.
     pub kind: ContainerKind,
-    /// As the spec has it, which is what the user wrote: in the status a runtime may have
-    /// put another name of the same image.
+    /// The image in the spec, as the user wrote it. The status may have another name of the same
+    /// image, given by the runtime.
     pub image: Option<Box<str>>,
-    /// Without the runtime's `containerd://`, as cAdvisor's `name` has it.
+    /// The id without the runtime's `containerd://`, like cAdvisor's label `name`.
     pub container_id: Option<Box<str>>,
-    /// How often the kubelet has started it again.
+    /// How often the kubelet has restarted it.
     pub restart_count: Option<u64>,
-    /// Of the current run.
+    /// The state of the current run.
     pub state: Option<State>,
-    /// Why it waits or has ended: `CrashLoopBackOff`, `Completed`.
+    /// Why it waits or has ended, such as `CrashLoopBackOff` or `Completed`.
     pub state_reason: Option<Box<str>>,
-    /// When the current run began, while it is running.
+    /// When the current run began. It is present only while the container runs.
     pub started_at: Option<Timestamp>,
-    /// Of the current run, once it has ended.
+    /// The exit code of the current run, after it has ended.
     pub exit_code: Option<i64>,
-    /// Of the run before: `OOMKilled`.
+    /// Why the previous run ended, such as `OOMKilled`.
     pub last_termination_reason: Option<Box<str>>,
-    /// Likewise.
+    /// The exit code of the previous run.
     pub last_exit_code: Option<i64>,
-    /// What is in force, where the kubelet says it; else what the spec asks for.
+    /// The requests and limits that are in force, if the kubelet reports them. Otherwise those of
+    /// the spec.
     pub resources: Resources,
-    /// When the newest run began that is known here.
+    /// When the latest known run began.
     latest_start: Option<Timestamp>,
 }
 
@@ -159,17 +162,17 @@ pub struct Resources {
     pub memory_limit: Option<u64>,
 }
 
-/// What a container is for its pod.
+/// The role of a container in its pod.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ContainerKind {
-    /// One of those the pod is made for.
+    /// A regular container.
     #[default]
     App,
-    /// Ends before the others begin.
+    /// A container that ends before the others start.
     Init,
-    /// An init container that is always restarted, and runs beside the others.
+    /// An init container that is always restarted and runs while the others run.
     Sidecar,
-    /// Put into a running pod to debug it.
+    /// A container that was added to a running pod to debug it.
     Ephemeral,
 }
 
@@ -185,14 +188,14 @@ impl ContainerKind {
     }
 }
 
-/// How far a run of a container is.
+/// The state of a container's run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// Not begun. Also what the API takes a state for that says nothing.
+    /// The run has not begun. The API also reads an empty state as waiting.
     Waiting,
-    /// It runs.
+    /// The container runs.
     Running,
-    /// It has ended.
+    /// The run has ended.
     Terminated,
 }
 
@@ -207,18 +210,18 @@ impl State {
     }
 }
 
-/// What is no list of pods.
+/// Why a reply is not a list of pods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Malformed {
-    /// It ends where it should go on.
+    /// The JSON is cut.
     Cut,
-    /// The byte at this offset cannot stand there.
+    /// The byte at this offset is not valid JSON.
     NotJson(usize),
-    /// No object with `items` in it.
+    /// It is not an object with `items`.
     NoItems,
-    /// More than any node has: so many, of these.
+    /// There are more of these than any node has: the limit, and what exceeds it.
     TooMany(usize, &'static str),
-    /// What would be kept has more bytes than this.
+    /// The text to keep is longer than this many bytes.
     TooMuchText(usize),
 }
 

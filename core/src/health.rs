@@ -1,9 +1,9 @@
-//! What the log says about states that begin and end (scraping fails, the host accepts
-//! no records, no pod is selected), and how often. Pure: time comes in as an argument.
+//! Owns the log lines about states that begin and end (scraping fails, the host accepts no records,
+//! no pod is selected), and how often they are logged. This module is pure: time is an argument.
 //!
-//! A state is logged once when it begins, once a `REPEAT_AFTER` while it lasts, with the
-//! number of events in between, and once when it ends, with how long it lasted. All lines
-//! of an input together keep to `MAX_LINES`.
+//! A state is logged when it begins, and when it ends, with its duration. While it lasts, it is
+//! logged once per `REPEAT_AFTER`, with the number of events in between. All lines of an input
+//! together obey the limit `MAX_LINES`.
 
 use std::{
     collections::VecDeque,
@@ -16,22 +16,22 @@ use crate::{
     text::count,
 };
 
-/// A failure that lasts is repeated this often, with a count.
+/// A failure that lasts is logged again after this time, with a count.
 const REPEAT_AFTER: Duration = Duration::from_secs(60);
 
-/// Changes of state are logged at once, but within any [`REPEAT_AFTER`] there are no more
-/// lines than this, whatever they are about: a kubelet that fails at every second
-/// scrape must not fill the log. A line that was over the limit is logged later, if it is still true.
+/// A change of state is logged at once, but there are at most this many lines in any
+/// [`REPEAT_AFTER`], about whatever state: a kubelet that fails at every second scrape must not
+/// fill the log. A line above the limit is logged later, if it is still true.
 const MAX_LINES: usize = 6;
 
-/// Logged where the reply has no pod at all, so that no option can be to blame. A kubelet
-/// that has just started lists none for some seconds; later its source of statistics does
-/// not see what runs. The command says the same.
+/// This is logged if the reply has no pod at all, so that no option can be the cause. A kubelet
+/// that has just started lists no pods for some seconds. Later, its source of statistics does not
+/// see the running containers. The command prints the same line.
 pub const NO_PODS: &str = "the kubelet lists no pods: if it has not just started, \
      see its log: it may not reach its container runtime";
 
-/// Logged where so many pods are listed, and the options want none. The command says the
-/// same.
+/// This is logged if the kubelet lists `all` pods and the options select none of them. The command
+/// prints the same line.
 pub fn none_wanted(all: usize) -> String {
     format!(
         "none of the node's {all} pods is selected: check namespace, pod_prefix, label_selector and the exclude options"
@@ -40,76 +40,78 @@ pub fn none_wanted(all: usize) -> String {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Selection {
-    /// The kubelet lists no pod at all.
+    /// The kubelet lists no pods.
     NoPodsOnNode,
     NoneWanted,
     SomeWanted,
 }
 
-/// Which states have been logged, and how many lines that took lately. Each method takes
-/// one event, and returns the line to log if one is due.
+/// Knows which states have been logged, and how many lines were logged recently. Each method takes
+/// one event and returns a line if one is due.
 #[derive(Debug, Default)]
 pub struct Health {
     lines: LineBudget,
     only_metrics: bool,
-    /// It was logged that pods cannot be read, and lasts.
+    /// Whether it was logged that pods cannot be read, and this still lasts.
     unreadable_logged: bool,
     scraping: Condition,
     appending: Condition,
     metrics: Condition,
     recording: Condition,
     learning: Condition,
-    /// Since when no record came of pods that are wanted.
+    /// Since when there has been no record although pods are selected.
     no_records_since: Option<Instant>,
-    /// Records given up that no line has counted yet.
+    /// The number of dropped records that no line has reported yet.
     given_up: u64,
-    /// What was last logged of the choice of pods.
+    /// The result of the selection of pods that was logged last.
     selection: Option<Selection>,
-    /// Since when none is wanted, after some were.
+    /// Since when no pod has been selected, although the node has pods.
     none_wanted_since: Option<Instant>,
-    /// It was logged that pods cannot be read in `/pods`, and lasts.
+    /// Whether it was logged that pods in `/pods` cannot be read, and this still lasts.
     facts_unreadable_logged: bool,
 }
 
-/// Successful scrapes without a record are logged after this time, or three intervals. The
-/// kubelet takes a sample every 10 to 20 s, so it has missed three of them then.
+/// If successful scrapes give no record for this time, or for three intervals if that is longer, it
+/// is logged. The kubelet takes a sample every 10 to 20 s, so at least three samples are missing
+/// then.
 const NO_RECORDS_AFTER: Duration = Duration::from_secs(60);
 
-/// After some pods were wanted, it is logged that none is once that has lasted so long.
+/// If some pods were selected before, it is logged that none is after this time.
 const NONE_WANTED_AFTER: Duration = Duration::from_secs(600);
 
-/// The kubelet measures volumes every one to two minutes.
+/// The same time if only volumes are recorded. The kubelet measures them every one to two minutes.
 const NO_VOLUMES_AFTER: Duration = Duration::from_secs(300);
 
-/// Why a scrape that succeeded gave no record of the pods that are wanted.
+/// Why a successful scrape gave no record of the selected pods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Missing {
-    /// The wanted pods have no containers.
+    /// The selected pods have no containers.
     Containers,
-    /// They have none that `exclude_container` does not drop.
+    /// The selected pods have only containers that `exclude_container` drops.
     ContainersExcluded,
-    /// Their containers have no CPU value above 0, neither rate nor counter.
+    /// Their containers have no CPU value above 0, neither a rate nor a counter.
     Cpu {
-        /// Of all wanted pods, without those that have ended.
+        /// The number of containers of all selected pods, without those that have ended.
         containers: usize,
     },
-    /// Their containers have one, but every sample was recorded before.
+    /// Their containers have CPU values, but every sample was recorded before.
     Samples {
-        /// As of [`Missing::Cpu`].
+        /// The same number as in [`Missing::Cpu`].
         containers: usize,
     },
-    /// Containers are not asked for, and of what is there is nothing, or nothing new.
+    /// `metric_groups` does not name containers, and there is nothing of what it names, or nothing
+    /// new.
     Others {
-        /// What there is.
+        /// How much there is, new or not.
         found: usize,
-        /// Whether volumes are all that is asked for.
+        /// Whether `metric_groups` names only volumes.
         only_volumes: bool,
     },
 }
 
 impl Missing {
-    /// What is missing in a reply, unless nothing is: of containers, where those are asked
-    /// for and pods are wanted; of anything, where they are not.
+    /// Returns what a reply lacks, if anything. If containers are recorded and pods are selected,
+    /// it is about containers. If containers are not recorded, it is about all other kinds.
     pub fn of(batch: &Batch) -> Option<Self> {
         let containers = batch.containers;
         if !batch.plan.containers {
@@ -155,7 +157,7 @@ impl Missing {
 }
 
 impl Health {
-    /// Where there are only metrics, of which new samples count, and where there are records.
+    /// Without records, there are only metrics, and new samples count instead of records.
     pub fn new(has_records: bool) -> Self {
         Self {
             only_metrics: !has_records,
@@ -163,8 +165,8 @@ impl Health {
         }
     }
 
-    /// A scrape succeeded without a record that was wanted. `missing` says why, and is `None`
-    /// where that is nothing to report, as when no pod is wanted.
+    /// A scrape succeeded without a record. `missing` says why. It is `None` if there is nothing to
+    /// report, for example if no pod is selected.
     pub fn no_records(
         &mut self,
         now: Instant,
@@ -186,7 +188,7 @@ impl Health {
         if now.duration_since(since) < after.max(3 * interval) {
             return None;
         }
-        // All are one state: what is missing may change from scrape to scrape.
+        // All these are one state, because what is missing may change from scrape to scrape.
         let reason = Reason::NotSummary;
         let unlogged = self.recording.failed(since, now, reason, &mut self.lines)?;
         let seconds = now.duration_since(since).as_secs();
@@ -198,7 +200,7 @@ impl Health {
         Some(with_unlogged(line, unlogged, "scrape", "scrapes"))
     }
 
-    /// A scrape gave records.
+    /// A scrape gave records, or new samples if there are only metrics.
     pub fn recorded(&mut self, now: Instant) -> Option<String> {
         self.no_records_since = None;
         let outage = self.recording.worked(now, &mut self.lines)?;
@@ -210,8 +212,8 @@ impl Health {
         Some(format!("{what} arrive again: there were none {length}"))
     }
 
-    /// A scrape failed, or a callback (`took` is zero then). The outage counts from the
-    /// beginning of the scrape: nothing has worked since.
+    /// A scrape or a callback failed. For a callback, `took` is zero. The outage counts from the
+    /// beginning of the scrape, because nothing has worked since then.
     pub fn failed(&mut self, now: Instant, took: Duration, error: &Error) -> Option<String> {
         let since = now.checked_sub(took).unwrap_or(now);
         self.no_records_since = None;
@@ -221,7 +223,7 @@ impl Health {
         Some(with_unlogged(line, unlogged, "failure", "failures"))
     }
 
-    /// A scrape succeeded, with records or without.
+    /// A scrape succeeded, with or without records.
     pub fn succeeded(&mut self, now: Instant) -> Option<String> {
         let outage = self.scraping.worked(now, &mut self.lines)?;
         Some(format!(
@@ -231,8 +233,8 @@ impl Health {
         ))
     }
 
-    /// The facts of pods did not come. Only they are absent; but with `label_selector` a pod
-    /// without facts is not selected.
+    /// The request for the facts of pods failed. Records are then without new facts. But with
+    /// `label_selector`, a pod without facts is not selected.
     pub fn facts_failed(&mut self, now: Instant, error: &Error, selects: bool) -> Option<String> {
         if error.is_stopped() {
             return None;
@@ -247,7 +249,7 @@ impl Health {
         Some(with_unlogged(line, unlogged, "failure", "failures"))
     }
 
-    /// The facts of pods came.
+    /// The facts of pods have arrived.
     pub fn facts_came(&mut self, now: Instant) -> Option<String> {
         let outage = self.learning.worked(now, &mut self.lines)?;
         Some(format!(
@@ -256,7 +258,7 @@ impl Health {
         ))
     }
 
-    /// The host did not accept so many records.
+    /// The host refused records, and this many are kept.
     pub fn refused(&mut self, now: Instant, records: usize) -> Option<String> {
         let lines = &mut self.lines;
         let unlogged = self.appending.failed(now, now, Reason::Host, lines)?;
@@ -296,15 +298,14 @@ impl Health {
         ))
     }
 
-    /// The host accepts less at a time than a scrape gives. Called once in the life of an
-    /// input.
+    /// The host accepts less at once than one scrape gives. This is called at most once per input.
     pub fn split(&mut self, now: Instant) -> Option<String> {
         let line = "fluent bit does not accept the records of one scrape at once, and gets them in parts: \
                     raise the output's storage.total_limit_size";
         self.lines.add(now, false).then(|| line.to_owned())
     }
 
-    /// So many records were given up. Where no line is due they are counted into the next.
+    /// Records were dropped. If no line is due, the next line counts them too.
     pub fn given_up(&mut self, now: Instant, records: usize) -> Option<String> {
         self.given_up += records as u64;
         if !self.lines.add(now, false) {
@@ -316,8 +317,8 @@ impl Health {
         ))
     }
 
-    /// The input ends while so many records are kept. A line is due if it was logged that
-    /// they are; it does not count towards the limit, as it is the last one.
+    /// The input ends while records are still kept. A line is due if the refusal was logged. It
+    /// does not count towards the limit, because it is the last line.
     pub fn lost(&self, records: usize) -> Option<String> {
         let outage = self.appending.outage.as_ref()?;
         outage.logged?;
@@ -327,15 +328,15 @@ impl Health {
         ))
     }
 
-    /// So many of the node's pods are wanted. Logged when it changes between none and some:
-    /// options that match nothing look like a plugin that does nothing.
+    /// `wanted` of the node's `all` pods are selected. A change between none and some is logged,
+    /// because a plugin whose options match nothing looks like a plugin that does not work.
     pub fn wanted(&mut self, now: Instant, wanted: usize, all: usize) -> Option<String> {
         let selection = match (wanted, all) {
             (0, 0) => Selection::NoPodsOnNode,
             (0, _) => Selection::NoneWanted,
             _ => Selection::SomeWanted,
         };
-        // Pods start and end, those of jobs more often than a log should mention.
+        // Pods start and end. The pods of jobs do so more often than the log should report.
         let is_none = selection == Selection::NoneWanted;
         let since = is_none.then(|| *self.none_wanted_since.get_or_insert(now));
         self.none_wanted_since = since;
@@ -356,7 +357,7 @@ impl Health {
         })
     }
 
-    /// Of so many pods the facts cannot be read.
+    /// The facts of this many pods cannot be read.
     pub fn facts_unreadable(&mut self, now: Instant, unreadable: usize) -> Option<String> {
         let any = unreadable > 0;
         if !any || self.facts_unreadable_logged {
@@ -370,8 +371,8 @@ impl Health {
         })
     }
 
-    /// So many of the node's pods could not be decoded. Its end has no line: their records
-    /// show it.
+    /// This many of the node's pods could not be decoded. No line reports the end of this state,
+    /// because the records of these pods show it.
     pub fn unreadable(&mut self, now: Instant, unreadable: usize, all: usize) -> Option<String> {
         let any = unreadable > 0;
         if !any || self.unreadable_logged {
@@ -387,7 +388,7 @@ impl Health {
     }
 }
 
-/// The line, and how many of these no line has counted yet.
+/// Adds to the line how many of these events no line has counted yet.
 fn with_unlogged(line: String, unlogged: u64, one: &str, many: &str) -> String {
     match unlogged {
         0 => line,
@@ -398,13 +399,14 @@ fn with_unlogged(line: String, unlogged: u64, one: &str, many: &str) -> String {
     }
 }
 
-/// When lines were logged, no longer ago than [`REPEAT_AFTER`].
+/// The times of the lines that were logged within the last [`REPEAT_AFTER`].
 #[derive(Debug, Default)]
 struct LineBudget(VecDeque<Instant>);
 
 impl LineBudget {
-    /// Counts one more line in, if there is room for it. With `needs_end` there has to be
-    /// room for another, which says that the state is over: it should not look as if it lasted.
+    /// Counts one more line, if there is room for it. With `needs_end`, there must also be room for
+    /// the line about the end of the state. Otherwise the log would look as if the state still
+    /// lasted.
     fn add(&mut self, now: Instant, needs_end: bool) -> bool {
         let old = |logged: &Instant| now.duration_since(*logged) >= REPEAT_AFTER;
         while self.0.front().is_some_and(old) {
@@ -418,29 +420,29 @@ impl LineBudget {
     }
 }
 
-/// Something that works or fails.
+/// Something that either works or fails.
 #[derive(Debug, Default)]
 struct Condition {
     outage: Option<Outage>,
-    /// Failures that no line has counted yet.
+    /// The number of failures that no line has counted yet.
     unlogged: u64,
 }
 
 #[derive(Debug)]
 struct Outage {
     since: Instant,
-    /// When it worked again, until that is logged.
+    /// When it worked again. It is kept until that is logged.
     recovered: Option<Instant>,
-    /// It worked at times, which was not logged.
+    /// Whether it worked in between, without a line about it.
     flapping: bool,
     failures: u64,
-    /// When it was last logged, and for which reason.
+    /// When it was last logged, and with which reason.
     logged: Option<(Instant, Reason)>,
 }
 
 impl Condition {
-    /// If a line is due, how many failures since the last one it has to count. An outage
-    /// that begins with this failure began at `since`.
+    /// Returns, if a line is due, the number of failures since the last line. If this failure
+    /// begins an outage, the outage began at `since`.
     fn failed(
         &mut self,
         since: Instant,
@@ -468,12 +470,12 @@ impl Condition {
         Some(std::mem::take(&mut self.unlogged))
     }
 
-    /// The outage that is over, if a line about its end is due.
+    /// Returns the outage that has ended, if a line about its end is due.
     fn worked(&mut self, now: Instant, lines: &mut LineBudget) -> Option<Outage> {
         let outage = self.outage.as_mut()?;
         outage.recovered.get_or_insert(now);
         if outage.logged.is_none() {
-            // Its beginning was never logged, so its end need not be.
+            // The beginning was never logged, so the end is not logged either.
             self.outage = None;
         } else if lines.add(now, false) {
             self.unlogged = 0;
@@ -557,7 +559,8 @@ mod tests {
         assert_eq!(health.succeeded(start + Duration::from_secs(30)), None);
     }
 
-    /// A single timeout of five seconds was no outage of none.
+    /// The outage counts from the beginning of the scrape, so a single timeout is not an outage of
+    /// length zero.
     #[test]
     fn an_outage_begins_with_the_scrape_that_failed() {
         let start = Instant::now();
@@ -594,7 +597,7 @@ mod tests {
         );
     }
 
-    /// There was much to say before the kubelet worked for good.
+    /// Too many lines were due before the kubelet worked again.
     #[test]
     fn an_end_that_found_no_room_is_told_later() {
         let start = Instant::now();

@@ -1,26 +1,26 @@
-//! By how much this node's scrapes are delayed, so that not all nodes scrape at once.
+//! Computes the delay of this node's scrapes, so that not all nodes scrape at the same time.
 //!
-//! It is a fixed part of the option's time, which follows from the node's name: the same
-//! after every start, and spread evenly over many nodes.
+//! The delay is a fixed part of the option `jitter`. It is computed from the node's name, so it is
+//! the same after every start, and the delays of many nodes are spread evenly.
 
 use std::time::Duration;
 
-/// The part of `jitter` that falls to the node of this name.
+/// Returns the part of `jitter` for the node of this name.
 pub fn delay(jitter: Duration, node: &str) -> Duration {
-    // The upper 53 bits are what a float holds, as a fraction of 1.
+    // A float holds exactly the upper 53 bits, which are used as a fraction of 1.
     let fraction = (hash(node) >> 11) as f64 / (1_u64 << 53) as f64;
     jitter.mul_f64(fraction)
 }
 
-/// The machine's own name, which a container on the host's network has as well; in others it
-/// is the pod's.
+/// The machine's name. A container on the host's network sees the same name; any other container
+/// sees the name of its pod.
 pub fn machine() -> String {
     let name = rustix::system::uname();
     name.nodename().to_string_lossy().into_owned()
 }
 
-/// FNV-1a, and behind it the last step of SplitMix64: names that differ in their last letter
-/// differ in all bits.
+/// FNV-1a, followed by the last step of SplitMix64, so that names that differ only in the last
+/// letter differ in all bits.
 fn hash(name: &str) -> u64 {
     let mut hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)

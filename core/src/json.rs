@@ -1,24 +1,24 @@
-//! Where the values of a JSON text begin and end, and the few that are read here: names
-//! and times.
+//! Finds where the values of a JSON text begin and end. It also decodes the few values that are
+//! needed here: texts and times.
 //!
-//! A scrape wants few of the pods in a reply. The others are stepped over by their
-//! brackets and quotes, and a pod that cannot be decoded costs only itself, because
-//! its end is found without understanding it.
+//! A scrape usually needs few of the pods in a reply. The others are skipped by their brackets and
+//! quotes. A pod that cannot be decoded affects only itself, because its end is found without
+//! decoding it.
 //!
-//! What is stepped over has to be balanced, with strings that end. Anything else in
-//! there (a bad number, a missing comma, bytes that are no UTF-8) is not looked at; how it
-//! is done stands in `json-skip`.
+//! A skipped value must have balanced brackets and complete strings. Other errors in it (a bad
+//! number, a missing comma, bytes that are not UTF-8) are not detected. `json-skip` describes how
+//! this is done.
 
 use std::{borrow::Cow, fmt};
 
 use crate::timestamp::Timestamp;
 
-/// Why the text could not be walked any further.
+/// Why a text cannot be read any further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Broken {
-    /// It ends in the middle of a value.
+    /// The text ends in the middle of a value.
     Cut,
-    /// The byte at this offset cannot stand there.
+    /// The byte at this offset is not valid JSON.
     At(usize),
 }
 
@@ -50,7 +50,7 @@ const CLASSES: [Class; 256] = {
     classes
 };
 
-/// What numbers, `true`, `false` and `null` are made of.
+/// The bytes of numbers, `true`, `false` and `null`.
 const OF_SCALARS: [bool; 256] = {
     let mut of_scalars = [false; 256];
     let mut byte = 0;
@@ -65,19 +65,19 @@ const OF_SCALARS: [bool; 256] = {
 const QUOTES: u64 = all(b'"');
 const BACKSLASHES: u64 = all(b'\\');
 
-/// This byte eight times.
+/// Repeats this byte eight times.
 const fn all(byte: u8) -> u64 {
     u64::from_le_bytes([byte; 8])
 }
 
-/// Sets the highest bit of the lowest byte that is 0. Bytes above it can be wrong,
-/// through a carry, and do not matter to who looks for the first.
+/// Sets the highest bit of the lowest byte that is 0. Because of a carry, the bits of higher bytes
+/// can be wrong. That does not matter to a caller that looks for the first byte.
 const fn zeros(word: u64) -> u64 {
     word.wrapping_sub(all(0x01)) & !word & all(0x80)
 }
 
-/// Where the first byte stands that `marks` marks by its highest bit, looking at
-/// eight bytes at a time.
+/// Returns the place of the first byte whose highest bit `marks` sets. It looks at eight bytes at a
+/// time.
 #[inline(always)]
 fn find(text: &[u8], marks: impl Fn(u64) -> u64) -> Option<usize> {
     let (words, rest) = text.as_chunks::<8>();
@@ -93,7 +93,7 @@ fn find(text: &[u8], marks: impl Fn(u64) -> u64) -> Option<usize> {
     (marked != 0).then(|| words.len() * 8 + marked.trailing_zeros() as usize / 8)
 }
 
-/// A place in a text.
+/// A position in a text.
 #[derive(Debug, Clone)]
 pub struct Walk<'a> {
     text: &'a [u8],
@@ -105,12 +105,12 @@ impl<'a> Walk<'a> {
         Self { text, at: 0 }
     }
 
-    /// From here to the end of the text.
+    /// The text from here to the end.
     pub fn rest(&self) -> &'a [u8] {
         &self.text[self.at..]
     }
 
-    /// The next byte that is not white space, which is not consumed.
+    /// Returns the next byte that is not white space, without consuming it.
     pub fn peek(&mut self) -> Result<u8, Broken> {
         while let Some(byte) = self.text.get(self.at) {
             match byte {
@@ -131,8 +131,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// After a value in an array or object that ends with `close`: `true` when
-    /// another one follows.
+    /// Goes on after a value in an array or object that ends with `close`. Returns `true` if
+    /// another value follows.
     pub fn another(&mut self, close: u8) -> Result<bool, Broken> {
         match self.peek()? {
             b',' => {
@@ -147,7 +147,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Steps into the array or object that begins here; `true` when it has values.
+    /// Enters the array or object that begins here. Returns `true` if it has values.
     pub fn enter(&mut self, open: u8, close: u8) -> Result<bool, Broken> {
         self.expect(open)?;
         if self.peek()? != close {
@@ -157,12 +157,13 @@ impl<'a> Walk<'a> {
         Ok(false)
     }
 
-    /// The key of a member, without its quotes and as it was written, and on to its value.
+    /// Returns the key of a member, without its quotes and as it was written, and moves to its
+    /// value.
     pub fn key(&mut self) -> Result<&'a [u8], Broken> {
         if self.peek()? != b'"' {
             return Err(self.broken());
         }
-        // Keys are short, and shorter than it takes to look at eight bytes at a time.
+        // Keys are short, so looking at eight bytes at a time would take longer.
         let rest = &self.text[self.at + 1..];
         let key = match rest.iter().position(|byte| matches!(byte, b'"' | b'\\')) {
             Some(end) if rest[end] == b'"' => {
@@ -179,7 +180,7 @@ impl<'a> Walk<'a> {
         Ok(key)
     }
 
-    /// Steps over `null`, if that stands here.
+    /// Skips `null`, if that is the next value. Returns whether it was.
     pub fn null(&mut self) -> Result<bool, Broken> {
         self.peek()?;
         let is_null = self.rest().starts_with(b"null");
@@ -187,7 +188,8 @@ impl<'a> Walk<'a> {
         Ok(is_null)
     }
 
-    /// The text at this place, which has to be one; borrowed if it has no escapes.
+    /// Returns the text that begins here. It is borrowed if it has no escapes. Another value is an
+    /// error.
     pub fn text(&mut self) -> Result<Cow<'a, str>, Broken> {
         if self.peek()? != b'"' {
             return Err(self.broken());
@@ -203,11 +205,11 @@ impl<'a> Walk<'a> {
         Ok(Cow::Owned(text))
     }
 
-    /// The time that stands here; `None` for `null` and for what is none.
+    /// Returns the time that begins here, or `None` for `null` and for a value that is not a time.
     pub fn time(&mut self) -> Result<Option<Timestamp>, Broken> {
         match self.peek()? {
             b'"' => {
-                // As a kubelet writes it, and the quote behind it.
+                // The form that a kubelet writes, with the closing quote.
                 let [time @ .., quote] = self.rest()[1..].first_chunk::<21>().unwrap_or(&[0; 21]);
                 if let (Some(time), b'"') = (Timestamp::of_kubelet(time), quote) {
                     self.at += 22;
@@ -220,17 +222,17 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Steps over the value that begins here.
+    /// Skips the value that begins here.
     pub fn skip(&mut self) -> Result<(), Broken> {
         self.value().map(drop)
     }
 
-    /// Something that cannot stand here.
+    /// The error for a byte that is not valid here.
     pub fn broken(&self) -> Broken {
         Broken::At(self.at)
     }
 
-    /// The value that begins here, stepped over.
+    /// Returns the value that begins here, and skips it.
     pub fn value(&mut self) -> Result<&'a [u8], Broken> {
         let first = self.peek()?;
         let start = self.at;
@@ -243,7 +245,7 @@ impl<'a> Walk<'a> {
         Ok(&self.text[start..self.at])
     }
 
-    /// Nothing but white space may follow.
+    /// Checks that only white space follows.
     pub fn end(&mut self) -> Result<(), Broken> {
         match self.peek() {
             Err(_) => Ok(()),
@@ -251,7 +253,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// A number, `true`, `false` or `null`, by the bytes they are made of.
+    /// Skips a number, `true`, `false` or `null`. It only checks the bytes that these are made of.
     fn scalar(&mut self) -> Result<(), Broken> {
         let rest = self.rest();
         let is_of_it = |byte: &u8| OF_SCALARS[usize::from(*byte)];
@@ -264,7 +266,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// From an opening quote to behind the closing one.
+    /// Skips a string, from the opening quote to the closing one.
     fn string(&mut self) -> Result<(), Broken> {
         self.at += 1;
         loop {
@@ -281,7 +283,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// From an opening bracket to behind its closing one.
+    /// Skips an array or object, from the opening bracket to the closing one.
     fn nested(&mut self) -> Result<(), Broken> {
         let length = json_skip::nested(self.rest()).map_err(|broken| match broken {
             json_skip::Broken::Cut => Broken::Cut,

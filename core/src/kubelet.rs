@@ -1,4 +1,4 @@
-//! The kubelet: one GET over HTTP and TLS, and why one failed.
+//! Everything about the kubelet: one GET over HTTP and TLS, and the reasons why one failed.
 
 pub mod client;
 pub mod deadline;

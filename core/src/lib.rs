@@ -1,8 +1,8 @@
-//! From the kubelet's `/stats/summary` to Fluent Bit's events: all of the plugin that knows
-//! no host.
+//! The part of the plugin that knows no host: from the kubelet's `/stats/summary` to Fluent Bit's
+//! events.
 //!
-//! Dependencies point one way. [`worker`] runs one [`scrape`] after the other on a thread;
-//! a scrape is [`kubelet`] (options to bytes), then [`summary`], [`select`] and [`rates`]
+//! Dependencies have one direction. [`worker`] runs one [`scrape`] after the other on a thread. A
+//! scrape consists of [`kubelet`] (options to bytes), then [`summary`], [`select`] and [`rates`]
 //! (bytes to samples), then [`sink`] (samples to events). `ARCHITECTURE.md` has the picture.
 
 #![forbid(unsafe_code)]

@@ -1,16 +1,16 @@
-//! A whole number of the kubelet's.
+//! A whole number that a kubelet writes.
 
 use std::{fmt, num::NonZero};
 
 /// A whole number that the kubelet wrote, up to 2^64 − 2.
 ///
-/// The one above is nobody's measurement, and serves to say that there is none: so an
-/// `Option` of this takes eight bytes. A node has some ten thousand of them.
+/// 2^64 − 1 is never a measurement, so it represents an absent number. Thus an `Option` of this
+/// type takes eight bytes. A node has about ten thousand of them.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Number(NonZero<u64>);
 
 impl Number {
-    /// `None` for 2^64 − 1.
+    /// Returns `None` for 2^64 − 1.
     pub const fn new(value: u64) -> Option<Self> {
         match NonZero::new(!value) {
             Some(inverse) => Some(Self(inverse)),
@@ -18,13 +18,13 @@ impl Number {
         }
     }
 
-    /// As it was written.
+    /// Returns the number as it was written.
     pub const fn get(self) -> u64 {
         !self.0.get()
     }
 
-    /// As [`Number::parse`], from the bytes of a reply. All that a kubelet writes are some
-    /// digits.
+    /// Does the same as [`Number::parse`] with bytes of a reply. It is fast for plain digits, which
+    /// is all that a kubelet writes.
     pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
         const SURELY_FIT: usize = 18;
         let is_plain = bytes.len() <= SURELY_FIT
@@ -40,9 +40,9 @@ impl Number {
         }
     }
 
-    /// `None` for whatever is no whole number of 64 bits that is not negative.
+    /// Returns `None` for anything but a whole number from 0 to 2^64 − 2.
     pub fn parse(text: &str) -> Option<Self> {
-        // Rust would take these, and JSON has no such numbers.
+        // Rust accepts these, but JSON has no such numbers.
         if text.starts_with('+')
             || text.starts_with('0') && text.len() > 1 && !text.contains(['.', 'e', 'E'])
         {
@@ -59,9 +59,8 @@ impl fmt::Debug for Number {
     }
 }
 
-/// Go writes integers in full, but a proxy in between may turn them into `1e9`
-/// or `1.0`. Read digit by digit: a double would round what is no whole number,
-/// or is too long, to one that nobody sent.
+/// Go writes integers in full, but a proxy in between may change them to `1e9` or `1.0`. This reads
+/// digit by digit. A double would round a fraction or a long number to a number that nobody sent.
 fn rewritten(text: &str) -> Option<u64> {
     let (mantissa, exponent) = match text.split_once(['e', 'E']) {
         Some((mantissa, exponent)) => (mantissa, exponent.parse::<i64>().ok()?),

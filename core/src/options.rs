@@ -1,8 +1,8 @@
-//! The option table, and how the user's text becomes a [`Config`]. No I/O.
+//! Owns the table of options, and how the user's text becomes a [`Config`]. It does no I/O.
 //!
-//! A row of [`OPTIONS`] declares all of an option except its field in [`Config`]: name, type,
-//! default, help, and how its text becomes that field. The host's `-h`, the flags of the
-//! command and `docs/options.md` follow the rows.
+//! A row of [`OPTIONS`] declares everything about an option except its field in [`Config`]: the
+//! name, type, default and help, and how its text becomes that field. The host's `-h`, the flags of
+//! the command and `docs/options.md` follow from the rows.
 
 mod names;
 mod url;
@@ -27,27 +27,27 @@ use crate::{
     text::printable,
 };
 
-/// How the host shows the option's type.
+/// The type of the option that the host shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A string.
     Text,
     /// `true` or `false`.
     Bool,
-    /// A length of time.
+    /// A duration.
     Time,
 }
 
 /// One row of the table.
 #[derive(Debug)]
 pub struct OptionSpec {
-    /// As in the configuration, in lower case.
+    /// The name in the configuration, in lower case.
     pub name: &'static str,
-    /// As the host's `-h` shows it.
+    /// The type that the host's `-h` shows.
     pub kind: Kind,
-    /// As the user would write it; `None` where the option is simply not set.
+    /// The default as the user would write it, or `None` if the option is not set by default.
     pub default: Option<&'static str>,
-    /// One sentence.
+    /// The help, in one sentence.
     pub help: &'static str,
     /// Reads the value and sets its field.
     set: fn(&mut Config, &Value) -> Result<()>,
@@ -56,7 +56,7 @@ pub struct OptionSpec {
 const SERVICE_ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 const SERVICE_ACCOUNT_CA: &str = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt";
 
-/// `"name": Kind = "default", "help", |config, value| …`, the default left out where there is none.
+/// `"name": Kind = "default", "help", |config, value| …`. A row without a default omits it.
 macro_rules! options {
     ($($name:literal: $kind:ident $(= $default:expr)?, $help:literal, |$config:ident, $value:ident| $set:expr;)*) => {
         &[$(OptionSpec {
@@ -174,15 +174,15 @@ pub const OPTIONS: &[OptionSpec] = options! {
         |config, value| config.jitter = value.duration_or_zero()?;
 };
 
-/// Where a record's CPU value comes from.
+/// What a record's CPU value is computed from.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum CpuSource {
     /// `usageNanoCores`, limited by the bounds that `usageCoreNanoSeconds` of two samples gives.
     #[default]
     Auto,
-    /// `usageCoreNanoSeconds` of two samples or nothing.
+    /// Only `usageCoreNanoSeconds` of two samples.
     Counter,
-    /// `usageNanoCores` or nothing.
+    /// Only `usageNanoCores`.
     Instant,
 }
 
@@ -192,7 +192,7 @@ const CPU_SOURCES: &[(&str, CpuSource)] = &[
     ("instant", CpuSource::Instant),
 ];
 
-/// What a scrape is made into.
+/// What a scrape produces.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// Events.
@@ -200,7 +200,7 @@ pub enum Format {
     Records,
     /// Native metrics.
     Metrics,
-    /// Both, of one scrape.
+    /// Both, from one scrape.
     Both,
 }
 
@@ -229,7 +229,7 @@ const NAMINGS: &[(&str, Naming)] = &[
 
 const LEVELS: &[(&str, Level)] = &[("basic", Level::Basic), ("all", Level::All)];
 
-/// What `metric_groups` can name, and what that turns on.
+/// A name that `metric_groups` can have, and the switch that it sets.
 type Group = (
     &'static str,
     for<'p> fn(&'p mut Plan<'static>) -> &'p mut bool,
@@ -249,28 +249,28 @@ const GROUPS: &[Group] = &[
     }),
 ];
 
-/// What is dropped. It overrides what is selected.
+/// What is dropped. This overrides what is selected.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Exclude {
-    /// Whole names.
+    /// Whole names of namespaces.
     pub namespaces: Vec<String>,
-    /// How pods' names begin.
+    /// Prefixes of pod names.
     pub pod_prefixes: Vec<String>,
-    /// Whole names.
+    /// Whole names of containers.
     pub containers: Vec<String>,
 }
 
-/// A file the user named must be there; one at a default path need not.
+/// The path of a file. A file that the user named must exist, a file at a default path need not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FilePath {
-    /// The default of [`OPTIONS`].
+    /// The default path of [`OPTIONS`].
     Default(PathBuf),
-    /// Named by the user.
+    /// A path that the user named.
     Given(PathBuf),
 }
 
 impl FilePath {
-    /// Whichever of the two it is.
+    /// Returns the path in both cases.
     pub fn path(&self) -> &Path {
         match self {
             FilePath::Default(path) | FilePath::Given(path) => path,
@@ -284,76 +284,76 @@ impl Default for FilePath {
     }
 }
 
-/// The options of one input: every value checked, every default applied.
+/// The options of one input. Every value is checked, and every default is applied.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Config {
     /// `kubelet_url`
     pub url: KubeletUrl,
-    /// 1 ms to 7 days, as `timeout`.
+    /// From 1 ms to 7 days, like `timeout`.
     pub interval: Duration,
-    /// For one whole scrape. May be longer than `interval`.
+    /// The time for one whole scrape. It may be longer than `interval`.
     pub timeout: Duration,
-    /// Empty: pods of all namespaces.
+    /// If this is empty, pods of all namespaces are selected.
     pub namespaces: Vec<String>,
-    /// Empty: pods of any name.
+    /// If this is empty, pods of any name are selected.
     pub pod_prefixes: Vec<String>,
     /// `kube_token_file`
     pub token_file: FilePath,
     /// `kube_ca_file`
     pub ca_file: FilePath,
-    /// The name that the certificate has to have, instead of the host of `url`.
+    /// The name that the certificate must have. Without it, that is the host of `url`.
     pub server_name: Option<String>,
-    /// Both of these or none; see [`Config::client_cert`].
+    /// Both of these or none are set; see [`Config::client_cert`].
     cert_file: Option<PathBuf>,
     key_file: Option<PathBuf>,
-    /// Any certificate will do, for any name.
+    /// Whether the certificate is not checked.
     pub allow_insecure_tls: bool,
-    /// The record's `service`, instead of the container's name.
+    /// The record's `service`. Without it, that is the container's name.
     pub service: Option<String>,
-    /// The record's `metadata.region`, which is absent without it.
+    /// The record's `metadata.region`. Without it, the field is absent.
     pub region: Option<String>,
-    /// The record's `nodeName`, instead of the one in the summary.
+    /// The record's `nodeName`. Without it, that is the name in the summary.
     pub node_name: Option<String>,
-    /// A record for each scrape, also of a sample that was recorded before.
+    /// Whether each scrape gives a record, even if the sample was recorded before.
     pub repeat_samples: bool,
-    /// Which of the kubelet's two values `cpu` is made of.
+    /// Which of the kubelet's two values `cpu` is computed from.
     pub cpu_source: CpuSource,
-    /// Not set: no record about the plugin itself.
+    /// The tag of the records about the plugin itself. Without it, there are none.
     pub stats_tag: Option<String>,
     /// Records, metrics or both.
     pub format: Format,
-    /// Whose names metrics have.
+    /// Which names metrics have.
     pub metric_names: Naming,
     /// Whether there are `kube_pod_…` metrics.
     pub kube_state_metrics: bool,
-    /// Whether metrics do not pass the input's processors, for which the host would decode them.
+    /// Whether metrics skip the input's processors. The host would have to decode the metrics for
+    /// them.
     pub skip_processors: bool,
-    /// What the host understands; no option, but the plugin's to set.
+    /// What the host understands. This is not an option; the plugin sets it.
     pub dialect: Dialect,
     /// `metric_groups` and `fields`
     pub plan: Plan<'static>,
-    /// Whether `/pods` is asked for as well.
+    /// Whether `/pods` is requested too.
     pub pod_facts: bool,
-    /// How old the facts may be.
+    /// The time between requests for `/pods`.
     pub pod_facts_interval: Duration,
     /// Which labels are recorded.
     pub pod_labels: Patterns,
     /// Which annotations are recorded.
     pub pod_annotations: Patterns,
-    /// Not set: pods of any labels.
+    /// The selector of pods by their labels. Without it, the labels do not matter.
     pub label_selector: Option<LabelSelector>,
     /// The `exclude_…` options.
     pub exclude: Exclude,
-    /// The record's `cluster`, which is left out without it.
+    /// The record's `cluster`. Without it, the field is absent.
     pub cluster: Option<String>,
-    /// Zero, or the time within which all nodes scrape, each at a moment of its own.
+    /// The time over which the scrapes of all nodes are spread, or zero.
     pub jitter: Duration,
 }
 
 impl Config {
-    /// Reads every option of the table through `given`, which returns the
-    /// user's text. Empty text is what an unset `${VARIABLE}` leaves behind, so
-    /// it counts as not set.
+    /// Reads every option of the table through `given`, which returns the user's text. An unset
+    /// `${VARIABLE}` leaves an empty text, so an empty text counts as not set.
     pub fn read(given: impl Fn(&str) -> Option<String>) -> Result<Self> {
         let mut config = Self::default();
         for option in OPTIONS {
@@ -361,12 +361,14 @@ impl Config {
             let given = given.filter(|text| !text.is_empty());
             (option.set)(&mut config, &Value { option, given })?;
         }
-        // Metrics have the network's time.
+        // Records of containers alone need only the lowest level. Metrics also need the time of the
+        // network's sample.
         let is_least = !config.plan.wants_other_kinds() && !config.format.has_metrics();
         if config.plan.level < Level::All && is_least {
             config.plan.level = Level::Least;
         }
-        // The rest is for the scrape itself: the next one has to find it done.
+        // The rest of the interval is for the scrape itself, so that it has ended before the next
+        // one is due.
         let most = config.interval.mul_f64(0.9);
         if config.jitter > most {
             let jitter = format!("{:?}", config.jitter);
@@ -397,7 +399,7 @@ impl Config {
         self.cert_file.as_deref().zip(self.key_file.as_deref())
     }
 
-    /// By how much this node's scrapes are delayed.
+    /// The delay of this node's scrapes.
     pub fn delay(&self) -> Duration {
         if self.jitter.is_zero() {
             return Duration::ZERO;
@@ -406,7 +408,7 @@ impl Config {
         jitter::delay(self.jitter, &name)
     }
 
-    /// The line at start that says what is in force.
+    /// The line at start that shows the options in force.
     pub fn announcement(&self) -> String {
         let chosen = |list: &[String]| match list {
             [] => "all".to_owned(),
@@ -453,7 +455,7 @@ impl Config {
         line
     }
 
-    /// What `metric_groups` names.
+    /// The names that `metric_groups` has.
     pub fn groups(&self) -> impl Iterator<Item = &'static str> {
         let mut plan = self.plan;
         GROUPS
@@ -485,15 +487,15 @@ impl Config {
     }
 }
 
-/// What the user wrote for an option, if anything. Each method reads it in one way, and
-/// refuses with one line what it cannot read.
+/// The text that the user wrote for an option, if any. Each method reads it in one form. If it
+/// cannot, it returns an error of one line.
 struct Value<'a> {
     option: &'a OptionSpec,
     given: Option<String>,
 }
 
 impl Value<'_> {
-    /// The user's text, or the table's.
+    /// The user's text, or the default of the table.
     fn text(&self) -> &str {
         let given = self.given.as_deref();
         given.or(self.option.default).unwrap_or_default()
@@ -507,8 +509,8 @@ impl Value<'_> {
         url::parse(self.text()).ok_or_else(|| self.bad_value(url::EXPECTED))
     }
 
-    /// A unit without a number is what `${VARIABLE}ms` becomes when the variable is not
-    /// set: not set either.
+    /// If a variable is not set, `${VARIABLE}ms` becomes a unit without a number. This counts as
+    /// not set.
     fn time(&self) -> &str {
         match self.text() {
             "ms" | "s" | "m" | "h" => self.option.default.unwrap_or_default(),
@@ -533,7 +535,7 @@ impl Value<'_> {
         }
     }
 
-    /// An empty item is what an unset variable leaves, as in a list of names.
+    /// An empty item is skipped, as in a list of names, because an unset variable leaves one.
     fn groups(&self) -> Result<Plan<'static>> {
         let mut plan = Plan::default();
         let items = self.text().split(',').map(str::trim);
@@ -557,7 +559,7 @@ impl Value<'_> {
         Ok(plan)
     }
 
-    /// By a parser that says what is accepted.
+    /// Reads the text with a parser whose error says what is accepted.
     fn read<T>(&self, parse: fn(&str) -> std::result::Result<T, String>) -> Result<T> {
         parse(self.text()).map_err(|expected| self.bad_value(&expected))
     }
@@ -589,7 +591,7 @@ impl Value<'_> {
         }
     }
 
-    /// A text that is in every record, or a tag: one line.
+    /// Reads a text for every record, or a tag. It must be a single line.
     fn single_line(&self) -> Result<Option<String>> {
         match self.text().contains(char::is_control) {
             true => Err(self.bad_value("text without line breaks and other control characters")),

@@ -1,6 +1,5 @@
-//! Panics become errors: the only `catch_unwind` of the crate, and the one line
-//! an operator reads of it. With the feature `panic-injection` a test can cause
-//! one.
+//! Turns panics into errors. It has the only `catch_unwind` of the crate, and makes the one line
+//! that an operator reads. With the feature `panic-injection`, a test can cause a panic.
 
 use std::{
     cell::Cell,
@@ -10,23 +9,23 @@ use std::{
 use crate::error::{Error, Result};
 
 thread_local! {
-    /// Where this thread's last panic began.
+    /// Where the last panic of this thread began.
     static ORIGIN: Cell<Option<String>> = const { Cell::new(None) };
 }
 
-/// Keeps panics off stderr, which is the host's log, and notes where they begin. The hook is
-/// that of the plugin's own copy of the standard library: no panic of another plugin's or
-/// of the host's calls it.
+/// Keeps panics off stderr, which is the host's log, and notes where they begin. The hook belongs
+/// to the plugin's own copy of the standard library, so a panic of the host or of another plugin
+/// does not call it.
 pub fn install_hook() {
     panic::set_hook(Box::new(|info| {
         ORIGIN.set(info.location().map(ToString::to_string));
     }));
 }
 
-/// Runs `work`; a panic inside comes out as an error that names `place`.
+/// Runs `work`. A panic in it becomes an error that names `place`.
 ///
-/// What `work` has changed may be half done then: the caller decides what of it
-/// can be used again.
+/// After a panic, the changes by `work` may be incomplete. The caller decides which data can be
+/// used again.
 pub fn catch<T>(place: &str, work: impl FnOnce() -> T) -> Result<T> {
     let work = || {
         inject(place);
@@ -46,7 +45,7 @@ pub fn catch<T>(place: &str, work: impl FnOnce() -> T) -> Result<T> {
 #[cfg(not(feature = "panic-injection"))]
 fn inject(_: &str) {}
 
-/// Panics once in each process, at the place that `KUBELETSTATS_PANIC` names.
+/// Panics once per process, at the place that `KUBELETSTATS_PANIC` names.
 #[cfg(feature = "panic-injection")]
 fn inject(place: &str) {
     use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,12 +1,11 @@
-//! The last sample of each container, pod, volume and interface: whether a sample is new,
-//! and which rates follow from it. Pure: the kubelet's times are the only clock.
+//! Keeps the last sample of each container, pod, volume and interface. It decides whether a sample
+//! is new, and computes the rates. This module is pure: the kubelet's times are the only clock.
 //!
-//! The kubelet writes the time of a sample in whole seconds and cut off, though it
-//! samples at any moment. Two samples whose times are `t` apart are really between
-//! `t - 1` and `t + 1` seconds apart, and a rate made from the counter is as uncertain.
-//! `usageNanoCores` is the kubelet's own rate, made from the exact times, but over a
-//! window that need not be ours. So it is taken as long as it agrees with what the
-//! counter proves.
+//! The kubelet takes a sample at any moment, but writes its time in whole seconds, rounded down.
+//! Two samples whose times differ by `t` were really taken between `t - 1` and `t + 1` seconds
+//! apart. A rate made from the counter is equally uncertain. `usageNanoCores` is the kubelet's own
+//! rate. It is made from the exact times, but over a window that may differ from the time between
+//! two scrapes. So it is used as long as it is within the bounds that the counter gives.
 
 mod flow;
 mod run;
@@ -24,26 +23,27 @@ use crate::{
     timestamp::Timestamp,
 };
 
-/// A container that was absent for this many scrapes is forgotten.
+/// What was absent for more than this many scrapes is dropped. This is checked once per so many
+/// scrapes.
 const KEPT_SCRAPES: u64 = 30;
 
-/// If more than this is known, which no node has in so short a time, whatever is absent is
-/// forgotten at once.
+/// If more entries than this are known, all that are absent from the last scrape are dropped at
+/// once. No node has so many in so short a time.
 const MOST_KNOWN: usize = 10_000;
 
-/// The last sample of everything that is wanted.
+/// The last sample of everything that is selected.
 #[derive(Debug)]
 pub struct Samples {
     source: CpuSource,
     repeat: bool,
-    /// By uid. A pod that is replaced under its old name has a new one.
+    /// The entries of pods by uid. A pod that replaces another one of the same name has a new uid.
     pods: HashMap<String, Known>,
     node: Known,
     count: usize,
     scrape: u64,
 }
 
-/// What is known of a pod, or of the node.
+/// The last samples of a pod or of the node.
 #[derive(Debug, Default)]
 struct Known {
     own: Seen<Own>,
@@ -52,39 +52,39 @@ struct Known {
     interfaces: HashMap<String, Seen<Flow>>,
 }
 
-/// Of itself, and of its network as a whole.
+/// The last sample of the pod or node itself, and of its network as a whole.
 #[derive(Debug, Default)]
 struct Own {
     run: Run,
     flow: Flow,
 }
 
-/// And in which scrape it was seen last.
+/// A last sample, and the number of the scrape that had it.
 #[derive(Debug, Default)]
 struct Seen<T> {
     what: T,
     scrape: u64,
 }
 
-/// What a sample says beside its own numbers.
+/// What is known about a sample in addition to its own numbers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reading {
-    /// When the kubelet took it.
+    /// When the kubelet took the sample.
     pub time: Timestamp,
-    /// Whether it deserves a record: it is new, or known ones are repeated.
+    /// Whether there should be a record: the sample is new, or known samples are repeated.
     pub is_due: bool,
     /// CPU in use, in billionths of a core.
     pub nano_cores: Option<f64>,
-    /// Whether its CPU counter is one that it can have.
+    /// Whether its CPU counter is possible for this run.
     pub believes_cpu: bool,
-    /// Of its network.
+    /// The rates of its network.
     pub traffic: TrafficRate,
-    /// Whether the counters of that are.
+    /// Whether its network's counters are possible.
     pub believes_traffic: bool,
 }
 
 impl Reading {
-    /// Without CPU and without network.
+    /// A reading without CPU and without network.
     fn at(time: Timestamp, is_due: bool) -> Self {
         Self {
             time,
@@ -96,14 +96,14 @@ impl Reading {
         }
     }
 
-    /// Leaves the counter out if it is not believed.
+    /// Drops the CPU counter if it is not possible.
     pub fn keep_believed(&self, cpu: &mut Cpu) {
         if !self.believes_cpu {
             cpu.core_nanoseconds = None;
         }
     }
 
-    /// Leaves the counters out if they are not believed.
+    /// Drops the network's counters if they are not possible.
     pub fn keep_believed_traffic(&self, traffic: &mut Traffic) {
         if !self.believes_traffic {
             *traffic = Traffic {
@@ -115,7 +115,7 @@ impl Reading {
 }
 
 impl Samples {
-    /// Nothing seen yet; with `repeat` a known sample deserves a record as well.
+    /// Makes an empty store. With `repeat`, a known sample gives a record too.
     pub fn new(source: CpuSource, repeat: bool) -> Self {
         Self {
             source,
@@ -127,7 +127,7 @@ impl Samples {
         }
     }
 
-    /// Call once for each reply, before its samples.
+    /// Must be called once for each reply, before its samples.
     pub fn begin_scrape(&mut self) {
         if self.count > MOST_KNOWN {
             self.forget_before(self.scrape);
@@ -150,10 +150,10 @@ impl Samples {
         });
     }
 
-    /// What is remembered of a pod.
+    /// Returns the entries of a pod.
     pub fn of_pod(&mut self, pod: &Pod) -> OfOne<'_> {
         let key = key_of(pod);
-        // Looked up twice, so that a known pod costs no memory.
+        // The map is searched twice, so that a known pod needs no allocation.
         if !self.pods.contains_key(key.as_ref()) {
             let key = key.clone().into_owned();
             self.pods.insert(key, Known::default());
@@ -168,7 +168,7 @@ impl Samples {
         }
     }
 
-    /// What is remembered of the node.
+    /// Returns the entries of the node.
     pub fn of_node(&mut self) -> OfOne<'_> {
         OfOne {
             known: &mut self.node,
@@ -180,7 +180,7 @@ impl Samples {
     }
 }
 
-/// What is remembered of a pod or of the node. Each sample that is taken in is remembered.
+/// The entries of a pod or of the node. Each sample that is passed to a method is remembered.
 #[derive(Debug)]
 pub struct OfOne<'s> {
     known: &'s mut Known,
@@ -191,8 +191,8 @@ pub struct OfOne<'s> {
 }
 
 impl OfOne<'_> {
-    /// The sample of a container, or of what runs on the node beside pods; `None` when it
-    /// has no time. No name may come twice in a pod.
+    /// Takes the sample of a container or of a system container. Returns `None` if the sample has
+    /// no time. A name must not occur twice in a pod.
     pub fn container(&mut self, container: &Container) -> Option<Reading> {
         let stats = &container.stats;
         let now = Now::new(&stats.cpu, &stats.memory, None, container.start_time)?;
@@ -208,7 +208,7 @@ impl OfOne<'_> {
         })
     }
 
-    /// The pod's own sample.
+    /// Takes the pod's own sample.
     pub fn pod(&mut self, pod: &Pod) -> Option<Reading> {
         let stats = pod.stats.as_deref()?;
         let other = pod.network.total.time.or(stats.ephemeral_storage.time);
@@ -216,7 +216,7 @@ impl OfOne<'_> {
         self.own(&now, &pod.network)
     }
 
-    /// The node's own sample.
+    /// Takes the node's own sample.
     pub fn node(&mut self, node: &Node) -> Option<Reading> {
         let stats = &node.stats;
         let other = node.network.total.time.or(stats.fs.time);
@@ -243,7 +243,7 @@ impl OfOne<'_> {
         })
     }
 
-    /// The network of a pod whose own sample nobody asked for.
+    /// Takes the sample of a pod's network, if the pod's own sample is not recorded.
     pub fn network(&mut self, network: &Network) -> Option<Reading> {
         let time = network.total.time?;
         let own = &mut self.known.own;
@@ -258,7 +258,8 @@ impl OfOne<'_> {
         })
     }
 
-    /// A volume's sample; `None` also while it has not been measured.
+    /// Takes a volume's sample. Returns `None` if it has no time, or if the volume has not been
+    /// measured yet.
     pub fn volume(&mut self, volume: &Volume) -> Option<Reading> {
         let filesystem = &volume.filesystem;
         let time = filesystem.time.filter(|_| !filesystem.is_pending())?;
@@ -270,7 +271,7 @@ impl OfOne<'_> {
         })
     }
 
-    /// An interface's sample.
+    /// Takes an interface's sample.
     pub fn interface(&mut self, interface: &Interface) -> Option<Reading> {
         let time = interface.traffic.time?;
         let repeat = self.repeat;
@@ -286,7 +287,7 @@ impl OfOne<'_> {
     }
 }
 
-/// Looks at what has this name, which is looked up once where it is known.
+/// Calls `look` with the entry of this name. A known entry is searched only once.
 fn see<T: Default, R>(
     map: &mut HashMap<String, Seen<T>>,
     name: &str,
@@ -326,13 +327,13 @@ impl Known {
         maps + usize::from(self.own.scrape > 0)
     }
 
-    /// With the pod's own entry.
+    /// The number of entries, including that of the pod itself.
     fn total(&self) -> usize {
         1 + self.count()
     }
 }
 
-/// A pod's uid, which the kubelet always gives; its name should one be missing.
+/// Returns a pod's uid, which the kubelet always writes. If it is missing, the name is used.
 fn key_of<'p>(pod: &'p Pod) -> Cow<'p, str> {
     match pod.uid.as_ref() {
         "" => Cow::Owned(format!("{}/{}", pod.namespace, pod.name)),
@@ -383,8 +384,8 @@ mod tests {
         }
     }
 
-    /// The values that a series of samples gives, each in a scrape of its own. A sample
-    /// is its time in seconds, counter and instantaneous value.
+    /// Returns the values for a series of samples, each in its own scrape. A sample is its time in
+    /// seconds, the counter and the instantaneous value.
     fn observe(
         source: CpuSource,
         start: u32,
@@ -411,14 +412,14 @@ mod tests {
     #[test]
     fn the_kubelets_rate_is_held_to_what_the_counter_proves() {
         let base = (2_000, Some(100 * SECOND), Some(111));
-        // 2.5 s of CPU in 9 to 11 s.
+        // 2.5 s of CPU were used in 9 to 11 s.
         let (least, most) = (2.5e9 / 11.0, 2.5e9 / 9.0);
         let counter = Some(100 * SECOND + 2_500_000_000);
         for (instant, expected) in [
             (Some(260_000_000), 260e6),
             (Some(200_000_000), least),
             (Some(300_000_000), most),
-            // No window of the kubelet's, and no zero: the counter went on.
+            // The kubelet has no window yet. The container is not idle, because the counter rose.
             (Some(0), 250e6),
             (None, 250e6),
         ] {
@@ -438,9 +439,9 @@ mod tests {
             (2_000, Some(10 * SECOND), Some(111)),
             (2_000, Some(10 * SECOND), Some(111)),
             (2_000, Some(10 * SECOND + 9), Some(222)),
-            // Nothing says how long that took.
+            // The time between these two samples is unknown.
             (2_000, Some(10 * SECOND + 99), None),
-            // From the first of that second on.
+            // The rate is computed from the first sample of that second.
             (2_001, Some(11 * SECOND), None),
         ];
         let expected = [Some(111.0), None, Some(222.0), None, Some(1e9)];
@@ -465,14 +466,14 @@ mod tests {
         for (age, counter, instant, expected) in [
             (10, Some(SECOND), Some(0), Some(1e8)),
             (10, Some(SECOND), None, Some(1e8)),
-            // It is less than a second old: this is the least that it can be.
+            // The container is less than a second old, so this is the lowest possible value.
             (0, Some(SECOND / 2), Some(0), Some(5e8)),
             (120, Some(12 * SECOND), Some(0), Some(1e8)),
-            // Old enough for the kubelet to know: it is idle.
+            // The container is old enough for the kubelet to have a window, so it is idle.
             (121, Some(12 * SECOND), Some(0), Some(0.0)),
             (3_600, Some(SECOND), Some(0), Some(0.0)),
             (3_600, Some(SECOND), None, None),
-            // What has ended is all zeros.
+            // A container that has ended has only zeros.
             (10, Some(0), Some(0), None),
             (3_600, Some(0), Some(0), None),
             (3_600, None, Some(0), None),
@@ -487,7 +488,7 @@ mod tests {
         let mut samples = Samples::new(CpuSource::Auto, false);
         let restarted = [
             container(START, 2_000, Some(5 * SECOND), Some(111)),
-            // All zeros between two runs.
+            // Between two runs, all values are zero.
             container(START, 2_004, Some(0), Some(0)),
             container(2_005, 2_015, Some(9 * SECOND), Some(0)),
             container(2_005, 2_025, Some(14 * SECOND), Some(0)),
@@ -515,7 +516,7 @@ mod tests {
             let got = auto(&series);
             assert_eq!(got[3..], expected[3..], "{wrong} at first");
         }
-        // A counter that began anew goes on from there.
+        // A counter that restarted continues from its new value.
         let fallen = [
             (2_000, Some(500 * SECOND), None),
             (2_010, Some(1_000), None),
@@ -534,7 +535,7 @@ mod tests {
         assert_eq!(auto(&series), [None, None, Some(9e8)]);
     }
 
-    /// Some runtimes never count: the counter stays 0.
+    /// Some runtimes do not count, so the counter stays 0.
     #[test]
     fn a_counter_at_zero_is_none() {
         let series = [2_000, 2_010, 2_020].map(|time| (time, Some(0), Some(120_000_000)));

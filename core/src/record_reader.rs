@@ -1,7 +1,7 @@
-//! One delivered record, read from its JSON and shown as one line:
-//! `[METRIC] service=… pod=… CPU=…% …`. Pure: text in, values or a reason out. As strict as
-//! consumers are that expect numbers to be numbers, and stricter than most JSON readers: a
-//! key may stand only once.
+//! Reads one delivered record from its JSON and shows it as one line: `[METRIC] service=… pod=…
+//! CPU=…% …`. This module is pure: it takes text and returns values or a reason. It is as strict as
+//! consumers that expect numbers to be numbers. It is stricter than most JSON readers: a key must
+//! not occur twice.
 
 use std::fmt;
 
@@ -10,34 +10,34 @@ use serde_json::{Map, Number, Value};
 
 use crate::text::printable;
 
-/// The fields of a record that its readers use. What the kubelet did not know is not in the
-/// record, and `None` here.
+/// The fields of a record that its readers use. A value that the kubelet did not report is absent
+/// from the record, and `None` here.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Metric {
     /// The container's name, unless the option `service` is set.
     pub service: String,
-    /// Without its namespace.
+    /// The pod's name, without its namespace.
     pub pod: String,
-    /// Percent of one core.
+    /// The CPU in percent of one core.
     pub cpu: f64,
-    /// MiB.
+    /// The memory in MiB.
     pub memory: Option<f64>,
-    /// Milliseconds since the epoch.
+    /// The time in milliseconds since the epoch.
     pub timestamp: i64,
-    /// The pod's.
+    /// The pod's namespace.
     pub namespace: Option<String>,
-    /// As the kubelet or the option `node_name` says.
+    /// The node's name, from the kubelet or the option `node_name`.
     pub node_name: Option<String>,
-    /// Unlike `service`, always the container's own name.
+    /// The container's own name, even if the option `service` is set.
     pub container: Option<String>,
-    /// Bytes since the pod started.
+    /// The bytes received since the pod started.
     pub network_in: Option<i64>,
-    /// As of `network_in`.
+    /// The bytes sent since the pod started.
     pub network_out: Option<i64>,
 }
 
 impl Metric {
-    /// Reads a record; the error says which field is at fault and what stands there.
+    /// Reads a record. The error says which field is wrong, and what its value is.
     pub fn from_json(json: &str) -> Result<Self, String> {
         let record: NoDuplicateKeys =
             serde_json::from_str(json).map_err(|error| format!("not a record: {error}"))?;
@@ -75,17 +75,17 @@ impl fmt::Display for Metric {
 /// The longest name that Kubernetes allows, in characters.
 const MAX_NAME_CHARS: usize = 253;
 
-/// The most that a reason quotes of a record, in characters.
+/// The limit for quoted text of a record in a reason, in characters.
 const MAX_QUOTED_CHARS: usize = 200;
 
-/// The line for a JSON record.
+/// Returns the line for a JSON record.
 pub fn metric_line(json: &str) -> Result<String, String> {
     Metric::from_json(json).map(|metric| metric.to_string())
 }
 
 type Record = Map<String, Value>;
 
-/// A field that may be missing; a value of the wrong type is refused all the same.
+/// Reads a field that may be absent. A value of the wrong type is an error.
 fn optional<T>(
     record: &Record,
     key: &str,
@@ -120,8 +120,8 @@ fn integer(record: &Record, key: &str) -> Result<i64, String> {
     field(record, key, "an integer", Value::as_i64)
 }
 
-/// A JSON value in which no object, at any depth, carries a key twice. `serde_json::Value`
-/// keeps the last of them silently, and so would hide what a stricter consumer rejects.
+/// A JSON value in which no object has the same key twice, at any depth. `serde_json::Value`
+/// silently keeps the last of two, and so would hide what a stricter consumer refuses.
 struct NoDuplicateKeys(Value);
 
 impl<'de> Deserialize<'de> for NoDuplicateKeys {

@@ -1,6 +1,6 @@
-//! From the replies' bytes to one batch, of events and of metrics: parse, select, observe,
-//! encode.
-//! Everything between the HTTP seam and the host's append, and pure.
+//! Turns the bytes of the replies into one batch of events and metrics: it parses, selects,
+//! observes and encodes. It owns everything between the HTTP client and the host's append. It is
+//! pure.
 
 mod facts;
 
@@ -24,76 +24,76 @@ use crate::{
     timestamp::Timestamp,
 };
 
-/// What the host has to accept of a scrape. Each part is kept until it is accepted.
+/// A part of a scrape that the host has to accept. Each part is kept until it is accepted.
 #[derive(Debug)]
 pub enum Part {
-    /// Events, for `flb_input_log_append`.
+    /// Events for `flb_input_log_append`.
     Logs(Logs),
-    /// Metrics. What the host refuses of them is replaced by the next scrape's.
+    /// Metrics. If the host refuses them, those of the next scrape replace them.
     Metrics(Contexts),
 }
 
-/// Events behind one another.
+/// A sequence of events.
 #[derive(Debug, Default)]
 pub struct Logs {
-    /// In msgpack, ready to append.
+    /// The events in msgpack, ready to append.
     pub bytes: Vec<u8>,
-    /// How many they are.
+    /// The number of events.
     pub records: usize,
 }
 
-/// The reply for the pods.
+/// The reply of `/pods`.
 #[derive(Debug)]
 pub struct PodsReply<'r> {
-    /// As it came.
+    /// The body as it was received.
     pub body: &'r [u8],
-    /// Where from, for errors.
+    /// The URL of the request, for errors.
     pub url: &'r str,
-    /// When.
+    /// When the reply was received.
     pub came: Timestamp,
 }
 
-/// What one scrape gave, and what it saw.
+/// The result of one scrape, and what it found.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// For the host.
+    /// The parts for the host.
     pub parts: Vec<Part>,
-    /// Pods in the reply.
+    /// The number of pods in the reply.
     pub pods_on_node: usize,
-    /// Those of them that the options want.
+    /// The number of pods that the options select.
     pub pods_wanted: usize,
-    /// Pods that could not be decoded, wanted or not.
+    /// The number of pods that could not be decoded, selected or not.
     pub pods_unreadable: usize,
-    /// Containers of the selected pods, without those that have ended.
+    /// The number of containers of the selected pods, without those that have ended.
     pub containers: usize,
-    /// Those of them for which the kubelet reports a CPU value, new or not.
+    /// The number of these containers for which the kubelet reports a CPU value, new or not.
     pub with_cpu: usize,
-    /// Those that have ended: all their values are 0.
+    /// The number of containers that have ended. All their values are 0.
     pub ended: usize,
-    /// Whether `exclude_container` drops some.
+    /// Whether `exclude_container` is set.
     pub excludes_containers: bool,
-    /// New samples of containers, which have a record if there are records.
+    /// The number of new samples of containers. If there are records, each of them has one.
     pub new_containers: usize,
-    /// The same of all kinds.
+    /// The number of new samples of all kinds.
     pub news: usize,
-    /// What the reply has of the other kinds that are wanted, new or not.
+    /// How many objects of other kinds than containers the plan records, with a new sample or not.
     pub others: usize,
-    /// What was asked for.
+    /// The plan of the scrape.
     pub plan: Plan<'static>,
-    /// Whether the facts of pods came, where they were asked for, and of how many pods they
-    /// cannot be read.
+    /// If facts of pods were requested: the number of pods whose facts cannot be read, or the
+    /// error.
     pub facts: Option<Result<usize>>,
-    /// The node's name in metrics, if there are any.
+    /// The name of the node in metrics, if there are metrics.
     pub node: Option<String>,
 }
 
 impl Batch {
-    /// How many there are.
+    /// The number of records.
     pub fn records(&self) -> usize {
         self.logs().map_or(0, |logs| logs.records)
     }
 
-    /// All of them.
+    /// All events.
     pub fn events(&self) -> &[u8] {
         self.logs().map_or(&[], |logs| &logs.bytes)
     }
@@ -113,7 +113,7 @@ impl Batch {
         })
     }
 
-    /// Counts a container of a wanted pod; `false` if it has ended.
+    /// Counts a container of a selected pod. Returns `false` if the container has ended.
     fn count(&mut self, container: &Container) -> bool {
         let most = most_cpu(container);
         let has_ended = most == Some(0) && !has_memory(container);
@@ -126,7 +126,7 @@ impl Batch {
         !has_ended
     }
 
-    /// The memory of its parts, for the next batch's.
+    /// Returns the memory of the parts, for the next batch.
     pub fn into_memory(self) -> Memory {
         let mut memory = Memory::default();
         for part in self.parts {
@@ -139,29 +139,29 @@ impl Batch {
     }
 }
 
-/// What parts that are done with leave for the next ones.
+/// The memory of finished parts, for the next ones.
 #[derive(Debug, Default)]
 pub struct Memory {
-    /// Of events.
+    /// The memory of events.
     pub logs: Vec<u8>,
-    /// Of metrics.
+    /// The memory of metrics.
     pub metrics: Vec<u8>,
 }
 
-/// A scrape, as its metrics describe it.
+/// What the metrics report about the scrape itself.
 #[derive(Debug)]
 pub struct About {
-    /// What was counted before it.
+    /// The counters before this scrape.
     pub counters: Counters,
-    /// When it began, and when it ends, by the machine's clock.
+    /// When the scrape began.
     pub began: Instant,
-    /// Likewise.
+    /// When the scrape ends, by the machine's clock.
     pub now: Timestamp,
     /// The size of the reply.
     pub reply_bytes: usize,
 }
 
-/// What is kept from one scrape to the next: the choice, the samples seen last, and the facts.
+/// What is kept between scrapes: the selection, the last samples, and the facts.
 #[derive(Debug)]
 pub struct Pipeline {
     plan: Plan<'static>,
@@ -175,7 +175,7 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Before the first scrape.
+    /// Makes the state before the first scrape.
     pub fn new(config: &Config) -> Self {
         Self {
             plan: config.plan,
@@ -192,8 +192,8 @@ impl Pipeline {
         }
     }
 
-    /// Turns a reply into events, in the memory of an earlier batch. Facts are not asked for,
-    /// and there are no metrics.
+    /// Turns a reply into events, in the memory of an earlier batch. It requests no facts and makes
+    /// no metrics.
     pub fn run(&mut self, body: &[u8], memory: Vec<u8>) -> std::result::Result<Batch, Malformed> {
         let summary = self.decode(body)?;
         let memory = Memory {
@@ -203,7 +203,8 @@ impl Pipeline {
         Ok(self.encode(summary, memory, None))
     }
 
-    /// The wanted pods of a reply. One whose facts say that it is not wanted is not decoded.
+    /// Decodes the selected pods of a reply. A pod is not decoded if its facts show that it is not
+    /// selected.
     pub fn decode<'a>(&self, body: &'a [u8]) -> std::result::Result<Summary<'a>, Malformed> {
         let is_dropped = |pod: &PodRef| {
             let known = self.facts.as_ref().and_then(|facts| facts.of(pod));
@@ -218,8 +219,8 @@ impl Pipeline {
         Ok(summary)
     }
 
-    /// The same without those that nobody can say are wanted: what [`Pipeline::encode`] makes
-    /// records of.
+    /// Does the same, but also drops pods whose facts are needed for the selection and are not
+    /// known. These are the pods of which [`Pipeline::encode`] makes records.
     pub fn wanted<'a>(&self, body: &'a [u8]) -> std::result::Result<Summary<'a>, Malformed> {
         let mut summary = self.decode(body)?;
         self.keep_wanted(&mut summary.pods);
@@ -230,19 +231,19 @@ impl Pipeline {
         pods.retain(|pod| self.selector.keeps(self.facts_of(pod)));
     }
 
-    /// What is known of a pod of a summary.
+    /// Returns the facts of a pod of a summary, if they are known.
     pub fn facts_of(&self, pod: &Pod) -> Option<&PodFacts> {
         self.facts.as_ref().and_then(|facts| facts.of_pod(pod))
     }
 
-    /// Whether to ask for the facts of pods before this summary is encoded.
+    /// Whether to request the facts of pods before this summary is encoded.
     pub fn wants_facts(&mut self, summary: &Summary, now: Instant) -> bool {
         let facts = self.facts.as_mut();
         facts.is_some_and(|facts| facts.is_due(&summary.pods, now))
     }
 
-    /// Takes in what came of that; an error if there are no facts in it, else of how many
-    /// pods they cannot be read.
+    /// Takes the reply of that request. Returns an error if it has no facts. Otherwise it returns
+    /// the number of pods whose facts cannot be read.
     pub fn learn(
         &mut self,
         summary: &Summary,
@@ -255,7 +256,7 @@ impl Pipeline {
         })
     }
 
-    /// The events of a reply and, where it is said what `about` the scrape, its metrics.
+    /// Makes the events of a reply and, with `about`, its metrics.
     pub fn encode(&mut self, mut summary: Summary, memory: Memory, about: Option<About>) -> Batch {
         let news = self.facts.as_mut().and_then(Facts::take_news);
         self.keep_wanted(&mut summary.pods);
@@ -343,8 +344,7 @@ fn own_metrics(newest: Option<Timestamp>, batch: &Batch, about: &About) -> SelfM
     }
 }
 
-/// Where the samples of a scrape go. What the plan leaves out has not been decoded, and is
-/// not there.
+/// Where the samples of a scrape go. What the plan does not include was not decoded and is absent.
 struct Sinks<'s> {
     records: Option<Records<'s>>,
     metrics: Option<&'s mut Metrics>,
@@ -355,7 +355,7 @@ struct Sinks<'s> {
 }
 
 impl<'s> Sinks<'s> {
-    /// A counter that is not believed is absent from here on.
+    /// Adds the samples of a pod. A counter that is not possible is absent from here on.
     fn pod(&mut self, pod: &mut Pod, facts: Option<&PodFacts>, mut samples: OfOne) {
         let mut containers = std::mem::take(&mut pod.containers);
         for container in &mut containers {
@@ -365,7 +365,7 @@ impl<'s> Sinks<'s> {
             };
             self.newest = self.newest.max(Some(reading.time));
             reading.keep_believed(&mut container.stats.cpu);
-            // Without a rate it has no record: a consumer rejects one without `cpu`.
+            // Without a rate there is no record, because a consumer refuses a record without `cpu`.
             if reading.is_due && reading.nano_cores.is_some() {
                 self.batch.new_containers += 1;
                 self.batch.news += 1;
@@ -373,7 +373,7 @@ impl<'s> Sinks<'s> {
                     records.container(pod, facts, container, &reading);
                 }
             }
-            // The zeros of what has ended are no values of it.
+            // The zeros of a container that has ended are not measurements.
             if let (Some(metrics), true) = (&mut self.metrics, runs) {
                 metrics.container(pod, facts, container, &reading);
             }
@@ -445,7 +445,7 @@ impl<'s> Sinks<'s> {
         self.batch.others += own + node.system_containers.len() + node.network.interfaces.len();
     }
 
-    /// Each interface where that is wanted, else all as one.
+    /// Adds each interface if the plan has interfaces. Otherwise it adds the network as a whole.
     fn network(
         &mut self,
         pod: Option<&Pod>,
@@ -465,7 +465,8 @@ impl<'s> Sinks<'s> {
                 metrics.interface(pod, interface, &reading);
             }
         }
-        // A pod's traffic is its own as well as its containers'; the node's is only its own.
+        // A pod's network belongs to the pod and to its containers. The node's network belongs only
+        // to the node.
         let is_wanted = match pod {
             Some(_) => self.plan.pods || self.plan.containers,
             None => self.plan.node,
@@ -482,7 +483,7 @@ impl<'s> Sinks<'s> {
         }
     }
 
-    /// Pods that only `/pods` knows.
+    /// Adds pods that are only in `/pods`.
     fn without_stats<'f>(&mut self, pods: impl Iterator<Item = &'f PodFacts>, came: Timestamp) {
         for pod in pods {
             self.batch.others += 1;
@@ -492,7 +493,7 @@ impl<'s> Sinks<'s> {
         }
     }
 
-    /// Where a record goes, if one is due.
+    /// Returns the records if a record is due.
     fn due(&mut self, reading: &Reading) -> Option<&mut Records<'s>> {
         self.newest = self.newest.max(Some(reading.time));
         self.batch.news += usize::from(reading.is_due);
@@ -500,7 +501,7 @@ impl<'s> Sinks<'s> {
     }
 }
 
-/// The greater of its two CPU values.
+/// Returns the greater of the container's two CPU values.
 fn most_cpu(container: &Container) -> Option<u64> {
     let cpu = &container.stats.cpu;
     [cpu.nano_cores, cpu.core_nanoseconds]

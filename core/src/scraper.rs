@@ -1,5 +1,5 @@
-//! One scrape after the other: the requests, and what the [pipeline](crate::scrape) makes of
-//! their replies.
+//! Runs one scrape after the other: it sends the requests, and the [pipeline](crate::scrape)
+//! processes their replies.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -13,23 +13,23 @@ use crate::{
     timestamp::Timestamp,
 };
 
-/// A body larger than this is not kept as spare memory for the next one. That of a node
-/// of a thousand pods is smaller.
+/// A larger body is not kept as spare memory for the next one. The body of a node with a thousand
+/// pods is smaller.
 const MAX_SPARE_BODY: usize = 4 << 20;
 
-/// The kubelet, and what is kept from one scrape to the next.
+/// The client of the kubelet, and what is kept between scrapes.
 #[derive(Debug)]
 pub struct Scraper {
     url: KubeletUrl,
     client: Client,
-    /// The last reply. Its memory serves the next one.
+    /// The last reply. Its memory is used for the next one.
     summary: Vec<u8>,
     most_spare: usize,
     pipeline: Pipeline,
 }
 
 impl Scraper {
-    /// Before the first scrape.
+    /// Makes the state before the first scrape.
     pub fn new(config: &Config, client: Client) -> Self {
         Self {
             url: config.url.clone(),
@@ -40,13 +40,13 @@ impl Scraper {
         }
     }
 
-    /// Keeps each reply until the next one, however long it is, so that it can be read.
+    /// Keeps each reply of any size until the next one, so that it can be read.
     pub fn keeping_replies(mut self) -> Self {
         self.most_spare = usize::MAX;
         self
     }
 
-    /// One scrape, into the memory of an earlier batch.
+    /// Does one scrape, in the memory of an earlier batch.
     pub fn scrape(&mut self, memory: Memory, counters: Counters) -> Result<Batch> {
         let began = Instant::now();
         self.client.begin();
@@ -82,31 +82,31 @@ impl Scraper {
         Ok(batch)
     }
 
-    /// The last reply; see [`Scraper::keeping_replies`].
+    /// Returns the last reply; see [`Scraper::keeping_replies`].
     pub fn body(&self) -> &[u8] {
         &self.summary
     }
 
-    /// The batch that was made of it.
+    /// Returns the pipeline that made the last batch.
     pub fn pipeline(&self) -> &Pipeline {
         &self.pipeline
     }
 
-    /// What is asked.
+    /// Returns the client of the kubelet.
     pub fn client(&self) -> &Client {
         &self.client
     }
 }
 
-/// Asks for the pods; returns how many of them cannot be read. If this fails, the scrape
-/// continues without their facts.
+/// Requests the pods. Returns the number of pods whose facts cannot be read. If this fails, the
+/// scrape continues without new facts.
 fn learn(
     pipeline: &mut Pipeline,
     client: &mut Client,
     url: &KubeletUrl,
     summary: &Summary,
 ) -> Result<usize> {
-    // Asked for so seldom that its memory is better given back.
+    // This request is rare, so its memory is not kept.
     let mut body = Vec::new();
     let received = client.get(Endpoint::Pods, &mut body);
     let reply = received.map(|()| PodsReply {
@@ -117,7 +117,7 @@ fn learn(
     pipeline.learn(summary, Instant::now(), reply)
 }
 
-/// By the machine's clock.
+/// The time of the machine's clock.
 fn now() -> Timestamp {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
     let since_epoch = since_epoch.unwrap_or_default();

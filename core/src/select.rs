@@ -1,4 +1,4 @@
-//! Which pods and containers are wanted. Pure: no I/O, no clock.
+//! Decides which pods and containers are selected. It is pure: it does no I/O and has no clock.
 
 use crate::{
     catalogue::Plan,
@@ -7,7 +7,7 @@ use crate::{
     summary::{self, Container, Malformed, Pod, PodRef, Spare, Summary},
 };
 
-/// The user's choice of pods.
+/// The user's selection of pods.
 #[derive(Debug, Clone, Default)]
 pub struct Selector {
     namespaces: Vec<String>,
@@ -17,7 +17,7 @@ pub struct Selector {
 }
 
 impl Selector {
-    /// The choice that the options make.
+    /// Makes the selection from the options.
     pub fn new(config: &Config) -> Self {
         Self {
             namespaces: config.namespaces.clone(),
@@ -27,7 +27,8 @@ impl Selector {
         }
     }
 
-    /// An empty list selects all. What is excluded is not selected; that overrides the lists.
+    /// Whether a pod is selected. An empty list selects all. The exclude options override the
+    /// lists.
     pub fn wants(&self, namespace: &str, pod: &str) -> bool {
         let is_named = |names: &[String]| names.iter().any(|name| name == namespace);
         let begins = |prefixes: &[String]| prefixes.iter().any(|one| pod.starts_with(one.as_str()));
@@ -37,30 +38,31 @@ impl Selector {
             && !begins(&self.exclude.pod_prefixes)
     }
 
-    /// Whether a container of this name is dropped.
+    /// Whether `exclude_container` drops a container of this name.
     pub fn excludes(&self, container: &str) -> bool {
         self.exclude.containers.iter().any(|name| name == container)
     }
 
-    /// Whether there are containers that are dropped by their name.
+    /// Whether `exclude_container` is set.
     pub fn excludes_containers(&self) -> bool {
         !self.exclude.containers.is_empty()
     }
 
-    /// Whether a pod with these facts stays. The labels of a pod without facts are not known, so
-    /// such a pod does not stay if labels select.
+    /// Whether a pod with these facts is selected. If there is a label selector, a pod without
+    /// facts is not selected, because its labels are not known.
     pub fn keeps(&self, facts: Option<&PodFacts>) -> bool {
         facts.map_or(!self.by_labels, |facts| {
             facts.is_selected && !facts.opted_out
         })
     }
 
-    /// Decodes a reply, of the pods only those that are wanted, and of their containers.
+    /// Decodes a reply, but only the selected pods and their containers.
     pub fn parse<'a>(&self, body: &'a [u8], plan: Plan) -> Result<Summary<'a>, Malformed> {
         self.parse_but(&mut Spare::default(), body, plan, |_| false)
     }
 
-    /// The same without the pods that `is_dropped` names, in the memory of earlier ones.
+    /// Does the same without the pods that `is_dropped` accepts, in the memory of earlier
+    /// summaries.
     pub fn parse_but<'a>(
         &self,
         spare: &mut Spare,
@@ -78,9 +80,9 @@ impl Selector {
     }
 }
 
-/// While a pod is replaced, two entries can carry its name: the one that
-/// started later stays. Order is not kept: the kubelet has none. The same
-/// holds for the containers of each.
+/// While one pod replaces another, two entries can have the same name. The one that started later
+/// is kept. The order is not kept, because the kubelet's order has no meaning. The same is done for
+/// the containers of each pod.
 pub fn newest_of_each_name(pods: &mut Vec<Pod<'_>>) {
     pods.sort_unstable_by(|a, b| {
         (&a.namespace, &a.name)
@@ -93,7 +95,7 @@ pub fn newest_of_each_name(pods: &mut Vec<Pod<'_>>) {
     }
 }
 
-/// The same of what else a reply names, where the first of a name stays.
+/// Does the same for the other named objects of a reply. Of these, the first of each name is kept.
 pub fn first_of_each_name(summary: &mut Summary) {
     newest_of_each_container(&mut summary.node.system_containers);
     first_of(&mut summary.node.network.interfaces, |one| &one.name);
@@ -103,7 +105,7 @@ pub fn first_of_each_name(summary: &mut Summary) {
     }
 }
 
-/// Their order stays, unless there are many or a name comes twice.
+/// Keeps the first of each name. The order changes only if the list is long or a name occurs twice.
 fn first_of<T>(list: &mut Vec<T>, name: impl Fn(&T) -> &str) {
     let comes_again = |(at, one): (usize, &T)| {
         let before = &list[..at];
@@ -115,11 +117,11 @@ fn first_of<T>(list: &mut Vec<T>, name: impl Fn(&T) -> &str) {
     }
 }
 
-/// Up to here it is faster to compare each with each.
+/// Up to this length, it is faster to compare each entry with each other.
 const FEW: usize = 32;
 
-/// One that has ended can still be listed beside the one that replaced it. Their order
-/// stays, unless a name comes twice.
+/// Keeps the newest of each name, because a container that has ended can still be listed next to
+/// its replacement. The order changes only if the list is long or a name occurs twice.
 fn newest_of_each_container(containers: &mut Vec<Container<'_>>) {
     let comes_again = |(at, container): (usize, &Container)| {
         let before = &containers[..at];

@@ -1,4 +1,4 @@
-//! Where samples go: events in msgpack, as Fluent Bit's append takes them.
+//! Encodes samples: events in msgpack, as Fluent Bit's append accepts them, and native metrics.
 
 pub mod metrics;
 pub mod msgpack;

@@ -1,12 +1,12 @@
-//! The kubelet's stats summary: bytes in, the wanted pods and what belongs to them out.
+//! Turns the bytes of the kubelet's stats summary into the selected pods and their values.
 //!
-//! Knows no HTTP and no msgpack. Which values there are, and what they are called, is the
-//! [catalogue](crate::catalogue)'s to say; this is the frame around them: the node, its pods,
-//! their identities, and the limits. Pods that are not selected are skipped without being
-//! decoded, so the cost of a scrape depends on the selected pods; and a broken pod affects
-//! only itself. The same is true for values that are not in the [`Plan`].
-//! Every number is optional, as in the kubelet's own types: one that is left
-//! out, negative or not a whole number that fits 64 bits is `None` here, never 0.
+//! This module knows no HTTP and no msgpack. The [catalogue](crate::catalogue) knows which values
+//! there are and how they are called. This module knows what is around them: the node, its pods,
+//! their identities, and the limits. Pods that are not selected are skipped without being decoded,
+//! so the cost of a scrape depends on the selected pods, and a broken pod affects only itself. The
+//! same is true for values that are not in the [`Plan`]. Every number is optional, as in the
+//! kubelet's own types. A number that is absent, negative or not a whole number of 64 bits is
+//! `None` here, never 0.
 
 use std::{borrow::Cow, fmt};
 
@@ -20,65 +20,66 @@ use crate::{
     timestamp::Timestamp,
 };
 
-/// A reply, as far as it is wanted.
+/// The decoded part of a reply.
 #[derive(Debug, Default)]
 pub struct Summary<'a> {
-    /// The node, as far as the plan wants it.
+    /// The node, as far as the plan includes it.
     pub node: Node<'a>,
-    /// What the node has, as far as the reply says.
+    /// The memory of the node, if the reply shows it.
     pub(crate) memory_bytes: Option<u64>,
-    /// Those that are wanted, in the order of the reply.
+    /// The selected pods, in the order of the reply.
     pub pods: Vec<Pod<'a>>,
-    /// All that the reply holds.
+    /// The number of all pods in the reply.
     pub pods_on_node: usize,
-    /// Those of them that could not be decoded.
+    /// The number of pods that could not be decoded.
     pub pods_unreadable: usize,
 }
 
 /// The node.
 #[derive(Debug, Default)]
 pub struct Node<'a> {
-    /// By itself; never empty.
+    /// The name that the node gives itself. It is never empty.
     pub name: Option<Cow<'a, str>>,
     /// When it booted.
     pub start_time: Option<Timestamp>,
     /// Its own values.
     pub stats: NodeStats,
-    /// Of the container runtime.
+    /// The values of the container runtime.
     pub runtime: RuntimeStats,
     /// Its traffic.
     pub network: Network<'a>,
-    /// What runs beside pods: `kubelet`, `runtime`, `pods` …
+    /// What runs outside pods: `kubelet`, `runtime`, `pods` …
     pub system_containers: Vec<Container<'a>>,
 }
 
-/// A pod that is wanted.
+/// A selected pod.
 #[derive(Debug, Default)]
 pub struct Pod<'a> {
-    /// These three are the `podRef`'s, which is read first.
+    /// The pod's name. Name, namespace and uid are those of the `podRef`, which is read first.
     pub name: Cow<'a, str>,
-    /// Of the pod.
+    /// The pod's namespace.
     pub namespace: Cow<'a, str>,
-    /// Of the API's object; of a static pod the hash of its manifest. Not unique on every kubelet.
+    /// The uid of the API's object, or the hash of a static pod's manifest. Some kubelets use the
+    /// same uid twice.
     pub uid: Cow<'a, str>,
-    /// When its sandbox was made.
+    /// When the pod's sandbox was created.
     pub start_time: Option<Timestamp>,
-    /// Its own values, where the plan wants them.
+    /// The pod's own values, if the plan includes them.
     pub stats: Option<Box<PodStats>>,
     /// Its traffic, which its containers share.
     pub network: Network<'a>,
-    /// Those with a name that Kubernetes would accept.
+    /// The containers, except those with a name that Kubernetes would refuse.
     pub containers: Vec<Container<'a>>,
-    /// Those of which the kubelet knows the size.
+    /// The volumes whose size the kubelet knows.
     pub volumes: Vec<Volume<'a>>,
 }
 
 /// A container of a pod, or of the system.
 #[derive(Debug, Default)]
 pub struct Container<'a> {
-    /// Within its pod.
+    /// The name, unique in its pod.
     pub name: Cow<'a, str>,
-    /// Of this run of it.
+    /// The start of this run of the container.
     pub start_time: Option<Timestamp>,
     /// Its values.
     pub stats: ContainerStats,
@@ -87,50 +88,50 @@ pub struct Container<'a> {
 /// A volume of a pod.
 #[derive(Debug, Default)]
 pub struct Volume<'a> {
-    /// Within its pod.
+    /// The name, unique in its pod.
     pub name: Cow<'a, str>,
     /// The claim behind it, in the pod's namespace.
     pub claim: Option<Cow<'a, str>>,
-    /// Whether the storage driver says that something is wrong with it.
+    /// Whether the storage driver reports a problem with the volume.
     pub is_abnormal: Option<bool>,
     /// Its size.
     pub filesystem: Filesystem,
 }
 
-/// The traffic of a pod since it started, or of the node.
+/// The traffic of the node, or of a pod since it started.
 #[derive(Debug, Default)]
 pub struct Network<'a> {
-    /// Of the interface that `total` is of; empty where there is none.
+    /// The name of the interface of `total`. It is empty if there is none.
     pub name: Cow<'a, str>,
-    /// Of the default interface, which stands inline; where the kubelet found none, of the
-    /// only interface there is. Several are not added up: what goes through a bridge or a
-    /// veth is counted there and on the way out.
+    /// The traffic of the default interface, which is directly in this object. If the kubelet found
+    /// none, it is the traffic of the only interface. Several interfaces are not added up, because
+    /// traffic through a bridge or a veth is counted there and again on the way out.
     pub total: Traffic,
-    /// Each by itself, where the plan wants that.
+    /// Each interface, if the plan includes them.
     pub interfaces: Vec<Interface<'a>>,
-    /// Not decoded unless it is needed: it is the longest part.
+    /// The list of interfaces. It is decoded only if it is needed, because it is the longest part.
     undecoded: Option<&'a [u8]>,
 }
 
 /// One interface.
 #[derive(Debug, Default)]
 pub struct Interface<'a> {
-    /// As the kernel has it.
+    /// The name that the kernel uses.
     pub name: Cow<'a, str>,
     /// Its counters.
     pub traffic: Traffic,
 }
 
-/// What is no summary.
+/// Why a reply is not a summary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Malformed {
-    /// It ends where it should go on.
+    /// The JSON is cut.
     Cut,
-    /// The byte at this offset cannot stand there.
+    /// The byte at this offset is not valid JSON.
     NotJson(usize),
-    /// No object with `pods` in it.
+    /// It is not an object with `pods`.
     NoPods,
-    /// More than any node has: so many, of these.
+    /// There are more of these than any node has: the limit, and what exceeds it.
     TooMany(usize, &'static str),
 }
 
@@ -154,19 +155,19 @@ impl fmt::Display for Malformed {
     }
 }
 
-/// The memory of lists that are done with, for those of the next reply: in the end a reply like
-/// the one before needs no more.
+/// The memory of lists that are no longer used, for the lists of the next reply. After some
+/// scrapes, a reply like the previous one needs no new memory.
 #[derive(Debug, Default)]
 pub struct Spare {
     pods: Vec<Pod<'static>>,
     containers: Vec<Vec<Container<'static>>>,
 }
 
-/// No more of pods and no more of containers is kept.
+/// The limit for kept pods, and the limit for kept containers.
 const MOST_SPARE: usize = 2_000;
 
 impl Spare {
-    /// Takes what a summary has.
+    /// Takes the memory of a summary.
     pub fn reclaim(&mut self, summary: Summary) {
         let mut pods = summary.pods;
         let mut kept: usize = self.containers.iter().map(Vec::capacity).sum();
@@ -182,35 +183,35 @@ impl Spare {
     }
 }
 
-/// The list's memory, for what borrows from another reply: a list that becomes one of the
-/// same kind keeps it.
+/// Keeps the list's memory for values that borrow from another reply. A list that is collected into
+/// one of the same layout keeps its memory.
 fn emptied<T, U>(mut list: Vec<T>) -> Vec<U> {
     list.clear();
     let none = list.into_iter().map(|_| unreachable!("it is empty"));
     none.collect()
 }
 
-/// Ten times what the largest nodes run. What a reply becomes in memory is bounded by
-/// these, and not by its bytes: an empty container is two of them and takes a hundred times
-/// as many.
+/// Ten times the number on the largest nodes. These limits, not the size of the reply, limit the
+/// memory that a reply needs: an empty container is two bytes in the reply and needs a hundred
+/// times as many in memory.
 pub(crate) const MOST_PODS: usize = 10_000;
 pub(crate) const MOST_CONTAINERS: usize = 20_000;
 pub(crate) const MOST_CONTAINERS_OF_A_POD: usize = 1_000;
-/// Volumes and interfaces likewise. A node that is a router may have hundreds of interfaces.
+/// The same limits for volumes and interfaces. A node that is a router may have hundreds of
+/// interfaces.
 const MOST_VOLUMES_OF_A_POD: usize = 1_000;
 const MOST_INTERFACES: usize = 10_000;
 
-/// Over all pods.
+/// The limit for all pods together.
 const MOST_VOLUMES_AND_INTERFACES: usize = 50_000;
 
-/// In a reply larger than the first, which is more than a thousand pods take, a pod larger
-/// than the second is not decoded: it may be made of brackets, each of which costs memory.
+/// If more than the first limit remains of a reply (more than a thousand pods need), a pod larger
+/// than the second limit is not decoded. It may consist of brackets, each of which needs memory.
 pub(crate) const LARGE_REPLY: usize = 4 << 20;
 pub(crate) const LARGEST_POD: usize = 1 << 20;
 
-/// Decodes a reply, as far as `plan` wants it, and of the pods those of which `is_wanted`
-/// says so. The others are stepped over. A pod that cannot be decoded
-/// is left out, and costs no other.
+/// Decodes what `plan` includes, and only the pods that `is_wanted` accepts. The others are
+/// skipped. A pod that cannot be decoded is dropped, and the other pods are not affected.
 pub fn parse<'a>(
     body: &'a [u8],
     plan: Plan,
@@ -219,7 +220,7 @@ pub fn parse<'a>(
     parse_into(&mut Spare::default(), body, plan, is_wanted)
 }
 
-/// The same in the memory of earlier summaries.
+/// Does the same in the memory of earlier summaries.
 pub fn parse_into<'a>(
     spare: &mut Spare,
     body: &'a [u8],
@@ -266,13 +267,13 @@ pub fn parse_into<'a>(
 }
 
 impl<'a> Summary<'a> {
-    /// If it cannot be read as a whole, its name and its memory at least.
+    /// Reads the node. If it cannot be read as a whole, at least its name and its memory are read.
     fn node(&mut self, text: &'a [u8], plan: Plan) {
         let mut brief = NodeBrief::default();
         if brief.read(plan, &mut Walk::new(text)).is_err() {
             return;
         }
-        // The kubelet works out what is available as all less the working set.
+        // The kubelet computes the available memory as all memory minus the working set.
         self.memory_bytes = brief
             .available
             .zip(brief.working_set)
@@ -286,7 +287,7 @@ impl<'a> Summary<'a> {
         self.node.name = brief.name.filter(|name| !name.is_empty());
     }
 
-    /// More than the node has no container can use. What that is may stand behind the pods.
+    /// Drops memory values above the node's memory. The node may come after the pods in the reply.
     fn forget_impossible_memory(&mut self) {
         let Some(most) = self.memory_bytes else {
             return;
@@ -301,7 +302,7 @@ impl<'a> Summary<'a> {
         }
     }
 
-    /// An array; `null` is what Go writes for an empty one.
+    /// Reads the array of pods. Go writes `null` for an empty array.
     fn pods(
         &mut self,
         walk: &mut Walk<'a>,
@@ -344,14 +345,14 @@ impl<'a> Summary<'a> {
     }
 }
 
-/// What was found where a pod should be.
+/// What was found in place of a pod.
 enum Found {
     Wanted,
     NotWanted,
     Unreadable,
 }
 
-/// Reads one pod after the other.
+/// Reads the pods one after the other.
 struct PodReader<'p, W> {
     plan: Plan<'p>,
     is_wanted: W,
@@ -359,7 +360,7 @@ struct PodReader<'p, W> {
 }
 
 impl<W: Fn(&PodRef) -> bool> PodReader<'_, W> {
-    /// Puts the pod behind the others, if it is wanted.
+    /// Appends the pod to the list, if it is selected.
     fn pod<'a>(
         &mut self,
         walk: &mut Walk<'a>,
@@ -386,14 +387,14 @@ impl<W: Fn(&PodRef) -> bool> PodReader<'_, W> {
             pods.push(pod);
             return Ok(Found::Wanted);
         }
-        // Its end is found without understanding it.
+        // Finds the pod's end by brackets and quotes, without decoding it.
         *walk = start;
         walk.value()?;
         Ok(Found::Unreadable)
     }
 }
 
-/// What is always read of the node.
+/// The part of the node that is always read.
 #[derive(Default)]
 struct NodeBrief<'a> {
     name: Option<Cow<'a, str>>,
@@ -421,14 +422,14 @@ impl<'a> Members<'a> for NodeBrief<'a> {
     }
 }
 
-/// Whom a pod's values are about.
+/// The identity of a pod.
 #[derive(Debug, Default)]
 pub struct PodRef<'a> {
-    /// These are the pod's.
+    /// The pod's name.
     pub name: Cow<'a, str>,
-    /// Likewise.
+    /// The pod's namespace.
     pub namespace: Cow<'a, str>,
-    /// Likewise.
+    /// The pod's uid.
     pub uid: Cow<'a, str>,
 }
 
@@ -448,8 +449,8 @@ impl<'a> Members<'a> for PodRef<'a> {
 pub(crate) const LONGEST_NAME: usize = 253;
 
 impl<'a> PodRef<'a> {
-    /// Of the pod that begins here, wherever in it that stands; `None` if it has none
-    /// that can be read. A kubelet writes it first.
+    /// Returns the `podRef` of the pod that begins here, at any place in it. Returns `None` if
+    /// there is none that can be read. A kubelet writes it first.
     fn find(mut walk: Walk<'a>) -> Result<Option<Self>, Malformed> {
         if walk.peek()? != b'{' {
             return Ok(None);
@@ -468,7 +469,7 @@ impl<'a> PodRef<'a> {
         Ok(None)
     }
 
-    /// What Kubernetes would not have let be created is not passed on.
+    /// Whether Kubernetes would accept the length of these names. If not, the pod is dropped.
     fn is_plausible(&self) -> bool {
         [&self.name, &self.namespace, &self.uid]
             .iter()
@@ -528,7 +529,7 @@ impl<'a> Members<'a> for Container<'a> {
     }
 }
 
-/// What `pvcRef` and `volumeHealthStats` hold.
+/// The values of `pvcRef` and `volumeHealthStats`.
 #[derive(Default)]
 struct VolumeFacts<'a> {
     claim: Option<Cow<'a, str>>,
@@ -614,17 +615,17 @@ impl<'a> Members<'a> for Network<'a> {
     }
 }
 
-/// What stands in a list of the reply.
+/// An item of a list in the reply.
 trait Listed {
-    /// More are none that a node has.
+    /// The limit for the list. No node has more.
     const MOST: usize;
-    /// Whether it can be named.
+    /// Whether it has a valid name.
     fn is_plausible(&self) -> bool;
-    /// Whether it is to be kept, wherever its name stood.
+    /// Whether it is kept. This works wherever its name is in the object.
     fn is_wanted(&self, _: Plan) -> bool {
         true
     }
-    /// Whether what begins here is to be stepped over.
+    /// Whether the item that begins here can be skipped.
     fn is_excluded(_: Plan, _: Walk) -> bool {
         false
     }
@@ -635,7 +636,7 @@ impl Listed for Container<'_> {
         !plan.excluded_containers.iter().any(|one| *one == self.name)
     }
 
-    /// A kubelet writes the name first.
+    /// This works if the name comes first, as a kubelet writes it.
     fn is_excluded(plan: Plan, mut walk: Walk) -> bool {
         let mut name = || {
             walk.enter(b'{', b'}').ok()?;
@@ -660,13 +661,13 @@ impl Listed for Volume<'_> {
 
 impl Listed for Interface<'_> {
     const MOST: usize = MOST_INTERFACES;
-    /// One without a name is one all the same.
+    /// An interface may have no name.
     fn is_plausible(&self) -> bool {
         self.name.len() <= LONGEST_NAME
     }
 }
 
-/// Reads a list; `null` is what Go writes for an empty one.
+/// Reads a list. Go writes `null` for an empty list.
 fn list<'a, T: Members<'a> + Listed + Default>(
     list: &mut Vec<T>,
     plan: Plan,
@@ -689,7 +690,7 @@ fn list<'a, T: Members<'a> + Listed + Default>(
         let mut one = T::default();
         one.read(plan, walk)?;
         if one.is_plausible() && one.is_wanted(plan) {
-            // Most pods have one container, and the first growth would be to four.
+            // Most pods have one container, but the first push would reserve memory for four.
             if list.is_empty() {
                 list.reserve_exact(1);
             }

@@ -1,12 +1,12 @@
-//! Foreign text made fit for a line of the log. What a kubelet, a user, a library or the
-//! system says comes through here before it is shown: on one line, visible as it stands,
-//! not longer than it is worth, and without what may be a secret. Numbers of things are put
-//! into words here as well.
+//! Makes foreign text fit for a line of the log. Text from a kubelet, a user, a library or the
+//! system passes through here before it is shown. The result is one line, has only visible
+//! characters, is not too long, and does not contain what may be a secret. This module also writes
+//! numbers with their nouns.
 
 use std::path::Path;
 
-/// An operating system error in its own words, without Rust's "(os error 2)"; of
-/// another one only its kind, since its text is a library's.
+/// The text of an operating system's error, without Rust's "(os error 2)". Of another error only
+/// the kind is shown, because its text is from a library.
 pub fn os_error(error: &std::io::Error) -> String {
     let text = match error.raw_os_error() {
         Some(_) => error.to_string(),
@@ -23,7 +23,8 @@ fn lower_first(text: &str) -> String {
         .unwrap_or_default()
 }
 
-/// An error of `getaddrinfo`, which has a text of its own but no number of the system's.
+/// The text of an error of `getaddrinfo`. It has its own text, but no number of the operating
+/// system.
 pub fn resolver_error(error: &std::io::Error) -> String {
     let text = match error.raw_os_error() {
         Some(_) => os_error(error),
@@ -33,8 +34,8 @@ pub fn resolver_error(error: &std::io::Error) -> String {
     printable(&lower_first(text), 100)
 }
 
-/// The path of a credential file, unless somebody wrote the secret itself where its
-/// file belongs.
+/// The path of a credential file. If somebody wrote the secret itself in place of the path, it is
+/// not shown.
 pub fn credential_path(path: &Path) -> String {
     let text = path.to_string_lossy();
     match text.contains("-----") || text.trim_start().starts_with("eyJ") {
@@ -43,14 +44,15 @@ pub fn credential_path(path: &Path) -> String {
     }
 }
 
-/// Masks what may be a password or a key in text that is meant to be a URL: all before its
-/// last `@`, and its query. In a malformed one more is masked rather than less.
+/// Masks what may be a password or a key in a text that should be a URL: everything before the last
+/// `@`, and the query. In a malformed URL, it masks too much rather than too little.
 pub fn redact_url(url: &str) -> String {
     let (scheme, rest) = match url.find("://") {
         Some(at) => url.split_at(at + "://".len()),
         None => ("", url),
     };
-    // A `?` in a password comes with an `@` behind it, as does one in a query.
+    // If there is both an `@` and a `?`, either may be part of the password or of the query, so all
+    // is masked.
     match (rest.rsplit_once('@'), rest.split_once('?')) {
         (Some(_), Some(_)) => format!("{scheme}***"),
         (Some((_, rest)), None) => format!("{scheme}***@{rest}"),
@@ -59,13 +61,13 @@ pub fn redact_url(url: &str) -> String {
     }
 }
 
-/// `1 try`, `2 tries`
+/// For example `1 try` or `2 tries`.
 pub fn count(number: u64, one: &str, more: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { more })
 }
 
-/// Foreign text made fit for one log line: every character can be seen, stands
-/// where it was written, and there are `max_chars` of them at most. The rest is `…`.
+/// Makes foreign text fit for one line of the log. Every character is visible and in the place
+/// where it was written. There are at most `max_chars` characters. The rest is replaced by `…`.
 pub fn printable(text: &str, max_chars: usize) -> String {
     let mut out: String = text
         .chars()
@@ -78,9 +80,9 @@ pub fn printable(text: &str, max_chars: usize) -> String {
     out
 }
 
-/// Control characters drive a terminal or begin a line. The others mislead whoever reads
-/// the log elsewhere: they break lines, turn the direction of what follows, so that it
-/// reads as something else, or cannot be seen, so that two different texts look the same.
+/// Control characters control a terminal or begin a line. The other characters mislead a reader of
+/// the log: they break lines; they change the direction of the text, so that it reads as something
+/// else; or they are invisible, so that two different texts look the same.
 fn is_misleading(c: char) -> bool {
     let breaks = matches!(c, '\u{2028}' | '\u{2029}');
     let turns = matches!(
@@ -124,14 +126,14 @@ mod tests {
 
     #[test]
     fn foreign_text_cannot_hide_or_turn_around() {
-        // Shown backwards, and so as "allowed".
+        // This would be shown backwards, as "allowed".
         assert_eq!(printable("a\u{202e}dewolla\u{202c}", 80), "a?dewolla?");
         assert_eq!(
             printable("ad\u{200b}min \u{2066}x\u{2069}", 80),
             "ad?min ?x?"
         );
         assert_eq!(printable("one\u{2028}two\u{85}", 80), "one?two?");
-        // What people write stays: letters of all kinds, their marks, spaces.
+        // Normal text does not change: letters of all kinds, their marks, and spaces.
         let plain = "pod-ü Ж 漢字 e\u{301} 🦀\u{a0}שלום";
         assert_eq!(printable(plain, 80), plain);
     }

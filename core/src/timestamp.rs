@@ -1,30 +1,30 @@
-//! A point in time as a kubelet states it.
+//! A point in time as a kubelet writes it.
 
 use std::time::Duration;
 
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-/// A point in time as the kubelet stated it.
+/// A point in time as the kubelet wrote it.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp {
-    /// Since the epoch; a kubelet's sample is never before it.
+    /// Seconds since the epoch. A kubelet's sample is never before it.
     pub seconds: u32,
-    /// Of the second.
+    /// Nanoseconds of the second.
     pub nanos: u32,
 }
 
 impl Timestamp {
-    /// Since the epoch.
+    /// Nanoseconds since the epoch.
     pub fn as_nanos(self) -> u64 {
         u64::from(self.seconds) * 1_000_000_000 + u64::from(self.nanos)
     }
 
-    /// Since the epoch, cut.
+    /// Milliseconds since the epoch, rounded down.
     pub fn as_millis(self) -> u64 {
         self.as_nanos() / 1_000_000
     }
 
-    /// Seconds and nanoseconds since the epoch, as a clock gives them.
+    /// Makes a time from the seconds and nanoseconds since the epoch that a clock returns.
     pub fn since_epoch(elapsed: Duration) -> Option<Self> {
         Some(Self {
             seconds: u32::try_from(elapsed.as_secs()).ok()?,
@@ -32,7 +32,7 @@ impl Timestamp {
         })
     }
 
-    /// RFC 3339; `None` for what no msgpack event time can hold either.
+    /// Parses RFC 3339. Returns `None` for a time that does not fit in an event time of msgpack.
     pub fn parse(text: &str) -> Option<Self> {
         let short = text.as_bytes().try_into().ok().and_then(Self::of_kubelet);
         short.or_else(|| {
@@ -44,8 +44,8 @@ impl Timestamp {
         })
     }
 
-    /// Whole seconds of UTC, `2026-11-27T16:12:15Z`: five of them a container. `None` for
-    /// what is written otherwise, or is no such time.
+    /// Parses whole seconds in UTC, such as `2026-11-27T16:12:15Z`. A reply has five of them per
+    /// container. Returns `None` for another form, or if there is no such time.
     pub(crate) fn of_kubelet(text: &[u8; 20]) -> Option<Self> {
         const FORM: &[u8; 20] = b"0000-00-00T00:00:00Z";
         let fits = |(byte, form): (&u8, &u8)| match form {
@@ -66,7 +66,7 @@ impl Timestamp {
             4 | 6 | 9 | 11 => 30,
             _ => 31,
         };
-        // Within these years the seconds fit.
+        // In these years, the seconds fit.
         let is_time = (1970..2106).contains(&year)
             && (1..=12).contains(&month)
             && (1..=days_of(month)).contains(&day)
@@ -114,7 +114,7 @@ mod tests {
         ] {
             agree(text);
         }
-        // Each day on which a time can be, and a second of it.
+        // This tests each possible day, with one second of it.
         for day in 0..49_670_u64 {
             let second = day * 86_400 + day * 7_919 % 86_400;
             let time = OffsetDateTime::from_unix_timestamp(second as i64).expect("a time");

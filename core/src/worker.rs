@@ -1,49 +1,48 @@
-//! The worker thread: one scrape at a time, requested by the host's thread, which takes
-//! its outcome later and never waits for it.
+//! Owns the worker thread, which does one scrape at a time. The host's thread requests a scrape,
+//! receives its outcome later, and never waits for it.
 //!
 //! # Threads
 //!
-//! Each input has one worker thread, `kubeletstats`. All that takes time happens there:
-//! reading files, DNS, TCP, TLS, HTTP, parsing and encoding. The system's resolver gets a
-//! thread of its own (`kubeletstats-dns`), since it cannot be interrupted. The host's thread
-//! only sends requests and receives outcomes. It waits twice in the life of an input: at
-//! start for the files, `START_GRACE` at most, and at the end for the worker,
-//! `STOP_GRACE` at most.
+//! Each input has one worker thread, `kubeletstats`. It does everything that takes time: reading
+//! files, DNS, TCP, TLS, HTTP, parsing and encoding. The system's resolver gets a thread of its own
+//! (`kubeletstats-dns`), since it cannot be interrupted. The host's thread only sends requests and
+//! receives outcomes. It waits twice in the life of an input: at start for the files, at most
+//! `START_GRACE`, and at the end for the worker, at most `STOP_GRACE`.
 //!
 //! # Messages
 //!
 //! | from, to | by | what |
 //! |---|---|---|
-//! | host, worker | channel `requests` | scrape, into this memory; closed: end |
-//! | worker, host | channel `outcomes` | what became of the scrape |
+//! | host, worker | channel `requests` | do a scrape, in this memory; closed: end |
+//! | worker, host | channel `outcomes` | the outcome of the scrape |
 //! | worker, host | socket `wake` | one byte for each outcome |
-//! | host, worker | [`Stop`] | end whatever is waited for |
+//! | host, worker | [`Stop`] | ends every wait of the worker |
 //! | worker, host | channel `ended` | closed: the thread has returned |
 //!
-//! The order of two of these matters. The worker sends the outcome
-//! first and writes its byte second; the host reads bytes first and looks for the outcome
-//! second. So an outcome that the host has not seen always has a byte that is still unread
-//! or yet to come, and it cannot be missed. The other way round the host may be woken for
-//! an outcome that it has already taken, which does no harm.
+//! The order of two of these matters. The worker sends the outcome first and writes its byte
+//! second. The host reads bytes first and receives the outcome second. So if the host has not
+//! received an outcome yet, its byte is still unread or will be written, and the outcome cannot be
+//! missed. In the other case, the host may be woken for an outcome that it has already received,
+//! which does no harm.
 //!
-//! One scrape is in flight at most (`in_flight`), so there is one outcome at most, and
-//! neither the channel nor the socket can fill up.
+//! At most one scrape is running (`in_flight`), so there is at most one outcome, and neither the
+//! channel nor the socket can fill up.
 //!
 //! # Who owns what
 //!
-//! [`Worker`] belongs to the host's thread, `WorkerThread` with the connection and all
-//! state of the samples to the worker's. They share one value, the `Deadline`: what the
-//! scrape is doing, behind a mutex that nobody holds while waiting. All descriptors are
-//! the host side's; the worker has `Weak` references to them. So a worker that hangs in
-//! something that cannot be interrupted, such as a file on a dead NFS mount, can be left
-//! behind ([`Worker::stop`]): it keeps none of these open, only a kept connection, and it
-//! ends when its call returns.
+//! [`Worker`] belongs to the host's thread. `WorkerThread`, with the connection and all state of
+//! the samples, belongs to the worker's thread. They share one value, the `Deadline`: what the
+//! scrape is doing, behind a mutex that nobody holds while waiting. The host's side owns all
+//! descriptors, and the worker has `Weak` references to them. A worker may hang in something that
+//! cannot be interrupted, such as a file on a dead NFS mount. Then [`Worker::stop`] returns while
+//! its thread still runs. That thread keeps none of these descriptors open, only a kept connection,
+//! and it ends when its call returns.
 //!
-//! The memory of a batch is reused: it goes from host to worker with the request, comes back
-//! as the batch, and [`Worker::recycle`] puts it into the next request.
+//! The memory of a batch is reused. It goes from the host to the worker with the request and comes
+//! back as the batch. [`Worker::recycle`] puts it into the next request.
 //!
-//! A panic on the worker is an outcome like any other error. Its client and pipeline are
-//! dropped then, as they may be half changed, and made anew for the next scrape.
+//! A panic on the worker is an outcome like any other error. The client and the pipeline may then
+//! be in an inconsistent state, so they are dropped, and new ones are made for the next scrape.
 
 use std::{
     io::{Read, Write},
@@ -73,67 +72,68 @@ use crate::{
     scraper::Scraper,
 };
 
-/// How long [`Worker::start`] waits for the files to be read. If that takes longer, an
-/// error about them is the first scrape's.
+/// How long [`Worker::start`] waits for the files to be read. If reading takes longer, the first
+/// scrape reports an error about them.
 const START_GRACE: Duration = Duration::from_secs(1);
 
-/// How long a scrape may be in flight beyond its timeout before it is overdue. One that can
-/// end does so at the timeout; this is for its outcome to reach the host's thread.
+/// How long a scrape may run beyond its timeout before it is overdue. A scrape that can end does so
+/// at its timeout. This is the time for its outcome to reach the host's thread.
 const WATCH_GRACE: Duration = Duration::from_secs(1);
 
-/// A worker that has not ended by then after it was stopped is left behind.
+/// How long the host waits for a stopped worker. After that, the worker's thread keeps running on
+/// its own.
 const STOP_GRACE: Duration = Duration::from_millis(250);
 
-/// Workers that are known to hang share one [`STOP_GRACE`] if they are stopped within
-/// this time: many inputs may read the same dead file system.
+/// Workers that hang share one [`STOP_GRACE`] if they are stopped within this time, because many
+/// inputs may read the same dead file system.
 const SHARED_GRACE_WINDOW: Duration = Duration::from_secs(5);
 
-/// A batch larger than this is not kept as spare memory for the next one.
+/// A larger batch is not kept as spare memory for the next one.
 const MAX_SPARE_BATCH: usize = 4 << 20;
 
-/// What a scrape starts with.
+/// The input of a scrape.
 struct Request {
     memory: Memory,
     counters: Counters,
 }
 
-/// What became of one scrape.
+/// The result of one scrape.
 #[derive(Debug)]
 pub struct Outcome {
-    /// What to append, or why there is nothing.
+    /// The batch to append, or the error.
     pub result: Result<Batch>,
-    /// From the worker's start on the request to the encoded batch or the error.
+    /// The time from when the worker began the scrape to the encoded batch or the error.
     pub took: Duration,
 }
 
 /// The worker, as the host's thread sees it.
 #[derive(Debug)]
 pub struct Worker {
-    /// Each a request for a scrape. `None` once stopped.
+    /// Each message is a request for a scrape. This is `None` after the stop.
     requests: Option<mpsc::Sender<Request>>,
     outcomes: mpsc::Receiver<Outcome>,
-    /// Readable while an outcome waits.
+    /// Readable while there is an outcome to receive.
     wake: UnixStream,
-    /// Its other end, to which the worker has a `Weak`.
+    /// The other end of `wake`. The worker has a `Weak` reference to it.
     _waker: Arc<UnixStream>,
-    /// Dropped to end what the worker waits for.
+    /// Dropping it ends every wait of the worker.
     stop: Option<Stop>,
-    /// Shared: what the worker is doing.
+    /// What the worker is doing. Both threads share it.
     deadline: Arc<Deadline>,
     ended: mpsc::Receiver<()>,
     thread: Option<JoinHandle<()>>,
-    /// When the current scrape was asked for.
+    /// When the current scrape was requested.
     in_flight: Option<Instant>,
     /// How long a scrape waits before it begins.
     delay: Duration,
-    /// [`Worker::overdue`] has reported that one.
+    /// Whether [`Worker::overdue`] has reported the current scrape.
     reported_overdue: bool,
     spare: Memory,
 }
 
 impl Worker {
-    /// Starts the worker, which reads the files the options name. An error is one that
-    /// should stop the host: they cannot be used, or there is no thread.
+    /// Starts the worker, which reads the files that the options name. An error should stop the
+    /// host: the files cannot be used, or the thread cannot be started.
     pub fn start(config: &Config) -> Result<Self> {
         let (stop, signal) = deadline::stop_pair().map_err(Error::thread)?;
         let (wake, waker) = UnixStream::pair().map_err(Error::thread)?;
@@ -178,13 +178,13 @@ impl Worker {
         }
     }
 
-    /// The descriptor that is readable while an outcome waits, valid as long as `self`.
+    /// The descriptor that is readable while there is an outcome. It is valid as long as `self`.
     pub fn wake_fd(&self) -> RawFd {
         self.wake.as_raw_fd()
     }
 
-    /// Asks for a scrape and returns at once; `false` while the last one is in flight.
-    /// `counters` are those of the scrapes before, for its metrics.
+    /// Requests a scrape and returns at once. Returns `false` while the last scrape is running.
+    /// `counters` are those before this scrape, for its metrics.
     pub fn scrape(&mut self, counters: &Counters) -> bool {
         let Some(requests) = self.requests.as_ref().filter(|_| self.in_flight.is_none()) else {
             return false;
@@ -198,8 +198,8 @@ impl Worker {
         sent
     }
 
-    /// If the current scrape should have ended long ago: the error to report, by what it
-    /// hangs in, and how long it has been in flight. Called at every interval.
+    /// If the current scrape is overdue, returns the error to report, which says what it hangs in,
+    /// and how long it has been running. This is called at every interval.
     pub fn overdue(&mut self, now: Instant) -> Option<(Error, Duration)> {
         let took = now.duration_since(self.in_flight?);
         let took = took.saturating_sub(self.delay);
@@ -208,10 +208,10 @@ impl Worker {
             .then(|| (self.deadline.timeout_error(), took))
     }
 
-    /// The outcome of the scrape, if there is one. Left out is the timeout of a scrape that
-    /// [`Worker::overdue`] has reported.
+    /// Returns the outcome of the scrape, if there is one. A timeout is not returned again if
+    /// [`Worker::overdue`] has reported the scrape.
     pub fn outcome(&mut self) -> Option<Outcome> {
-        // The byte before the outcome; see the module.
+        // The byte is read before the outcome is received; see the module's documentation.
         let _ = self.wake.read(&mut [0; 8]);
         let outcome = self.outcomes.try_recv().ok()?;
         self.in_flight = None;
@@ -220,7 +220,8 @@ impl Worker {
         (!already_reported).then_some(outcome)
     }
 
-    /// Ends the worker; an error is what it hangs in if it had to be left behind.
+    /// Stops the worker. If its thread still runs after the grace period, the error says what it
+    /// hangs in.
     pub fn stop(&mut self) -> std::result::Result<(), Phase> {
         self.requests = None;
         self.stop = None;
@@ -230,8 +231,8 @@ impl Worker {
         match self.ended.recv_timeout(self.grace()) {
             Err(RecvTimeoutError::Timeout) => Err(self.deadline.phase()),
             Ok(()) | Err(RecvTimeoutError::Disconnected) => {
-                // It has returned but for its last few instructions. A panic
-                // in there has been reported as an outcome.
+                // The thread has returned, except for its last few instructions. A panic in it has
+                // been reported as an outcome.
                 let _ = thread.join();
                 Ok(())
             }
@@ -251,14 +252,14 @@ impl Worker {
         STOP_GRACE.saturating_sub(now.duration_since(begun))
     }
 
-    /// Gives the memory of events back for the next ones.
+    /// Takes back the memory of events, for the next ones.
     pub fn recycle(&mut self, buffer: Vec<u8>) {
         if buffer.capacity() <= MAX_SPARE_BATCH {
             self.spare.logs = buffer;
         }
     }
 
-    /// The same of metrics.
+    /// Takes back the memory of metrics, for the next ones.
     pub fn recycle_metrics(&mut self, buffer: Vec<u8>) {
         if buffer.capacity() <= MAX_SPARE_BATCH {
             self.spare.metrics = buffer;
@@ -268,22 +269,22 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        // Whoever wants to log that it was left behind has stopped it before.
+        // A caller that wants to log a hanging worker has called `stop` before.
         let _ = self.stop();
     }
 }
 
-/// What the worker thread owns. Fields are dropped in this order.
+/// What the worker's thread owns. The fields are dropped in this order.
 struct WorkerThread {
     config: Config,
     delay: Duration,
     deadline: Arc<Deadline>,
-    /// `None` while files cannot be used, and after a panic: half-changed state is not
+    /// `None` while files cannot be used, and after a panic, because an inconsistent state is not
     /// used again.
     scraper: Option<Scraper>,
     waker: Weak<UnixStream>,
     outcome_sender: mpsc::Sender<Outcome>,
-    /// Closes `ended`, so it stays the last field.
+    /// Dropping this closes `ended`, so it must be the last field.
     _alive: mpsc::Sender<()>,
 }
 
@@ -294,7 +295,7 @@ impl WorkerThread {
         start_sender: mpsc::Sender<Result<()>>,
     ) {
         let started = panics::catch("the start", || self.scraper().map(drop));
-        // The start may have stopped waiting: the first scrape reports the error then.
+        // The start may no longer wait. Then the first scrape reports the error.
         let _ = start_sender.send(started.and_then(|started| started));
         self.deadline.enter(Phase::Queued);
         while let Ok(request) = request_receiver.recv() {
@@ -330,7 +331,7 @@ impl WorkerThread {
         })
     }
 
-    /// `false` once the worker's owner is gone.
+    /// Writes the byte. Returns `false` if the worker's owner no longer exists.
     fn wake(&self) -> bool {
         let waker = self.waker.upgrade();
         waker.is_some_and(|waker| (&*waker).write_all(&[1]).is_ok())

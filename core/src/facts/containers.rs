@@ -1,4 +1,4 @@
-//! The containers of a pod: what the spec asks for, and what the status says came of it.
+//! The containers of a pod: their specification in the spec, and their state in the status.
 
 use std::borrow::Cow;
 
@@ -13,7 +13,7 @@ use crate::{
     timestamp::Timestamp,
 };
 
-/// Reads a member of a pod's spec, if it lists containers.
+/// Reads a member of a pod's spec, if it is a list of containers.
 pub(super) fn of_spec(
     containers: &mut Vec<ContainerFacts>,
     key: &[u8],
@@ -36,7 +36,7 @@ pub(super) fn of_spec(
         };
         container.read_spec(keep, walk)?;
         if !container.name.is_empty() {
-            // Most pods have one container, and the first growth would be to four.
+            // Most pods have one container, but the first push would reserve memory for four.
             if containers.is_empty() {
                 containers.reserve_exact(1);
             }
@@ -46,7 +46,7 @@ pub(super) fn of_spec(
     })
 }
 
-/// Where a container stands among those of its pod.
+/// The rank of a container in the order of its pod's containers.
 pub(super) fn place(container: &ContainerFacts) -> u8 {
     match container.kind {
         ContainerKind::Init | ContainerKind::Sidecar => 0,
@@ -55,8 +55,8 @@ pub(super) fn place(container: &ContainerFacts) -> u8 {
     }
 }
 
-/// Reads a member of a pod's status, if it lists containers. No name is in two lists. A
-/// container that the spec does not have is passed over.
+/// Reads a member of a pod's status, if it is a list of containers. A name is in only one list. A
+/// container that is not in the spec is skipped.
 pub(super) fn of_status(
     containers: &mut [ContainerFacts],
     key: &[u8],
@@ -132,7 +132,7 @@ impl ContainerFacts {
             }
             Ok(())
         })?;
-        // Without a container that runs or has run the kubelet has nothing to say here.
+        // The kubelet reports nothing here for a container that has never run.
         if in_force != Resources::default() {
             self.resources = in_force;
         }
@@ -149,7 +149,7 @@ impl ContainerFacts {
     }
 }
 
-/// `state` or `lastState`.
+/// The member `state` or `lastState`.
 #[derive(Default)]
 struct Run {
     state: Option<State>,
@@ -192,13 +192,13 @@ fn is_null(walk: &Walk<'_>) -> bool {
     matches!(walk.clone().null(), Ok(true))
 }
 
-/// A whole number; `None` for what is none, or does not fit.
+/// Reads a whole number. Returns `None` for another value, or for a number that does not fit.
 fn number<T: std::str::FromStr>(walk: &mut Walk<'_>) -> Result<Option<T>, Broken> {
     let digits = str::from_utf8(walk.value()?).ok();
     Ok(digits.and_then(|digits| digits.parse().ok()))
 }
 
-/// `requests` and `limits`. An amount that is none is absent.
+/// Reads `requests` and `limits`. An amount that cannot be parsed is absent.
 pub(super) fn resources(resources: &mut Resources, walk: &mut Walk<'_>) -> Result<(), Broken> {
     object(walk, |key, walk| match key {
         b"requests" => amounts(
@@ -226,7 +226,7 @@ fn amounts(
     })
 }
 
-/// A text, but the API takes a number too.
+/// Reads an amount. It is a text, but the API also accepts a number.
 fn amount<'a>(walk: &mut Walk<'a>) -> Result<Cow<'a, str>, Broken> {
     match walk.peek()? {
         b'"' => walk.text(),

@@ -1,25 +1,28 @@
-//! Text that outlives the reply, and how much of it there may be; and the steps through JSON
-//! that all readers of the reply take.
+//! Owns the limits of the text that is kept from a reply. It also has the JSON functions that all
+//! readers of the reply use.
 
 use std::borrow::Cow;
 
 use crate::json::{Broken, Walk};
 
-/// All that is kept of a reply. A thousand pods with ten labels each are less than 2 MiB.
+/// The limit for all text kept from a reply. A thousand pods with ten labels each need less than 2
+/// MiB.
 pub(super) const MOST_TEXT: usize = 8 << 20;
-/// One text. A longer annotation is a document, such as the whole manifest.
+/// The limit for one text. A longer annotation is a document, such as the whole manifest.
 const LONGEST_TEXT: usize = 4 << 10;
-/// What a text takes besides its bytes: where it lies, and what the allocator adds.
+/// The memory of a text in addition to its bytes: the pointer, the length, and the allocator's
+/// overhead.
 const OVERHEAD: usize = 32;
 
-/// Takes text out of a reply, until it is too much.
+/// Copies text from a reply, up to the limit.
 #[derive(Debug, Default)]
 pub(super) struct Keep {
     taken: usize,
 }
 
 impl Keep {
-    /// `None` for what is longer than any text needs to be, and for all once it is too much.
+    /// Returns `None` for a text longer than the limit, and for every text once the total limit is
+    /// exceeded.
     pub fn take(&mut self, text: &str) -> Option<Box<str>> {
         if text.len() > LONGEST_TEXT || self.is_too_much() {
             return None;
@@ -28,7 +31,7 @@ impl Keep {
         Some(text.into())
     }
 
-    /// The text that stands here; `None` for an empty one too.
+    /// Reads a text and keeps it. Returns `None` for an empty text too.
     pub fn text(&mut self, walk: &mut Walk<'_>) -> Result<Option<Box<str>>, Broken> {
         let text = text(walk)?;
         Ok(self.take(&text).filter(|text| !text.is_empty()))
@@ -39,8 +42,8 @@ impl Keep {
     }
 }
 
-/// Steps through the object that begins here, each key as it was written; `null` has no
-/// members.
+/// Calls `member` for each member of the object that begins here, with the key as it was written.
+/// `null` has no members.
 pub(super) fn object<'a>(
     walk: &mut Walk<'a>,
     mut member: impl FnMut(&'a [u8], &mut Walk<'a>) -> Result<(), Broken>,
@@ -57,7 +60,7 @@ pub(super) fn object<'a>(
     Ok(())
 }
 
-/// Steps through the array that begins here; `null` is an empty one.
+/// Calls `item` for each item of the array that begins here. `null` has no items.
 pub(super) fn array<'a>(
     walk: &mut Walk<'a>,
     mut item: impl FnMut(&mut Walk<'a>) -> Result<(), Broken>,
@@ -73,7 +76,7 @@ pub(super) fn array<'a>(
     Ok(())
 }
 
-/// The text that has to stand here; `null` is an empty one, as Go reads it.
+/// Reads a text. `null` is an empty text, as in Go.
 pub(super) fn text<'a>(walk: &mut Walk<'a>) -> Result<Cow<'a, str>, Broken> {
     match walk.null()? {
         true => Ok(Cow::Borrowed("")),
@@ -81,7 +84,7 @@ pub(super) fn text<'a>(walk: &mut Walk<'a>) -> Result<Cow<'a, str>, Broken> {
     }
 }
 
-/// Steps through a map of texts, whose keys may be escaped.
+/// Calls `each` for each pair of a map of texts. Its keys may have escapes.
 pub(super) fn texts<'a>(
     map: &'a [u8],
     mut each: impl FnMut(Cow<'a, str>, Cow<'a, str>),

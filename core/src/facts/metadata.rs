@@ -1,4 +1,4 @@
-//! The identity in a pod's facts: names, owner, labels and annotations.
+//! Reads the identity of a pod: names, owner, labels and annotations.
 
 use std::borrow::Cow;
 
@@ -12,16 +12,16 @@ use crate::{
     summary::LONGEST_NAME,
 };
 
-/// The hash of the manifest of a static pod.
+/// Has the hash of a static pod's manifest.
 const CONFIG_HASH: &str = "kubernetes.io/config.hash";
-/// The same hash, at its mirror in the API.
+/// Has the same hash, on the pod's mirror in the API.
 const CONFIG_MIRROR: &str = "kubernetes.io/config.mirror";
 const CONFIG_SOURCE: &str = "kubernetes.io/config.source";
 const TEMPLATE_HASH: &str = "pod-template-hash";
 const EXCLUDE: &str = "kubeletstats.io/exclude";
 
-/// A pod's metadata. Labels and annotations are looked at where they stand: a
-/// hostile reply may have any number of them.
+/// A pod's metadata. Labels and annotations are not decoded here, because a hostile reply may have
+/// any number of them.
 pub(super) struct Metadata<'a> {
     pub name: Cow<'a, str>,
     pub namespace: Cow<'a, str>,
@@ -32,7 +32,7 @@ pub(super) struct Metadata<'a> {
 }
 
 impl<'a> Metadata<'a> {
-    /// One without a name is an error.
+    /// Reads the metadata. Metadata without a name is an error.
     pub fn read(metadata: &'a [u8]) -> Result<Self, Broken> {
         let mut read = Self {
             name: Cow::default(),
@@ -61,7 +61,7 @@ impl<'a> Metadata<'a> {
         }
     }
 
-    /// A name that Kubernetes would not accept is not passed on.
+    /// Whether Kubernetes would accept the length of these names. If not, the pod is dropped.
     pub fn is_plausible(&self) -> bool {
         [&self.name, &self.namespace, &self.uid]
             .iter()
@@ -85,8 +85,8 @@ impl<'a> Metadata<'a> {
         let annotations = allowed(self.annotations, allows, keep, |key, value| match key {
             CONFIG_HASH => hash = Some(value.clone()),
             CONFIG_MIRROR => mirror = Some(value.clone()),
-            // The kubelet says where it has the pod from. Of one from the API the hash is
-            // what its owner wrote, and no name for it.
+            // The kubelet says from which source it has the pod. If the source is the API, the hash
+            // was written by the pod's owner and does not identify the pod.
             CONFIG_SOURCE => is_of_api = value == "api",
             EXCLUDE => opted_out = value == "true",
             _ => {}
@@ -114,11 +114,12 @@ impl<'a> Metadata<'a> {
     }
 }
 
-/// They are in each record of the pod's containers and volumes, so more than this is dropped.
+/// The limits of a pod's labels, and of its annotations. They are in each record of its containers
+/// and volumes, so more than these are dropped.
 const MOST_PAIRS: usize = 256;
 const MOST_BYTES: usize = 32 << 10;
 
-/// Those of a map that are wanted, sorted by key; `each` sees all of them.
+/// Returns the allowed pairs of a map, sorted by key. `each` receives all pairs.
 fn allowed<'a>(
     map: &'a [u8],
     allows: impl Fn(&str) -> bool,
@@ -139,7 +140,7 @@ fn allowed<'a>(
             kept.push((key, value));
         }
     })?;
-    // If a key occurs twice, the last one counts, as in Go.
+    // If a key occurs twice, the last value counts, as in Go.
     kept.reverse();
     kept.sort_by(|(a, _), (b, _)| a.cmp(b));
     kept.dedup_by(|(later, _), (first, _)| later == first);
@@ -147,7 +148,7 @@ fn allowed<'a>(
     Ok(kept)
 }
 
-/// The value of one key, wherever in the map it stands.
+/// Returns the value of a key, at any place in the map.
 fn value_of<'a>(map: &'a [u8], wanted: &str) -> Option<Cow<'a, str>> {
     let mut found = None;
     let whole = texts(map, |key, value| {
@@ -168,7 +169,7 @@ struct Reference<'a> {
 }
 
 impl<'a> Reference<'a> {
-    /// The one that controls the pod; where none does, the first.
+    /// Returns the owner that controls the pod. If there is none, it returns the first owner.
     fn of_list(walk: &mut Walk<'a>) -> Result<Option<Self>, Broken> {
         let mut found: Option<Self> = None;
         array(walk, |walk| {
@@ -189,7 +190,7 @@ impl<'a> Reference<'a> {
             }
             Ok(())
         })?;
-        // Nobody's kind or name is longer.
+        // No kind and no name in Kubernetes is longer.
         Ok(found.filter(|one| one.kind.len().max(one.name.len()) <= LONGEST_NAME))
     }
 

@@ -1,24 +1,25 @@
-//! What a pod belongs to, as a user would call it: the Deployment and not its ReplicaSet.
+//! The workload of a pod by the name that its user knows: the Deployment, not its ReplicaSet.
 //!
-//! The kubelet knows a pod's owner and not the owner's owner. Two of those can be told from
-//! a name, because the controllers of Kubernetes make it by rule.
+//! The kubelet knows a pod's owner but not the owner's owner. For a ReplicaSet and a Job, the
+//! owner's owner follows from the name, because the controllers of Kubernetes build that name by a
+//! rule.
 
 use super::Workload;
 
 /// A reference to an owner.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Owner<'a> {
-    /// `apps/v1`; empty where it is not given.
+    /// For example `apps/v1`. It is empty if it is absent.
     pub api_version: &'a str,
-    /// `ReplicaSet`
+    /// For example `ReplicaSet`.
     pub kind: &'a str,
-    /// Of the owner.
+    /// The name of the owner.
     pub name: &'a str,
 }
 
 impl Owner<'_> {
-    /// The workload behind the owner. The owner of a mirror pod is its node, which is no
-    /// workload: a static pod has none.
+    /// Returns the workload behind the owner. The owner of a static pod's mirror is the node, which
+    /// is no workload, so a static pod has none.
     pub fn workload(&self, pod_template_hash: Option<&str>) -> Option<Workload> {
         let workload = |kind: &str, name: &str| {
             let named = !kind.is_empty() && !name.is_empty();
@@ -43,26 +44,26 @@ impl Owner<'_> {
         }
     }
 
-    /// Others call their own kinds `Job` as well.
+    /// Whether the owner is of this API group. Other groups also have kinds that are named `Job`.
     fn is_of(&self, group: &str) -> bool {
         self.api_version.is_empty() || self.api_version.starts_with(group)
     }
 }
 
-/// A Deployment calls its ReplicaSet after itself and the hash of the pod's template, which
-/// is a label of the pod.
+/// A ReplicaSet's name is the Deployment's name and the hash of the pod's template. The hash is
+/// also a label of the pod.
 fn deployment<'a>(replica_set: &'a str, hash: &str) -> Option<&'a str> {
     let name = replica_set.strip_suffix(hash)?.strip_suffix('-')?;
     (!hash.is_empty() && !name.is_empty()).then_some(name)
 }
 
-/// A CronJob calls its Job after itself and the time it was due: minutes since the epoch,
-/// before Kubernetes 1.21 seconds.
+/// A Job's name is the CronJob's name and the scheduled time. The time is in minutes since the
+/// epoch, or in seconds before Kubernetes 1.21.
 fn cron_job(job: &str) -> Option<&str> {
     /// The longest name a CronJob can have.
     const LONGEST: usize = 52;
-    /// From 2016, when there was the first CronJob, to 2100. A date such as 20261127 is none
-    /// of these minutes.
+    /// From 2016, the year of the first CronJob, to 2100. A date such as 20261127 is not in this
+    /// range of minutes.
     const SECONDS: std::ops::Range<u64> = 1_451_606_400..4_102_444_800;
     let (name, due) = job.rsplit_once('-')?;
     let is_written_so = due.bytes().all(|byte| byte.is_ascii_digit()) && !due.starts_with('0');
@@ -94,7 +95,7 @@ mod tests {
                 Some("7c9"),
                 Some(("Deployment", "web-api")),
             ),
-            // Made by hand, or by somebody else's controller.
+            // The ReplicaSet was made by hand or by another controller.
             (
                 "apps/v1",
                 "ReplicaSet",
@@ -174,7 +175,7 @@ mod tests {
                 Some(("CronJob", "hello")),
             ),
             ("batch/v1", "Job", "pi", None, Some(("Job", "pi"))),
-            // A date, a number, a time with a zero before it.
+            // These end with a date, a number, or a time with a leading zero.
             (
                 "batch/v1",
                 "Job",

@@ -1,18 +1,18 @@
-//! An allow-list of labels or annotations, as options give it.
+//! An allow-list of labels or annotations, as an option has it.
 
 use super::selector::is_key;
 use crate::text::printable;
 
 const EXPECTED: &str = "names such as app or app.kubernetes.io/*, with commas between them";
 
-/// Which labels or annotations are passed on: names with `*` for any number of characters,
-/// a `/` among them. An empty list allows none.
+/// Which labels or annotations are recorded. A `*` in a name matches any number of characters,
+/// including `/`. An empty list allows none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Patterns(Vec<Box<str>>);
 
 impl Patterns {
-    /// The names in the list; else what is accepted, and what is wrong with the one that is
-    /// not. An empty item is what an unset variable leaves, and is passed over.
+    /// Returns the names in the list. The error says what is accepted, and what is wrong with the
+    /// name that is not. An empty item is skipped, because an unset variable leaves one.
     pub fn parse(list: &str) -> Result<Self, String> {
         let items = list.split(',').map(str::trim);
         items
@@ -28,7 +28,7 @@ impl Patterns {
             .map(Self)
     }
 
-    /// These, and keys besides.
+    /// Returns these patterns and these keys.
     pub fn with(&self, keys: &[&str]) -> Self {
         let keys = keys.iter().map(|key| Box::from(*key));
         Self(self.0.iter().cloned().chain(keys).collect())
@@ -39,13 +39,13 @@ impl Patterns {
         self.0.is_empty()
     }
 
-    /// Whether one of the names is this key.
+    /// Whether one of the patterns matches this key.
     pub fn allows(&self, key: &str) -> bool {
         self.0.iter().any(|pattern| matches(pattern, key))
     }
 }
 
-/// What no key of a label or annotation can have, if there is any of it.
+/// Why no key of a label or annotation can match this pattern, if none can.
 fn wrong(pattern: &str) -> Option<&'static str> {
     let is_of_a_key = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/');
     if pattern.contains('#') {
@@ -64,7 +64,7 @@ fn wrong(pattern: &str) -> Option<&'static str> {
         Some("names are of A-Z, a-z, 0-9, '-', '_', '.' and '/'")
     } else if pattern.matches('/').count() > 1 {
         Some("a name has one '/' at most")
-    // An annotation may have capitals before its `/`, a label may not.
+    // An annotation may have capital letters before its `/`, a label may not.
     } else if !pattern.contains('*') && !is_key(&pattern.to_ascii_lowercase()) {
         Some("a name is [prefix/]name, each beginning and ending with a letter or a digit")
     } else {
@@ -72,8 +72,8 @@ fn wrong(pattern: &str) -> Option<&'static str> {
     }
 }
 
-/// Each piece between stars is looked for behind the one before. The first place is as good
-/// as any other, so nothing is ever looked for twice.
+/// Each piece between stars is searched after the match of the previous piece. The first match is
+/// as good as any later one, so the search never goes back.
 fn matches(pattern: &str, key: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else {
         return pattern == key;

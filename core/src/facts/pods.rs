@@ -1,6 +1,6 @@
-//! The list of pods: which are read, and what of each. Limits as of the
-//! [summary](crate::summary), so that what a reply becomes in memory follows what a node can
-//! have, and not its bytes.
+//! Reads the list of pods: which pods, and which values of each. The limits are those of the
+//! [summary](crate::summary), so the memory that a reply needs depends on what a node can have, not
+//! on the size of the reply.
 
 use super::{
     Malformed, Pods, Want,
@@ -13,8 +13,8 @@ use crate::{
     summary::{LARGE_REPLY, LARGEST_POD, MOST_CONTAINERS, MOST_PODS},
 };
 
-/// Decodes a reply, of the pods those of which `is_wanted` says so of namespace and name. The
-/// others are stepped over. A pod that cannot be decoded is left out, and costs no other.
+/// Decodes the pods of a reply whose namespace and name `is_wanted` accepts. The others are
+/// skipped. A pod that cannot be decoded is dropped, and the other pods are not affected.
 pub fn parse(
     body: &[u8],
     want: &Want<'_>,
@@ -53,7 +53,7 @@ pub fn parse(
     }
 }
 
-/// Reads one pod after the other.
+/// Reads the pods one after the other.
 struct Reader<'w, W> {
     want: &'w Want<'w>,
     is_wanted: W,
@@ -63,7 +63,7 @@ struct Reader<'w, W> {
 }
 
 impl<W: Fn(&str, &str) -> bool> Reader<'_, W> {
-    /// An array; `null` is what Go writes for an empty one.
+    /// Reads the array of pods. Go writes `null` for an empty array.
     fn items(&mut self, walk: &mut Walk<'_>) -> Result<(), Malformed> {
         if walk.peek()? != b'[' {
             return match walk.value()? {
@@ -85,7 +85,7 @@ impl<W: Fn(&str, &str) -> bool> Reader<'_, W> {
                     !is_large && self.pod(&parts).is_ok()
                 }
                 Err(_) => {
-                    // Its end is found without understanding it.
+                    // Finds the pod's end by brackets and quotes, without decoding it.
                     *walk = start;
                     walk.value()?;
                     false
@@ -103,7 +103,7 @@ impl<W: Fn(&str, &str) -> bool> Reader<'_, W> {
         Ok(())
     }
 
-    /// Puts the pod behind the others, if it is wanted.
+    /// Appends the pod to the list, if it is selected.
     fn pod(&mut self, parts: &Parts<'_>) -> Result<(), Broken> {
         let metadata = Metadata::read(parts.metadata)?;
         if !metadata.is_plausible() || !(self.is_wanted)(&metadata.namespace, &metadata.name) {
@@ -115,7 +115,7 @@ impl<W: Fn(&str, &str) -> bool> Reader<'_, W> {
             b"resources" => resources(&mut pod.resources, walk),
             key => containers::of_spec(&mut pod.containers, key, keep, walk),
         })?;
-        // Those of a pod that turns out to be broken took their time all the same.
+        // These count even if the pod turns out to be broken later, because reading them took time.
         self.containers += pod.containers.len();
         pod.containers.sort_by_key(containers::place);
         object(&mut Walk::new(parts.status), |key, walk| {
@@ -133,7 +133,8 @@ impl<W: Fn(&str, &str) -> bool> Reader<'_, W> {
     }
 }
 
-/// A pod, undecoded. A kubelet writes them in this order, and needs not.
+/// The members of a pod, not decoded. A kubelet writes them in this order, but the order may
+/// differ.
 struct Parts<'a> {
     metadata: &'a [u8],
     spec: &'a [u8],
@@ -182,7 +183,7 @@ mod tests {
         parse(body.as_bytes(), &want, |_, name| name != "unwanted")
     }
 
-    /// The only pod, of these members.
+    /// Reads a list with a single pod that has these members.
     fn pod(members: &str) -> PodFacts {
         let mut found = read(&format!("[{{{members}}}]")).expect("a list");
         assert_eq!((found.on_node, found.unreadable), (1, 0), "{members}");
@@ -279,7 +280,7 @@ mod tests {
         assert!(found.config_hash.is_none() && !found.is_of("hash"));
     }
 
-    /// Evicted by the kubelet, whatever order its members are in.
+    /// The kubelet evicted this pod. The order of its members does not matter.
     #[test]
     fn a_pod_says_what_has_become_of_it() {
         let found = pod(
@@ -334,7 +335,7 @@ mod tests {
         assert_eq!(setup.container_id.as_deref(), Some("def"));
         assert_eq!(setup.state_reason.as_deref(), Some("Completed"));
         assert_eq!((setup.exit_code, setup.started_at), (Some(0), None));
-        // The API takes a state without a member for waiting.
+        // The API reads a state without members as waiting.
         assert_eq!(app.state, Some(State::Waiting));
         assert_eq!((app.restart_count, &app.container_id), (None, &None));
         assert_eq!(
@@ -344,7 +345,8 @@ mod tests {
         assert_eq!(one("logshipper").state, None);
     }
 
-    /// A pod that was resized where it runs: the spec is what is asked for.
+    /// The pod was resized while it ran. The spec has the requested values, the status those in
+    /// force.
     #[test]
     fn resources_are_those_in_force() {
         let read = |spec: &str, status: &str| {

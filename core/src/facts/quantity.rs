@@ -1,24 +1,24 @@
 //! Amounts as Kubernetes writes them: `100m`, `1.5`, `128Mi`, `1e3`.
 
-/// What Kubernetes cuts an amount to: the largest signed number of 64 bits, in units.
+/// Kubernetes limits an amount to the largest signed 64-bit number, in whole units.
 const MOST: u128 = i64::MAX as u128;
-/// The finest it keeps.
+/// Kubernetes keeps amounts down to one billionth.
 const NANOS: u128 = 1_000_000_000;
-/// So many digits fit 128 bits beside the largest binary suffix.
+/// This many digits, times the largest binary suffix, fit in 128 bits.
 const DIGITS: usize = 20;
 
-/// Cores; `None` for what is no amount, or a negative one.
+/// Returns the amount in cores, or `None` for a text that is no amount or is negative.
 pub fn cores(text: &str) -> Option<f64> {
-    // Both are exact below 2^53, and the division rounds once: `100m` is 0.1.
+    // Both numbers are exact below 2^53, and only the division rounds: `100m` is 0.1.
     nanos(text).map(|nanos| nanos as f64 / NANOS as f64)
 }
 
-/// Whole bytes, a part of one counted as one; `None` as of [`cores`].
+/// Returns whole bytes, rounded up, or `None` as for [`cores`].
 pub fn bytes(text: &str) -> Option<u64> {
     nanos(text).and_then(|nanos| u64::try_from(nanos.div_ceil(NANOS)).ok())
 }
 
-/// Billionths, rounded up. Digits behind the twentieth count as one more of it.
+/// Returns billionths, rounded up. Digits after the twentieth only round up.
 fn nanos(text: &str) -> Option<u128> {
     let text = text.strip_prefix('+').unwrap_or(text);
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.');
@@ -52,7 +52,8 @@ fn nanos(text: &str) -> Option<u128> {
     Some(shifted(value, shift).min(MOST * NANOS))
 }
 
-/// Times ten to the power of `tens`, rounded up; what is too large is the largest number.
+/// Returns `value` times ten to the power of `tens`, rounded up. If that is too large, it returns
+/// the largest number.
 fn shifted(value: u128, tens: i64) -> u128 {
     let power = u32::try_from(tens.unsigned_abs())
         .ok()
@@ -66,7 +67,7 @@ fn shifted(value: u128, tens: i64) -> u128 {
     }
 }
 
-/// Of a suffix the power of ten, and what to multiply by besides.
+/// Returns the power of ten of a suffix, and a factor.
 fn scale(suffix: &str) -> Option<(i64, u128)> {
     let decimal = |tens| Some((tens, 1));
     let binary = |times: u32| Some((0, 1 << (10 * times)));

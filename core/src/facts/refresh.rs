@@ -1,15 +1,15 @@
-//! When to ask the kubelet for its pods again.
+//! Decides when to ask the kubelet for its pods again.
 //!
-//! Asking costs the kubelet more than a scrape, so it is asked once an interval; sooner when
-//! a pod or container is seen of which nothing is known, and then not again at once if that
-//! did not help. Knows no clock: the time comes in.
+//! Asking for the pods costs the kubelet more than a scrape, so it is done once per interval. It is
+//! done sooner when a pod or container without facts appears. If the reply does not have these
+//! facts, the next request waits. This module has no clock: time is an argument.
 
 use std::time::{Duration, Instant};
 
-/// The first wait after a request that failed or did not help; each further one is twice as
-/// long, up to the interval.
+/// The first wait after a request that failed or did not have the missing facts. Each further wait
+/// is twice as long, up to the interval.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
-/// Facts older than so many intervals may be about what is no more.
+/// Facts older than this many intervals are dropped: their pods may no longer exist.
 const KEPT_INTERVALS: u32 = 10;
 
 /// How old the facts are, and how the last requests went.
@@ -17,20 +17,20 @@ const KEPT_INTERVALS: u32 = 10;
 pub(super) struct Refresh {
     interval: Duration,
     taken_at: Option<Instant>,
-    /// After a failure nothing is asked for before this.
+    /// After a failure, no request is sent before this time.
     not_before: Option<Instant>,
-    /// The same for what was absent from the last good reply.
+    /// What was absent from the last good reply is not asked for before this time.
     not_again_before: Option<Instant>,
     wait: Duration,
 }
 
-/// What a summary has that has no facts.
+/// Whether something in the summary has no facts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Missing {
     Nothing,
-    /// Only what was absent from the last good reply.
+    /// Only facts that were absent from the last good reply are missing.
     AskedBefore,
-    /// Something that was not asked for yet.
+    /// There are missing facts that have not been asked for yet.
     New,
 }
 
@@ -56,7 +56,8 @@ impl Refresh {
         is_past(self.not_before) && (is_old || would_help)
     }
 
-    /// A good reply has come; `missing` is whether something of before it still is.
+    /// A good reply has arrived. `is_missing` says whether some of the facts that were asked for
+    /// are still absent.
     pub fn succeeded(&mut self, now: Instant, is_missing: bool) {
         self.taken_at = Some(now);
         self.not_before = None;
@@ -73,7 +74,7 @@ impl Refresh {
         self.not_before = self.put_off(now);
     }
 
-    /// The next try after this one would wait no longer.
+    /// Whether the wait has reached its maximum.
     pub fn waits_longest(&self) -> bool {
         self.wait >= self.interval
     }
@@ -83,7 +84,7 @@ impl Refresh {
         Some(now.saturating_duration_since(taken_at))
     }
 
-    /// `true` if there were facts, and they are too old.
+    /// Whether the facts have expired: there were some, and they are too old.
     pub fn expire(&mut self, now: Instant) -> bool {
         let most = self.interval.saturating_mul(KEPT_INTERVALS);
         let is_expired = self.age(now).is_some_and(|age| age > most);
@@ -109,10 +110,10 @@ mod tests {
     }
 
     enum Step {
-        /// The time since the start, whether something is missing, and what has to come.
+        /// The seconds since the start, whether something is missing, and the expected answer.
         Ask(u64, bool, bool),
         Fails(u64),
-        /// Whether nothing is missing any more.
+        /// The seconds since the start, and whether nothing is missing any more.
         Replies(u64, bool),
     }
     use Step::{Ask, Fails, Replies};
@@ -240,7 +241,7 @@ mod tests {
         }
     }
 
-    /// What is still absent from a reply delays nothing that was not asked for.
+    /// Facts that are still absent from a reply do not delay a request for new ones.
     #[test]
     fn what_is_new_is_asked_for_at_once() {
         let start = Instant::now();

@@ -1,9 +1,9 @@
-//! Which pods are wanted by their labels, in the syntax of `kubectl get --selector`.
+//! Selects pods by their labels, in the syntax of `kubectl get --selector`.
 
 mod reader;
 
 const EXPECTED: &str = "labels such as app=web,tier!=x,env in (a,b)";
-/// A choice of pods by their labels. All that it asks for has to hold.
+/// A condition on the labels of pods. A pod is selected if all requirements hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LabelSelector(Vec<Requirement>);
 
@@ -17,17 +17,17 @@ struct Requirement {
 enum Condition {
     Exists,
     DoesNotExist,
-    /// `=`, `==` and `in`.
+    /// The operators `=`, `==` and `in`.
     In(Vec<Box<str>>),
-    /// `!=` and `notin`.
+    /// The operators `!=` and `notin`.
     NotIn(Vec<Box<str>>),
     GreaterThan(i64),
     LessThan(i64),
 }
 
 impl LabelSelector {
-    /// As kubectl reads it; else what is accepted, and which piece of the text is not. An
-    /// empty text asks for nothing, and so chooses all.
+    /// Parses a selector as kubectl does. The error says what is accepted, and which piece of the
+    /// text is wrong. An empty text has no requirement, so it selects all pods.
     pub fn parse(text: &str) -> Result<Self, String> {
         let requirements = reader::requirements(text);
         requirements
@@ -35,7 +35,7 @@ impl LabelSelector {
             .map_err(|why| format!("{EXPECTED}: {why}"))
     }
 
-    /// The labels that it asks about, each once.
+    /// Returns the keys of the labels in the requirements, each once.
     pub fn keys(&self) -> Vec<&str> {
         let mut keys: Vec<_> = self.0.iter().map(|one| &*one.key).collect();
         keys.sort_unstable();
@@ -43,8 +43,8 @@ impl LabelSelector {
         keys
     }
 
-    /// Whether a pod is chosen, of whose labels `label` gives the values. One that a pod
-    /// does not have is not equal to anything, as with kubectl.
+    /// Whether a pod is selected. `label` returns the values of its labels. A label that the pod
+    /// does not have is unequal to every value, as in kubectl.
     pub fn matches<V: AsRef<str>>(&self, label: impl Fn(&str) -> Option<V>) -> bool {
         self.0.iter().all(|requirement| {
             let value = label(&requirement.key);
@@ -70,9 +70,9 @@ impl Condition {
     }
 }
 
-/// Whether a label or annotation can be called so.
+/// Whether this is a valid key of a label or annotation.
 pub(super) fn is_key(key: &str) -> bool {
-    /// A DNS-1123 subdomain.
+    /// The prefix is a DNS-1123 subdomain.
     const LONGEST_PREFIX: usize = 253;
     let (prefix, name) = match key.split_once('/') {
         Some((prefix, name)) => (Some(prefix), name),
@@ -86,7 +86,7 @@ pub(super) fn is_key(key: &str) -> bool {
     prefix.is_none_or(is_subdomain) && !name.is_empty() && is_value(name)
 }
 
-/// The name part of a key is like a value, but not empty.
+/// Whether this is a valid value. The name part of a key has the same form, but is not empty.
 fn is_value(value: &str) -> bool {
     const LONGEST: usize = 63;
     let is_inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
@@ -110,7 +110,7 @@ mod tests {
         LabelSelector::parse(text).unwrap_or_else(|why| panic!("{text}: {why}"))
     }
 
-    /// Of a pod with these labels.
+    /// Whether the selector matches a pod with these labels.
     fn matches(text: &str, labels: &[(&str, &str)]) -> bool {
         let find = |key: &str| labels.iter().find(|(name, _)| *name == key);
         selector(text).matches(|key| find(key).map(|(_, value)| *value))

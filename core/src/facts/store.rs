@@ -1,4 +1,4 @@
-//! The facts between scrapes: what is kept of the last good reply, and what it lacks.
+//! Keeps the facts of the last good reply between scrapes, and knows which facts are missing in it.
 
 use std::{
     cmp::Ordering,
@@ -13,20 +13,20 @@ use super::{
 };
 use crate::{summary, timestamp::Timestamp};
 
-/// A pod of a summary, or a container of one.
+/// A pod or a container in a summary.
 #[derive(Debug, Clone, Copy)]
 pub struct Sighting<'a> {
-    /// These three as the summary has them.
+    /// The namespace, as it is in the summary.
     pub namespace: &'a str,
-    /// Of the pod.
+    /// The pod's name, as it is in the summary.
     pub name: &'a str,
-    /// Of the pod.
+    /// The pod's uid, as it is in the summary.
     pub uid: &'a str,
-    /// Which container, and when it was started; `None` where only the pod is meant.
+    /// The container's name and its start, or `None` for the pod itself.
     pub container: Option<(&'a str, Option<Timestamp>)>,
 }
 
-/// All pods and containers of a summary.
+/// Returns all pods and containers of a summary.
 pub fn sightings<'a>(pods: &'a [summary::Pod<'_>]) -> impl Iterator<Item = Sighting<'a>> + Clone {
     pods.iter().flat_map(|pod| {
         let this = Sighting {
@@ -46,19 +46,19 @@ pub fn sightings<'a>(pods: &'a [summary::Pod<'_>]) -> impl Iterator<Item = Sight
 /// The facts of one good reply.
 #[derive(Debug)]
 pub struct FactStore {
-    /// Sorted by namespace and name; of one name, the pod that started last is the first.
+    /// Sorted by namespace and name. Of pods with one name, the pod that started last is the first.
     pods: Vec<PodFacts>,
     refresh: Refresh,
-    /// What no reply has had, however often the kubelet was asked. It would delay new ones.
-    /// Hashes of sightings, of which there may be many.
+    /// What no reply has had after repeated requests. It no longer causes requests, which would
+    /// delay those for new pods. Hashes of sightings are kept, because there may be many.
     given_up: HashSet<u64>,
-    /// What the last good reply did not have either, but one of the next may.
+    /// What the last good reply did not have, but one of the next replies may have.
     asked: HashSet<u64>,
     hasher: RandomState,
 }
 
 impl FactStore {
-    /// An empty one, whose facts are fetched again after `interval` at the latest.
+    /// Makes an empty store. Its facts are fetched again after `interval` at the latest.
     pub fn new(interval: Duration) -> Self {
         Self {
             pods: Vec::new(),
@@ -69,8 +69,8 @@ impl FactStore {
         }
     }
 
-    /// Whether to ask the kubelet now, with this in its summary. What is new is asked for at
-    /// once: others that a reply has not told yet do not hold it up.
+    /// Whether to ask the kubelet now, when its summary has `seen`. New pods and containers are
+    /// asked for at once. They do not wait for others that are still absent from the replies.
     pub fn is_due<'a>(&self, now: Instant, seen: impl IntoIterator<Item = Sighting<'a>>) -> bool {
         let missing = seen.into_iter().filter(|one| self.has_no_facts(one));
         let missing = missing.map(|one| match self.hash(&one) {
@@ -82,9 +82,9 @@ impl FactStore {
         self.refresh.is_due(now, worst)
     }
 
-    /// A good reply has come and replaces all that was known. `seen` is what the summary before
-    /// the request has: if there are still no facts for some of it, the next try waits. The list
-    /// of pods shows a start a moment later than the summary does.
+    /// A good reply has arrived and replaces all facts. `seen` is what the summary before the
+    /// request has. If some of it still has no facts, the next request waits, because a start is in
+    /// the list of pods a moment later than in the summary.
     pub fn replace<'a>(
         &mut self,
         now: Instant,
@@ -111,12 +111,12 @@ impl FactStore {
         self.refresh.succeeded(now, is_missing);
     }
 
-    /// A request has failed: what was known stays, and the next try waits.
+    /// A request has failed. The known facts are kept, and the next request waits.
     pub fn failed(&mut self, now: Instant) {
         self.refresh.failed(now);
     }
 
-    /// Whether this pod or container has no facts, or only those of an earlier run.
+    /// Whether this pod or container has no facts, or only facts of an earlier run.
     pub fn has_no_facts(&self, sighting: &Sighting<'_>) -> bool {
         let Some(pod) = self.get(sighting.namespace, sighting.name, sighting.uid) else {
             return true;
@@ -134,7 +134,7 @@ impl FactStore {
         self.hasher.hash_one((pod, container))
     }
 
-    /// Drops the facts if they are older than ten intervals; `true` if there were any.
+    /// Drops the facts if they are older than ten intervals. Returns whether it dropped them.
     pub fn expire(&mut self, now: Instant) -> bool {
         let is_expired = self.refresh.expire(now);
         if is_expired {
@@ -143,18 +143,18 @@ impl FactStore {
         is_expired
     }
 
-    /// The facts of a pod of the summary.
+    /// Returns the facts of a pod of the summary.
     pub fn get(&self, namespace: &str, name: &str, uid: &str) -> Option<&PodFacts> {
         let at = self.position(namespace, name, uid)?;
         self.pods.get(at)
     }
 
-    /// All pods of the reply that were wanted, also those that no summary has.
+    /// Returns all selected pods of the reply, including those that no summary has.
     pub fn pods(&self) -> impl ExactSizeIterator<Item = &PodFacts> {
         self.pods.iter()
     }
 
-    /// Two pods can have one name while one replaces the other.
+    /// While one pod replaces another, two pods can have the same name.
     fn position(&self, namespace: &str, name: &str, uid: &str) -> Option<usize> {
         let first = self
             .pods
@@ -169,9 +169,9 @@ impl FactStore {
 }
 
 impl ContainerFacts {
-    /// Whether a run of it that began at `start` is later than any that is known here. A
-    /// container is made before it is started, so of one run the summary's time, which is
-    /// when it was made, is never the later one.
+    /// Whether a run that began at `start` is later than all runs known here. The summary's start
+    /// time is the time when the container was created. That is before it is started, so for the
+    /// same run it is never the later time.
     pub(crate) fn is_behind(&self, start: Option<Timestamp>) -> bool {
         start > self.latest_start
     }
@@ -190,7 +190,7 @@ mod tests {
         Some(Timestamp { seconds, nanos: 0 })
     }
 
-    /// With one container `c`, started at 10.
+    /// Makes a pod with one container `c` that started at second 10.
     fn pod(name: &str, uid: &str, start: u32) -> PodFacts {
         let container = ContainerFacts {
             name: "c".into(),
@@ -255,7 +255,7 @@ mod tests {
         assert_eq!(uid("p", "old"), Some("old"));
         assert_eq!(uid("p", "new"), Some("new"));
         assert_eq!(uid("p", "other"), None);
-        // The one that started last.
+        // This is the pod that started last.
         assert_eq!(uid("p", ""), Some("new"));
         assert_eq!(uid("static", "hash"), Some("api"));
         assert_eq!(uid("static", "api"), Some("api"));
@@ -287,7 +287,7 @@ mod tests {
         assert!(store.has_no_facts(&seen("p", Some(("c", time(1))))));
     }
 
-    /// Or else a pod that cannot be read would put off all others.
+    /// Otherwise a pod that cannot be read would delay the requests for all others.
     #[test]
     fn what_is_never_told_is_given_up() {
         let start = Instant::now();
@@ -307,14 +307,14 @@ mod tests {
             }
             for at in [3, 7] {
                 assert!(!is_asked_for(&store), "{at}");
-                // What is new does not wait for it.
+                // New pods do not wait for it.
                 assert!(
                     store.is_due(start + seconds(at), [never_told, seen("new", None)]),
                     "{at}"
                 );
                 store.replace(start + seconds(at), vec![pod("p", "u", 1)], [never_told]);
             }
-            // It is asked for again once it has been away.
+            // It is asked for again after it was absent from a summary.
             store.replace(start + seconds(8), vec![pod("p", "u", 1)], []);
             assert!(is_asked_for(&store));
         }

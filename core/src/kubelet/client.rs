@@ -1,6 +1,6 @@
-//! One GET after the other over HTTP and TLS: options in, bytes out.
+//! Sends one GET after the other over HTTP and TLS. It takes options and returns bytes.
 //!
-//! Knows no record and no host. How it waits is in [`deadline`](super::deadline).
+//! It knows no record and no host. [`deadline`](super::deadline) has the waits.
 
 use std::{
     io::{self, ErrorKind, Read},
@@ -27,26 +27,27 @@ use crate::{
     options::{Config, KubeletUrl},
 };
 
-/// In bytes: more than the largest node's summary, and little enough to hold.
+/// The limit for a body, in bytes. The largest node's summary is smaller, and this still fits in
+/// memory.
 pub const MAX_BODY: usize = 64 << 20;
 
-/// Bytes of a body for which there is room at least before it is read.
+/// How many bytes of room the body has at least before each read.
 const BODY_ROOM: usize = 32 << 10;
 
-/// Longer than any interval between scrapes.
+/// This is longer than any interval between scrapes.
 const MAX_IDLE: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// What a kubelet can be asked for.
+/// The endpoints of a kubelet that are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Endpoint {
-    /// What runs, and what it uses.
+    /// The running containers and their statistics.
     Summary,
     /// The specifications and states of the pods.
     Pods,
 }
 
 impl Endpoint {
-    /// Behind the base URL.
+    /// The path after the base URL.
     pub const fn path(self) -> &'static str {
         match self {
             Self::Summary => "/stats/summary",
@@ -55,7 +56,7 @@ impl Endpoint {
     }
 }
 
-/// A kubelet and the connection kept to it.
+/// A client for one kubelet, with the connection that is kept to it.
 #[derive(Debug)]
 pub struct Client {
     url: KubeletUrl,
@@ -67,17 +68,17 @@ pub struct Client {
 }
 
 impl Client {
-    /// Reads the files the options name; the kubelet is not contacted yet.
+    /// Reads the files that the options name. It does not contact the kubelet.
     pub fn new(config: &Config, stop: StopSignal) -> Result<Self> {
         Self::with_observer(config, stop, Observer::default())
     }
 
-    /// The same, with an observer of what happens during a scrape.
+    /// Does the same with an observer, which records what happens during a scrape.
     pub fn with_observer(config: &Config, stop: StopSignal, observer: Observer) -> Result<Self> {
         Self::with_deadline(config, Arc::new(Deadline::new(config, stop)), observer)
     }
 
-    /// The same with a deadline that another thread can look at.
+    /// Does the same with a deadline that another thread can read.
     pub(crate) fn with_deadline(
         config: &Config,
         deadline: Arc<Deadline>,
@@ -115,17 +116,17 @@ impl Client {
         })
     }
 
-    /// What the last scrape was doing when it ended, which is what its error is about.
+    /// The phase in which the last scrape ended. An error of the scrape is about this phase.
     pub fn phase(&self) -> Phase {
         self.deadline.phase()
     }
 
-    /// A scrape begins: all requests until the next one share its timeout.
+    /// Begins a scrape. All requests up to the next call share its timeout.
     pub fn begin(&self) {
         self.deadline.restart();
     }
 
-    /// A scrape of nothing but the summary.
+    /// Does a scrape with only the summary.
     pub fn summary(&mut self) -> Result<Vec<u8>> {
         let mut body = Vec::new();
         self.begin();
@@ -133,8 +134,8 @@ impl Client {
         Ok(body)
     }
 
-    /// Fetches one of a scrape's replies, in place of what `body` holds; after an error it is
-    /// empty.
+    /// Fetches one of the replies of a scrape, which replaces the content of `body`. After an
+    /// error, `body` is empty.
     pub fn get(&mut self, endpoint: Endpoint, body: &mut Vec<u8>) -> Result<()> {
         let received = self.fetch(endpoint, body);
         if received.is_err() {
@@ -149,7 +150,7 @@ impl Client {
         let began = Instant::now();
         let mut response = self.request(endpoint)?;
         if response.status() == 401 {
-            // The token may have been replaced since it was read.
+            // The token's file may have been replaced since it was read.
             Self::drain(response);
             response = self.request(endpoint)?;
         }
@@ -180,7 +181,8 @@ impl Client {
         Err(error)
     }
 
-    /// Sends the request, once more if a kept connection turns out to be closed.
+    /// Sends the request. If a kept connection turns out to be closed, it sends the request once
+    /// more.
     fn request(&mut self, endpoint: Endpoint) -> Result<Response<Body>> {
         let before = self.deadline.connections();
         match self.request_once(endpoint) {
@@ -220,8 +222,8 @@ impl Client {
         Ok(response)
     }
 
-    /// Reads the token. Checks the deadline before the phase changes, so that a slow file is
-    /// what the timeout names.
+    /// Reads the token. It checks the deadline before the phase changes, so that a timeout names
+    /// the slow file.
     fn read_token(&mut self) -> Result<Option<HeaderValue>> {
         self.deadline.enter(Phase::Token);
         let bearer = self.token.read()?;
@@ -250,10 +252,10 @@ impl Client {
         }
     }
 
-    /// The body of an error, read to its end so that the connection can be kept.
+    /// Returns the body of an error. It is read to its end, so that the connection can be kept.
     fn drain(response: Response<Body>) -> Vec<u8> {
         let mut text = Vec::new();
-        // What cannot be read is not worth a second error.
+        // An error here is ignored, because the reply is an error already.
         let _ = response
             .into_body()
             .into_reader()
@@ -262,7 +264,7 @@ impl Client {
         text
     }
 
-    /// How the last request was sent.
+    /// Describes how the last request was sent.
     fn request_info(&self, endpoint: Endpoint) -> RequestInfo {
         RequestInfo {
             endpoint,
@@ -277,8 +279,8 @@ impl Client {
     }
 }
 
-/// As `read_to_end`, but over what `body` holds: no byte of it is filled with zeros first but
-/// those that it grows by. `size` is how much has been read, also after an error.
+/// Works like `read_to_end`, but overwrites the content of `body`, so only bytes that are added to
+/// it are filled with zeros first. `size` is the number of bytes read, also after an error.
 fn read_over(reader: &mut impl Read, body: &mut Vec<u8>, size: &mut usize) -> io::Result<()> {
     loop {
         if *size == body.len() {
@@ -301,7 +303,7 @@ fn read_over(reader: &mut impl Read, body: &mut Vec<u8>, size: &mut usize) -> io
 mod tests {
     use super::*;
 
-    /// Whatever the one before was like.
+    /// The content of the previous body does not matter.
     #[test]
     fn a_body_takes_the_place_of_another() {
         let mut body = Vec::new();

@@ -1,23 +1,22 @@
 //! The only place that waits for the network.
 //!
-//! A scrape has one deadline, `timeout` after it began, for all of it: DNS, TCP, TLS,
-//! header and body. ureq has timeouts of its own, which are not used. Its resolver and
-//! connector are replaced (see `transport.rs`), sockets are non-blocking, and where one
-//! would block there is exactly one way to wait:
+//! A scrape has one deadline for all its steps: DNS, TCP, TLS, header and body. It is `timeout`
+//! after the scrape began. ureq's own timeouts are not used. Its resolver and connector are
+//! replaced (see `transport.rs`), and sockets are non-blocking. If one would block, there is
+//! exactly one way to wait:
 //!
 //! - `Deadline::wait` polls the socket together with the [`StopSignal`]. It ends when the
 //!   socket is ready, at the deadline, or at once when the input stops.
-//! - `Deadline::check` asks the same without waiting. Every read and write calls it
-//!   first: bytes that are always ready, one after the other, must not outlast a scrape.
+//! - `Deadline::check` checks the same without waiting. Every read and write calls it first,
+//!   because bytes that are always ready must not extend a scrape.
 //!
-//! What reads files cannot be interrupted. It runs in a phase of its own, and the deadline
-//! is checked after it. If the file system never answers, nobody is left to check: the
-//! host's thread sees the phase, which is shared, and reports the scrape as timed out; see
-//! [`worker`](crate::worker).
+//! Reading a file cannot be interrupted. It happens in a phase of its own, and the deadline is
+//! checked after it. If the file system never answers, the worker cannot check. Then the host's
+//! thread sees the shared phase and reports the scrape as timed out; see [`worker`](crate::worker).
 //!
-//! Who owns what: whoever may stop the scrapes holds the [`Stop`], both sockets of its
-//! pair included. The waiting side has only a `Weak` of its own and upgrades it for as
-//! long as it waits, so a thread that is left behind keeps no file open.
+//! The side that may stop the scrapes owns the [`Stop`], with both sockets of the pair. The waiting
+//! side has only a `Weak` reference, which it upgrades while it waits. So a worker thread that is
+//! still running after the end keeps no file open.
 
 use std::{
     io,
@@ -41,11 +40,11 @@ use crate::{
     options::Config,
 };
 
-/// Drop it to end every wait of the paired [`StopSignal`].
+/// Dropping this ends every wait of the paired [`StopSignal`].
 #[derive(Debug)]
 pub struct Stop {
     _other_end: UnixStream,
-    /// The signal's end; it has a `Weak` of it.
+    /// The socket of the signal, which has only a `Weak` reference to it.
     _socket: Arc<UnixStream>,
     stopped: Arc<AtomicBool>,
 }
@@ -56,15 +55,15 @@ impl Drop for Stop {
     }
 }
 
-/// Readable, for good, once its [`Stop`] is gone.
+/// Becomes readable when its [`Stop`] is dropped, and stays so.
 #[derive(Debug, Clone)]
 pub struct StopSignal {
     socket: Weak<UnixStream>,
-    /// The same for [`Deadline::check`], without a system call.
+    /// Has the same meaning, for [`Deadline::check`], and needs no system call.
     stopped: Arc<AtomicBool>,
 }
 
-/// A stop and its signal. Clones of the signal end with the same stop.
+/// Makes a stop and its signal. All clones of the signal belong to the same stop.
 pub fn stop_pair() -> io::Result<(Stop, StopSignal)> {
     let (other_end, socket) = UnixStream::pair()?;
     let stopped = Arc::new(AtomicBool::new(false));
@@ -81,8 +80,8 @@ pub fn stop_pair() -> io::Result<(Stop, StopSignal)> {
     Ok((stop, signal))
 }
 
-/// The files of the two phases that read files, for a line about a file system that hangs:
-/// `kube_token_file PATH`, and `kube_ca_file PATH` with the client certificate's.
+/// Names the files of the two phases that read files, for a log line about a file system that
+/// hangs: `kube_token_file PATH`, and `kube_ca_file PATH` with the files of the client certificate.
 pub fn credential_files(config: &Config) -> [String; 2] {
     let name = |option: &str, path: &Path| format!("{option} {}", path.display());
     let token = name("kube_token_file", config.token_file.path());
@@ -94,13 +93,13 @@ pub fn credential_files(config: &Config) -> [String; 2] {
     [token, certificates]
 }
 
-/// When the current scrape has to end, and what it is doing. Shared by the worker's thread
-/// and the host's, which watches it.
+/// When the current scrape has to end, and what it is doing. The worker's thread shares it with the
+/// host's thread, which watches it.
 #[derive(Debug)]
 pub(crate) struct Deadline {
-    /// In the order of [`Endpoint`].
+    /// The URLs, in the order of [`Endpoint`].
     urls: [String; 2],
-    /// What is read in the phases that read files.
+    /// The names of the files that are read in the two phases that read files.
     token: String,
     certificates: String,
     timeout: Duration,
@@ -112,16 +111,16 @@ pub(crate) struct Deadline {
 #[derive(Debug, Clone, Copy)]
 struct Scrape {
     deadline: Instant,
-    /// Of the request in hand; no later than that.
+    /// The deadline of the current request, which is not later than that of the scrape.
     request_deadline: Instant,
-    /// Of the request in hand, and what is done for it.
+    /// The endpoint of the current request, and the current phase.
     endpoint: Endpoint,
     phase: Phase,
 }
 
 impl Deadline {
-    /// For the URL, the timeout and the files of these options. The first scrape's time
-    /// runs from here until [`Deadline::restart`].
+    /// Makes a deadline with the URL, timeout and files of these options. The time of the first
+    /// scrape begins here, unless [`Deadline::restart`] is called.
     pub fn new(config: &Config, stop: StopSignal) -> Self {
         let mut deadline = Self::with_timeout(
             [Endpoint::Summary, Endpoint::Pods].map(|endpoint| config.url.of(endpoint).to_owned()),
@@ -150,12 +149,12 @@ impl Deadline {
         }
     }
 
-    /// The URL of the request in hand, for errors.
+    /// The URL of the current request, for errors.
     pub fn url(&self) -> &str {
         &self.urls[self.scrape().endpoint as usize]
     }
 
-    /// A scrape starts now.
+    /// Starts the time of a scrape.
     pub fn restart(&self) {
         self.update(|scrape| {
             scrape.deadline = Instant::now() + self.timeout;
@@ -163,8 +162,8 @@ impl Deadline {
         });
     }
 
-    /// The next of the scrape's requests. Its time is what the others have left of the
-    /// scrape's, but no more than [`Deadline::share`].
+    /// Begins the next request of the scrape. It may take the rest of the scrape's time, but no
+    /// more than [`Deadline::share`].
     pub fn begin_request(&self, endpoint: Endpoint) {
         self.update(|scrape| {
             scrape.endpoint = endpoint;
@@ -172,8 +171,8 @@ impl Deadline {
         });
     }
 
-    /// How much of a scrape's time a request may take. The records wait for the pods, which
-    /// are worth less than they: a quarter has to do.
+    /// The part of the scrape's time that a request may take. A request for the pods gets only a
+    /// quarter: the records wait for it, and they are worth more than the facts.
     fn share(&self, endpoint: Endpoint) -> Duration {
         match endpoint {
             Endpoint::Summary => self.timeout,
@@ -186,27 +185,28 @@ impl Deadline {
         self.update(|scrape| scrape.phase = phase);
     }
 
-    /// What the scrape does now, or did last.
+    /// What the scrape is doing, or did last.
     pub fn phase(&self) -> Phase {
         self.scrape().phase
     }
 
-    /// When the time of the request in hand is up.
+    /// When the time of the current request ends.
     pub fn ends_at(&self) -> Instant {
         self.scrape().request_deadline
     }
 
-    /// Connections made so far, by which a request sees whether it went over a kept one.
+    /// The number of connections made so far. A request sees by it whether it used a kept
+    /// connection.
     pub fn connections(&self) -> u64 {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// A connection was made, TLS included.
+    /// Counts a connection, after its TLS handshake if it has one.
     pub fn count_connection(&self) {
         self.connections.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Does `work`, which reads files, in this phase, and goes back to the one before.
+    /// Runs `work`, which reads files, in this phase, and then returns to the previous phase.
     pub fn while_reading<T>(&self, phase: Phase, work: impl FnOnce() -> T) -> T {
         let before = self.phase();
         self.enter(phase);
@@ -215,12 +215,12 @@ impl Deadline {
         done
     }
 
-    /// The option, as it was given.
+    /// The value of the option `timeout`.
     pub fn timeout(&self) -> Duration {
         self.timeout
     }
 
-    /// The error of a scrape whose time is up, by what it is doing now.
+    /// The error for a request whose time has run out, according to the current phase.
     pub fn timeout_error(&self) -> Error {
         let scrape = self.scrape();
         let timeout = self.share(scrape.endpoint);
@@ -231,7 +231,7 @@ impl Deadline {
         }
     }
 
-    /// An error once the scrape's time is up or the input stops.
+    /// Returns an error if the request's time has run out or the input stops.
     pub fn check(&self) -> Result<()> {
         if self.stop.stopped.load(Ordering::Relaxed) {
             return Err(Error::stopped());
@@ -242,19 +242,21 @@ impl Deadline {
         }
     }
 
-    /// Does nothing for so long; an error when the input stops.
+    /// Waits for this time. Returns an error if the input stops.
     pub fn rest(&self, time: Duration) -> Result<()> {
         let Some(socket) = self.stop.socket.upgrade() else {
             return Err(Error::stopped());
         };
-        // The stop is what is waited for, so that it need not come twice in the poll.
+        // The stop is the only thing to wait for here, so its socket is in the poll twice. That
+        // does no harm.
         match self.wait_until(socket.as_fd(), PollFlags::IN, Instant::now() + time)? {
             true => Err(Error::stopped()),
             false => Ok(()),
         }
     }
 
-    /// Waits until `fd` is ready; an error when the scrape's time is up or the input stops.
+    /// Waits until `fd` is ready. Returns an error if the request's time runs out or the input
+    /// stops.
     pub fn wait(&self, fd: BorrowedFd, events: PollFlags) -> Result<()> {
         match self.wait_until(fd, events, self.ends_at())? {
             true => Ok(()),
@@ -262,8 +264,8 @@ impl Deadline {
         }
     }
 
-    /// Waits until `fd` is ready (`true`) or `until` has passed (`false`), as for one of
-    /// several addresses; an error when the input stops.
+    /// Waits until `fd` is ready (`true`) or `until` has passed (`false`), for example while one of
+    /// several addresses is tried. Returns an error if the input stops.
     pub fn wait_until(&self, fd: BorrowedFd, events: PollFlags, until: Instant) -> Result<bool> {
         let Some(socket) = self.stop.socket.upgrade() else {
             return Err(Error::stopped());
@@ -361,8 +363,8 @@ mod tests {
         assert!(began.elapsed() < Duration::from_secs(30));
     }
 
-    /// What one request has taken, the next no longer has; a request for the pods has a
-    /// quarter at most; and it is the next one's URL that is named.
+    /// A request can use only the time that the previous one has left. A request for the pods gets
+    /// at most a quarter. An error names the URL of the current request.
     #[test]
     fn requests_of_a_scrape_share_its_time() {
         let (_stop, deadline) = deadline(Duration::from_millis(20));

@@ -1,5 +1,5 @@
-//! Why a handshake failed: what rustls or the kubelet found wrong, and what to do about
-//! it. rustls' own text is never shown.
+//! Explains why a handshake failed: what rustls or the kubelet found wrong, and what to do about
+//! it. The text of rustls is never shown.
 
 use rustls::{
     AlertDescription as Alert, CertificateError as Certificate, InvalidMessage, OtherError,
@@ -20,7 +20,7 @@ const SIGN_ANEW: &str = "have it signed with SHA-256 or SHA-384, or set kube_ca_
                       certificate";
 const RENEW: &str = "renew the kubelet's serving certificate";
 
-/// The error to log, by what the operator has to change.
+/// Returns the error to log, according to what the operator has to change.
 pub fn explain(error: &rustls::Error, url: &str) -> Error {
     use rustls::Error as Tls;
     let (why, remedy) = match error {
@@ -60,7 +60,7 @@ pub fn explain(error: &rustls::Error, url: &str) -> Error {
     Error::tls(url, why, remedy, error.clone())
 }
 
-/// Whether the server answered in another protocol, rather than in TLS with a mistake.
+/// Whether the server answered in another protocol. Otherwise it spoke TLS, with an error in it.
 pub fn speaks_no_tls(error: &rustls::Error) -> bool {
     use InvalidMessage as Message;
     matches!(
@@ -77,7 +77,7 @@ pub fn speaks_no_tls(error: &rustls::Error) -> bool {
 fn certificate(problem: &Certificate, error: &rustls::Error, url: &str) -> Error {
     let source = error.clone();
     let (why, remedy) = match problem {
-        // A CA that was made anew under its old name fails by signature.
+        // If a CA was made again under its old name, the signature fails.
         Certificate::UnknownIssuer | Certificate::BadSignature => {
             return Error::tls_unknown_issuer(url, source);
         }
@@ -158,7 +158,7 @@ fn distrusted(distrust: &Distrust, source: rustls::Error, url: &str) -> Error {
     }
 }
 
-/// Why a kubelet ends the handshake with this alert, and what to do.
+/// Returns why a kubelet ends the handshake with this alert, and what to do.
 fn alert_reason(alert: Alert) -> (&'static str, &'static str) {
     match alert {
         Alert::InternalError => (
@@ -205,7 +205,7 @@ fn alert_reason(alert: Alert) -> (&'static str, &'static str) {
     }
 }
 
-/// As the standards write it, and with that the kubelet's log.
+/// The alert's name in the standards, which is also its name in the kubelet's log.
 fn alert_name(alert: Alert) -> String {
     match alert {
         Alert::CloseNotify => "close_notify",
@@ -248,14 +248,14 @@ fn alert_name(alert: Alert) -> String {
     .to_owned()
 }
 
-/// What an object identifier in DER stands for. Others are not named: their bytes
-/// would say nothing to the reader.
+/// The name of an algorithm, from its object identifier in DER. Unknown identifiers have no name:
+/// their bytes would not help the reader.
 fn algorithm(id: &[u8]) -> &'static str {
     /// 1.2.840.10045.4: ECDSA.
     const ECDSA: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04];
     /// 1.2.840.113549.1.1: RSA.
     const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01];
-    // The tag and the length of the identifier come first.
+    // The identifier begins with its tag and its length.
     let oid = match id {
         [0x06, length, rest @ ..] => rest.get(..usize::from(*length)).unwrap_or(rest),
         other => other,
@@ -278,7 +278,7 @@ fn algorithm(id: &[u8]) -> &'static str {
 }
 
 fn key_kind(id: &[u8]) -> &'static str {
-    /// secp521r1, secp384r1 and prime256v1, as they end.
+    /// The ends of the identifiers of secp521r1, secp384r1 and prime256v1.
     const P521: &[u8] = &[0x2b, 0x81, 0x04, 0x00, 0x23];
     const P384: &[u8] = &[0x2b, 0x81, 0x04, 0x00, 0x22];
     const P256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
@@ -299,7 +299,7 @@ mod tests {
     use super::*;
     use crate::error::Reason;
 
-    /// With the tag, as the library hands it over.
+    /// The identifier with its tag, as the library passes it.
     const ECDSA_SHA512: [u8; 10] = [6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 4];
     const P384: [u8; 16] = [
         6, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1, 6, 5, 0x2b, 0x81, 4, 0, 0x22,

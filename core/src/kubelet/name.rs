@@ -1,9 +1,9 @@
-//! The name that a kubelet's certificate has to carry, and whether it does.
+//! The expected name of a kubelet, and whether its certificate has this name.
 //!
-//! Kubernetes gives nodes names that no host on the internet has (`12345`,
-//! `worker.01`), and puts them into certificates. The TLS library takes none of
-//! them for a name, so names are compared here, and as strictly as by the stricter
-//! of openssl and Go; but for the dot at the end of a name, which only Go knows.
+//! Kubernetes gives nodes names that no host on the internet has (`12345`, `worker.01`), and writes
+//! them into certificates. The TLS library does not accept them as names, so names are compared
+//! here. The comparison is as strict as the stricter of openssl and Go, with one exception: a dot
+//! at the end of the expected name is ignored, as in Go.
 
 use std::{fmt, net::IpAddr};
 
@@ -12,14 +12,15 @@ use rustls::pki_types::ServerName;
 /// A host name or an address, as it was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Name {
-    /// As it was written, in any case, with or without the dot of the root.
+    /// The host name as it was written, in upper or lower case, with or without a dot at the end.
     Host(String),
-    /// IPv6 without brackets.
+    /// An address. IPv6 has no brackets.
     Address(IpAddr),
 }
 
 impl Name {
-    /// `None` for text that is neither, such as a pattern or a URL.
+    /// Returns `None` for a text that is neither a host name nor an address, such as a pattern or a
+    /// URL.
     pub fn parse(text: &str) -> Option<Self> {
         match text.parse() {
             Ok(address) => Some(Self::Address(address)),
@@ -27,8 +28,9 @@ impl Name {
         }
     }
 
-    /// What to give rustls as the server's name, which it sends as SNI. It sends none for an
-    /// address, and takes no name that DNS could not hold: `0.0.0.0` is used for those.
+    /// Returns the server name for rustls, which sends it as SNI. rustls sends no SNI for an
+    /// address and does not accept a name that is invalid in DNS. For such a name, `0.0.0.0` is
+    /// used.
     pub fn sni(&self) -> ServerName<'static> {
         match self {
             Self::Host(host) => {
@@ -38,13 +40,13 @@ impl Name {
         }
     }
 
-    /// Whether an alternative name of a certificate (`presented`) is this one, or a wildcard
-    /// for it. An address only matches an address, a host only a host name.
+    /// Whether an alternative name of a certificate (`presented`) is this name, or is a wildcard
+    /// for it. An address matches only an address, and a host only a host name.
     pub fn matches(&self, presented: &Self) -> bool {
         match (self, presented) {
             (Self::Address(expected), Self::Address(presented)) => expected == presented,
             (Self::Host(expected), Self::Host(presented)) => {
-                // Only what is looked for may end with the dot of the root.
+                // Only the expected name may end with a dot.
                 let expected = expected.strip_suffix('.').unwrap_or(expected);
                 expected.eq_ignore_ascii_case(presented) || matches_wildcard(expected, presented)
             }
@@ -62,8 +64,8 @@ impl fmt::Display for Name {
     }
 }
 
-/// `*.a.b` covers one more label and nothing else: no other place or part of a name
-/// is a wildcard, and at least two labels have to stand behind it.
+/// `*.a.b` matches exactly one more label. A `*` in any other place is not a wildcard, and at least
+/// two labels must follow it.
 fn matches_wildcard(host: &str, pattern: &str) -> bool {
     let (Some(domain), Some((label, rest))) = (pattern.strip_prefix("*."), host.split_once('.'))
     else {
@@ -72,8 +74,8 @@ fn matches_wildcard(host: &str, pattern: &str) -> bool {
     !label.is_empty() && rest.contains('.') && rest.eq_ignore_ascii_case(domain)
 }
 
-/// Labels of letters, digits, `-` and `_`, with dots between them and perhaps one at
-/// the end.
+/// Whether this is a host name: labels of letters, digits, `-` and `_`, separated by dots, with an
+/// optional dot at the end.
 fn is_host(text: &str) -> bool {
     let is_label = |label: &str| {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
@@ -131,8 +133,8 @@ mod tests {
         }
     }
 
-    /// Go's `VerifyHostname` and `openssl x509 -checkhost` were asked about each of these:
-    /// what is not taken here, one of them does not take either.
+    /// Each of these was checked with Go's `VerifyHostname` and with `openssl x509 -checkhost`.
+    /// What is refused here is refused by at least one of them.
     #[test]
     fn which_names_match() {
         for (expected, presented) in [

@@ -1,5 +1,5 @@
-//! What happened during a scrape, recorded for `kubeletstats check`. The plugin records
-//! nothing: there it is one branch for each connection and reply.
+//! Records what happens during a scrape, for `kubeletstats check`. The plugin records nothing; for
+//! it, the cost is one branch per connection and reply.
 
 use std::{
     net::SocketAddr,
@@ -11,16 +11,17 @@ use rustls::{ProtocolVersion, pki_types::CertificateDer};
 
 use super::{Endpoint, refusal::Refusal};
 
-/// Off by default. Clones share their notes.
+/// Records what happens. It is off by default. All clones share the same notes.
 #[derive(Debug, Clone, Default)]
 pub struct Observer(Option<Arc<Mutex<Book>>>);
 
-/// A page for each endpoint, so that a second request does not cover what the first one met.
+/// The notes of each endpoint are separate, so that a second request does not overwrite those of
+/// the first.
 #[derive(Debug, Default)]
 struct Book {
     summary: Notes,
     pods: Notes,
-    /// What is asked for now; nothing before the first request.
+    /// The endpoint of the current request. It is `None` before the first request.
     endpoint: Option<Endpoint>,
 }
 
@@ -33,73 +34,73 @@ impl Book {
     }
 }
 
-/// Everything of the requests for one endpoint, in the order of a scrape.
+/// The notes of all requests for one endpoint, in the order of a scrape.
 #[derive(Debug, Clone, Default)]
 pub struct Notes {
-    /// What the kubelet's name resolved to.
+    /// The addresses of the kubelet's name.
     pub addresses: Vec<SocketAddr>,
-    /// How long that took; next to nothing where the URL has an address.
+    /// How long the lookup took. It is almost zero if the URL has an address.
     pub resolved_in: Duration,
-    /// In the order in which they were tried; the last one may have succeeded.
+    /// The addresses in the order in which they were tried. The last attempt may have succeeded.
     pub attempts: Vec<Attempt>,
-    /// As the peer sent them, its own first, accepted or not.
+    /// The certificates that the peer sent, its own first. They may or may not have been accepted.
     pub certificates: Vec<CertificateDer<'static>>,
-    /// Only of a handshake that came to its end.
+    /// Present only if the handshake has succeeded.
     pub handshake: Option<Handshake>,
-    /// The last one.
+    /// The last reply.
     pub reply: Option<Reply>,
 }
 
-/// One address that was tried.
+/// An attempt to connect to one address.
 #[derive(Debug, Clone)]
 pub struct Attempt {
-    /// With the port of `kubelet_url`.
+    /// The address, with the port of `kubelet_url`.
     pub address: SocketAddr,
-    /// TCP only, without TLS.
+    /// How long TCP took, without TLS.
     pub took: Duration,
-    /// The error's line; `None` when it connected.
+    /// The line of the error, or `None` if it connected.
     pub failure: Option<String>,
 }
 
 /// A TLS handshake that succeeded.
 #[derive(Debug, Clone)]
 pub struct Handshake {
-    /// 1.2 or 1.3.
+    /// TLS 1.2 or 1.3.
     pub version: Option<ProtocolVersion>,
-    /// From the first message sent to the last one needed.
+    /// The time from the first message sent to the last message that the handshake needs.
     pub took: Duration,
 }
 
-/// The header of a reply, and why it is an error if it is one.
+/// The header of a reply, and why it is an error, if it is one.
 #[derive(Debug, Clone)]
 pub struct Reply {
-    /// The last reply's, where a 401 was answered by a second request.
+    /// The status of the last reply. A 401 is followed by a second request.
     pub status: u16,
-    /// The `Date` header, unparsed.
+    /// The `Date` header, not parsed.
     pub date: Option<String>,
-    /// This machine's time when the header had been read.
+    /// This machine's time at which the header had been read.
     pub received: SystemTime,
-    /// Why there is no body; `None` with a 200, and with a redirect.
+    /// Why there is no body. It is `None` for a 200 and for a redirect.
     pub refusal: Option<Refusal>,
-    /// From the beginning of the request to the end of a 200; all that came before the reply
-    /// counts.
+    /// The time from the beginning of the request to the end of a 200. It includes everything
+    /// before the reply.
     pub took: Duration,
-    /// Bytes of the body of a 200.
+    /// The size of a 200's body, in bytes.
     pub size: usize,
 }
 
 impl Observer {
-    /// One that takes notes, for the command.
+    /// Makes an observer that takes notes, for the command.
     pub fn enabled() -> Self {
         Self(Some(Arc::default()))
     }
 
-    /// From now on the notes are of this endpoint.
+    /// The following notes belong to this endpoint.
     pub fn begin_request(&self, endpoint: Endpoint) {
         self.open(|book| book.endpoint = Some(endpoint));
     }
 
-    /// Changes the notes; `change` is not called where none are taken.
+    /// Changes the notes. If none are taken, `change` is not called.
     pub fn note(&self, change: impl FnOnce(&mut Notes)) {
         self.open(|book| {
             let endpoint = book.endpoint.unwrap_or(Endpoint::Summary);
@@ -107,7 +108,7 @@ impl Observer {
         });
     }
 
-    /// A copy of the notes so far; empty where none are taken.
+    /// Returns a copy of the notes. It is empty if none are taken.
     pub fn notes(&self, endpoint: Endpoint) -> Notes {
         let mut copy = Notes::default();
         self.open(|book| copy.clone_from(book.page(endpoint)));

@@ -1,8 +1,8 @@
-//! Files with certificates and keys: what they hold, or what is wrong with them. No byte
-//! of such a file gets into an error: it may be a key's.
+//! Reads files with certificates and keys, and explains what is wrong with one. No byte of such a
+//! file gets into an error, because it may be part of a key.
 //!
-//! rustls decodes them. Its errors quote a damaged file, and it ignores what is only
-//! unusual in one; so the lines are checked here first.
+//! rustls decodes these files. But its errors quote a damaged file, and it ignores some unusual
+//! parts, so the lines are checked here first.
 
 use std::{
     fs::{File, FileType},
@@ -16,14 +16,14 @@ use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
 
-/// More than any bundle of CAs.
+/// A limit that is larger than any bundle of CAs.
 const MAX_FILE: usize = 4 << 20;
 
-/// The content of a credential file, wiped after use. The one place that reads such
-/// files: no more than so much, and nothing that may have to be waited for.
+/// Returns the content of a credential file, which is wiped after use. This is the only place that
+/// reads such files. It limits their size, and it reads no kind of file that could make it wait.
 pub fn read(option: &str, path: &Path) -> Result<Zeroizing<Vec<u8>>> {
     let unreadable = |error| Error::unreadable(option, path, error);
-    // With O_NONBLOCK the open of a named pipe does not wait for a writer.
+    // With O_NONBLOCK, opening a named pipe does not wait for a writer.
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
     let mut options = File::options();
     let file = options.read(true).custom_flags(flags).open(path);
@@ -32,7 +32,8 @@ pub fn read(option: &str, path: &Path) -> Result<Zeroizing<Vec<u8>>> {
     if let Some(why) = unsupported_kind(meta.file_type()) {
         return Err(Error::unusable(option, path, why));
     }
-    // All at once, so that no part stays behind where a buffer grew.
+    // The buffer gets its full size at once, because a buffer that grows would leave parts behind
+    // in memory.
     let size = usize::try_from(meta.len())
         .unwrap_or(MAX_FILE)
         .min(MAX_FILE);
@@ -46,7 +47,8 @@ pub fn read(option: &str, path: &Path) -> Result<Zeroizing<Vec<u8>>> {
     }
 }
 
-/// Why a file of this kind is not read. Reading a folder is an error anyway.
+/// Why a file of this kind is not read. A folder needs no entry, because reading it is an error
+/// anyway.
 fn unsupported_kind(kind: FileType) -> Option<&'static str> {
     if kind.is_fifo() {
         Some("it is a named pipe: name a regular file, since nobody waits for a writer here")
@@ -57,7 +59,7 @@ fn unsupported_kind(kind: FileType) -> Option<&'static str> {
     }
 }
 
-/// Every certificate of the file, the first one first.
+/// Returns every certificate of the file, in the order of the file.
 pub fn certificates(option: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let content = read(option, path)?;
     let text = without_bom(&content);
@@ -74,7 +76,7 @@ pub fn certificates(option: &str, path: &Path) -> Result<Vec<CertificateDer<'sta
     }
 }
 
-/// The first private key of the file.
+/// Returns the first private key of the file.
 pub fn key(option: &str, path: &Path) -> Result<PrivateKeyDer<'static>> {
     let content = read(option, path)?;
     let text = without_bom(&content);
@@ -103,12 +105,12 @@ const DAMAGED: &str = "what is inside a PEM block is damaged: copy the file anew
 const ENCRYPTED: &str = "the key is encrypted, and nobody is here to be asked for its password: \
                          write it without one, with openssl pkey";
 
-/// Without the byte order mark that some editors write.
+/// Returns the content without the byte order mark that some editors write.
 fn without_bom(content: &[u8]) -> &[u8] {
     content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content)
 }
 
-/// The labels of a file's PEM blocks, or what is wrong with its lines.
+/// Returns the labels of the PEM blocks, or what is wrong with the lines.
 fn labels(text: &[u8]) -> std::result::Result<Vec<&[u8]>, &'static str> {
     let mut labels = Vec::new();
     let mut open = None;
@@ -140,7 +142,7 @@ fn labels(text: &[u8]) -> std::result::Result<Vec<&[u8]>, &'static str> {
     }
 }
 
-/// The label of a line that begins or ends a block, which has the line to itself.
+/// Returns the label of a line that begins or ends a block. Such a line may contain nothing else.
 fn boundary_label<'t>(
     line: &'t [u8],
     mark: &[u8],
@@ -204,7 +206,7 @@ fn no_key(labels: &[&[u8]]) -> &'static str {
     }
 }
 
-/// What a file seems to be that holds no PEM block.
+/// Returns what a file without PEM blocks seems to be.
 fn what_it_is_instead(text: &[u8]) -> &'static str {
     let start = text.trim_ascii_start();
     match start {
@@ -215,7 +217,7 @@ fn what_it_is_instead(text: &[u8]) -> &'static str {
         [0x30, 0x80..=0x84, ..] => {
             "it is binary (DER or PKCS 12), not PEM: convert it with openssl x509, pkey or pkcs12"
         }
-        // What base64 makes of five dashes.
+        // These letters are the base64 encoding of five dashes.
         [b'L', b'S', b'0', b't', b'L', b'S', ..] => {
             "it is base64 of a PEM file: it was encoded once too often"
         }

@@ -1,5 +1,6 @@
-//! A reply that is no 200 and no redirect: who refused whom, and why. What the body says
-//! about the user outranks what was sent. Pure: knows no socket and no file.
+//! Explains a reply that is neither a 200 nor a redirect: who refused whom, and why. If the body
+//! says something about the user, that overrides what was sent. This module is pure: it knows no
+//! socket and no file.
 
 use std::path::PathBuf;
 
@@ -15,86 +16,87 @@ const MAX_MESSAGE: usize = 300;
 
 const HEADER_DROPPED: &str = "check that nothing in between drops it";
 
-/// Where the request went, and what went with it.
+/// Where a request was sent, and with which credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestInfo {
-    /// What was asked for.
+    /// The requested endpoint.
     pub endpoint: Endpoint,
-    /// Plain HTTP carries no credentials.
+    /// Whether the request was sent over HTTPS. Plain HTTP carries no credentials.
     pub https: bool,
-    /// Through the API server's path of the node.
+    /// Whether the request went through the API server's path of the node.
     pub node_proxy: bool,
-    /// What the last attempt carried.
+    /// The credentials of the last attempt.
     pub credentials: SentCredentials,
 }
 
-/// The credentials of a request; a token, where there is a client certificate as well.
+/// The credentials of a request. With a token and a client certificate, it is the token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SentCredentials {
-    /// The token of this file.
+    /// The token in this file.
     Token(PathBuf),
-    /// No token, and a client certificate in the handshake.
+    /// A client certificate in the handshake, and no token.
     ClientCertificate,
-    /// Neither; the request is anonymous.
+    /// Neither of them. The request is anonymous.
     Nothing,
 }
 
-/// Why, by what has to be changed. Each has a line of the log and advice of the command.
+/// The cause of a refusal, according to what has to be changed. Each cause has a line in the log
+/// and advice in the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
-    /// What was sent was not accepted, by the kubelet or by the API server.
+    /// The kubelet or the API server did not accept the credentials.
     Credentials,
-    /// The user is [`ANONYMOUS`], whatever was sent.
+    /// The user is [`ANONYMOUS`], whichever credentials were sent.
     Anonymous,
-    /// Behind the proxy: the kubelet did not accept the API server.
+    /// Behind the proxy, the kubelet did not accept the API server's credentials.
     ApiServerCredentials,
-    /// Behind the proxy: the kubelet knows the API server, which lacks the right.
+    /// Behind the proxy, the kubelet knows the API server, but the API server lacks the permission.
     ApiServerPermission,
-    /// The user lacks the right.
+    /// The user lacks the permission.
     MissingPermission,
-    /// An API server answers where a kubelet was expected.
+    /// An API server answered instead of a kubelet.
     ApiServer,
-    /// The API server knows no such node.
+    /// The API server does not know the node.
     NoSuchNode,
-    /// The API server does not reach the kubelet.
+    /// The API server cannot reach the kubelet.
     NodeUnreachable,
-    /// The API server does not get through the TLS handshake with the kubelet.
+    /// The API server's TLS handshake with the kubelet fails.
     NodeTls,
-    /// The kubelet got no answer of the API server about the user.
+    /// The kubelet got no answer from the API server about the user.
     ApiServerUnavailable,
-    /// The kubelet got no answer of its container runtime.
+    /// The kubelet got no answer from its container runtime.
     ContainerRuntime,
     /// HTTP was sent to a port for HTTPS.
     PlainHttpToTls,
-    /// No summary at this address.
+    /// There is no such endpoint at this address.
     NotFound,
     /// Too many requests.
     TooManyRequests,
-    /// Something in between answers.
+    /// A proxy in between answered.
     Gateway,
-    /// An error of the other side's own.
+    /// The kubelet or the API server has an internal error.
     InternalError,
-    /// A reply that no kubelet gives.
+    /// No kubelet sends such a reply.
     NotAKubelet,
 }
 
-/// A reply with a status other than 200, understood.
+/// A reply with a status other than 200, and its cause.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// The HTTP status.
     pub code: u16,
-    /// What both the log line and the command's advice follow from.
+    /// The cause, which decides the log line and the command's advice.
     pub cause: Cause,
     /// Who was refused, if the reply says so.
     pub user: Option<String>,
     /// The body, or the message of the API server's `Status`, fit for one line.
     pub message: String,
-    /// It is the API server that answered.
+    /// Whether the API server answered.
     pub from_api_server: bool,
     request: RequestInfo,
 }
 
-/// How the API server refuses.
+/// The form of the API server's errors.
 #[derive(Deserialize)]
 struct Status {
     kind: String,
@@ -103,7 +105,8 @@ struct Status {
 }
 
 impl Refusal {
-    /// `body` may be cut: the first few KiB say it all. `request` is what was sent.
+    /// Reads a refusal. `body` may be cut, because the first few KiB are enough. `request` is what
+    /// was sent.
     pub fn read(code: u16, body: &[u8], request: RequestInfo) -> Self {
         let text = String::from_utf8_lossy(body);
         let status = serde_json::from_str(&text).ok();
@@ -122,7 +125,7 @@ impl Refusal {
         }
     }
 
-    /// The line for the log: status, why, and what to do.
+    /// Makes the line for the log: the status, the reason, and the remedy.
     pub fn error(&self, url: &str) -> Error {
         let why = self.why();
         match self.code {
@@ -242,9 +245,9 @@ impl Refusal {
         }
     }
 
-    /// The resource that the user needs verb `get` on, if the cause is
-    /// [`Cause::MissingPermission`]. A kubelet names what it would accept: before 1.33, where
-    /// `nodes/pods` came, only `nodes/proxy`.
+    /// The resource on which the user needs the verb `get`, if the cause is
+    /// [`Cause::MissingPermission`]. A kubelet names the resources that it accepts. `nodes/pods`
+    /// exists since 1.33; an older kubelet names only `nodes/proxy`.
     pub fn missing_resource(&self) -> &'static str {
         let before_1_33 = self.message.contains("subresource(s)=[proxy]");
         match self.request.endpoint {
@@ -272,7 +275,7 @@ impl Refusal {
                     "{user} needs verb get on nodes/proxy, because this kubelet is older than 1.33; later ones need only nodes/pods"
                 )
             }
-            // That right can do much more than this needs.
+            // This permission allows much more than is needed here.
             "nodes/proxy" => format!(
                 "{user} needs verb get on nodes/proxy: better set kubelet_url to https://NODE_IP:10250, which needs only nodes/stats"
             ),
@@ -290,7 +293,8 @@ fn cause(
 ) -> Cause {
     let contains = |part: &str| text.contains(part);
     match code {
-        // Behind its proxy too the API server itself speaks in objects.
+        // With the node proxy, the API server's own errors have the same form, so there this is not
+        // a wrong address.
         _ if from_api_server && !request.node_proxy => Cause::ApiServer,
         401 if request.node_proxy && !from_api_server => Cause::ApiServerCredentials,
         401 => Cause::Credentials,
@@ -325,7 +329,7 @@ fn cause(
     }
 }
 
-/// The user that the kubelet or the API server names in a refusal.
+/// Returns the user that a refusal of the kubelet or the API server names.
 fn user(text: &str) -> Option<&str> {
     let between = |start: &str, end: &str| {
         let (_, rest) = text.split_once(start)?;
@@ -336,7 +340,7 @@ fn user(text: &str) -> Option<&str> {
         .filter(|user| !user.is_empty())
 }
 
-/// Masks bearer tokens: a server may repeat the request in its reply.
+/// Masks bearer tokens, because a server may repeat the request in its reply.
 fn redact_bearer(text: &str) -> String {
     let mut out = String::new();
     let mut rest = text;
@@ -366,7 +370,7 @@ mod tests {
         }
     }
 
-    /// Each reply in a file of captures, with its status: `HTTP/1.1 403 Forbidden`.
+    /// Returns each reply in a file of captured replies, with its status: `HTTP/1.1 403 Forbidden`.
     fn captured(file: &str) -> Vec<(u16, &str)> {
         let refused = file.split("HTTP/1.1 ").skip(1).filter_map(|reply| {
             let (head, body) = reply.split_once("\r\n\r\n")?;
@@ -374,7 +378,7 @@ mod tests {
             let length = head.split("Content-Length: ").nth(1)?.lines().next()?;
             Some((code, &body[..length.trim().parse().ok()?]))
         });
-        // A 405 is about methods that are never used here.
+        // A 405 is about methods that this client never uses.
         refused
             .filter(|(code, _)| !matches!(code, 200 | 405))
             .collect()
@@ -417,7 +421,7 @@ mod tests {
         );
     }
 
-    /// The kubelet's own words, of 1.33 with fine-grained authorization and of those before.
+    /// The kubelet's own text, from 1.33 with fine-grained authorization and from older versions.
     #[test]
     fn the_right_for_the_pods_is_the_one_that_the_kubelet_knows() {
         for (subresources, resource) in [("[pods proxy]", "nodes/pods"), ("[proxy]", "nodes/proxy")]

@@ -1,9 +1,9 @@
-//! TLS on one connection: what is received lies in a buffer of our own, in which rustls
-//! decrypts it.
+//! Owns TLS on one connection. Received bytes are in a buffer of this module, in which rustls
+//! decrypts them.
 //!
-//! rustls's other interface, with buffers inside, reads one record at a time, fills its
-//! buffer with zeros before and moves the rest of it afterwards. Here one call of the system
-//! brings several records. All of TLS is still rustls's: this file only carries bytes.
+//! rustls has another interface with internal buffers. It reads one record at a time, fills its
+//! buffer with zeros before, and moves the rest of it afterwards. Here, one system call reads
+//! several records. rustls still does all of TLS; this file only moves bytes.
 
 use std::{
     fmt,
@@ -23,42 +23,43 @@ use rustls::{
 
 use super::socket::{Socket, is_disconnect, would_block};
 
-/// The most plaintext of one record.
+/// The largest plaintext of one record.
 pub(super) const MAX_PLAINTEXT: usize = 16 << 10;
 
-/// Bytes that one read may bring: four records. A message of a handshake has to fit as well,
-/// which rustls limits to 64 KiB.
+/// The number of bytes that one read may return: four records. A handshake message must fit too,
+/// and rustls limits it to 64 KiB.
 const RECEIVE_BUFFER: usize = 4 * (MAX_PLAINTEXT + 256);
 
-/// Reads from a kept connection between two requests, for TLS session tickets.
+/// The limit for reads from a kept connection between two requests. These reads are for TLS session
+/// tickets.
 const MAX_IDLE_READS: usize = 16;
 
 /// A TLS session over a [`Socket`].
 pub(super) struct Session {
     tls: Box<UnbufferedClientConnection>,
     received: Received,
-    /// Encrypted, and still to be sent.
+    /// Encrypted bytes that have not been sent yet.
     outgoing: Vec<u8>,
-    /// The peer has said that nothing more will come.
+    /// Whether the peer has announced the end of its data.
     peer_closed: bool,
 }
 
-/// What has come and was not decrypted yet: `bytes[start..end]`.
+/// Received bytes that are not decrypted yet: `bytes[start..end]`.
 struct Received {
     bytes: Vec<u8>,
     start: usize,
     end: usize,
 }
 
-/// How far a session got with what it has received.
+/// The result of one step of a session.
 enum Step {
-    /// Plaintext came, so many bytes.
+    /// This many bytes of plaintext were decrypted.
     Read(usize),
-    /// What was to be sent has been.
+    /// The data to be sent has been sent.
     Sent,
-    /// More has to come first.
+    /// More data must be received first.
     Blocked,
-    /// As before, but it could send.
+    /// More data must be received first, but the session could send.
     Idle,
     /// There will be no more plaintext.
     Closed,
@@ -66,16 +67,16 @@ enum Step {
 
 /// What a [`Step`] may do on the network.
 enum Reach<'a> {
-    /// Nothing: what would be sent waits.
+    /// Nothing. Data to be sent must wait.
     Nothing,
-    /// Send what TLS itself has to say.
+    /// Send the messages of TLS itself.
     Socket(&'a mut Socket),
-    /// Send this as well.
+    /// Send these bytes too.
     Request(&'a mut Socket, &'a [u8]),
 }
 
 impl Session {
-    /// Nothing is sent yet.
+    /// Makes a session. Nothing is sent yet.
     pub fn new(
         config: Arc<ClientConfig>,
         name: ServerName<'static>,
@@ -92,12 +93,12 @@ impl Session {
         })
     }
 
-    /// Once the handshake is over.
+    /// The protocol version, after the handshake.
     pub fn protocol_version(&self) -> Option<ProtocolVersion> {
         self.tls.protocol_version()
     }
 
-    /// From the first message to the last one of ours.
+    /// Does the handshake, up to the last message that is sent here.
     pub fn handshake(&mut self, socket: &mut Socket) -> io::Result<()> {
         self.try_handshake(socket)
             .map_err(|error| self.or_pending_alert(&socket.stream, error))
@@ -116,8 +117,8 @@ impl Session {
         }
     }
 
-    /// Sends `request`. What has come already, and was not asked for, goes to `room`; returned
-    /// is its length.
+    /// Sends `request`. Data that has already been received without a request goes to `room`, and
+    /// its length is returned.
     pub fn send(
         &mut self,
         socket: &mut Socket,
@@ -137,11 +138,12 @@ impl Session {
         }
     }
 
-    /// The plaintext of the next record; `room` has [`MAX_PLAINTEXT`] bytes for it. 0 after an
-    /// end that the peer has announced; any other end is an error.
+    /// Reads the plaintext of the next records. `room` has [`MAX_PLAINTEXT`] bytes for it. Returns
+    /// 0 after the peer has announced the end. Any other end is an error.
     pub fn read(&mut self, socket: &mut Socket, room: &mut [u8]) -> io::Result<usize> {
         loop {
-            // Records that have come already take no read, and so are asked here as well.
+            // Records that have already been received need no read, so the deadline is checked here
+            // too.
             socket.check()?;
             if self.peer_closed {
                 return Ok(0);
@@ -158,7 +160,7 @@ impl Session {
         }
     }
 
-    /// Whether the peer has said nothing since its last reply but TLS tickets and the like.
+    /// Whether the peer has sent only TLS tickets and the like since its last reply.
     pub fn is_idle(&mut self, mut stream: &TcpStream) -> bool {
         for _ in 0..MAX_IDLE_READS {
             if !matches!(self.step(Reach::Nothing, &mut []), Ok(Step::Idle)) || self.peer_closed {
@@ -173,7 +175,7 @@ impl Session {
         false
     }
 
-    /// Lets rustls work on what has been received, up to something to do.
+    /// Lets rustls process the received bytes until there is something to do.
     fn step(&mut self, mut reach: Reach, room: &mut [u8]) -> io::Result<Step> {
         loop {
             let received = self.received.as_mut_slice();
@@ -244,10 +246,10 @@ impl Session {
         }
     }
 
-    /// After an error of the peer: sends it an alert, if rustls wants to.
+    /// Sends an alert after an error of the peer, if rustls wants to send one.
     fn send_alert(&mut self, socket: &mut Socket) {
-        // No more often than it wants: it would look at what was wrong once more, and asserts
-        // that it does not tell of it twice.
+        // It stops when rustls has nothing more to write. Otherwise rustls would process the error
+        // once more, and it asserts that it does not report it twice.
         while self.tls.wants_write() {
             let received = self.received.as_mut_slice();
             let UnbufferedStatus { discard, state } = self.tls.process_tls_records(received);
@@ -260,13 +262,14 @@ impl Session {
                 break;
             }
         }
-        // The first error is the one to report.
+        // The first error is reported, so an error of this write is ignored.
         let _ = socket.write_all(&self.outgoing);
         self.outgoing.clear();
     }
 
-    /// A server that ends the handshake sends an alert and closes, so a write of ours can fail
-    /// before the alert is read. It can still be read, and says more than the write's error.
+    /// A server that ends the handshake sends an alert and closes the connection, so a write can
+    /// fail before the alert is read. The alert can still be read, and it says more than the error
+    /// of the write.
     fn or_pending_alert(&mut self, mut stream: &TcpStream, error: io::Error) -> io::Error {
         if !is_disconnect(error.kind()) || self.received.fill(&mut stream).is_err() {
             return error;
@@ -293,7 +296,8 @@ impl Received {
         self.start = self.end.min(self.start + amount);
     }
 
-    /// Reads once, behind what there is. At most a part of one record has to be moved for it.
+    /// Reads once, and appends to the received bytes. At most a part of one record has to be moved
+    /// for this.
     fn fill(&mut self, from: &mut impl Read) -> io::Result<usize> {
         if self.bytes.is_empty() {
             self.bytes = vec![0; RECEIVE_BUFFER];
@@ -309,13 +313,13 @@ impl Received {
     }
 }
 
-/// As rustls's own streams have it.
+/// Makes the same error as rustls's own streams.
 fn invalid(error: rustls::Error) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, error)
 }
 
 fn encode<Data>(mut data: EncodeTlsData<'_, Data>, outgoing: &mut Vec<u8>) -> io::Result<()> {
-    // Asked with no room at all, it says how much it takes.
+    // With an empty buffer, `encode` returns the size that it needs.
     let Err(EncodeError::InsufficientSize(size)) = data.encode(&mut []) else {
         return Ok(());
     };
@@ -372,10 +376,10 @@ mod tests {
         options::Config,
     };
 
-    /// The server's end, once the handshake is over.
+    /// The server's side, after the handshake.
     type Server = (ServerConnection, TcpStream);
 
-    /// A session after its handshake, and what the server does from there on.
+    /// Makes a session with a finished handshake. `server` is what the server does after it.
     fn connect<T: Send + 'static>(
         timeout: &str,
         server: impl FnOnce(Server) -> T + Send + 'static,
@@ -432,7 +436,7 @@ mod tests {
         wire
     }
 
-    /// All up to the end.
+    /// Reads everything up to the end.
     fn read_all(session: &mut Session, socket: &mut Socket) -> (Vec<u8>, io::Result<()>) {
         let (mut all, mut room) = (Vec::new(), vec![0; MAX_PLAINTEXT]);
         loop {
@@ -451,8 +455,8 @@ mod tests {
             .reason()
     }
 
-    /// Records of every length, in pieces that end anywhere: inside a header, behind several
-    /// records, on a boundary.
+    /// The records have various lengths. They arrive in pieces that end anywhere: in a header,
+    /// after several records, or between two records.
     #[test]
     fn records_arrive_whole_however_they_are_cut() {
         let data: Vec<u8> = (0..300_000_u32).map(|at| (at % 251) as u8).collect();
@@ -481,7 +485,7 @@ mod tests {
                         break;
                     }
                 }
-                // Until the client has gone.
+                // The server waits here until the client has closed.
                 let _ = stream.read(&mut [0]);
             });
         let (all, end) = read_all(&mut session, &mut socket);
@@ -508,7 +512,7 @@ mod tests {
         server.join().expect("the server does not panic");
     }
 
-    /// Records of one byte, which are always there: many to a read.
+    /// Sends records of one byte without end, so that each read returns many of them.
     fn flood((mut tls, mut stream): Server) {
         loop {
             for _ in 0..1_000 {
@@ -530,7 +534,7 @@ mod tests {
         server.join().expect("the server does not panic");
     }
 
-    /// Also with a whole buffer of records that no read is needed for.
+    /// The stop also works while the buffer is full of records, so that no read is needed.
     #[test]
     fn what_is_always_ready_ends_with_the_stop() {
         let (mut session, mut socket, stop, server) = connect("60s", flood);
@@ -545,8 +549,8 @@ mod tests {
         server.join().expect("the server does not panic");
     }
 
-    /// Tickets and new keys are nothing to a reader, and what they ask for is sent with the
-    /// next request; anything else that comes unasked is.
+    /// TLS tickets and new keys are invisible to the reader. The reply that they require is sent
+    /// with the next request. After any other data between requests, the session is not idle.
     #[test]
     fn only_tls_itself_may_speak_between_requests() {
         let (written, is_written) = mpsc::channel();
@@ -572,7 +576,7 @@ mod tests {
         let request = [7; 40_000];
         let came = session.send(&mut socket, &request, &mut []);
         assert_eq!(came.expect("it is sent"), 0);
-        // What TLS has to say may come first.
+        // TLS may send its own messages first.
         while session.is_idle(&socket.stream) {
             let ready = socket.deadline.wait(socket.stream.as_fd(), PollFlags::IN);
             ready.expect("the server replies");

@@ -11,8 +11,8 @@ use rustix::event::PollFlags;
 
 use super::deadline::Deadline;
 
-/// A non-blocking stream whose reads and writes wait through [`Deadline`], and end with it
-/// also when they never have to wait. All that TLS reads and writes goes through here.
+/// A non-blocking stream. Its reads and writes wait through [`Deadline`], and fail at the deadline
+/// even if they never have to wait. All reads and writes of TLS use it.
 #[derive(Debug)]
 pub(super) struct Socket {
     pub stream: TcpStream,
@@ -20,7 +20,7 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    /// An error once the scrape's time is up or the input stops.
+    /// Returns an error if the request's time has run out or the input stops.
     pub fn check(&self) -> io::Result<()> {
         self.deadline.check().map_err(io::Error::other)
     }
@@ -60,7 +60,7 @@ impl Write for Socket {
     }
 }
 
-/// The other side has ended the connection.
+/// Whether the error means that the peer has ended the connection.
 pub(super) fn is_disconnect(kind: ErrorKind) -> bool {
     matches!(
         kind,
@@ -71,7 +71,7 @@ pub(super) fn is_disconnect(kind: ErrorKind) -> bool {
     )
 }
 
-/// Nothing to read, not even an end.
+/// Whether there is nothing to read, not even the end.
 pub(super) fn would_block(result: io::Result<usize>) -> bool {
     matches!(result, Err(error) if error.kind() == ErrorKind::WouldBlock)
 }

@@ -1,8 +1,8 @@
-//! Whom to trust, which name to expect, and which client certificate to send: the files
-//! behind each, and when they are read again.
+//! Knows whom to trust, which name to expect, and which client certificate to send. It owns the
+//! files for these, and decides when they are read again.
 //!
-//! They are read before a new connection, if one of them has changed or if the last
-//! connection carried no reply. A kept connection is closed when a file has changed.
+//! The files are read before a new connection, if one of them has changed or if the last connection
+//! carried no reply. A kept connection is closed when a file has changed.
 
 use std::{
     fs,
@@ -33,7 +33,7 @@ use crate::{
     options::{Config, FilePath},
 };
 
-/// One for all inputs of the process: it has no state.
+/// All inputs of the process share it, because it has no state.
 static PROVIDER: Lazy<Arc<CryptoProvider>> =
     Lazy::new(|| Arc::new(rustls::crypto::ring::default_provider()));
 
@@ -47,14 +47,14 @@ pub struct Tls {
     loaded: LoadedConfig,
 }
 
-/// The configuration as of one reading of the files.
+/// The configuration from one reading of the files.
 #[derive(Debug, Clone)]
 pub(crate) struct LoadedConfig {
-    /// For a new `ClientConnection`.
+    /// The configuration of rustls, for a new connection.
     pub client: Arc<ClientConfig>,
     files: Arc<Files>,
     stamps: Vec<FileStamp>,
-    /// A connection that was made with it has carried a reply.
+    /// Whether a connection with this configuration has carried a reply.
     proven: Arc<AtomicBool>,
 }
 
@@ -64,11 +64,11 @@ struct Files {
     client_cert: Option<(PathBuf, PathBuf)>,
 }
 
-/// Changes when a file is replaced or rewritten; `None` while it is not there.
+/// Changes when a file is replaced or rewritten. It is `None` while the file does not exist.
 type FileStamp = Option<(u64, u64, u64, i64, i64)>;
 
 impl Tls {
-    /// Reads all files; the error is the one that stops Fluent Bit at start.
+    /// Reads all files. An error stops Fluent Bit at start.
     pub fn new(config: &Config, observer: &Observer) -> Result<Self> {
         let name = config.server_name.as_ref().unwrap_or(&config.url.host);
         let name = Name::parse(name)
@@ -89,14 +89,14 @@ impl Tls {
         })
     }
 
-    /// The server's name for the handshake; see [`Name::sni`].
+    /// The server name for the handshake; see [`Name::sni`].
     pub(crate) fn sni(&self) -> ServerName<'static> {
         self.name.sni()
     }
 
-    /// The configuration for a new connection, read again if it has to be.
+    /// Returns the configuration for a new connection. The files are read again if necessary.
     pub(crate) fn load(&mut self) -> Result<LoadedConfig> {
-        // Until this connection proves the opposite.
+        // The configuration counts as unproven until the new connection has carried a reply.
         let proven = self.loaded.proven.swap(false, Ordering::Relaxed);
         if !proven || self.loaded.stamps != self.files.stamps() {
             self.loaded = load(&self.files, &self.name, self.insecure, &self.observer)?;
@@ -106,14 +106,14 @@ impl Tls {
 }
 
 impl LoadedConfig {
-    /// Whether a file has changed. One that is gone counts as unchanged: it is being
-    /// replaced, and until then the connection may go on.
+    /// Whether a file has changed. A missing file counts as unchanged: it is being replaced, and
+    /// the connection is kept until then.
     pub fn is_outdated(&self) -> bool {
         let now = self.files.stamps();
         std::iter::zip(&now, &self.stamps).any(|(now, then)| now.is_some() && now != then)
     }
 
-    /// The kubelet has replied on a connection made with it, and so has accepted it.
+    /// The kubelet has replied on a connection with this configuration, so it has accepted it.
     pub fn mark_proven(&self) {
         self.proven.store(true, Ordering::Relaxed);
     }
@@ -140,7 +140,8 @@ fn load(
     insecure: bool,
     observer: &Observer,
 ) -> Result<LoadedConfig> {
-    // Before the files: one that changes meanwhile is read once more.
+    // The stamps are taken before the files are read. A file that changes in between is read once
+    // more.
     let stamps = files.stamps();
     let found = trusted_certificates(&files.ca)?;
     let file = found.file;
@@ -181,7 +182,7 @@ fn load(
     })
 }
 
-/// Why a client certificate and a key that could be read cannot be used together.
+/// Explains why a client certificate and a key that could be read cannot be used together.
 fn client_cert_error(error: &rustls::Error, cert_file: &Path, key_file: &Path) -> Error {
     match error {
         rustls::Error::InconsistentKeys(_) => Error::unusable(
@@ -208,13 +209,14 @@ const CA_OPTION: &str = "kube_ca_file";
 /// The certificates to trust, and where they come from.
 #[derive(Debug)]
 pub struct TrustSource<'a> {
-    /// `None` for those of the platform.
+    /// The file, or `None` for the certificates of the platform.
     pub file: Option<&'a Path>,
-    /// All that the file or the platform holds; not all of them need be CAs.
+    /// All certificates of the file or the platform. Some of them may not be CAs.
     pub certificates: Vec<CertificateDer<'static>>,
 }
 
-/// Those of the given file, else of the service account, else the platform's.
+/// Returns the certificates of the given file. Without one it returns those of the service account,
+/// and if these do not exist, those of the platform.
 pub fn trusted_certificates(ca: &FilePath) -> Result<TrustSource<'_>> {
     let path = ca.path();
     let file = matches!(ca, FilePath::Given(_)) || path.exists();

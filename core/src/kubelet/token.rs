@@ -1,4 +1,4 @@
-//! The bearer token: read from its file for every request, held no longer.
+//! Owns the bearer token. It is read from its file for every request and not kept afterwards.
 
 use std::path::Path;
 
@@ -15,18 +15,18 @@ use crate::{
 const OPTION: &str = "kube_token_file";
 const SCHEME: &[u8] = b"Bearer ";
 
-/// `kube_token_file`, and whether the last request carried what it holds.
+/// The option `kube_token_file`, and whether the last request carried its token.
 #[derive(Debug)]
 pub struct Token {
     file: FilePath,
-    /// A token never travels over plain HTTP.
+    /// Whether HTTPS is used. A token is never sent over plain HTTP.
     https: bool,
-    /// The last request carried one.
+    /// Whether the last request carried a token.
     sent: bool,
 }
 
 impl Token {
-    /// Reads nothing yet.
+    /// Makes it without reading the file.
     pub fn new(config: &Config) -> Self {
         Self {
             file: config.token_file.clone(),
@@ -35,7 +35,7 @@ impl Token {
         }
     }
 
-    /// The `Authorization` header, or `None` where no token is to be sent.
+    /// Reads the token. Returns the `Authorization` header, or `None` if no token is to be sent.
     pub fn read(&mut self) -> Result<Option<HeaderValue>> {
         let header = match self.https {
             true => self.header()?,
@@ -45,7 +45,7 @@ impl Token {
         Ok(header)
     }
 
-    /// The file whose token the last request carried; `None` where it carried none.
+    /// The file whose token the last request carried, or `None` if it carried none.
     pub fn sent_from(&self) -> Option<&Path> {
         self.sent.then(|| self.file.path())
     }
@@ -68,11 +68,11 @@ impl Token {
     }
 }
 
-/// In bytes, more than any token has. The request goes out in one piece, so this sizes the
-/// output buffer.
+/// The limit for a token, in bytes, which no token reaches. It decides the size of the output
+/// buffer, because a request is sent in one piece.
 pub const MAX_TOKEN: usize = 16 << 10;
 
-/// Why this is no token. None of these quotes it: it may be another secret.
+/// Why this text is not a token. No reason quotes the text, because it may be another secret.
 fn invalid_reason(text: &[u8]) -> Option<&'static str> {
     let holds = |wanted: fn(&u8) -> bool| text.iter().any(wanted);
     let begins = |start: &[u8]| text.starts_with(start);
@@ -97,7 +97,7 @@ fn invalid_reason(text: &[u8]) -> Option<&'static str> {
     })
 }
 
-/// The header's value is the one copy of the token, and wiped with its last use.
+/// Makes the header's value. It owns its copy of the token, which is wiped after the last use.
 fn bearer(token: &[u8]) -> Option<HeaderValue> {
     let mut value = Zeroizing::new(Vec::with_capacity(SCHEME.len() + token.len()));
     value.extend_from_slice(SCHEME);

@@ -1,5 +1,5 @@
-//! The transport below ureq's HTTP: name lookup, TCP and TLS. All of it waits through
-//! [`Deadline`] only.
+//! The transport below ureq's HTTP: name lookup, TCP and TLS. All its waits go through
+//! [`Deadline`].
 
 use std::{
     io::{self, ErrorKind, Read, Write},
@@ -37,34 +37,35 @@ use crate::{
     options::KubeletUrl,
 };
 
-/// Bytes that are read without being understood. A header that is longer, or a line between
-/// two chunks, is none of a kubelet's.
+/// The limit for received bytes that cannot be parsed yet. A kubelet sends no longer header, and no
+/// longer line between two chunks.
 const MAX_UNREAD: usize = 32 << 10;
-/// Bytes of the input buffer: those, and one record behind them.
+/// The size of the input buffer: that limit, and one more record.
 const INPUT_BUFFER: usize = MAX_UNREAD + MAX_PLAINTEXT;
-/// Bytes of the output buffer: a request with the longest token.
+/// The size of the output buffer: a request with the longest token.
 const OUTPUT_BUFFER: usize = MAX_TOKEN + (4 << 10);
 
-/// Fields of a header, ureq's own limit.
+/// The limit for the fields of a header, which is ureq's own.
 const MAX_HEADERS: usize = 128;
 
-/// Replies of the kind 1xx before the reply itself. A kubelet sends none, a proxy one or two.
+/// The limit for interim (1xx) replies before the reply. A kubelet sends none, a proxy one or two.
 const MAX_INTERIM_REPLIES: u32 = 16;
 
-/// Bytes that a body may take on the wire: in chunks of a kubelet's size little more than its
-/// own bytes. Chunks of one byte, or trailers without end, are none of a kubelet's.
+/// The limit for a body's bytes on the wire. With chunks of a kubelet's size, the overhead is
+/// small. A kubelet does not send chunks of one byte, or endless trailers.
 const MAX_WIRE_BYTES: usize = 2 * super::client::MAX_BODY;
 
-/// Addresses of one name that are tried. No node has more.
+/// The limit for the addresses of one name that are tried. No node has more.
 const MAX_ADDRESSES: usize = 16;
 
-/// Our own error as one of ureq's, which returns it unchanged; [`explain`] unwraps it.
+/// Wraps an error of this crate in one of ureq's, which ureq returns unchanged. [`explain`] unwraps
+/// it.
 fn wrap(error: Error) -> ureq::Error {
     ureq::Error::Other(Box::new(error))
 }
 
-/// Maps what ureq returned to an error of ours, which may be the one that was given to
-/// [`wrap`]. `received` is the length of the body so far.
+/// Maps an error of ureq to one of this crate, which may be the one given to [`wrap`]. `received`
+/// is the length of the body so far.
 pub fn explain(error: ureq::Error, deadline: &Deadline, received: usize) -> Error {
     let url = deadline.url();
     match error {
@@ -72,7 +73,7 @@ pub fn explain(error: ureq::Error, deadline: &Deadline, received: usize) -> Erro
             Ok(ours) => *ours,
             Err(_) => Error::http(url, UNFORESEEN),
         },
-        // The type of these errors has a name only in a crate below ureq.
+        // This error's type is named only in a crate below ureq, so its text is compared.
         ureq::Error::Protocol(inner) if format!("{inner:?}") == "HttpParseTooManyHeaders" => {
             Error::many_headers(url, MAX_HEADERS)
         }
@@ -90,7 +91,7 @@ pub fn explain(error: ureq::Error, deadline: &Deadline, received: usize) -> Erro
 
 const UNFORESEEN: &str = "for a reason that was not foreseen";
 
-/// What is wrong with a reply. The library's own text may quote it, or the request.
+/// Explains what is wrong with a reply. The library's own text may quote the reply or the request.
 fn invalid_http(error: &ureq::Error) -> &'static str {
     match error {
         ureq::Error::Protocol(_) => "it breaks the rules of HTTP/1.1",
@@ -103,7 +104,7 @@ fn invalid_http(error: &ureq::Error) -> &'static str {
     }
 }
 
-/// The connection ended when it should not have.
+/// The error for a connection that ended too early.
 fn connection_error(error: io::Error, deadline: &Deadline, received: usize) -> Error {
     let ended = is_disconnect(error.kind());
     match deadline.phase() {
@@ -115,8 +116,8 @@ fn connection_error(error: io::Error, deadline: &Deadline, received: usize) -> E
     }
 }
 
-/// Looks the kubelet's name up. The system's resolver cannot be interrupted, so
-/// it has a thread of its own; while one hangs, no second one is started.
+/// Looks up the kubelet's name. The system's resolver cannot be interrupted, so it has a thread of
+/// its own. While one lookup hangs, no second one is started.
 #[derive(Debug)]
 pub struct SystemResolver {
     deadline: Arc<Deadline>,
@@ -128,7 +129,7 @@ pub struct SystemResolver {
 
 #[derive(Debug)]
 struct PendingLookup {
-    /// Closed at its other end by the thread when it is done.
+    /// The thread closes the other end when it is done.
     done: UnixStream,
     answer: mpsc::Receiver<io::Result<Vec<SocketAddr>>>,
 }
@@ -151,7 +152,7 @@ impl SystemResolver {
         let failed = |error| Error::resolve(&self.host, self.deadline.url(), error);
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         if pending.is_none() {
-            // No name was asked for yet.
+            // No lookup is running.
             let started = self.spawn_lookup();
             *pending = Some(started.map_err(|error| Error::lookup_thread(&self.host, error))?);
         }
@@ -178,7 +179,7 @@ impl SystemResolver {
             .name("kubeletstats-dns".to_owned())
             .spawn(move || {
                 let found = (host.as_str(), port).to_socket_addrs();
-                // Nobody listens any more if the plugin has stopped.
+                // If the plugin has stopped, nobody receives the answer.
                 let _ = answer.send(found.map(|all| all.take(MAX_ADDRESSES).collect()));
                 drop(open);
             })?;
@@ -212,7 +213,7 @@ impl Resolver for SystemResolver {
     }
 }
 
-/// Opens connections: TCP, and TLS above it for `https`.
+/// Opens connections with TCP, and with TLS on top of it for `https`.
 #[derive(Debug)]
 pub struct KubeletConnector {
     deadline: Arc<Deadline>,
@@ -257,7 +258,7 @@ impl KubeletConnector {
         })
     }
 
-    /// Tries one address after the other, each with its share of what time is left.
+    /// Tries the addresses one after the other. Each gets an equal share of the remaining time.
     fn connect_any(&self, addresses: &[SocketAddr]) -> Result<TcpStream> {
         let mut last = None;
         for (tried, address) in addresses.iter().enumerate() {
@@ -345,12 +346,13 @@ impl Connector for KubeletConnector {
     }
 }
 
-/// Where ureq looks for the reply. It passes over interim replies by itself, as many as
-/// there are: each is a piece of input it has used before the reply begins.
+/// The buffers in which ureq looks for the reply. ureq skips any number of interim replies by
+/// itself. Each of them is one piece of input that is consumed before the reply begins, so the
+/// pieces are counted.
 #[derive(Debug)]
 struct CountingBuffers {
     buffers: LazyBuffers,
-    /// Pieces used since the last request.
+    /// The number of pieces consumed since the last request.
     used: u32,
     deadline: Arc<Deadline>,
 }
@@ -387,7 +389,7 @@ impl Buffers for CountingBuffers {
         self.buffers.tmp_and_output()
     }
 
-    /// Whoever may not use what is there asks for more, which then fails.
+    /// If this is `false`, ureq asks for more input, and that returns the error.
     fn can_use_input(&self) -> bool {
         self.buffers.can_use_input() && !self.has_many_interim()
     }
@@ -397,10 +399,10 @@ impl Buffers for CountingBuffers {
 #[derive(Debug)]
 pub struct Connection {
     socket: Socket,
-    /// With what its handshake was made with.
+    /// The session, and the configuration that its handshake used.
     session: Option<(Session, LoadedConfig)>,
     buffers: CountingBuffers,
-    /// Bytes since the last request.
+    /// The number of bytes received since the last request.
     received: usize,
 }
 
@@ -420,7 +422,7 @@ impl Transport for Connection {
             Some((session, _)) => session.send(&mut self.socket, output, room),
             None => self.socket.write_all(output).map(|()| 0),
         };
-        // It may hold the token.
+        // The buffer may contain the token.
         output.zeroize();
         (self.buffers.used, self.received) = (0, 0);
         self.buffers.input_appended(sent?);
@@ -435,7 +437,7 @@ impl Transport for Connection {
                 MAX_INTERIM_REPLIES,
             )));
         }
-        // More of it would not be understood either.
+        // More input could not be parsed either.
         if self.buffers.input().len() >= MAX_UNREAD {
             return match deadline.phase() {
                 Phase::Headers => Err(wrap(Error::large_header(deadline.url(), MAX_UNREAD))),
@@ -464,9 +466,9 @@ impl Transport for Connection {
         Ok(amount > 0)
     }
 
-    /// A kept connection on which the peer said anything but a TLS ticket, or
-    /// which it closed, is not used again. Nor is one whose CA or client certificate
-    /// has been replaced since.
+    /// Whether a kept connection can be used again. It cannot if the peer sent anything but a TLS
+    /// ticket, if the peer closed it, or if the CA or the client certificate has been replaced
+    /// since.
     fn is_open(&mut self) -> bool {
         let stream = &self.socket.stream;
         let Some((session, loaded)) = &mut self.session else {

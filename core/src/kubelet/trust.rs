@@ -1,15 +1,14 @@
-//! Which certificate of a kubelet is trusted.
+//! Decides which certificate of a kubelet is trusted.
 //!
-//! One is, if it is valid now, for the name that is expected, and either
+//! A certificate is trusted if it is valid now, has the expected name, and either
 //!
-//! - is itself in the CA file, byte for byte: then this very certificate is trusted,
-//!   whoever signed it and whether or not it is a CA's; or
+//! - is itself in the CA file, byte for byte. Then exactly this certificate is trusted, whoever
+//!   signed it, and whether or not it is a CA certificate; or
 //! - is signed by a CA of that file, directly or through certificates that the kubelet sends.
 //!
-//! openssl (with partial chains) and Go decide the same way. rustls with webpki knows the
-//! second way only, takes every certificate of the file for a CA, and refuses a server's
-//! certificate that is a CA's own. In both ways the kubelet has to prove that it holds the
-//! key.
+//! openssl (with partial chains) and Go decide in the same way. rustls with webpki knows only the
+//! second way. It takes every certificate of the file as a CA, and refuses a server's certificate
+//! that is a CA certificate. In both ways, the kubelet has to prove that it has the key.
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
@@ -31,16 +30,16 @@ use super::{name::Name, observer::Observer};
 
 type VerifyResult = std::result::Result<(), rustls::Error>;
 
-/// The certificates of the CA file; by default none, and so no kubelet is trusted.
+/// The certificates of the CA file. By default there are none, so no kubelet is trusted.
 #[derive(Debug)]
 pub(crate) struct TrustStore {
     certificates: Vec<CertificateDer<'static>>,
-    /// Those of them that may sign others.
+    /// Those certificates that may sign others.
     cas: RootCertStore,
 }
 
 impl TrustStore {
-    /// `None` if not one of them can be decoded.
+    /// Returns `None` if none of them can be decoded.
     pub fn new(certificates: Vec<CertificateDer<'static>>) -> Option<Self> {
         let mut cas = RootCertStore::empty();
         let mut decoded = 0;
@@ -50,7 +49,8 @@ impl TrustStore {
             };
             decoded += 1;
             if is_ca(&cert) {
-                // A certificate that the library does not accept as an anchor signs nothing.
+                // A certificate that the library does not accept as an anchor cannot sign others
+                // here.
                 let _ = cas.add(der.clone());
             }
         }
@@ -71,7 +71,7 @@ impl Default for TrustStore {
     }
 }
 
-/// Whether it may sign others. X.509 version 1 has no extension that says so.
+/// Whether it may sign others. X.509 version 1 has no extension that says this.
 fn is_ca(cert: &X509Certificate<'_>) -> bool {
     let (Ok(constraints), Ok(usage)) = (cert.basic_constraints(), cert.key_usage()) else {
         return false;
@@ -86,7 +86,7 @@ fn is_ca(cert: &X509Certificate<'_>) -> bool {
 /// Checks the certificates that a kubelet sends.
 #[derive(Debug)]
 pub(crate) struct Verifier {
-    /// `None`: `allow_insecure_tls`.
+    /// The trusted certificates, or `None` with `allow_insecure_tls`.
     trusted: Option<TrustStore>,
     expected: Name,
     algorithms: WebPkiSupportedAlgorithms,
@@ -94,8 +94,8 @@ pub(crate) struct Verifier {
 }
 
 impl Verifier {
-    /// `trusted` is `None` with `allow_insecure_tls`. The `observer` is given every
-    /// chain, accepted or not.
+    /// `trusted` is `None` with `allow_insecure_tls`. The `observer` gets every chain, accepted or
+    /// not.
     pub fn new(
         trusted: Option<TrustStore>,
         expected: Name,
@@ -141,8 +141,8 @@ impl Verifier {
     }
 }
 
-/// For a certificate that is itself in the CA file, whose signature does not matter: the
-/// rest of what webpki checks in a server's certificate.
+/// Checks a certificate that is itself in the CA file. Its signature does not matter. Everything
+/// else that webpki checks in a server's certificate is checked here.
 fn check_pinned(cert: &X509Certificate<'_>, now: UnixTime) -> VerifyResult {
     let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
     if now < cert.validity().not_before.timestamp() {
@@ -159,8 +159,8 @@ fn check_pinned(cert: &X509Certificate<'_>, now: UnixTime) -> VerifyResult {
     }
 }
 
-/// The names it may be used under. Its common name is none of them, as for Go and
-/// every browser: a kubelet's certificate has had alternative names from the start.
+/// Returns the names of a certificate. The common name is ignored, as in Go and in every browser:
+/// kubelets' certificates have always had alternative names.
 fn names(cert: &X509Certificate<'_>) -> Vec<Name> {
     let Ok(Some(extension)) = cert.subject_alternative_name() else {
         return Vec::new();
@@ -182,12 +182,12 @@ fn names(cert: &X509Certificate<'_>) -> Vec<Name> {
         .collect()
 }
 
-/// The alternative names of a certificate; none if it cannot be decoded.
+/// Returns the alternative names of a certificate. There are none if it cannot be decoded.
 pub fn names_of(der: &[u8]) -> Vec<Name> {
     X509Certificate::from_der(der).map_or_else(|_| Vec::new(), |(_, cert)| names(&cert))
 }
 
-/// Why a certificate is not trusted, where rustls has no error for it.
+/// Why a certificate is not trusted, for causes without an error in rustls.
 #[derive(Debug)]
 pub(crate) enum Distrust {
     /// Only the name is wrong.
@@ -197,7 +197,7 @@ pub(crate) enum Distrust {
         /// The alternative names of the certificate.
         presented: Vec<Name>,
     },
-    /// The handshake is not signed with the certificate's key.
+    /// The handshake is not signed with the key of the certificate.
     KeyNotProven,
 }
 
@@ -218,8 +218,8 @@ impl From<Distrust> for rustls::Error {
     }
 }
 
-/// rustls says `BadSignature` of the handshake's signature as of a certificate's; the remedies
-/// differ.
+/// rustls returns `BadSignature` both for the handshake's signature and for a certificate's. The
+/// remedies differ, so they are told apart here.
 fn as_distrust(
     result: std::result::Result<HandshakeSignatureValid, rustls::Error>,
 ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
@@ -232,7 +232,8 @@ fn as_distrust(
 }
 
 impl ServerCertVerifier for Verifier {
-    /// The server name given here is that of SNI; [`Verifier::expected`] is what counts.
+    /// The server name here is only that of SNI. [`Verifier::expected`] is the name that is
+    /// checked.
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -297,7 +298,7 @@ mod tests {
 
     use super::*;
 
-    /// 2030-01-01 and, for what is made here by default, 2025 to 2035.
+    /// 2030-01-01. The certificates made here are valid from 2025 to 2035 by default.
     const NOW: u64 = 1_893_456_000;
 
     struct Issued {
@@ -305,7 +306,7 @@ mod tests {
         issuer: Issuer<'static, KeyPair>,
     }
 
-    /// A certificate for `vm`, changed as wanted; signed by itself where nobody else does.
+    /// Issues a certificate for `vm`, with a change. It is signed by itself if `by` is `None`.
     fn issue(change: impl FnOnce(&mut CertificateParams), by: Option<&Issued>) -> Issued {
         with_key(KeyPair::generate().expect("the key is usable"), change, by)
     }
@@ -345,7 +346,7 @@ mod tests {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     }
 
-    /// What is said of `end_entity`, with the rest of what was sent, by one who trusts these.
+    /// Returns what is logged about a chain, given the trusted certificates.
     fn verdict(trusted: &[&Issued], end_entity: &[&Issued], name: &str, now: u64) -> String {
         let ders = |certs: &[&Issued]| certs.iter().map(|one| one.der.clone()).collect::<Vec<_>>();
         let verifier = Verifier::new(
@@ -417,7 +418,7 @@ mod tests {
             assert!(said("10.0.0.7", NOW).contains("is not valid for 10.0.0.7, it names vm"));
             assert!(said("vm", NOW - 6 * 31_536_000).contains("is not valid yet"));
             assert!(said("vm", NOW + 6 * 31_536_000).contains("has expired"));
-            // The second of its end is still within; the next is not.
+            // The certificate is still valid in its last second, and not in the next one.
             let end = 2_051_222_400;
             assert_eq!(said("vm", end), "trusted");
             assert!(said("vm", end + 1).contains("has expired"));
@@ -438,7 +439,7 @@ mod tests {
         }
     }
 
-    /// The library does not take these for names.
+    /// The library does not accept these as names.
     #[test]
     fn names_that_kubernetes_gives() {
         let ca = issue(a_ca, None);
@@ -470,7 +471,7 @@ mod tests {
         assert_verdict(UNKNOWN, &[&trusted], &[&with_key(again, later, None)]);
         let own = "certificate of URL is a CA certificate and is not trusted itself";
         assert_verdict(own, &[&issue(own_ca, None)], &[&issue(own_ca, None)]);
-        // Not even if a trusted one has signed it.
+        // This is so even if a trusted CA has signed it.
         let ca = issue(a_ca, None);
         assert_verdict(own, &[&ca], &[&issue(own_ca, Some(&ca))]);
     }
@@ -483,7 +484,8 @@ mod tests {
         assert_verdict(UNKNOWN, &[&leaf], &[&under]);
         let may_not = "certificate of URL is signed by one that may not sign it";
         assert_verdict(may_not, &[&leaf], &[&under, &leaf]);
-        // Nor one that is none by its own word, or whose key is for something else.
+        // A certificate that says it is no CA does not sign either, nor one whose key has another
+        // purpose.
         let no_ca = issue(
             |params| {
                 named(params, "no ca");
@@ -504,13 +506,13 @@ mod tests {
             &[&signs_lists],
             &[&issue(|_| {}, Some(&signs_lists))],
         );
-        // A leaf that a real CA signed makes no CA of itself.
+        // A leaf that a real CA has signed is still not a CA.
         let ca = issue(a_ca, None);
         let leaf = issue(|params| named(params, "a leaf"), Some(&ca));
         assert_verdict(may_not, &[&ca], &[&issue(|_| {}, Some(&leaf)), &leaf]);
     }
 
-    /// Shows this certificate, and signs with this key.
+    /// Sends this certificate, and signs with this key.
     #[derive(Debug)]
     struct FixedResolver(Arc<CertifiedKey>);
 
@@ -520,7 +522,7 @@ mod tests {
         }
     }
 
-    /// A certificate can be copied; the key cannot.
+    /// A certificate can be copied, but its key cannot.
     #[test]
     fn whoever_shows_the_certificate_has_to_hold_its_key() {
         let [key, other] = [(); 2].map(|()| KeyPair::generate().expect("the key is usable"));
@@ -574,7 +576,7 @@ mod tests {
         }
     }
 
-    /// What the client makes of it.
+    /// Returns the client's result of the handshake.
     fn handshake_result(
         mut client: ClientConnection,
         mut server: ServerConnection,
@@ -587,7 +589,7 @@ mod tests {
             server
                 .read_tls(&mut wire.as_slice())
                 .expect("memory can be read and written");
-            // What it thinks of our alert is not the question.
+            // Whether the server accepts the client's alert does not matter here.
             let _ = server.process_new_packets();
             wire.clear();
             server

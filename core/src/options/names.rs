@@ -1,33 +1,35 @@
-//! Lists of what namespaces and pods are called. A name that no cluster can have would
-//! select nothing for ever, without a word: it is refused like any other bad value.
+//! Reads lists of names of namespaces, containers and pods. A name that no cluster can have is
+//! refused like any other bad value, because it would never match anything, and nothing would say
+//! so.
 
 use crate::text::printable;
 
-/// A DNS-1123 label, which every namespace and every container is.
+/// The longest DNS-1123 label. The name of every namespace and container is one.
 const MAX_LABEL: usize = 63;
-/// A DNS-1123 subdomain, which every pod's name is.
+/// The longest DNS-1123 subdomain. The name of every pod is one.
 const MAX_POD_NAME: usize = 253;
 
 const EXPECTED_NAMES: &str = "names of a-z, 0-9 and '-' with commas between them";
 const EXPECTED_PREFIXES: &str =
     "beginnings of pod names, of a-z, 0-9, '-' and '.', with commas between them";
 
-/// The names in the list; else what is accepted, and what is wrong with the one that is not.
+/// Reads a list of namespaces. The error says what is accepted, and what is wrong with the bad
+/// name.
 pub fn namespaces(list: &str) -> Result<Vec<String>, String> {
     read(list, EXPECTED_NAMES, MAX_LABEL, is_label)
 }
 
-/// The same of containers.
+/// Reads a list of containers in the same way.
 pub fn containers(list: &str) -> Result<Vec<String>, String> {
     read(list, EXPECTED_NAMES, MAX_LABEL, is_label)
 }
 
-/// The same of the beginnings of pod names.
+/// Reads a list of prefixes of pod names in the same way.
 pub fn pod_prefixes(list: &str) -> Result<Vec<String>, String> {
     read(list, EXPECTED_PREFIXES, MAX_POD_NAME, is_pod_name_prefix)
 }
 
-/// An empty item is what an unset variable leaves of `${ONE},${OTHER}`: not set either.
+/// An empty item counts as not set. An unset variable in `${ONE},${OTHER}` leaves one.
 fn read(
     list: &str,
     expected: &str,
@@ -47,7 +49,7 @@ fn read(
         .collect()
 }
 
-/// What was probably meant, and how that is written.
+/// Guesses what the user meant, and says how to write it.
 fn remedy(item: &str, max_length: usize, can_match: fn(&str) -> bool) -> String {
     let without_stars = item.trim_end_matches('*');
     let lower = item.to_lowercase();
@@ -77,8 +79,8 @@ fn is_label(name: &str) -> bool {
     is_label_prefix(name) && name.ends_with(is_alphanumeric) && name.len() <= MAX_LABEL
 }
 
-/// Whether something can follow, or nothing, so that the whole is a subdomain: labels
-/// with points between them. Only the last may be unfinished.
+/// Whether a pod's name can begin with this. The whole name is a subdomain: labels separated by
+/// dots. Only the last label of the prefix may be incomplete.
 fn is_pod_name_prefix(prefix: &str) -> bool {
     let (finished, unfinished) = match prefix.rsplit_once('.') {
         Some((finished, unfinished)) => (Some(finished), unfinished),
@@ -91,7 +93,7 @@ fn is_pod_name_prefix(prefix: &str) -> bool {
     fits && prefix.len() + usize::from(!is_whole_name) <= MAX_POD_NAME
 }
 
-/// Whether a label can begin like this.
+/// Whether a label can begin with this.
 fn is_label_prefix(label: &str) -> bool {
     label.starts_with(is_alphanumeric) && label.chars().all(|c| is_alphanumeric(c) || c == '-')
 }

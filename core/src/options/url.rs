@@ -7,25 +7,25 @@ use crate::kubelet::{Endpoint, name::Name};
 /// A validated base URL.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct KubeletUrl {
-    /// Else plain HTTP, over which no credentials go.
+    /// Whether it is HTTPS. Otherwise it is plain HTTP, over which no credentials are sent.
     pub https: bool,
-    /// Without the brackets of an IPv6 address.
+    /// The host. An IPv6 address has no brackets here.
     pub host: String,
-    /// As written, or 443 and 80.
+    /// The port as written, or 443 for HTTPS and 80 for HTTP.
     pub port: u16,
-    /// The whole URL of `/stats/summary`, to request and to print.
+    /// The whole URL of `/stats/summary`, for requests and for messages.
     pub summary: String,
-    /// The same of the pods' specifications and states.
+    /// The whole URL of `/pods`, for the same purposes.
     pub pods: String,
-    /// The URL leads through the API server's node proxy.
+    /// Whether the URL leads through the API server's node proxy.
     pub node_proxy: bool,
 }
 
-/// What an error says is accepted.
+/// The accepted form, for errors.
 pub const EXPECTED: &str = "http://HOST[:PORT][/PATH] or https://HOST[:PORT][/PATH]";
 
 impl KubeletUrl {
-    /// Where something is to be had.
+    /// The URL of this endpoint.
     pub fn of(&self, endpoint: Endpoint) -> &str {
         match endpoint {
             Endpoint::Summary => &self.summary,
@@ -34,9 +34,9 @@ impl KubeletUrl {
     }
 }
 
-/// `None` for all that is not of that form.
+/// Returns `None` for anything that does not have this form.
 pub fn parse(value: &str) -> Option<KubeletUrl> {
-    // What else a URL may hold has to be percent-encoded.
+    // All other characters in a URL must be percent-encoded.
     if !value.bytes().all(|byte| byte.is_ascii_graphic()) {
         return None;
     }
@@ -49,9 +49,10 @@ pub fn parse(value: &str) -> Option<KubeletUrl> {
     let authority = uri.authority()?;
     let bracketed = authority.host();
     let host = bracketed.trim_start_matches('[').trim_end_matches(']');
-    // The parser of `Uri` drops a fragment in silence.
+    // The parser of `Uri` drops a fragment without an error.
     let extras = authority.as_str().contains('@') || uri.query().is_some() || value.contains('#');
-    // Resolvers take digits and dots for an address (10.1 is 10.0.0.1), not the one meant.
+    // Resolvers read digits and dots as an address (10.1 is 10.0.0.1), which is not what the user
+    // meant.
     let is_number = |name: &str| {
         name.bytes()
             .all(|byte| byte.is_ascii_digit() || byte == b'.')

@@ -1,10 +1,10 @@
-//! The bytes that go through an interface, from sample to sample.
+//! Computes the rate of the bytes through an interface from its samples.
 //!
-//! The kubelet gives counters and the time of the sample in whole seconds, cut off, and no
-//! rate of its own to compare with. Two samples whose times are `t` apart are really
-//! between `t - 1` and `t + 1` seconds apart, so a rate made of them is off by up to one
-//! part in `t`. What can be done about it is to look further back: `WINDOW` seconds, as
-//! soon as that much has been seen, and never less than `SHORTEST`.
+//! The kubelet gives counters, and the time of the sample in whole seconds, rounded down. It gives
+//! no rate of its own to compare with. Two samples whose times differ by `t` were really taken
+//! between `t - 1` and `t + 1` seconds apart, so their rate has an error of up to one part in `t`.
+//! To reduce the error, the rate is computed over a longer time: `WINDOW` seconds as soon as there
+//! is a sample that old, and never less than `SHORTEST`.
 
 use crate::{
     catalogue::{Traffic, TrafficRate},
@@ -12,38 +12,39 @@ use crate::{
     timestamp::Timestamp,
 };
 
-/// In seconds: a rate is made from the newest sample that is as old as this. It is off by
-/// one part in thirty then.
+/// In seconds. A rate is computed from the newest sample that is at least this old. Its error is
+/// then one part in thirty.
 const WINDOW: f64 = 30.0;
 
-/// In seconds: while there is no sample as old as that, the oldest one does, if it is not
-/// younger than this. The rate is off by one part in ten then.
+/// In seconds. If no sample is that old, the oldest sample is used, provided it is at least this
+/// old. The error is then one part in ten.
 const SHORTEST: f64 = 10.0;
 
-/// Samples are kept so many seconds apart: as many fit a window as there is room for.
+/// Samples are kept at this distance in seconds, so that a window holds as many as there is room
+/// for.
 const APART: f64 = 10.0;
 const KEPT: usize = 4;
 
-/// In a second. No interface can do more; a counter that says so is wrong.
+/// In bytes per second. No interface is faster, so a counter that rises faster is wrong.
 const MOST_BYTES: f64 = 1e12;
 
-/// How much the kubelet's times may be too early.
+/// By how many seconds the kubelet's times may be too early, because they are rounded down.
 const CUT: f64 = 1.0;
 
-/// The samples that a rate is made from.
+/// The samples from which rates are computed.
 #[derive(Debug, Default)]
 pub(super) struct Flow {
-    /// Oldest first.
+    /// The kept samples, oldest first.
     kept: Vec<Point>,
     last: Option<Point>,
-    /// One that cannot have come from `last`. Either the counters began again at 0, or one of the
-    /// two is wrong; the next sample fits only one of them.
+    /// A sample that cannot follow `last`. Either the counters restarted at 0, or one of the two
+    /// samples is wrong. The next sample fits only one of them.
     doubted: Option<Point>,
-    /// What was made of the last sample.
+    /// The rate of the last sample.
     pub rate: TrafficRate,
 }
 
-/// The counters, and when they stood there.
+/// The counters of a sample and their time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Point {
     time: Timestamp,
@@ -52,13 +53,13 @@ struct Point {
 }
 
 impl Point {
-    /// Seconds from this one to a later.
+    /// The seconds from this sample to a later one.
     fn seconds_to(&self, later: &Self) -> Option<f64> {
         let nanos = later.time.as_nanos().checked_sub(self.time.as_nanos())?;
         Some(nanos as f64 / 1e9)
     }
 
-    /// Whether the other can have come from this one.
+    /// Whether the other sample can follow this one.
     fn goes_on_to(&self, later: &Self) -> bool {
         let Some(seconds) = self.seconds_to(later) else {
             return false;
@@ -68,7 +69,7 @@ impl Point {
                 .get()
                 .checked_sub(from.get())
                 .is_some_and(|rise| rise as f64 <= MOST_BYTES * (seconds + CUT)),
-            // What was left out says nothing.
+            // An absent counter proves nothing.
             _ => true,
         };
         can_rise(self.rx, later.rx) && can_rise(self.tx, later.tx)
@@ -76,7 +77,7 @@ impl Point {
 }
 
 impl Flow {
-    /// Takes a sample in; `false` if it was seen before.
+    /// Takes a sample. Returns `false` if it was seen before.
     pub fn take(&mut self, traffic: &Traffic) -> bool {
         let Some(time) = traffic.time else {
             self.rate = TrafficRate::default();
@@ -115,13 +116,13 @@ impl Flow {
         true
     }
 
-    /// Whether the counters of the sample that was taken in are some that this interface can
-    /// have. One that fell would look like a restart to a reader of it alone.
+    /// Whether the counters of the last sample are possible for this interface. A counter that fell
+    /// would look like a restart to a reader who sees only the counter.
     pub fn is_believed(&self) -> bool {
         self.doubted.is_none()
     }
 
-    /// What a rate is made from, and how many seconds before.
+    /// Returns the sample from which a rate is computed, and how many seconds ago it was taken.
     fn base(&self, now: &Point) -> Option<(Point, f64)> {
         let age = |point: &Point| Some((*point, point.seconds_to(now)?));
         let aged = || self.kept.iter().filter_map(age);

@@ -1,4 +1,4 @@
-//! The CPU of one run of a container, of a pod or of the node, from sample to sample.
+//! Computes the CPU of one run of a container, a pod or the node from its samples.
 
 use crate::{
     catalogue::{Cpu, Memory},
@@ -7,19 +7,19 @@ use crate::{
     timestamp::Timestamp,
 };
 
-/// The most processors that Linux can be built for, in billionths of a core. The summary
-/// does not say how many a node has, but no node can use more than this.
+/// The largest number of processors that Linux can be built for, in billionths of a core. The
+/// summary does not say how many a node has, but no node can use more than this.
 const MOST_NANO_CORES: f64 = 8_192e9;
 
-/// A container's first sample often has no `usageNanoCores` yet. Up to this age its mean
-/// since the start is used instead.
+/// In seconds. A container's first sample often has no `usageNanoCores` yet. Up to this age, the
+/// mean since its start is used instead.
 const YOUNG: f64 = 120.0;
 
-/// The kubelet writes 0 both for an idle container and for one it has no window of
-/// yet. By this age it has one.
+/// In seconds. The kubelet writes 0 for an idle container, and also for a container without a
+/// window. At this age, it has a window.
 const HAS_WINDOW: f64 = 60.0;
 
-/// By how many seconds a time that is cut to whole ones may be too early.
+/// By how many seconds a time may be too early, because it is rounded down.
 const CUT: f64 = 1.0;
 
 /// The last sample of one run.
@@ -27,31 +27,31 @@ const CUT: f64 = 1.0;
 pub(super) struct Run {
     started: Option<Timestamp>,
     time: Option<Timestamp>,
-    /// The counter as it was written, believed or not.
+    /// The counter as it was written, whether it is possible or not.
     written: Option<u64>,
-    /// What the next rate is measured from.
+    /// The counter from which the next rise is measured.
     base: Option<Counter>,
-    /// A counter that cannot have come from `base`. Either it began again at 0, or one of the
-    /// two is wrong; the next sample fits only one of them.
+    /// A counter that cannot follow `base`. Either it restarted at 0, or one of the two is wrong.
+    /// The next sample fits only one of them.
     doubted: Option<Counter>,
-    /// What was computed from the sample: the CPU in use, in billionths of a core.
+    /// The CPU in use that was computed from the sample, in billionths of a core.
     pub nano_cores: Option<f64>,
-    /// Whether its counter is one that this run can have.
+    /// Whether the counter of the sample is possible for this run.
     is_believed: bool,
 }
 
-/// What a reply says of a run.
+/// A run's values in a reply.
 #[derive(Debug)]
 pub(super) struct Now<'s> {
     pub cpu: &'s Cpu,
     pub started: Option<Timestamp>,
-    /// Of the sample as a whole.
+    /// The time of the sample as a whole.
     pub time: Timestamp,
 }
 
 impl<'s> Now<'s> {
-    /// The CPU's time is the sample's; the memory's where it has none, and `other` where
-    /// neither has one.
+    /// The time of the sample is that of the CPU. Without it, it is the memory's, and without that,
+    /// it is `other`.
     pub fn new(
         cpu: &'s Cpu,
         memory: &Memory,
@@ -62,20 +62,20 @@ impl<'s> Now<'s> {
         Some(Self { cpu, started, time })
     }
 
-    /// The counter as it was written, believed or not.
+    /// The counter as it was written, whether it is possible or not.
     fn written(&self) -> Option<u64> {
         self.cpu.core_nanoseconds.map(Number::get)
     }
 }
 
-/// `usageCoreNanoSeconds`, and when it stood there.
+/// `usageCoreNanoSeconds` and its time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Counter {
     time: Timestamp,
     value: u64,
 }
 
-/// How much the counter rose, and in how many seconds by the samples' times.
+/// How much the counter rose, and in how many seconds according to the samples' times.
 #[derive(Debug, Clone, Copy)]
 struct Rise {
     used: f64,
@@ -83,7 +83,7 @@ struct Rise {
 }
 
 impl Run {
-    /// Takes a sample in; `false` if it was seen before.
+    /// Takes a sample. Returns `false` if it was seen before.
     pub fn take(&mut self, source: CpuSource, now: &Now) -> bool {
         if self.is_known(now) {
             return false;
@@ -95,7 +95,7 @@ impl Run {
         true
     }
 
-    /// Of two samples in one second the later has the higher counter.
+    /// Of two samples of the same second, the later one has the higher counter.
     fn is_known(&self, now: &Now) -> bool {
         let written = self.written.zip(now.written());
         self.started == now.started
@@ -103,14 +103,14 @@ impl Run {
             && written.is_none_or(|(last, now)| now <= last)
     }
 
-    /// Whether the counter of the sample that was taken in, or of one of the same time, is one
-    /// that this run can have. One that fell, or is 0, would look like a restart to a reader
-    /// of the counter alone.
+    /// Whether the counter of the last sample, or of one with the same counter, is possible for
+    /// this run. A counter that fell or is 0 would look like a restart to a reader who sees only
+    /// the counter.
     pub fn believes(&self, now: &Now) -> bool {
         self.is_believed && self.written == now.written()
     }
 
-    /// Whether that is another run.
+    /// Whether the sample belongs to another run.
     pub fn began_otherwise(&self, now: &Now) -> bool {
         self.started != now.started
     }
@@ -123,7 +123,8 @@ impl Run {
         let claims = Claims::of(now);
         let rise = claims.counter.and_then(|now| self.rise(now));
         self.is_believed = match now.written() {
-            // Of what has just started, unless it is in use all the same.
+            // This is possible only for a run that has just started, and only if it uses no CPU
+            // yet.
             Some(0) => self.base.is_none() && claims.nano_cores.is_none_or(|used| used == 0.0),
             _ => claims.counter.is_some() && claims.counter != self.doubted,
         };
@@ -134,13 +135,14 @@ impl Run {
         };
     }
 
-    /// From an earlier counter to this one, which is where the next rise begins.
+    /// Returns the rise from an earlier counter to this one. The next rise begins at this counter.
     fn rise(&mut self, now: Counter) -> Option<Rise> {
         let last = self.base.and_then(|base| base.to(now));
         let doubted = || self.doubted.and_then(|doubted| doubted.to(now));
         let rise = last.or_else(doubted);
         match rise {
-            // Of two samples in one second the later may not be the base: time has to go on.
+            // Of two samples of the same second, the later one cannot be the base, because time
+            // must pass.
             Some(rise) if rise.seconds == 0.0 => {}
             Some(_) => (self.base, self.doubted) = (Some(now), None),
             None if self.base.is_none() => self.base = Some(now),
@@ -151,7 +153,7 @@ impl Run {
 }
 
 impl Counter {
-    /// `None` if it fell, if time went back, or if no node can use that much.
+    /// Returns `None` if the counter fell, if time went back, or if no node can use that much.
     fn to(self, later: Self) -> Option<Rise> {
         let nanos = later.time.as_nanos().checked_sub(self.time.as_nanos())?;
         let rise = Rise {
@@ -163,12 +165,12 @@ impl Counter {
 }
 
 impl Rise {
-    /// As exactly as the times allow.
+    /// The rate, as exactly as the times allow.
     fn rate(self) -> Option<f64> {
         (self.seconds > 0.0).then(|| self.used / self.seconds)
     }
 
-    /// The least and the most that it can have been.
+    /// The lowest and the highest possible rate.
     fn bounds(self) -> (f64, f64) {
         let longest = self.seconds + CUT;
         let shortest = self.seconds - CUT;
@@ -181,16 +183,16 @@ impl Rise {
     }
 }
 
-/// What a sample says of the CPU, as far as it can be believed.
+/// The values of a sample for the CPU that are possible.
 struct Claims {
     counter: Option<Counter>,
     nano_cores: Option<f64>,
-    /// In seconds, of a container that says when it started.
+    /// The age in seconds, if the start of the container is known.
     age: Option<f64>,
 }
 
 impl Claims {
-    /// A counter at 0 was never counted: nothing starts without using any CPU.
+    /// A counter of 0 was never counted, because nothing starts without using CPU.
     fn of(now: &Now) -> Self {
         let age = now
             .started
@@ -209,8 +211,8 @@ impl Claims {
         }
     }
 
-    /// The kubelet's rate, limited by what the counter proves; each alone where the other
-    /// is missing.
+    /// The kubelet's rate, limited by the bounds that the counter gives. If one of the two is
+    /// missing, the other is used alone.
     fn best(&self, rise: Option<Rise>, is_first: bool) -> Option<f64> {
         let instant = self.instant(rise);
         match (instant, rise) {
@@ -225,7 +227,7 @@ impl Claims {
         }
     }
 
-    /// The kubelet's rate, unless it is a 0 that means "no window yet".
+    /// The kubelet's rate, unless it is a 0 that means that there is no window yet.
     fn instant(&self, rise: Option<Rise>) -> Option<f64> {
         let is_idle = || match rise {
             Some(rise) => rise.used == 0.0,
@@ -234,14 +236,14 @@ impl Claims {
         self.nano_cores.filter(|value| *value > 0.0 || is_idle())
     }
 
-    /// The mean over a young container's life.
+    /// The mean over the life of a young container.
     fn since_start(&self) -> Option<f64> {
         let age = self.age.filter(|age| *age <= YOUNG)?;
         Some(self.counter?.value as f64 / age.max(CUT))
     }
 }
 
-/// In nanoseconds of all processors together.
+/// The largest possible use, in nanoseconds of all processors together.
 fn most_used_in(seconds: f64) -> f64 {
     MOST_NANO_CORES * (seconds + CUT)
 }

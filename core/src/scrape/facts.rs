@@ -1,4 +1,4 @@
-//! What a scrape knows about the pods besides their measurements, and when it asks again.
+//! Knows the facts of the pods between scrapes, and when to request them again.
 
 use std::time::Instant;
 
@@ -18,17 +18,18 @@ pub(super) struct Facts {
     labels: Patterns,
     annotations: Patterns,
     selector: Option<LabelSelector>,
-    /// When the last reply came, until the pods that only it has were recorded.
+    /// When the last reply was received. It is taken when the pods that are only in that reply are
+    /// recorded.
     came: Option<Timestamp>,
-    /// By its place in the store, what summaries had of the pod since that reply.
+    /// Whether summaries since that reply had the pod, in the order of the store.
     seen: Vec<Seen>,
 }
 
-/// Whether a summary had a pod.
+/// Whether a summary had the pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Seen {
     Never,
-    /// But the last one does not.
+    /// An earlier summary had it, but not the last one.
     Before,
     Now,
 }
@@ -53,7 +54,7 @@ impl Facts {
         self.store.get(&pod.namespace, &pod.name, &pod.uid)
     }
 
-    /// Whether to ask now; what is too old is forgotten.
+    /// Whether to request the facts now. Facts that are too old are dropped.
     pub fn is_due(&mut self, pods: &[Pod], now: Instant) -> bool {
         self.store.expire(now);
         self.store.is_due(now, facts::sightings(pods))
@@ -97,12 +98,13 @@ impl Facts {
         }
     }
 
-    /// When the last reply came, if its pods without statistics are still to be recorded.
+    /// Returns when the last reply was received, if its pods without statistics have not been
+    /// recorded yet.
     pub fn take_news(&mut self) -> Option<Timestamp> {
         self.came.take()
     }
 
-    /// Takes in which pods the summary has. `pods` are sorted by namespace and name.
+    /// Notes which pods the summary has. `pods` must be sorted by namespace and name.
     pub fn see(&mut self, pods: &[Pod]) {
         self.seen.resize(self.store.pods().len(), Seen::Never);
         for (facts, seen) in self.store.pods().zip(&mut self.seen) {
@@ -114,16 +116,16 @@ impl Facts {
         }
     }
 
-    /// The pods that are there, as far as is known since [`Facts::see`]: one that has left the
-    /// summary may have ended, and is told of again once `/pods` does.
+    /// Returns the pods that exist, as far as is known since [`Facts::see`]. A pod that has left
+    /// the summary may have ended. It is absent until the next reply of `/pods` has it.
     pub fn present(&self) -> impl Iterator<Item = &PodFacts> {
         let known = self.store.pods().zip(&self.seen);
         let there = known.filter(|(_, seen)| **seen != Seen::Before);
         there.map(|(facts, _)| facts)
     }
 
-    /// The pods that no summary has: they wait, or have ended. `pods` are sorted by
-    /// namespace and name.
+    /// Returns the pods that are not in the summary: they wait or have ended. `pods` must be sorted
+    /// by namespace and name.
     pub fn without_stats(&self, pods: &[Pod]) -> impl Iterator<Item = &PodFacts> {
         self.store
             .pods()
@@ -131,7 +133,7 @@ impl Facts {
     }
 }
 
-/// Whether the pod is one of these, which are sorted by namespace and name.
+/// Whether `pods`, which must be sorted by namespace and name, has this pod.
 fn has_stats(facts: &PodFacts, pods: &[Pod]) -> bool {
     let name = (&*facts.namespace, &*facts.name);
     let found = pods.binary_search_by(|pod| (&*pod.namespace, &*pod.name).cmp(&name));

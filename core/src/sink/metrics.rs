@@ -1,9 +1,9 @@
-//! Native metrics: a scrape as contexts of cmetrics' own msgpack, which the host decodes once
-//! and appends once. No clock, no socket, no host.
+//! Native metrics. A scrape becomes contexts in cmetrics' own msgpack, which the host decodes once
+//! and appends once. This module knows no clock, no socket and no host.
 //!
-//! With Prometheus' names a scrape is one context of all that is wanted, whether its sample
-//! is new or not: an exporter shows the last context of an input, and what is not in it has
-//! ended. With OpenTelemetry's names it is one context for each resource.
+//! With Prometheus' names, a scrape is one context with everything that is selected, whether its
+//! sample is new or not. An exporter shows the last context of an input, so a series that is not in
+//! it has ended. With OpenTelemetry's names, there is one context for each resource.
 
 mod entities;
 pub mod families;
@@ -35,50 +35,50 @@ use crate::{
     timestamp::Timestamp,
 };
 
-/// Whose names metrics have.
+/// Which names metrics have.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum Naming {
-    /// The kubelet's own pages' and cAdvisor's.
+    /// The names on the kubelet's own pages, including cAdvisor's.
     #[default]
     Prometheus,
-    /// The kubeletstats receiver's.
+    /// The names of the kubeletstats receiver.
     OpenTelemetry,
 }
 
 /// Counter or gauge.
 pub type Kind = CatalogueKind;
 
-/// Whose numbers a family has.
+/// What the numbers of a family belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scope {
-    /// Of a container of a pod.
+    /// A container of a pod.
     Container,
-    /// Of a pod, but for its network.
+    /// A pod, without its network.
     Pod,
-    /// Of the node, but for its network.
+    /// The node, without its network.
     Node,
-    /// Of what runs on the node beside pods.
+    /// A system container.
     SystemContainer,
-    /// Of a volume of a pod.
+    /// A volume of a pod, without a claim.
     Volume,
-    /// Of an interface of a pod.
+    /// An interface of a pod.
     PodNetwork,
-    /// Of an interface of the node.
+    /// An interface of the node.
     NodeNetwork,
-    /// Of a volume of a pod that a claim is behind.
+    /// A volume of a pod, with a claim.
     Claim,
 }
 
-/// A metric that is made of no row of the catalogue.
+/// A metric that does not come from a row of the catalogue.
 #[derive(Debug)]
 pub struct Told {
     /// Its name.
     pub name: &'static str,
     /// Counter or gauge.
     pub kind: Kind,
-    /// What its help says.
+    /// The text of its help.
     pub about: &'static str,
-    /// As OpenTelemetry writes it.
+    /// The unit in OpenTelemetry's form.
     pub unit: &'static str,
     /// The keys of its labels.
     pub labels: &'static [&'static str],
@@ -109,7 +109,7 @@ const fn counter(name: &'static str, about: &'static str, labels: &'static [&'st
     }
 }
 
-/// The name is cAdvisor's.
+/// This name is cAdvisor's.
 pub const MACHINE_MEMORY: Told = gauge(
     "machine_memory_bytes",
     "Memory of the node: its working set and what is available",
@@ -117,16 +117,16 @@ pub const MACHINE_MEMORY: Told = gauge(
     &[],
 );
 
-/// Where a number goes: which family, and the values of its own labels.
+/// Where a number goes: the family, and the values of its own labels.
 #[derive(Debug, Clone)]
 struct Target {
     family: usize,
     labels: Vec<&'static str>,
-    /// cAdvisor's series of the node, which has none of the shared labels.
+    /// Whether this is cAdvisor's series of the node, in which the shared labels are empty.
     is_root: bool,
 }
 
-/// The families of an input, with memory that serves one scrape after the other.
+/// The families of an input. Their memory is reused by each scrape.
 #[derive(Debug)]
 pub struct Metrics {
     naming: Naming,
@@ -138,37 +138,39 @@ pub struct Metrics {
     node: String,
     families: Vec<Family>,
     by_name: HashMap<Cow<'static, str>, usize>,
-    /// By scope, the targets of each row in the order of its parts.
+    /// For each scope, the targets of each row, in the order of its parts.
     rows: Vec<Vec<Vec<Target>>>,
-    /// The labels that all samples have, and encoded what they are in this scrape. They are
-    /// no labels of the context, since the host's processor `metrics_selector` loses those.
+    /// The keys of the labels that all samples have, followed by their encoded values in this
+    /// scrape. They are not labels of the context, because the host's processor `metrics_selector`
+    /// loses those.
     common: Vec<&'static str>,
     of_all: Vec<u8>,
-    /// Encoded labels that the samples at hand share; those of the root series.
+    /// The encoded labels that the current samples share, followed by those of the root series.
     shared: Vec<u8>,
     none_shared: Vec<u8>,
-    /// The claims of this scrape, as hashes: a scrape like the one before costs no memory.
+    /// Hashes of the claims in this scrape. With hashes, a scrape like the previous one needs no
+    /// new memory.
     claims: HashSet<u64>,
     out: Vec<u8>,
     contexts: usize,
     room: Room,
-    /// When this scrape came.
+    /// The time of this scrape.
     now: Timestamp,
 }
 
-/// What a scrape gave.
+/// The metrics of a scrape.
 #[derive(Debug)]
 pub struct Contexts {
-    /// In msgpack, behind one another.
+    /// The contexts in msgpack, one after the other.
     pub bytes: Vec<u8>,
-    /// How many.
+    /// The number of contexts.
     pub count: usize,
 }
 
-/// The labels that all samples of a scope have before their own.
+/// The labels that all samples of a scope have before their own labels.
 pub fn shared_labels(naming: Naming, scope: Scope, has_facts: bool) -> &'static [&'static str] {
     if naming == Naming::OpenTelemetry {
-        // The rest is the resource's to say.
+        // The other labels are attributes of the resource.
         return match scope {
             Scope::PodNetwork | Scope::NodeNetwork => &["interface"],
             _ => &[],
@@ -187,7 +189,7 @@ pub fn shared_labels(naming: Naming, scope: Scope, has_facts: bool) -> &'static 
     }
 }
 
-/// Units as OpenTelemetry writes them.
+/// The unit in OpenTelemetry's form.
 pub fn unit_code(unit: Unit) -> &'static str {
     match unit {
         Unit::Bytes => "By",
@@ -200,7 +202,7 @@ pub fn unit_code(unit: Unit) -> &'static str {
 }
 
 impl Metrics {
-    /// Before the first scrape.
+    /// Makes the families before the first scrape.
     pub fn new(config: &Config) -> Self {
         let mut metrics = Self::without_rows(config);
         for scope in Scope::ALL {
@@ -211,7 +213,7 @@ impl Metrics {
         metrics
     }
 
-    /// For what is made of no row of the catalogue.
+    /// Makes an instance for metrics that do not come from a row of the catalogue.
     fn without_rows(config: &Config) -> Self {
         Self {
             naming: config.metric_names,
@@ -227,7 +229,7 @@ impl Metrics {
             common: match (config.metric_names, &config.cluster) {
                 (Naming::Prometheus, Some(_)) => vec!["node", "cluster"],
                 (Naming::Prometheus, None) => vec!["node"],
-                // The resource says it.
+                // These are attributes of the resource.
                 (Naming::OpenTelemetry, _) => Vec::new(),
             },
             of_all: Vec::new(),
@@ -241,7 +243,7 @@ impl Metrics {
         }
     }
 
-    /// A scrape begins. The node's name is the kubelet's unless the options have another.
+    /// Begins a scrape. The node's name is the kubelet's, unless the options have another.
     pub fn begin(&mut self, memory: Vec<u8>, kubelet_node: Option<&str>, now: Timestamp) {
         self.now = now;
         self.out = memory;
@@ -264,12 +266,13 @@ impl Metrics {
         }
     }
 
-    /// What the node is called.
+    /// Returns the name of the node.
     pub fn node_name(&self) -> &str {
         &self.node
     }
 
-    /// All of it. What is the node's and the plugin's own ends here.
+    /// Returns all metrics of the scrape. The last context has those of the node and of the plugin
+    /// itself.
     pub fn finish(&mut self, own: &SelfMetrics) -> Contexts {
         self.own(own);
         self.take_contexts()
@@ -283,23 +286,24 @@ impl Metrics {
         }
     }
 
-    /// Whether the facts of pods are wanted under kube-state-metrics' names.
+    /// Whether the facts of pods are written under the names of kube-state-metrics.
     pub fn wants_states(&self) -> bool {
         self.has_states && self.naming == Naming::Prometheus
     }
 
-    /// They are.
+    /// Writes the facts of these pods under those names.
     pub fn states(&mut self, pods: &[&PodFacts]) {
         states::push(self, pods);
     }
 
-    /// One sample of a metric that is made of no row, now; `labels` are the values.
+    /// Adds one sample, with the current time, of a metric that does not come from a row. `labels`
+    /// are the values.
     fn tell(&mut self, told: &'static Told, value: f64, labels: &[&str]) {
         let family = self.family_of(told);
         self.push(family, value, self.now, labels.iter().copied());
     }
 
-    /// Its family, which has the labels of all samples and its own.
+    /// Returns its family, which has the labels of all samples and its own labels.
     fn family_of(&mut self, told: &'static Told) -> usize {
         if let Some(known) = self.by_name.get(told.name) {
             return *known;
@@ -333,7 +337,7 @@ impl Metrics {
         self.room.push(family, self.dialect, &sample, labels);
     }
 
-    /// With OpenTelemetry's names each resource has its own context.
+    /// Ends the context of a resource, if the names are OpenTelemetry's.
     fn end(&mut self, pod: Option<&Pod>, entity: Entity) {
         if self.naming == Naming::OpenTelemetry {
             self.end_context(pod, entity);
@@ -348,7 +352,8 @@ impl Metrics {
         (self.node, self.cluster) = (node, cluster);
     }
 
-    /// Everything since the last one; nothing if there is nothing, or no room for it.
+    /// Writes everything since the last context. If there is nothing, or no room for it, it writes
+    /// nothing.
     fn write_context(&mut self, attributes: &Attributes) {
         let families = || self.families.iter().filter(|family| !family.is_empty());
         let count = families().count();
@@ -356,7 +361,8 @@ impl Metrics {
         if count == 0 {
             return;
         }
-        // The samples have been counted; the families of each resource are written anew.
+        // The samples are already counted. The heads of the families are written again for each
+        // resource.
         let heads = bytes - families().map(Family::size_of_samples).sum::<usize>();
         let Some(room) = self.room.bytes.checked_sub(heads) else {
             self.room.left_out += self.families.iter_mut().map(Family::clear).sum::<usize>();

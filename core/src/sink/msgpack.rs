@@ -1,4 +1,5 @@
-//! Events in msgpack, as Fluent Bit's append takes them. Knows no field's meaning.
+//! Encodes events in msgpack, as Fluent Bit's append accepts them. It does not know what a field
+//! means.
 
 use std::convert::Infallible;
 
@@ -13,20 +14,21 @@ use crate::{
     timestamp::Timestamp,
 };
 
-/// Events behind one another, as Fluent Bit's append takes them.
+/// Events one after the other, as Fluent Bit's append accepts them.
 #[derive(Debug, Default)]
 pub struct Writer(ByteBuf);
 
-/// A map that is being written. Its length is that of what was written when it is dropped.
+/// A map that is being written. When it is dropped, its length is set to the number of written
+/// members.
 #[derive(Debug)]
 pub struct Map<'w> {
     out: &'w mut ByteBuf,
-    /// Where it begins.
+    /// The position where the map begins.
     start: usize,
     members: u16,
 }
 
-/// Writing to memory does not fail.
+/// Writing to memory cannot fail.
 fn infallible<T>(result: Result<T, ValueWriteError<Infallible>>) {
     match result {
         Ok(_) => {}
@@ -37,21 +39,22 @@ fn infallible<T>(result: Result<T, ValueWriteError<Infallible>>) {
 }
 
 impl Writer {
-    /// Starts in the memory of something that is done with.
+    /// Begins in the memory of a finished batch.
     pub fn reusing(mut memory: Vec<u8>) -> Self {
         memory.clear();
         Self(ByteBuf::from_vec(memory))
     }
 
-    /// All events.
+    /// Returns all events.
     pub fn into_bytes(self) -> Vec<u8> {
         self.0.into_vec()
     }
 
-    /// Begins `[time, map]`, the form of an event that every host since 1.9 takes.
+    /// Begins `[time, map]`, which every host since 1.9 accepts as an event.
     pub fn event(&mut self, time: Timestamp) -> Map<'_> {
         infallible(encode::write_array_len(&mut self.0, 2));
-        // Fluent Bit's EventTime: extension type 0 of seconds and nanoseconds, big endian.
+        // This is Fluent Bit's EventTime: extension type 0 with seconds and nanoseconds, big
+        // endian.
         let mut payload = [0; 8];
         payload[..4].copy_from_slice(&time.seconds.to_be_bytes());
         payload[4..].copy_from_slice(&time.nanos.to_be_bytes());
@@ -61,9 +64,9 @@ impl Writer {
     }
 }
 
-/// A map of up to 65,535 members: a marker and their number.
+/// The header of a map of up to 65,535 members: a marker and the number of members.
 const HEADER: usize = 3;
-/// One of so few needs only a marker.
+/// Up to this number, the header is only a marker.
 const FEW: u16 = 15;
 
 impl<'w> Map<'w> {
@@ -78,40 +81,40 @@ impl<'w> Map<'w> {
         }
     }
 
-    /// A map within this one.
+    /// Begins a map inside this one.
     pub fn map(&mut self, key: &str) -> Map<'_> {
         self.key(key, "");
         Map::begin(self.out)
     }
 
-    /// Text.
+    /// Writes a text.
     pub fn text(&mut self, key: &str, value: &str) {
         self.key(key, "");
         infallible(encode::write_str(self.out, value));
     }
 
-    /// A whole number.
+    /// Writes a whole number.
     pub fn uint(&mut self, key: &str, value: u64) {
         self.number(key, "", Figure::Whole(value));
     }
 
-    /// A whole number that may be below 0.
+    /// Writes a whole number that may be negative.
     pub fn int(&mut self, key: &str, value: i64) {
         self.key(key, "");
         infallible(encode::write_sint(self.out, value));
     }
 
-    /// Any other.
+    /// Writes any other number.
     pub fn float(&mut self, key: &str, value: f64) {
         self.number(key, "", Figure::Real(value));
     }
 
-    /// A time as text.
+    /// Writes a time as text.
     pub fn rfc3339(&mut self, key: &str, time: Timestamp) {
         let mut text = [0; 40];
         let room = text.len();
         let mut rest = &mut text[..];
-        // Every Timestamp lies between 1970 and 2106, which the format can write.
+        // Every Timestamp is between 1970 and 2106, which the format can write.
         let written = OffsetDateTime::from_unix_timestamp(time.seconds.into())
             .ok()
             .and_then(|at| at.replace_nanosecond(time.nanos).ok())
@@ -128,7 +131,7 @@ impl<'w> Map<'w> {
         }
     }
 
-    /// In two parts, so that no string has to be made of them.
+    /// Writes a key in two parts, so that they need not be joined to a string.
     fn key(&mut self, prefix: &str, suffix: &str) {
         self.members += 1;
         let length = prefix.len() + suffix.len();
@@ -159,13 +162,14 @@ impl Drop for Map<'_> {
     }
 }
 
-/// How long the value is that these bytes begin with; `None` if it is not whole.
+/// Returns the length of the value at the beginning of these bytes, or `None` if the value is
+/// incomplete.
 pub fn length(bytes: &[u8]) -> Option<usize> {
     let (mut at, mut values) = (0, 1_usize);
     while values > 0 {
         let marker = Marker::from_u8(*bytes.get(at)?);
         at += 1;
-        // A length in so many bytes, then so much of what it counts.
+        // Reads a length or a count of this many bytes.
         let mut read = |size: usize| -> Option<usize> {
             let digits = bytes.get(at..at + size)?.iter();
             at += size;

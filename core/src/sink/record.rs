@@ -1,9 +1,9 @@
-//! Records: a sample of a container, a pod, the node … as one event in msgpack. No clock, no
-//! socket.
+//! Makes records: a sample of a container, a pod, the node … becomes one event in msgpack. This
+//! module knows no clock and no socket.
 //!
-//! Whom a record is about stands here; which values it has, what they are called and how
-//! they are made of the kubelet's, in the [catalogue](crate::catalogue). What the kubelet
-//! left out is left out.
+//! This module writes the identity in a record. The [catalogue](crate::catalogue) knows which
+//! values it has, their names, and how they are made from the kubelet's values. A value that the
+//! kubelet does not report is absent.
 
 use std::borrow::Cow;
 
@@ -20,7 +20,7 @@ use crate::{
     timestamp::Timestamp,
 };
 
-/// What a record is about, as its field `kind` says it.
+/// What a record describes: its field `kind`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A container of a pod.
@@ -29,16 +29,16 @@ pub enum Kind {
     Pod,
     /// The node.
     Node,
-    /// What runs on the node beside pods.
+    /// What runs on the node outside pods.
     SystemContainer,
     /// A volume of a pod.
     Volume,
-    /// A network interface of a pod, or of the node.
+    /// A network interface of a pod or of the node.
     Interface,
 }
 
 impl Kind {
-    /// As in the record, and in the option `metric_groups`.
+    /// The name in the record and in the option `metric_groups`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Container => "container",
@@ -51,7 +51,7 @@ impl Kind {
     }
 }
 
-/// What the options say about every record.
+/// The values of the options for every record.
 #[derive(Debug, Clone)]
 pub struct CommonFields {
     service: Option<String>,
@@ -63,7 +63,7 @@ pub struct CommonFields {
 }
 
 impl CommonFields {
-    /// As far as they are set.
+    /// Takes the values that are set.
     pub fn new(config: &Config) -> Self {
         Self {
             service: config.service.clone(),
@@ -76,17 +76,17 @@ impl CommonFields {
     }
 }
 
-/// Events behind one another, as Fluent Bit's append takes them.
+/// Events one after the other, as Fluent Bit's append accepts them.
 #[derive(Debug)]
 pub struct Records<'s> {
     out: Writer,
     count: usize,
     common: &'s CommonFields,
-    /// The kubelet's name for its node, unless the options have another.
+    /// The node's name: the kubelet's, unless the options have another.
     node: Option<&'s str>,
 }
 
-/// Whom a record is about.
+/// What a record describes.
 struct Subject<'s> {
     kind: Kind,
     pod: Option<&'s Pod<'s>>,
@@ -118,7 +118,7 @@ impl<'s> Subject<'s> {
 }
 
 impl<'s> Records<'s> {
-    /// Starts in the memory of a batch that is done with.
+    /// Begins in the memory of a finished batch.
     pub fn reusing(
         memory: Vec<u8>,
         common: &'s CommonFields,
@@ -132,12 +132,12 @@ impl<'s> Records<'s> {
         }
     }
 
-    /// So far.
+    /// The number of records so far.
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// All of them.
+    /// Returns all events.
     pub fn into_bytes(self) -> Vec<u8> {
         self.out.into_bytes()
     }
@@ -197,8 +197,7 @@ impl<'s> Records<'s> {
         });
     }
 
-    /// Appends the record of a pod that the kubelet has no statistics of: it waits, or has
-    /// ended.
+    /// Appends the record of a pod without statistics. Such a pod waits or has ended.
     pub fn pod_without_stats(&mut self, facts: &PodFacts, now: Timestamp) {
         let pod = Pod {
             name: Cow::Borrowed(&facts.name),
@@ -242,7 +241,7 @@ impl<'s> Records<'s> {
         });
     }
 
-    /// Appends the record of an interface, of the pod's or of the node's.
+    /// Appends the record of an interface of a pod or of the node.
     pub fn interface(&mut self, pod: Option<&Pod>, interface: &Interface, reading: &Reading) {
         let subject = match pod {
             Some(pod) => Subject::of_pod(Kind::Interface, pod),
@@ -268,7 +267,7 @@ impl<'s> Records<'s> {
         });
     }
 
-    /// Appends the record of what runs on the node beside pods.
+    /// Appends the record of a system container.
     pub fn system_container(&mut self, container: &Container, reading: &Reading) {
         let subject = Subject {
             container: Some(&container.name),
@@ -281,7 +280,8 @@ impl<'s> Records<'s> {
         });
     }
 
-    /// Whom it is about, what `values` adds, and what every record ends with.
+    /// Appends a record: the identity, the values that `values` adds, and the end that all records
+    /// have.
     fn record(&mut self, time: Timestamp, subject: &Subject, values: impl FnOnce(&mut Map, Level)) {
         let common = self.common;
         self.count += 1;
@@ -344,7 +344,8 @@ fn pod_facts(facts: &PodFacts, out: &mut Map) {
     }
 }
 
-/// Of a run that began later than any that `/pods` told of, only what all runs share.
+/// Writes the facts of a container. If its run began later than every run in `/pods`, only the
+/// facts that all runs share are written.
 fn container_facts(facts: &ContainerFacts, started: Option<Timestamp>, out: &mut Map) {
     optional(out, "image", facts.image.as_deref());
     out.text("container_type", facts.kind.as_str());
@@ -396,7 +397,8 @@ fn network(counters: &Traffic, rate: &TrafficRate, level: Level, out: &mut Map) 
     rate.fields("network", level, out);
 }
 
-/// Logs stand in where the runtime does not tell of the rest, not until it does.
+/// The used bytes of the root file system. If the runtime does not report them, those of the logs
+/// are used instead. They are absent while the kubelet has not measured the root file system yet.
 fn disk(container: &Container) -> Disk {
     let (rootfs, logs) = (&container.stats.rootfs, &container.stats.logs);
     let used = match rootfs.is_pending() {

@@ -1,4 +1,4 @@
-//! A selector's text, piece by piece. An error is what is wrong, with the piece that is.
+//! Reads the text of a selector. An error says what is wrong, and names the piece of the text.
 
 use std::{iter::Peekable, vec};
 
@@ -8,7 +8,7 @@ use crate::text::printable;
 pub(super) const KEY: &str = "is no key of a label: that is [prefix/]name, a name of at most 63 of A-Z, a-z, 0-9, '-', '_' and '.', a letter or a digit at both ends";
 pub(super) const VALUE: &str = "is no value of a label: that is at most 63 of A-Z, a-z, 0-9, '-', '_' and '.', a letter or a digit at both ends";
 
-/// All that a text asks for.
+/// Returns all requirements of a selector.
 pub(super) fn requirements(text: &str) -> Result<Vec<Requirement>, String> {
     let tokens = tokens(text).into_iter().peekable();
     Reader { tokens }.requirements()
@@ -19,7 +19,7 @@ enum Token<'a> {
     Comma,
     Open,
     Close,
-    /// One of the signs that compare, or what is made of their characters.
+    /// One of the signs `==`, `!=`, `=`, `!`, `<` and `>`.
     Sign(&'a str),
     Word(&'a str),
 }
@@ -53,7 +53,8 @@ fn tokens(text: &str) -> Vec<Token<'_>> {
             '(' => (Token::Open, 1),
             ')' => (Token::Close, 1),
             c if is_sign(c) => {
-                // Two signs can touch, as in `a=!b`; what they are is said by the longest.
+                // Two signs can follow each other without a space, as in `a=!b`. The longest sign
+                // that fits is taken.
                 let signs = ["==", "!=", "=", "!", "<", ">"];
                 let sign = signs.into_iter().find(|sign| rest.starts_with(sign));
                 let length = sign.map_or(1, str::len);
@@ -70,7 +71,7 @@ fn tokens(text: &str) -> Vec<Token<'_>> {
     tokens
 }
 
-/// From tokens to requirements.
+/// Makes requirements from tokens.
 struct Reader<'a> {
     tokens: Peekable<vec::IntoIter<Token<'a>>>,
 }
@@ -129,7 +130,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Nothing at all is the empty value.
+    /// Reads a value. If there is none, it is the empty value.
     fn value(&mut self) -> Result<&'a str, String> {
         match self.tokens.peek().copied() {
             None | Some(Token::Comma) => Ok(""),
@@ -150,7 +151,8 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// A comma without a value before or behind it stands for the empty value too.
+    /// Reads the values in parentheses. A comma without a value before or after it means the empty
+    /// value.
     fn values(&mut self, operator: &str) -> Result<Vec<Box<str>>, String> {
         if self.tokens.next_if_eq(&Token::Open).is_none() {
             return Err(format!(

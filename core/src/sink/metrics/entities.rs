@@ -1,4 +1,4 @@
-//! The samples of everything in a summary: containers, pods, volumes, interfaces, the node.
+//! Adds the samples of everything in a summary: containers, pods, volumes, interfaces and the node.
 
 use std::hash::BuildHasher;
 
@@ -19,7 +19,7 @@ use crate::{
 };
 
 impl Metrics {
-    /// A container of a pod.
+    /// Adds a container of a pod.
     pub fn container(
         &mut self,
         pod: &Pod,
@@ -48,7 +48,7 @@ impl Metrics {
         allotment
             .used_by(reading.nano_cores, used)
             .numbers(&mut numbers);
-        // They are counted through all of its runs, and known since the facts came.
+        // The restarts are counted over all runs. Their time is that of the scrape.
         (numbers.usual, numbers.time) = (now, now);
         numbers.started = pod.start_time.map(Timestamp::as_nanos);
         numbers.doubts_zeros = false;
@@ -57,7 +57,7 @@ impl Metrics {
         self.end(Some(pod), Entity::Container { name, id, image });
     }
 
-    /// A pod, without its network.
+    /// Adds a pod, without its network.
     pub fn pod(&mut self, pod: &Pod, facts: Option<&PodFacts>, reading: &Reading) {
         let Some(stats) = &pod.stats else { return };
         self.share(Scope::Pod, &[&*pod.namespace, &*pod.name]);
@@ -71,17 +71,18 @@ impl Metrics {
             .numbers(&mut numbers);
     }
 
-    /// That is all of a pod, but for its containers and volumes.
+    /// Ends the samples of a pod, except those of its containers and volumes.
     pub fn end_pod(&mut self, pod: &Pod) {
         self.end(Some(pod), Entity::Whole);
     }
 
-    /// The network of a pod or of the node as a whole, where its interfaces are not wanted each.
+    /// Adds the network of a pod or of the node as a whole, if there are no metrics of each
+    /// interface.
     pub fn network(&mut self, pod: Option<&Pod>, network: &Network, reading: &Reading) {
         self.traffic(pod, &network.name, &network.total, reading);
     }
 
-    /// An interface of a pod, or of the node.
+    /// Adds an interface of a pod or of the node.
     pub fn interface(&mut self, pod: Option<&Pod>, interface: &Interface, reading: &Reading) {
         self.traffic(pod, &interface.name, &interface.traffic, reading);
     }
@@ -110,14 +111,14 @@ impl Metrics {
         reading.traffic.numbers(&mut numbers);
     }
 
-    /// Whether there is the claim already. The series of one say not which pod has it, and
-    /// several can.
+    /// Whether this scrape already has samples of the claim. The series of a claim do not say which
+    /// pod uses it, and several pods can use it.
     fn is_told_of(&mut self, namespace: &str, claim: &str) -> bool {
         let hash = self.claims.hasher().hash_one((namespace, claim));
         self.naming == Naming::Prometheus && !self.claims.insert(hash)
     }
 
-    /// A volume of a pod. Of a claim that several pods have the first one's counts.
+    /// Adds a volume of a pod. If several pods use the same claim, only the first one is added.
     pub fn volume(&mut self, pod: &Pod, volume: &Volume, reading: &Reading) {
         let claim = volume.claim.as_deref().unwrap_or_default();
         let scope = match claim.is_empty() {
@@ -143,7 +144,7 @@ impl Metrics {
         self.end(Some(pod), Entity::Volume { name, claim });
     }
 
-    /// The node, without its network. `memory` is all that it has.
+    /// Adds the node, without its network. `memory` is all its memory.
     pub fn node(&mut self, node: &Node, memory: Option<u64>, reading: &Reading) {
         self.share(Scope::Node, &[]);
         let mut numbers = self.of_run(Scope::Node, reading, node.start_time);
@@ -155,7 +156,7 @@ impl Metrics {
         }
     }
 
-    /// What runs on the node beside pods.
+    /// Adds a system container.
     pub fn system_container(&mut self, container: &Container, reading: &Reading) {
         self.share(Scope::SystemContainer, &[&*container.name]);
         let mut numbers = self.of_run(Scope::SystemContainer, reading, container.start_time);
@@ -171,7 +172,7 @@ impl Metrics {
         for value in values.iter().take(keys) {
             push_text(&mut self.shared, value);
         }
-        // The root series, and with them the labels of another scope.
+        // The root series share their families, and so their labels, with another scope.
         let interface = values.first().copied().unwrap_or_default();
         let of_container = shared_labels(self.naming, Scope::Container, self.has_facts).len();
         let of_root = match scope {
@@ -204,7 +205,7 @@ impl Metrics {
         }
     }
 
-    /// The same of what uses CPU, with what its samples say together.
+    /// Does the same for a scope with CPU, and adds what was computed from its samples.
     fn of_run(
         &mut self,
         scope: Scope,
@@ -231,7 +232,7 @@ fn restarts(facts: Option<&ContainerFacts>) -> Restarts {
     }
 }
 
-/// Takes a scope's numbers and puts each into its families.
+/// Receives the numbers of a scope and adds each to its families.
 struct Pushing<'m> {
     rows: std::slice::Iter<'m, Vec<Target>>,
     families: &'m mut Vec<Family>,
@@ -239,12 +240,12 @@ struct Pushing<'m> {
     dialect: Dialect,
     shared: &'m [u8],
     none_shared: &'m [u8],
-    /// The time of what has none of its own.
+    /// The time for groups without a time of their own.
     usual: u64,
     time: u64,
     started: Option<u64>,
-    /// Whether counters at 0 are left out: the CPU's fell, and what fails to read one of a
-    /// cgroup's files may fail with the others.
+    /// Whether counters of 0 are dropped. This is so if the CPU counter is not possible: if the
+    /// kubelet fails to read one file of a cgroup, it may fail to read the others too.
     doubts_zeros: bool,
 }
 

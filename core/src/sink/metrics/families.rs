@@ -1,6 +1,6 @@
-//! Families of metrics in cmetrics' own msgpack, as `cmt_decode_msgpack_create` of Fluent Bit
-//! 2.0 to 5.1 reads them. Unknown keys are errors there, so what only some know is written
-//! for those alone.
+//! Families of metrics in cmetrics' own msgpack, as `cmt_decode_msgpack_create` of Fluent Bit 2.0
+//! to 5.1 reads it. Unknown keys are errors there, so a key that only some releases know is written
+//! only for them.
 
 use std::borrow::Cow;
 
@@ -11,52 +11,52 @@ use super::{Kind, resource::Attributes};
 /// What the host's cmetrics understands.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Dialect {
-    /// Units of metrics and starts of counters, which came with 5.0.
+    /// Whether it knows units of metrics and starts of counters, which exist since 5.0.
     pub has_units: bool,
 }
 
-/// More samples than these a family cannot have.
+/// The limit for the samples of a family.
 const MOST_SAMPLES: u32 = 65_535;
 
-/// Memory up to this size is kept for the next scrape, whatever was in it.
+/// Up to this size, memory is always kept for the next scrape.
 const KEPT_BYTES: usize = 16 << 10;
 
-/// Of a sample's bytes, without the shared labels', that there is room for. One that needs more
-/// makes it.
+/// The room that is reserved for a sample, in bytes, without its shared labels. A larger sample
+/// makes the buffer grow.
 const USUAL_SAMPLE: usize = 256;
 
 /// One metric, and its samples so far.
 #[derive(Debug)]
 pub struct Family {
-    /// As others know it.
+    /// The name that others see.
     pub name: Cow<'static, str>,
-    /// What the samples' own labels are, behind those that all of a context's share.
+    /// The keys of the samples' own labels, which follow the shared labels.
     pub labels: Vec<Cow<'static, str>>,
     kind: Kind,
     about: String,
     unit: &'static str,
-    /// How many labels each sample has before its own.
+    /// The keys of the labels that each sample has before its own.
     shared: Vec<&'static str>,
-    /// All before the samples; written once.
+    /// The encoded part before the samples. It is written once.
     head: Vec<u8>,
     samples: Vec<u8>,
     count: u32,
 }
 
-/// A sample's place and value.
+/// A sample: its time, value and labels.
 #[derive(Debug, Clone, Copy)]
 pub struct Sample<'s> {
     /// Nanoseconds since the epoch.
     pub time: u64,
-    /// When the counter began, if that is known.
+    /// When the counter began, if this is known.
     pub started: Option<u64>,
-    /// In the base unit.
+    /// The value in the base unit.
     pub value: f64,
-    /// The shared labels' values, encoded.
+    /// The encoded values of the shared labels.
     pub shared: &'s [u8],
 }
 
-/// Makes room for `more` bytes. Much memory grows by an eighth, not to twice its size.
+/// Makes room for `more` bytes. A large buffer grows by an eighth instead of doubling.
 pub fn make_room(bytes: &mut Vec<u8>, more: usize) {
     const MUCH: usize = 64 << 10;
     if bytes.capacity() - bytes.len() >= more {
@@ -67,16 +67,16 @@ pub fn make_room(bytes: &mut Vec<u8>, more: usize) {
     }
 }
 
-/// Writing to memory does not fail.
+/// Writing to memory cannot fail.
 fn done<T, E>(result: Result<T, E>) {
     debug_assert!(result.is_ok());
 }
 
-/// cmetrics refuses a whole context for one longer text, up to 4.2 for more than 1,024 bytes,
-/// and for a NUL in any.
+/// The limit for a text. cmetrics refuses a whole context because of one text that is too long,
+/// which up to 4.2 means more than 1,024 bytes. It also refuses it because of a NUL in a text.
 const LONGEST_TEXT: usize = 1_000;
 
-/// A text of the cluster's, as the host's cmetrics can read it.
+/// A text from the cluster, in a form that the host's cmetrics accepts.
 fn readable(text: &str) -> Cow<'_, str> {
     let mut end = text.len().min(LONGEST_TEXT);
     while !text.is_char_boundary(end) {
@@ -89,12 +89,12 @@ fn readable(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// `text` in msgpack, behind the others.
+/// Appends `text` in msgpack.
 pub fn push_text(out: &mut Vec<u8>, text: &str) {
     with_buffer(out, |out| done(write_str(out, &readable(text))));
 }
 
-/// rmp writes to a buffer of its own type.
+/// Runs `write` with the type of buffer that rmp needs.
 pub fn with_buffer<T>(bytes: &mut Vec<u8>, write: impl FnOnce(&mut ByteBuf) -> T) -> T {
     let mut buffer = ByteBuf::from_vec(std::mem::take(bytes));
     let written = write(&mut buffer);
@@ -103,7 +103,8 @@ pub fn with_buffer<T>(bytes: &mut Vec<u8>, write: impl FnOnce(&mut ByteBuf) -> T
 }
 
 impl Family {
-    /// Without samples. `shared` are the keys of the labels that all samples have first.
+    /// Makes a family without samples. `shared` are the keys of the labels that each sample has
+    /// first.
     pub fn new(
         name: Cow<'static, str>,
         kind: Kind,
@@ -124,7 +125,7 @@ impl Family {
         }
     }
 
-    /// Other labels of its own from now on.
+    /// Changes the keys of its own labels.
     pub fn relabel(&mut self, labels: Vec<Cow<'static, str>>) {
         if self.labels != labels {
             self.labels = labels;
@@ -132,31 +133,31 @@ impl Family {
         }
     }
 
-    /// Whether there is a sample.
+    /// Whether there are no samples.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// Whether its samples only rise.
+    /// Whether it is a counter.
     pub fn is_counter(&self) -> bool {
         self.kind == Kind::Counter
     }
 
-    /// About how many bytes it will be.
+    /// The approximate size in bytes.
     pub fn size(&self) -> usize {
-        // Before the first time the head is not known.
+        // The size of the head is not known before it is written for the first time.
         const OF_HEAD: usize = 256;
         self.samples.len() + self.head.len().max(OF_HEAD)
     }
 
-    /// And without its head.
+    /// The size in bytes without the head.
     pub fn size_of_samples(&self) -> usize {
         self.samples.len()
     }
 
-    /// Forgets its samples, and returns how many they were.
+    /// Drops its samples and returns their number.
     pub fn clear(&mut self) -> usize {
-        // One large reply is no reason to keep so much for good.
+        // The memory of one unusually large reply is not kept.
         if self.samples.capacity() / 4 > self.samples.len().max(KEPT_BYTES) {
             self.samples.shrink_to(KEPT_BYTES);
         }
@@ -164,7 +165,7 @@ impl Family {
         std::mem::take(&mut self.count) as usize
     }
 
-    /// What its help names, if it did not before.
+    /// Adds `source` to the help, if it is not there yet.
     pub fn is_made_of(&mut self, source: &str) {
         if !self.about.contains(source) {
             self.about.push_str(", ");
@@ -172,8 +173,8 @@ impl Family {
         }
     }
 
-    /// One sample more, and its size; `own` are the values of [`Self::labels`]. `None` if it
-    /// would have more than `most` bytes, or there are too many.
+    /// Adds a sample and returns its size. `own` are the values of [`Self::labels`]. Returns `None`
+    /// if the sample would have more than `most` bytes, or if there are too many samples.
     pub fn push<'v>(
         &mut self,
         dialect: Dialect,
@@ -188,7 +189,8 @@ impl Family {
         let started = sample
             .started
             .filter(|_| dialect.has_units && self.is_counter())
-            // The kubelet may not have seen the new run's first sample yet.
+            // The sample may still be older than the start, if the kubelet has not sampled the new
+            // run yet.
             .filter(|started| *started <= sample.time);
         let labels = self.shared.len() + own.len();
         make_room(&mut self.samples, USUAL_SAMPLE + sample.shared.len());
@@ -220,7 +222,7 @@ impl Family {
         Some(size)
     }
 
-    /// Writes the family with its samples, which it forgets.
+    /// Writes the family with its samples, and drops them.
     pub fn take(&mut self, dialect: Dialect, separator: char, out: &mut Vec<u8>) {
         if self.head.is_empty() {
             self.write_head(dialect, separator);
@@ -232,7 +234,7 @@ impl Family {
     }
 
     fn write_head(&mut self, dialect: Dialect, separator: char) {
-        // 2.x joins the three parts of a name by `_`, also where the first is empty.
+        // 2.x joins the three parts of a name with `_`, even if the first part is empty.
         let (namespace, name) = match separator {
             '_' => self.name.split_once('_').unwrap_or(("", &self.name)),
             _ => ("", &*self.name),
@@ -281,8 +283,8 @@ impl Family {
     }
 }
 
-/// Begins a context: the attributes of its resource, and how many families follow. Without a
-/// producer the host's processor `content_modifier` drops the whole context.
+/// Begins a context with the attributes of its resource and the number of families. Without a
+/// producer, the host's processor `content_modifier` drops the whole context.
 pub fn begin_context(out: &mut Vec<u8>, attributes: &Attributes, families: u32) {
     with_buffer(out, |out| {
         done(write_map_len(out, 2));
@@ -303,7 +305,7 @@ pub fn begin_context(out: &mut Vec<u8>, attributes: &Attributes, families: u32) 
     });
 }
 
-/// What a context is about, and who made it.
+/// Writes the resource of a context and what made it.
 fn write_external(out: &mut ByteBuf, attributes: &Attributes) {
     let pairs = |out: &mut ByteBuf, pairs: &[(&str, &str)]| {
         done(write_map_len(out, pairs.len() as u32));

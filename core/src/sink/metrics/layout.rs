@@ -1,4 +1,4 @@
-//! Which families an input has, and which of them each row of the catalogue goes to.
+//! Decides which families an input has, and to which of them each row of the catalogue goes.
 
 use std::borrow::Cow;
 
@@ -43,7 +43,7 @@ impl Metrics {
             self.families[*known].is_made_of(source);
             return *known;
         }
-        // The root series stand among the containers' or the pods'.
+        // The root series are in the families of the containers or of the pods.
         let among = match (named.is_root(), scope) {
             (false, scope) => scope,
             (true, Scope::NodeNetwork) => Scope::PodNetwork,
@@ -63,7 +63,7 @@ impl Metrics {
         self.families.len() - 1
     }
 
-    /// The family learns of labels that it did not have.
+    /// Adds the labels that the family does not have yet, and makes a target.
     pub(super) fn target(&mut self, family: usize, named: &Named) -> Target {
         let keys = &mut self.families[family].labels;
         for (key, _) in named.labels {
@@ -82,7 +82,7 @@ impl Metrics {
         }
     }
 
-    /// A target may have been made before its family learnt of another's label.
+    /// A target may have been made before its family got the label of another target.
     pub(super) fn complete_labels(&mut self) {
         for target in self.rows.iter_mut().flatten().flatten() {
             let keys = self.families[target.family].labels.len();

@@ -1,5 +1,5 @@
-//! What metrics are called. A row of the [catalogue](crate::catalogue) has a name by rule;
-//! where others have given the same number a name before, that is the one here.
+//! Knows the names of metrics. A row of the [catalogue](crate::catalogue) has a name by rule. If
+//! others already have a name for the same number, that name is used.
 
 use std::borrow::Cow;
 
@@ -9,16 +9,16 @@ use crate::catalogue::{
     Traffic, TrafficRate, Utilization, Value, VolumeHealth,
 };
 
-/// A name that a number has besides or instead of the one by rule.
+/// A name of a number that replaces the name by rule or is used in addition to it.
 #[derive(Debug)]
 pub struct Established {
-    /// Whose number.
+    /// The scope of the number.
     pub scope: Scope,
-    /// Which, by how the name by rule ends.
+    /// The end of its name by rule.
     pub tail: &'static str,
     /// Its name.
     pub name: &'static str,
-    /// Labels besides those of the scope.
+    /// Labels in addition to those of the scope.
     pub labels: &'static [(&'static str, &'static str)],
 }
 
@@ -38,10 +38,10 @@ const fn of(
 
 use Scope::{Claim, Container, Node, NodeNetwork, Pod, PodNetwork, Volume};
 
-/// cAdvisor's root series, which is the node.
+/// The label of cAdvisor's root series, which describe the node.
 const ROOT: &[(&str, &str)] = &[("id", "/")];
 
-/// The names of a kubelet's own pages, `/metrics/cadvisor`, `/metrics/resource` and `/metrics`.
+/// The names on a kubelet's own pages, `/metrics/cadvisor`, `/metrics/resource` and `/metrics`.
 #[rustfmt::skip]
 pub const ESTABLISHED: &[Established] = &[
     of(Container, "cpu_usage_seconds_total", "container_cpu_usage_seconds_total", &[("cpu", "total")]),
@@ -106,7 +106,7 @@ const AGE: Part = part("", "", Age::VALUES);
 const USED: Part = part("", "", Utilization::VALUES);
 
 impl Scope {
-    /// All of them, in their order.
+    /// All scopes, in their order.
     pub const ALL: [Self; 8] = [
         Container,
         Pod,
@@ -118,7 +118,7 @@ impl Scope {
         Claim,
     ];
 
-    /// The groups whose numbers it gives, in their order.
+    /// The groups of the scope, in their order.
     pub fn parts(self) -> Vec<&'static Part> {
         const NETWORK: [Part; 2] = [
             part("", "network", Traffic::VALUES),
@@ -140,7 +140,7 @@ impl Scope {
         [first, own, last].into_iter().flatten().collect()
     }
 
-    /// How a Prometheus name by rule begins.
+    /// The prefix of a Prometheus name by rule.
     pub const fn prefix(self) -> &'static str {
         match self {
             Container => "kubeletstats_container_",
@@ -153,7 +153,7 @@ impl Scope {
         }
     }
 
-    /// How an OpenTelemetry name begins, as the kubeletstats receiver has it.
+    /// The prefix of an OpenTelemetry name, as in the kubeletstats receiver.
     const fn opentelemetry(self) -> &'static str {
         match self {
             Container => "container",
@@ -165,14 +165,14 @@ impl Scope {
     }
 }
 
-/// A name of a row, and what goes with it.
+/// A name of a row, with its unit and labels.
 #[derive(Debug)]
 pub struct Named {
-    /// The metric's.
+    /// The name of the metric.
     pub name: Cow<'static, str>,
-    /// As OpenTelemetry writes it.
+    /// The unit in OpenTelemetry's form.
     pub unit: &'static str,
-    /// Labels besides those of the scope.
+    /// Labels in addition to those of the scope.
     pub labels: &'static [(&'static str, &'static str)],
 }
 
@@ -183,8 +183,8 @@ impl Named {
     }
 }
 
-/// A row's names in Prometheus' way. Where none is established there is one by rule; the
-/// root series are besides.
+/// Returns a row's names in Prometheus' style. If there is no established name, it is the name by
+/// rule. The names of the root series are additional.
 pub fn prometheus(scope: Scope, part: &Part, row: &Value) -> Vec<Named> {
     if row.metric.is_empty() {
         return Vec::new();
@@ -212,8 +212,8 @@ pub fn prometheus(scope: Scope, part: &Part, row: &Value) -> Vec<Named> {
     names
 }
 
-/// Where the receiver's name is not the one by rule: that one, its name, and its unit if that
-/// is another as well.
+/// The receiver's names that differ from the name by rule: the name by rule, the receiver's name,
+/// and its unit if that differs too.
 const OF_RECEIVER: &[(&str, &str, Option<&str>)] = &[
     (
         "container.cpu_request_utilization",
@@ -259,7 +259,7 @@ const OF_RECEIVER: &[(&str, &str, Option<&str>)] = &[
     ),
 ];
 
-/// A row's name in OpenTelemetry's way, if it has one.
+/// Returns a row's name in OpenTelemetry's style, if it has one.
 pub fn opentelemetry(scope: Scope, part: &Part, row: &Value) -> Vec<Named> {
     if row.opentelemetry.is_empty() {
         return Vec::new();

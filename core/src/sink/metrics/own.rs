@@ -6,15 +6,15 @@ use crate::{counters::Counters, options::Config, timestamp::Timestamp};
 /// The values of a successful scrape.
 #[derive(Debug, Default)]
 pub struct SelfMetrics {
-    /// Before this scrape, and with it.
+    /// The counters, including this scrape.
     pub counters: Counters,
-    /// In seconds, up to the encoding.
+    /// The duration in seconds, up to the encoding.
     pub duration: f64,
     /// The size of the reply.
     pub reply_bytes: usize,
-    /// How old the newest sample in it was, in seconds.
+    /// The age of its newest sample, in seconds.
     pub newest_sample_age: Option<f64>,
-    /// All pods of the reply, those that are selected, and those that cannot be read.
+    /// The number of all pods in the reply, of the selected ones, and of those that cannot be read.
     pub pods: [usize; 3],
 }
 
@@ -76,7 +76,7 @@ static LEFT_OUT: Told = gauge(
     &[],
 );
 
-/// All of them. A failed scrape has only the first five.
+/// All metrics about the plugin. After a failed scrape, there are only the first five.
 pub static SELF: [&Told; 10] = [
     &UP,
     &BUILD_INFO,
@@ -90,7 +90,7 @@ pub static SELF: [&Told; 10] = [
     &LEFT_OUT,
 ];
 
-/// The context of a failed scrape. It has no metrics of the kubelet, so no old values stay.
+/// Makes the context of a failed scrape. It has no metrics of the kubelet, so no old values remain.
 /// The node's name is that of the last reply, if there was one.
 pub fn failed(
     config: &Config,
@@ -107,7 +107,7 @@ pub fn failed(
 impl Metrics {
     pub(super) fn own(&mut self, own: &SelfMetrics) {
         let left_out = self.room.left_out;
-        // There is always room for these.
+        // The limit does not apply to these.
         self.room.bytes = usize::MAX;
         self.of_any_scrape(&own.counters, true);
         self.tell(&DURATION, own.duration, &[]);

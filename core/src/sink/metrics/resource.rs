@@ -1,29 +1,29 @@
-//! What OpenTelemetry's metrics say of the resource that they are about: its attributes, under
-//! the names that the kubeletstats receiver gives them.
+//! The attributes of the resource that OpenTelemetry's metrics describe. Their names are those of
+//! the kubeletstats receiver.
 
 use crate::summary::Pod;
 
-/// What of a pod, or of the node, a context is about.
+/// Which part of a pod or of the node a context describes.
 #[derive(Debug, Clone, Copy)]
 pub enum Entity<'e> {
     /// The pod or the node itself.
     Whole,
-    /// A container of the pod; id and image where they are known.
+    /// A container of the pod, with its id and image if they are known.
     Container {
         name: &'e str,
         id: Option<&'e str>,
         image: Option<&'e str>,
     },
-    /// A volume of the pod, and the claim behind it.
+    /// A volume of the pod, and its claim.
     Volume { name: &'e str, claim: &'e str },
-    /// What runs on the node beside pods.
+    /// A system container.
     SystemContainer { name: &'e str },
 }
 
-/// No resource has more than a container: three of its pod, its own, node and cluster.
+/// A container has the most attributes: three of its pod, its own four, the node and the cluster.
 const MOST: usize = 9;
 
-/// The attributes of one resource. An empty value is none.
+/// The attributes of one resource. An empty value is not added.
 #[derive(Debug, Default)]
 pub struct Attributes<'a> {
     pairs: [(&'static str, &'a str); MOST],
@@ -31,7 +31,7 @@ pub struct Attributes<'a> {
 }
 
 impl<'a> Attributes<'a> {
-    /// Of a pod or, where there is none, of the node.
+    /// Returns the attributes of a pod, or of the node if there is no pod.
     pub fn of(
         pod: Option<&'a Pod>,
         entity: Entity<'a>,
@@ -71,13 +71,13 @@ impl<'a> Attributes<'a> {
         }
     }
 
-    /// All of them.
+    /// Returns all attributes.
     pub fn pairs(&self) -> &[(&'static str, &'a str)] {
         &self.pairs[..self.count]
     }
 }
 
-/// An image's name, and its tag if it has one. A digest is neither.
+/// Returns an image's name, and its tag if it has one. A digest belongs to neither.
 fn without_tag(image: &str) -> (&str, &str) {
     let image = image.split_once('@').map_or(image, |(named, _)| named);
     let last = image.rfind('/').map_or(0, |slash| slash + 1);

@@ -1,26 +1,26 @@
-//! How much the metrics of one scrape may be.
+//! Limits the size of the metrics of one scrape.
 
 use super::{
     Naming,
     families::{Dialect, Family, Sample},
 };
 
-/// The samples of one scrape, and what is written of each resource, have no more bytes. A node
-/// of a thousand pods has fewer with all groups and fields. A reply with long names could have
-/// a hundred times as many.
+/// The limit in bytes for the samples of one scrape and for what is written for each resource. A
+/// node with a thousand pods needs less, with all groups and fields. A reply with long names could
+/// need a hundred times as much.
 const fn most_bytes(naming: Naming) -> usize {
     match naming {
         Naming::Prometheus => 12 << 20,
-        // Each resource has the heads of its families.
+        // Each resource repeats the heads of its families.
         Naming::OpenTelemetry => 24 << 20,
     }
 }
 
-/// How many bytes more the samples of a scrape may have.
+/// How many more bytes the samples of a scrape may have.
 #[derive(Debug)]
 pub(super) struct Room {
     pub bytes: usize,
-    /// Samples for which there were too few.
+    /// The number of samples that were dropped because of the limit.
     pub left_out: usize,
 }
 
@@ -32,7 +32,7 @@ impl Room {
         }
     }
 
-    /// Puts the sample into its family, if there is room for it.
+    /// Adds the sample to its family, if there is room for it.
     pub(super) fn push<'v>(
         &mut self,
         family: &mut Family,

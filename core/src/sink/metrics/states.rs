@@ -1,5 +1,4 @@
-//! The facts of pods under the names that kube-state-metrics has given them, for those who
-//! do not run it.
+//! The facts of pods under the names of kube-state-metrics, for users who do not run it.
 
 use std::{borrow::Cow, collections::BTreeSet};
 
@@ -9,7 +8,8 @@ use crate::facts::{ContainerFacts, ContainerKind, PodFacts, State};
 const PHASES: [&str; 5] = ["Pending", "Succeeded", "Failed", "Unknown", "Running"];
 const QOS_CLASSES: [&str; 3] = ["BestEffort", "Burstable", "Guaranteed"];
 
-/// Each pod may have other labels, and each label is one of every pod's series.
+/// The limit for labels. Pods may have different labels, and the series of every pod have all of
+/// them.
 const MOST_LABELS: usize = 256;
 
 static INFO: Told = gauge(
@@ -42,7 +42,7 @@ static QOS_CLASS: Told = gauge(
     "1",
     &["namespace", "pod", "uid", "qos_class"],
 );
-/// And one label more for each that `pod_labels` names: `label_…`.
+/// Each label that `pod_labels` allows adds a label `label_…`.
 static LABELS: Told = gauge(
     "kube_pod_labels",
     "Labels of the pod that the option pod_labels selects",
@@ -50,7 +50,7 @@ static LABELS: Told = gauge(
     &["namespace", "pod", "uid"],
 );
 
-/// What there is of each container.
+/// The metrics of a container.
 struct OfContainer {
     info: Told,
     requests: Told,
@@ -110,10 +110,10 @@ macro_rules! of_container {
 }
 
 static APP: OfContainer = of_container!("kube_pod_container");
-/// Sidecars are init containers as well.
+/// Sidecars are init containers too.
 static INIT: OfContainer = of_container!("kube_pod_init_container");
 
-/// All of them.
+/// All metrics with names of kube-state-metrics.
 pub static KUBE_STATE: [&Told; 17] = [
     &INFO,
     &OWNER,
@@ -141,7 +141,7 @@ pub(super) fn push(metrics: &mut Metrics, pods: &[&PodFacts]) {
     push_labels(metrics, pods);
 }
 
-/// As in the records: of a static pod the hash of its manifest.
+/// The uid as in the records. For a static pod, it is the hash of its manifest.
 fn uid(pod: &PodFacts) -> &str {
     pod.config_hash.as_deref().unwrap_or(&pod.uid)
 }
@@ -161,7 +161,8 @@ fn push_pod(metrics: &mut Metrics, facts: &PodFacts) {
             metrics.tell(told, value, &[namespace, pod, uid, one]);
         }
     };
-    // As kube-state-metrics has it: each class is 0 of a pod that has none yet, and no phase.
+    // As in kube-state-metrics, a pod without a class has 0 for each class, and a pod without a
+    // phase has no series for phases.
     if let Some(phase) = facts.phase.as_deref() {
         one_of(&PHASE, &PHASES, phase);
     }
@@ -171,7 +172,7 @@ fn push_pod(metrics: &mut Metrics, facts: &PodFacts) {
         let told = match container.kind {
             ContainerKind::App => &APP,
             ContainerKind::Init | ContainerKind::Sidecar => &INIT,
-            // kube-state-metrics has none of these.
+            // kube-state-metrics has no metrics for these.
             ContainerKind::Ephemeral => continue,
         };
         push_container(metrics, told, container, [namespace, pod, uid]);
@@ -235,7 +236,7 @@ fn push_container(
     }
 }
 
-/// A label's name as Prometheus takes it, which has no `.`, `/` or `-`.
+/// A label's name in the form of Prometheus, which allows no `.`, `/` or `-`.
 fn key_of(label: &str) -> String {
     let plain = |c: char| match c.is_ascii_alphanumeric() {
         true => c,
@@ -245,8 +246,8 @@ fn key_of(label: &str) -> String {
     "label_".chars().chain(plain).collect()
 }
 
-/// A family has one list of keys: that of all pods. Of two labels of a pod that have the same
-/// key the first counts.
+/// Adds the labels of pods. A family has one list of keys, so it has the keys of all pods. If two
+/// labels of a pod have the same key, the first one counts.
 fn push_labels(metrics: &mut Metrics, pods: &[&PodFacts]) {
     let labels = pods.iter().flat_map(|pod| &pod.labels);
     let keys: BTreeSet<String> = labels.map(|(label, _)| key_of(label)).collect();
