@@ -133,13 +133,10 @@ fn in_file(path: &Path, given: &[(String, String)]) -> Result<Vec<Input>, String
         ));
     }
     let count = sections.len();
+    let is_given = |name: &str| given.iter().any(|(key, _)| key.eq_ignore_ascii_case(name));
     let inputs = sections.iter().enumerate().map(|(at, section)| {
-        let given = expanded(given, &conf.environment);
-        let is_given = |name: &str| given.iter().any(|(key, _)| key.eq_ignore_ascii_case(name));
         let own = section.properties.iter().filter(|(name, _)| !is_given(name));
-        let own: Vec<_> = own.cloned().collect();
-        let mut options = expanded(&own, &conf.environment);
-        options.extend(given.iter().cloned());
+        let options = expanded(own.clone().chain(given), &conf.environment);
         let path = path.display();
         let origin = match count {
             1 => path.to_string(),
@@ -148,7 +145,7 @@ fn in_file(path: &Path, given: &[(String, String)]) -> Result<Vec<Input>, String
         let mut input = Input::new(origin, options);
         let mut problems = section.problems.iter().filter(|(name, _)| !is_given(name));
         input.refused = problems.next().map(|(_, why)| why.clone()).or(input.refused);
-        for (name, value) in &own {
+        for (name, value) in own {
             let name = printable(name, 80);
             if let Some(variable) = conf.environment.in_file(value) {
                 let variable = printable(variable, 80);
@@ -171,10 +168,12 @@ fn in_file(path: &Path, given: &[(String, String)]) -> Result<Vec<Input>, String
 }
 
 /// With variables in place.
-fn expanded(properties: &[(String, String)], env: &Environment) -> Vec<(String, String)> {
-    let expanded = properties
-        .iter()
-        .map(|(name, value)| (name.clone(), env.expand(value)));
+fn expanded<'a>(
+    properties: impl IntoIterator<Item = &'a (String, String)>,
+    env: &Environment,
+) -> Vec<(String, String)> {
+    let properties = properties.into_iter();
+    let expanded = properties.map(|(name, value)| (name.clone(), env.expand(value)));
     expanded.collect()
 }
 

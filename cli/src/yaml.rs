@@ -79,7 +79,16 @@ const NO_YAML: &str = "look at the blanks before it, and put quotes around a val
 
 impl<'a> File<'a> {
     fn failed(&self, why: &str) -> String {
-        format!("{}:{}: {why}", self.path.display(), self.line)
+        self.failed_at(self.line, why)
+    }
+
+    fn failed_at(&self, line: usize, why: &str) -> String {
+        format!("{}:{line}: {why}", self.path.display())
+    }
+
+    fn warn_at(&mut self, line: usize, why: &str) {
+        let warning = self.failed_at(line, why);
+        self.conf.warnings.push(warning);
     }
 
     fn next(&mut self) -> Result<Event<'a>, String> {
@@ -194,8 +203,8 @@ impl<'a> File<'a> {
                 ("env", Node::List) => self.list_of_environment()?,
                 ("service", Node::Map) => {
                     if mem::replace(&mut self.conf.has_service, true) {
-                        self.line = line;
-                        return Err(self.failed(
+                        return Err(self.failed_at(
+                            line,
                             "a second section service, which Fluent Bit refuses: make one of them",
                         ));
                     }
@@ -258,8 +267,10 @@ impl<'a> File<'a> {
 
     /// The form that 5.0.3 and later accept: a map for each variable.
     fn list_of_environment(&mut self) -> Result<(), String> {
-        let newer = self.failed("env is a list, which Fluent Bit 5.0.3 and later take: earlier releases refuse to start");
-        self.conf.warnings.push(newer);
+        self.warn_at(
+            self.line,
+            "env is a list, which Fluent Bit 5.0.3 and later take: earlier releases refuse to start",
+        );
         const FORM: &str = "a variable of env has name and value, or is NAME: VALUE";
         while let Some(node) = self.node()? {
             if !matches!(node, Node::Map) {
@@ -295,13 +306,11 @@ impl<'a> File<'a> {
         for file in self.texts("plugins")? {
             let name = file.text.rsplit('/').next().unwrap_or_default();
             if name.contains("kubeletstats") && name != OURS {
-                self.line = line;
                 let why = format!(
                     "plugins names {}: Fluent Bit reads the kind of plugin from the file's name, which has to be {OURS}",
                     printable(name, 80)
                 );
-                let why = self.failed(&why);
-                self.conf.warnings.push(why);
+                self.warn_at(line, &why);
             }
             properties.push(("path".to_owned(), file.text.into_owned()));
         }
@@ -342,8 +351,7 @@ impl<'a> File<'a> {
                 "no file matches {}: nothing is included",
                 printable(pattern, 200)
             );
-            let why = self.failed(&why);
-            self.conf.warnings.push(why);
+            self.warn_at(self.line, &why);
         }
         Ok(())
     }
@@ -371,10 +379,8 @@ impl<'a> File<'a> {
                 let line = self.line;
                 let section = self.instance(one)?;
                 if section.get("name").is_none() {
-                    self.line = line;
-                    return Err(
-                        self.failed(&format!("one of {lower} has no name: write - name: PLUGIN"))
-                    );
+                    let why = format!("one of {lower} has no name: write - name: PLUGIN");
+                    return Err(self.failed_at(line, &why));
                 }
                 self.conf.sections.push(section);
             }
@@ -476,8 +482,8 @@ impl<'a> File<'a> {
     }
 
     fn problem(&self, section: &mut Section, name: &str, line: usize, why: &str) {
-        let why = format!("{}:{line}: {why}", self.path.display());
-        section.problems.push((name.to_owned(), why));
+        let problem = (name.to_owned(), self.failed_at(line, why));
+        section.problems.push(problem);
     }
 
     fn processors(&mut self) -> Result<(), String> {
