@@ -22,6 +22,30 @@ pub fn pages() -> Vec<PathBuf> {
     found
 }
 
+/// The Makefile and what it includes.
+pub struct Makefiles(String);
+
+impl Makefiles {
+    pub fn read() -> Self {
+        let included = files("", ".mk");
+        assert!(included.len() >= 2, "only {included:?}");
+        Self(read("Makefile") + &included.iter().map(read).collect::<String>())
+    }
+
+    /// Whether this is a target, or `get-TOOL,TOOL` of tools that can be had so.
+    pub fn has(&self, target: &str) -> bool {
+        let is_line = |line: &str| self.0.lines().any(|found| found == line);
+        let is_tool = |tool: &str| {
+            let rules = ["deb", "get"].map(|kind| format!("\n{kind}.{tool} "));
+            rules.iter().any(|rule| self.0.contains(rule))
+        };
+        match target.strip_prefix("get-") {
+            Some(tools) => tools.split(',').all(is_tool),
+            None => is_line(&format!(".PHONY: {target}")),
+        }
+    }
+}
+
 /// All files in this folder whose name ends so, by their path from the root.
 pub fn files(folder: &str, end: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();

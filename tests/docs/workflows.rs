@@ -1,21 +1,10 @@
 //! What the workflows do is done by make targets, so that everybody can run it.
 
-use std::collections::BTreeSet;
-
-use crate::pages::{files, read};
+use crate::pages::{Makefiles, files, read};
 
 #[test]
 fn each_step_of_a_workflow_is_a_target_that_there_is() {
-    let makefiles = ["Makefile", "packaging/dist.mk", "tests/tools.mk"].map(read);
-    let text = makefiles.concat();
-    let targets: BTreeSet<_> = text
-        .lines()
-        .filter_map(|line| line.strip_prefix(".PHONY: "))
-        .collect();
-    let has = |tool: &str| {
-        let rules = ["deb", "get"].map(|kind| format!("\n{kind}.{tool} "));
-        rules.iter().any(|rule| text.contains(rule))
-    };
+    let makefiles = Makefiles::read();
     let mut checked = 0;
     for file in files(".github/workflows", ".yaml") {
         for line in read(&file).lines() {
@@ -26,11 +15,7 @@ fn each_step_of_a_workflow_is_a_target_that_there_is() {
             let words = command.strip_prefix("make ").expect(&shown);
             for word in words.split(' ').filter(|word| !word.contains('=')) {
                 checked += 1;
-                let known = match word.strip_prefix("get-") {
-                    Some(tools) => tools.split(',').all(has),
-                    None => targets.contains(word),
-                };
-                assert!(known, "{shown}: no {word}");
+                assert!(makefiles.has(word), "{shown}: no {word}");
             }
         }
     }
