@@ -6,6 +6,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
+from manifests import settings
 from rendering import KUBERNETES, ROOT, kustomization, of_kind
 
 # By file, the lines that a mark stands above.
@@ -105,10 +106,10 @@ class Changes(unittest.TestCase):
 
     def test_the_brokers_port_has_one_place(self):
         given = kustomization("overlays/production")
-        (settings,) = [thing["data"] for thing in of_kind(given, "ConfigMap") if "KAFKA_BROKERS" in thing["data"]]
-        brokers = {broker.rpartition(":")[2] for broker in settings["KAFKA_BROKERS"].split(",")}
-        self.assertEqual(brokers, {settings["KAFKA_PORT"]})
-        self.assertEqual(self.brokers_port(given), int(settings["KAFKA_PORT"]))
+        variables = settings(given)
+        brokers = {broker.rpartition(":")[2] for broker in variables["KAFKA_BROKERS"].split(",")}
+        self.assertEqual(brokers, {variables["KAFKA_PORT"]})
+        self.assertEqual(self.brokers_port(given), int(variables["KAFKA_PORT"]))
         # A copy beside it, as the page says to make one.
         with tempfile.TemporaryDirectory(dir=KUBERNETES / "overlays") as copy:
             shutil.copytree(KUBERNETES / "overlays/production", copy, dirs_exist_ok=True)

@@ -86,7 +86,7 @@ CHART_VARIANTS = {
 def run(*command):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise RuntimeError(f"{' '.join(map(str, command))}\n{done.stderr.strip()}")
+        raise RuntimeError(f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr.strip()}")
     return done.stdout
 
 
@@ -110,12 +110,17 @@ def helm(variant):
     return documents(rendered) + documents((HELM / "rbac.yaml").read_text())
 
 
-def chart_text(values, release="kubeletstats"):
-    """What our chart renders to with these values."""
+def with_values(values, *command):
+    """What helm says with these values."""
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(values, file)
         file.flush()
-        return run("helm", "template", release, CHART, "-n", "kubeletstats", "-f", file.name)
+        return run("helm", *command, "-f", file.name)
+
+
+def chart_text(values, release="kubeletstats"):
+    """What our chart renders to with these values."""
+    return with_values(values, "template", release, CHART, "-n", "kubeletstats")
 
 
 @lru_cache(maxsize=None)
