@@ -16,13 +16,16 @@ pids=()
 trap 'for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done; rm -rf --one-file-system "$work"' EXIT
 say() { printf '%-14s %s\n' "$1" "$2"; }
 fail() { printf 'FAILED: %s\n' "$1" >&2; exit 1; }
+# try WHAT COMMAND…: a step whose output is shown only if it fails.
+try() {
+    local what=$1
+    shift
+    "$@" >"$work/step.log" 2>&1 || { cat "$work/step.log"; fail "$what"; }
+}
 # Waits for a command to succeed.
 until_true() { for _ in $(seq "${patience:-300}"); do "$@" 2>/dev/null && return; sleep 0.1; done; return 1; }
 
-case ${ARCH:-$(uname -m)} in
-    amd64 | x86_64) arch=amd64 machine=x86_64 ;;
-    *) arch=arm64 machine=aarch64 ;;
-esac
+. packaging/arch.sh
 # What runs the files, and the Fluent Bits to run them in.
 emulator=()
 named=FLUENT_BIT
@@ -128,7 +131,7 @@ in_root() {
 }
 contents() { (cd "$root" && find . -not -path './var/lib/dpkg*' | sort); }
 contents > "$work/before"
-in_root --install "$deb" >"$work/install.log" 2>&1 || { cat "$work/install.log"; fail "dpkg -i"; }
+try "dpkg -i" in_root --install "$deb"
 [ -z "$(in_root --verify $package)" ] || fail "dpkg -V"
 say installed "dpkg -V finds nothing changed"
 # The paths in the files are those of an installed system.
@@ -142,13 +145,13 @@ for host in "${hosts[@]}"; do
 done
 [ ${#hosts[@]} != 0 ] || say run "$none"
 if [ ${#emulator[@]} = 0 ] || command -v "${emulator[0]}" >/dev/null; then
-    env "${settings[@]}" "${files[@]}" "${emulator[@]}" "$root/usr/bin/kubeletstats" check \
-        -c "$root/etc/fluent-bit/kubeletstats.conf" >"$work/check.log" || { cat "$work/check.log"; fail "kubeletstats check"; }
-    say command "$(tail -1 "$work/check.log")"
+    try "kubeletstats check" env "${settings[@]}" "${files[@]}" "${emulator[@]}" "$root/usr/bin/kubeletstats" check \
+        -c "$root/etc/fluent-bit/kubeletstats.conf"
+    say command "$(tail -1 "$work/step.log")"
 else
     say command "NOT RUN: there is no ${emulator[0]} (Debian: apt-get install qemu-user-static)"
 fi
-in_root --purge $package >"$work/purge.log" 2>&1 || { cat "$work/purge.log"; fail "dpkg --purge"; }
+try "dpkg --purge" in_root --purge $package
 contents | diff "$work/before" - || fail "purge leaves something behind"
 say purged "nothing is left"
 
@@ -162,8 +165,8 @@ for suite in bookworm bullseye; do
     # What the usual Fluent Bit is linked with; ca-certificates is recommended.
     [ $suite = bookworm ] && ssl=libssl3 || ssl=libssl1.1
     root=$work/$suite
-    debootstrap --variant=minbase --cache-dir="$target/debootstrap" --include=ca-certificates,libyaml-0-2,libsasl2-2,zlib1g,$ssl \
-        $suite "$root" >"$work/debootstrap.log" 2>&1 || { tail -5 "$work/debootstrap.log"; fail "debootstrap $suite"; }
+    try "debootstrap $suite" debootstrap --variant=minbase --cache-dir="$target/debootstrap" \
+        --include=ca-certificates,libyaml-0-2,libsasl2-2,zlib1g,$ssl $suite "$root"
     os=$(sed -n 's/^PRETTY_NAME="\(.*\)"/\1/p' "$root/etc/os-release")
     glibc=$(chroot "$root" ldd --version | sed -n '1s/.* //p')
     cp -r "$work/kubelet" "$root/kubelet"
@@ -180,20 +183,20 @@ for suite in bookworm bullseye; do
             ran=$((ran + 1))
         done
         [ $ran != 0 ] || say run "$1: NOT RUN: none of $named starts there"
-        env "${settings[@]}" "${files[@]}" chroot "$root" kubeletstats check -c /etc/fluent-bit/kubeletstats.conf \
-            >"$work/check.log" || { cat "$work/check.log"; fail "kubeletstats check: $1"; }
-        say command "$1: $(tail -1 "$work/check.log")"
+        try "kubeletstats check: $1" env "${settings[@]}" "${files[@]}" chroot "$root" kubeletstats check \
+            -c /etc/fluent-bit/kubeletstats.conf
+        say command "$1: $(tail -1 "$work/step.log")"
     }
     cp "$deb" "$root/"
-    chroot "$root" apt-get install -qy "/$(basename "$deb")" >"$work/apt.log" 2>&1 || { cat "$work/apt.log"; fail "apt install: $os"; }
+    try "apt install: $os" chroot "$root" apt-get install -qy "/$(basename "$deb")"
     run_hosts "$os, glibc $glibc, .deb"
-    chroot "$root" apt-get purge -qy $package >"$work/apt.log" 2>&1 || { cat "$work/apt.log"; fail "apt purge: $os"; }
+    try "apt purge: $os" chroot "$root" apt-get purge -qy $package
     if command -v rpm >/dev/null; then
         # Debian's glibc is in no database of rpm.
-        rpm --root "$root" --nodeps --install "$rpm" 2>"$work/rpm.log" || { cat "$work/rpm.log"; fail "rpm -i: $os"; }
+        try "rpm -i: $os" rpm --root "$root" --nodeps --install "$rpm"
         [ -z "$(rpm --root "$root" --nodeps --verify $package 2>&1)" ] || fail "rpm -V: $os"
         run_hosts "$os, glibc $glibc, .rpm"
-        rpm --root "$root" --erase $package 2>"$work/rpm.log" || { cat "$work/rpm.log"; fail "rpm -e: $os"; }
+        try "rpm -e: $os" rpm --root "$root" --erase $package
     else
         say rpm "NOT RUN: there is no rpm (Debian: apt-get install rpm)"
     fi

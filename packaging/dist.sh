@@ -13,11 +13,7 @@ glibc=2.17
 fail() { echo "make dist: $1" >&2; exit 1; }
 cargo=${CARGO:-cargo}
 package=fluent-bit-kubeletstats
-case ${ARCH:-$(uname -m)} in
-    amd64 | x86_64) arch=amd64 machine=x86_64 ;;
-    arm64 | aarch64) arch=arm64 machine=aarch64 ;;
-    *) fail "ARCH=${ARCH:-$(uname -m)}: expected amd64 or arm64" ;;
-esac
+. packaging/arch.sh
 triple=$machine-unknown-linux-gnu
 
 version=$($cargo metadata --locked --no-deps --format-version 1 \
