@@ -198,8 +198,7 @@ pub fn print(measured: Duration) -> Result<()> {
         "pods, wanted", "way", "ms a scrape", "ratio", "written", "ratio", "resident"
     );
     let began = Instant::now();
-    let mut least = Vec::new();
-    let mut collector = Vec::new();
+    let mut ratios = Vec::new();
     for case in CASES {
         let costs = measure(&ways, &host, case, measured)?;
         let (pods, two) = case;
@@ -207,22 +206,18 @@ pub fn print(measured: Duration) -> Result<()> {
             let found = ways.iter().zip(&costs).find(|(way, _)| way.name == name);
             found.map(|(_, cost)| cost.ms)
         };
-        if let (Some(request), Some(idle), Some(peer)) =
-            (of(ways::REQUEST), of(ways::IDLE), of(ways::COLLECTOR))
-        {
-            least.push((case, peer / (request + idle)));
+        if let Some(collector) = of(ways::COLLECTOR) {
+            let least = of(ways::REQUEST).zip(of(ways::IDLE));
+            let least = least.map(|(request, idle)| collector / (request + idle));
+            ratios.push((case, collector / costs[0].ms, least));
         }
         for (way, cost) in ways.iter().zip(&costs) {
-            let ratio = cost.ms / costs[0].ms;
-            if way.name == ways::COLLECTOR {
-                collector.push((case, ratio));
-            }
             println!(
                 "{:<18} {:<22} {:>12.2} {:>7.1} {:>9.1} {:>7.1} {:>9.1}",
                 format!("{pods}, {}", wanted(two)),
                 way.name,
                 cost.ms,
-                ratio,
+                cost.ms / costs[0].ms,
                 cost.written_kib as f64 / 1024.0,
                 cost.written_kib as f64 / costs[0].written_kib as f64,
                 cost.resident_kib as f64 / 1024.0
@@ -231,24 +226,20 @@ pub fn print(measured: Duration) -> Result<()> {
         println!("{:<18} load {}", "", load());
     }
     println!("\nCPU of the plugin's Fluent Bit beside the collector's:");
-    let ratio_of = |ratios: &[((usize, bool), f64)], case| {
-        let found = ratios.iter().find(|(of, _)| *of == case);
-        found.map(|(_, ratio)| *ratio)
-    };
     for (case, budget) in BUDGETS {
         let (pods, two) = case;
-        let verdict = match ratio_of(&collector, case) {
+        let found = ratios.iter().find(|(of, ..)| *of == case);
+        let verdict = match found {
             None => "NOT RUN".to_owned(),
-            Some(ratio) if ratio >= budget => format!("1/{ratio:.1}, held"),
-            Some(ratio) => format!("1/{ratio:.1}, MISSED"),
+            Some((_, ratio, _)) if *ratio >= budget => format!("1/{ratio:.1}, held"),
+            Some((_, ratio, _)) => format!("1/{ratio:.1}, MISSED"),
         };
-        let floor = match ratio_of(&least, case) {
-            None => String::new(),
-            Some(ratio) => format!(
-                "; {} and {} together are 1/{ratio:.1}",
-                ways::IDLE,
-                ways::REQUEST
-            ),
+        let floor = match found {
+            Some((_, _, Some(least))) => {
+                let (idle, request) = (ways::IDLE, ways::REQUEST);
+                format!("; {idle} and {request} together are 1/{least:.1}")
+            }
+            _ => String::new(),
         };
         println!(
             "{pods} pods, {} wanted: budget 1/{budget}: {verdict}{floor}",
