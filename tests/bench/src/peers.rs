@@ -207,9 +207,9 @@ pub fn print(measured: Duration) -> Result<()> {
             found.map(|(_, cost)| cost.ms)
         };
         if let Some(collector) = of(ways::COLLECTOR) {
-            let least = of(ways::REQUEST).zip(of(ways::IDLE));
-            let least = least.map(|(request, idle)| collector / (request + idle));
-            ratios.push((case, collector / costs[0].ms, least));
+            let alone = of(ways::REQUEST).zip(of(ways::IDLE));
+            let alone = alone.map(|(request, idle)| collector / (request + idle));
+            ratios.push((case, collector / costs[0].ms, alone));
         }
         for (way, cost) in ways.iter().zip(&costs) {
             println!(
@@ -234,15 +234,15 @@ pub fn print(measured: Duration) -> Result<()> {
             Some((_, ratio, _)) if *ratio >= budget => format!("1/{ratio:.1}, held"),
             Some((_, ratio, _)) => format!("1/{ratio:.1}, MISSED"),
         };
-        let floor = match found {
-            Some((_, _, Some(least))) => {
+        let beside = match found {
+            Some((_, _, Some(alone))) => {
                 let (idle, request) = (ways::IDLE, ways::REQUEST);
-                format!("; {idle} and {request} together are 1/{least:.1}")
+                format!("; {idle} and {request} together are 1/{alone:.1}")
             }
             _ => String::new(),
         };
         println!(
-            "{pods} pods, {} wanted: budget 1/{budget}: {verdict}{floor}",
+            "{pods} pods, {} wanted: budget 1/{budget}: {verdict}{beside}",
             wanted(two)
         );
     }

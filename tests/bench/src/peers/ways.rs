@@ -18,7 +18,8 @@ pub const WANTED: &str = "log-generator";
 pub const COLLECTOR: &str = "OTel Collector";
 /// Another build of the plugin, to be compared with this one.
 const BEFORE: &str = "PLUGIN_BEFORE";
-/// These two together are the least that a Fluent Bit with the plugin can take.
+/// Together about what a Fluent Bit with the plugin takes before it does anything with a reply. It is no lower
+/// limit: two processes wake up twice.
 pub const REQUEST: &str = "the request alone";
 pub const IDLE: &str = "Fluent Bit + dummy";
 
