@@ -5,7 +5,7 @@ use std::arch::aarch64::{
     vreinterpretq_u64_u8,
 };
 
-use super::{Block, Broken, Masks, walk};
+use super::{Block, Broken, Masks, up_to_each, walk};
 
 pub fn nested(text: &[u8]) -> Result<usize, Broken> {
     // SAFETY: NEON is part of every aarch64 that Rust builds for.
@@ -14,7 +14,7 @@ pub fn nested(text: &[u8]) -> Result<usize, Broken> {
 
 #[target_feature(enable = "neon")]
 fn neon(text: &[u8]) -> Result<usize, Broken> {
-    walk(text, |block| masks(block))
+    walk(text, |block| masks(block), up_to_each)
 }
 
 /// One bit a byte, lowest first, in each half of sixteen.

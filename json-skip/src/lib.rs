@@ -64,23 +64,29 @@ pub fn ways(text: &[u8]) -> impl Iterator<Item = (&'static str, Result<usize, Br
 
 /// The same without vectors, as on a processor without an implementation of its own.
 pub fn portable(text: &[u8]) -> Result<usize, Broken> {
-    walk(text, portable_masks)
+    walk(text, portable_masks, up_to_each)
 }
 
 #[inline(always)]
-fn walk(text: &[u8], masks: impl Fn(&Block) -> Masks) -> Result<usize, Broken> {
+fn walk(
+    text: &[u8],
+    masks: impl Fn(&Block) -> Masks,
+    up_to_each: impl Fn(u64) -> u64,
+) -> Result<usize, Broken> {
     let mut state = State::default();
     let (blocks, rest) = text.as_chunks::<64>();
     let mut at = 0;
     for block in blocks {
-        if let Some(end) = state.block(text, at, masks(block))? {
+        if let Some(end) = state.block(text, at, masks(block), &up_to_each)? {
             return Ok(end);
         }
         at += block.len();
     }
     let mut last = [b' '; 64];
     last[..rest.len()].copy_from_slice(rest);
-    state.block(text, at, masks(&last))?.ok_or(Broken::Cut)
+    state
+        .block(text, at, masks(&last), &up_to_each)?
+        .ok_or(Broken::Cut)
 }
 
 /// The state that one block passes to the next.
@@ -98,7 +104,13 @@ struct State {
 impl State {
     /// The end of the value, if it is in this block.
     #[inline(always)]
-    fn block(&mut self, text: &[u8], at: usize, masks: Masks) -> Result<Option<usize>, Broken> {
+    fn block(
+        &mut self,
+        text: &[u8],
+        at: usize,
+        masks: Masks,
+        up_to_each: impl Fn(u64) -> u64,
+    ) -> Result<Option<usize>, Broken> {
         let quotes = masks.quotes & !self.escaped(masks.backslashes);
         let strings = up_to_each(quotes) ^ self.in_string;
         self.in_string = ((strings as i64) >> 63) as u64;
