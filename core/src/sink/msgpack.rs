@@ -90,7 +90,8 @@ impl<'w> Map<'w> {
     /// Writes a text.
     pub fn text(&mut self, key: &str, value: &str) {
         self.key(key, "");
-        infallible(encode::write_str(self.out, value));
+        self.begin_text(value.len());
+        self.out.as_mut_vec().extend_from_slice(value.as_bytes());
     }
 
     /// Writes a whole number.
@@ -134,11 +135,18 @@ impl<'w> Map<'w> {
     /// Writes a key in two parts, so that they need not be joined to a string.
     fn key(&mut self, prefix: &str, suffix: &str) {
         self.members += 1;
-        let length = prefix.len() + suffix.len();
-        infallible(encode::write_str_len(self.out, length as u32));
+        self.begin_text(prefix.len() + suffix.len());
         let bytes = self.out.as_mut_vec();
         bytes.extend_from_slice(prefix.as_bytes());
         bytes.extend_from_slice(suffix.as_bytes());
+    }
+
+    /// Writes the header of a text of this length. Most texts are short, and a record has forty.
+    fn begin_text(&mut self, length: usize) {
+        match u8::try_from(length) {
+            Ok(length @ 0..=31) => self.out.as_mut_vec().push(0xa0 | length),
+            _ => infallible(encode::write_str_len(self.out, length as u32)),
+        }
     }
 }
 
