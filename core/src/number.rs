@@ -23,21 +23,26 @@ impl Number {
         !self.0.get()
     }
 
-    /// Does the same as [`Number::parse`] with bytes of a reply. It is fast for plain digits, which
-    /// is all that a kubelet writes.
+    /// Does the same as [`Number::parse`] with bytes of a reply.
     pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
-        const SURELY_FIT: usize = 18;
-        let is_plain = bytes.len() <= SURELY_FIT
-            && bytes.iter().all(u8::is_ascii_digit)
-            && (bytes.len() == 1 || bytes.first().is_some_and(|first| *first != b'0'));
-        match is_plain {
-            true => Self::new(
-                bytes
-                    .iter()
-                    .fold(0, |number, digit| number * 10 + u64::from(digit - b'0')),
-            ),
-            false => Self::parse(str::from_utf8(bytes).ok()?),
+        Self::parse(str::from_utf8(bytes).ok()?)
+    }
+
+    /// Does the same with the digits at the beginning of these bytes, and returns how many they are.
+    /// Returns `None` for another form and for a longer number, both of which are rare. The caller
+    /// checks the byte after the digits.
+    #[inline]
+    pub(crate) fn of_kubelet(text: &[u8; 16]) -> Option<(Option<Self>, usize)> {
+        let length = digits(text);
+        let is_plain = length == 1 || text[0] != b'0';
+        if !is_plain || length == 0 || length == text.len() {
+            return None;
         }
+        // The last digit goes to the highest byte, and zeros come before the first.
+        let values = u128::from_le_bytes(*text) ^ ZEROS;
+        let values = values << (8 * (text.len() - length));
+        let (high, low) = (of_eight(values as u64), of_eight((values >> 64) as u64));
+        Some((Self::new(high * 100_000_000 + low), length))
     }
 
     /// Returns `None` for anything but a whole number from 0 to 2^64 − 2.
@@ -51,6 +56,28 @@ impl Number {
         let value = text.parse().ok().or_else(|| rewritten(text));
         value.and_then(Self::new)
     }
+}
+
+const ZEROS: u128 = u128::from_le_bytes([b'0'; 16]);
+
+/// Returns how many digits these bytes begin with.
+#[inline]
+pub(crate) const fn digits(text: &[u8; 16]) -> usize {
+    let values = u128::from_le_bytes(*text) ^ ZEROS;
+    // The highest bit of each byte above 9. A carry can only set those of later bytes.
+    let above_nine = values.wrapping_add(u128::from_le_bytes([0x80 - 10; 16])) | values;
+    let others = above_nine & u128::from_le_bytes([0x80; 16]);
+    others.trailing_zeros() as usize / 8
+}
+
+/// Returns the number of these eight decimal digits, one in each byte. The lowest byte comes first.
+const fn of_eight(digits: u64) -> u64 {
+    // Each step makes one number of two that are side by side.
+    let pairs = (digits * 10) + (digits >> 8);
+    let pairs = pairs & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs * 100) + (pairs >> 16);
+    let fours = fours & 0x0000_ffff_0000_ffff;
+    (fours * 10_000 + (fours >> 32)) & 0xffff_ffff
 }
 
 impl fmt::Debug for Number {

@@ -443,6 +443,18 @@ impl<'a> Members<'a> for PodRef<'a> {
         }
         Ok(())
     }
+
+    #[inline]
+    fn common_member(&mut self, _: Plan, walk: &mut Walk<'a>) -> Result<bool, Broken> {
+        let text = match () {
+            () if walk.at_member("\"name\": ") => &mut self.name,
+            () if walk.at_member("\"namespace\": ") => &mut self.namespace,
+            () if walk.at_member("\"uid\": ") => &mut self.uid,
+            () => return Ok(false),
+        };
+        *text = walk.text()?;
+        Ok(true)
+    }
 }
 
 /// The longest name of an object in Kubernetes, in bytes.
@@ -457,13 +469,12 @@ impl<'a> PodRef<'a> {
         }
         let mut more = walk.enter(b'{', b'}')?;
         while more {
-            let key = walk.key()?;
-            let value = walk.value()?;
-            if key == b"podRef" {
+            if walk.key()? == b"podRef" {
                 let mut reference = Self::default();
-                let read = reference.read(Plan::CONTAINERS, &mut Walk::new(value));
+                let read = reference.read(Plan::CONTAINERS, &mut walk);
                 return Ok(read.is_ok().then_some(reference));
             }
+            walk.skip()?;
             more = walk.another(b'}')?;
         }
         Ok(None)
@@ -520,6 +531,11 @@ impl<'a> Members<'a> for Container<'a> {
             key => self.stats.member(key, plan, walk)?,
         }
         Ok(())
+    }
+
+    #[inline]
+    fn common_member(&mut self, plan: Plan, walk: &mut Walk<'a>) -> Result<bool, Broken> {
+        self.stats.common_member(plan, walk)
     }
 
     fn finish(&mut self, _: Plan) -> Result<(), Broken> {

@@ -48,28 +48,35 @@ impl Timestamp {
     /// container. Returns `None` for another form, or if there is no such time.
     pub(crate) fn of_kubelet(text: &[u8; 20]) -> Option<Self> {
         const FORM: &[u8; 20] = b"0000-00-00T00:00:00Z";
-        let fits = |(byte, form): (&u8, &u8)| match form {
-            b'0' => byte.is_ascii_digit(),
-            mark => byte == mark,
+        const LARGEST: [u8; 20] = {
+            let mut largest = [0; 20];
+            let mut at = 0;
+            while at < 20 {
+                largest[at] = if FORM[at] == b'0' { 9 } else { 0 };
+                at += 1;
+            }
+            largest
         };
-        if !text.iter().zip(FORM).all(fits) {
+        // All bytes are compared, without a branch for each, so that several are compared at once.
+        let digits: [u8; 20] = std::array::from_fn(|at| text[at] ^ FORM[at]);
+        let is_other = |at: usize| digits[at] > LARGEST[at];
+        if (0..20).fold(false, |other, at| other | is_other(at)) {
             return None;
         }
-        let digit = |at: usize| u32::from(text[at] - b'0');
+        let digit = |at: usize| u32::from(digits[at]);
         let two = |at: usize| digit(at) * 10 + digit(at + 1);
         let (year, month, day) = (two(0) * 100 + two(2), two(5), two(8));
         let (hour, minute, second) = (two(11), two(14), two(17));
         let is_leap =
             year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400);
-        let days_of = |month: u32| match month {
-            2 => 28 + u32::from(is_leap),
-            4 | 6 | 9 | 11 => 30,
-            _ => 31,
-        };
+        let leap_day = u32::from(is_leap);
+        // The days of the year before each month, and after the last.
+        const BEFORE: [u32; 13] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 365];
+        let before = |month: u32| BEFORE[month as usize] + if month > 1 { leap_day } else { 0 };
         // In these years, the seconds fit.
         let is_time = (1970..2106).contains(&year)
             && (1..=12).contains(&month)
-            && (1..=days_of(month)).contains(&day)
+            && (1..=before(month) - before(month - 1)).contains(&day)
             && hour < 24
             && minute < 60
             && second < 60;
@@ -77,10 +84,9 @@ impl Timestamp {
             return None;
         }
         let leap_days = |year: u32| year / 4 - year / 100 + year / 400;
-        let days = (year - 1970) * 365 + leap_days(year - 1) - leap_days(1969)
-            + (1..month).map(days_of).sum::<u32>()
-            + day
-            - 1;
+        let days =
+            (year - 1970) * 365 + leap_days(year - 1) - leap_days(1969) + before(month - 1) + day
+                - 1;
         Some(Self {
             seconds: ((days * 24 + hour) * 60 + minute) * 60 + second,
             nanos: 0,
