@@ -31,7 +31,7 @@ fn main() {
         .write_to_file(out.join("flb_abi.rs"))
         .expect("OUT_DIR is writable");
 
-    // A name lookup that hangs keeps a thread inside this object after exit;
-    // the host closes the object then, so it must stay mapped.
+    // A name lookup that hangs keeps its thread inside this object after exit. The host
+    // closes the object then, so it must stay mapped.
     println!("cargo:rustc-cdylib-link-arg=-Wl,-z,nodelete");
 }

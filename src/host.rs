@@ -1,5 +1,5 @@
-//! The host: which Fluent Bit this is, what it exports, and a safe [`Instance`] over that.
-//! Knows no kubelet.
+//! The host: which Fluent Bit is running, what it exports, and a safe [`Instance`] for it.
+//! This module does not know the kubelet.
 
 mod instance;
 mod log;

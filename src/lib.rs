@@ -1,14 +1,15 @@
-//! `flb-in_kubeletstats.so`: a native Fluent Bit input that asks the node's
-//! kubelet for `/stats/summary` and appends one record per container and sample.
+//! `flb-in_kubeletstats.so`: a native Fluent Bit input. It requests `/stats/summary` from
+//! the node's kubelet and appends one record per container and sample.
 //!
-//! This crate is what touches the host, and nothing else: `entry` is what the host
-//! calls, `plugin` what an input does then, `host` what an input may ask of the host.
-//! All the rest is `kubeletstats_core`. `ARCHITECTURE.md` has the picture.
+//! This crate contains only the code that touches the host. `entry` has the functions
+//! that the host calls, `plugin` has what an input does in them, and `host` has the
+//! functions of the host that an input may use. Everything else is in
+//! `kubeletstats_core`. `ARCHITECTURE.md` gives an overview.
 
 #![deny(unsafe_code)]
 
 #[allow(unsafe_code)]
-// A unit test is loaded by no host.
+// No host loads a unit test.
 #[cfg_attr(test, allow(dead_code))]
 mod entry;
 #[allow(unsafe_code)]

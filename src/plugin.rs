@@ -1,10 +1,10 @@
 //! What one input of the configuration does in the host's callbacks.
 //!
-//! All of it runs on the host's thread, which other inputs may share, so nothing here
-//! waits but for the worker's start and end (see [`kubeletstats_core::worker`]). The timer
-//! asks the worker for a scrape and returns; when the worker has an outcome, its wake
-//! descriptor becomes readable and the second collector appends the batch. What the host
-//! does not accept is kept in [`Delivery`], and no scrape starts before it is gone.
+//! All of it runs on the host's thread, which other inputs may share. Therefore nothing here
+//! waits, except for the worker's start and end (see [`kubeletstats_core::worker`]). The timer
+//! requests a scrape from the worker and returns. When the worker has an outcome, its wake
+//! descriptor becomes readable, and the second collector appends the batch. Records that the
+//! host does not accept are kept in [`Delivery`], and no scrape starts while any are left.
 
 use std::{
     cell::{Cell, RefCell},
@@ -31,20 +31,20 @@ use crate::host::{
     with_signals_blocked,
 };
 
-/// The two collectors of an input, for the host to call between init and exit.
+/// The two collectors of an input. The host calls them between init and exit.
 pub struct CollectorCallbacks {
-    /// At every interval.
+    /// Called at every interval.
     pub timer: CollectFn,
-    /// When the worker has an outcome.
+    /// Called when the worker has an outcome.
     pub outcome: CollectFn,
 }
 
-/// The name of the last input that was started with none of its options set. A host that
-/// has loaded the plugin twice (`-e` and `plugins_file`) starts such an input before each
-/// one of the configuration.
+/// The name of the last input that was started with none of its options set. A host that has
+/// loaded the plugin twice (by `-e` and in `plugins_file`) starts such an input before each
+/// input of the configuration.
 static LAST_WITHOUT_OPTIONS: Mutex<Option<String>> = Mutex::new(None);
 
-/// The input without options that was started before this one, if this one has some.
+/// Returns the input without options that was started before this one, if this one has options.
 fn started_without_options(name: &str, has_options: bool) -> Option<String> {
     let mut last = LAST_WITHOUT_OPTIONS
         .lock()
@@ -58,22 +58,22 @@ fn started_without_options(name: &str, has_options: bool) -> Option<String> {
     }
 }
 
-/// One input of the configuration. Lives from `cb_init` to `cb_exit`, on the host thread
+/// One input of the configuration. It exists from `cb_init` to `cb_exit`, on the host's thread
 /// that runs this input.
 ///
-/// The host can call `cb_pause` while it is in an append of ours. So what pausing needs is
-/// apart from the state that the append works on.
+/// The host can call `cb_pause` during an append of this input. Therefore the data that pausing
+/// needs is separate from the state that the append uses.
 pub struct Plugin {
     input: Rc<Input>,
     state: RefCell<State>,
 }
 
-/// What is never changed but through a cell.
+/// The data of an input that changes only through a cell.
 struct Input {
     instance: Instance,
     collectors: [Collector; 2],
-    /// Between `cb_pause` and `cb_resume`. An outcome can still come in then: the host may
-    /// have seen the wake before.
+    /// Set between `cb_pause` and `cb_resume`. An outcome can still arrive in that time, because
+    /// the host may have noticed the wake before the pause.
     is_paused: Cell<bool>,
 }
 
@@ -85,7 +85,7 @@ struct State {
     begun: Instant,
     selects_by_labels: bool,
     has_records: bool,
-    /// For the metrics of a failed scrape; `None` without metrics.
+    /// The options for the metrics of a failed scrape. `None` if the input has no metrics.
     metrics: Option<Config>,
     /// The node's name in the last metrics.
     node: Option<String>,
@@ -97,8 +97,8 @@ struct State {
 }
 
 impl Plugin {
-    /// Reads the options, starts the worker, registers the collectors, and requests the
-    /// first scrape. On an error the instance comes back, to log it with.
+    /// Reads the options, starts the worker, registers the collectors, and requests the first
+    /// scrape. An error contains the instance, so that the caller can log with it.
     pub fn start(
         instance: Instance,
         callbacks: CollectorCallbacks,
@@ -136,7 +136,7 @@ impl Plugin {
             node: None,
             metrics: Some(config.clone()).filter(|config| config.format.has_metrics()),
             counters: Counters::default(),
-            // From a C string of the host's, so there is no NUL in it.
+            // The text is from a C string of the host, so it contains no NUL.
             stats_tag: config
                 .stats_tag
                 .as_deref()
@@ -153,18 +153,19 @@ impl Plugin {
         &self.input.instance
     }
 
-    /// The timer: reports a scrape that hangs, else offers the host what it has not taken
-    /// yet, else asks the worker for the next scrape.
+    /// Called by the timer. If a scrape hangs, this reports it. Otherwise it offers the host
+    /// what the host has not accepted yet. If no record is left then, it requests the next
+    /// scrape.
     pub fn on_timer(&self) {
         self.with_state(State::on_timer);
     }
 
-    /// The worker has something.
+    /// Called when the worker has an outcome.
     pub fn on_outcome(&self) {
         self.with_state(State::on_outcome);
     }
 
-    /// The host wants no records, as above `mem_buf_limit`.
+    /// The host wants no records for now, for example because `mem_buf_limit` is exceeded.
     pub fn pause(&self) {
         self.input.is_paused.set(true);
         for collector in &self.input.collectors {
@@ -183,7 +184,7 @@ impl Plugin {
         });
     }
 
-    /// Something failed at once.
+    /// Counts and logs a failure that took no time.
     pub fn report(&self, error: &Error) {
         self.with_state(|state| state.report(Instant::now(), Duration::ZERO, error));
     }
@@ -193,7 +194,8 @@ impl Plugin {
         self.state.into_inner().shut_down();
     }
 
-    /// A callback within another has nothing to do: the outer one continues with the same state.
+    /// Runs `work` on the state. A callback that runs inside another one does nothing, because
+    /// the outer one continues with the same state.
     fn with_state(&self, work: impl FnOnce(&mut State)) {
         if let Ok(mut state) = self.state.try_borrow_mut() {
             work(&mut state);
@@ -201,7 +203,7 @@ impl Plugin {
     }
 }
 
-/// Metrics as this host takes them, if it does.
+/// Adapts the options of metrics to this host. Fails if the host cannot accept such metrics.
 fn for_host(mut config: Config, host: &Host) -> Result<Config> {
     if config.format.has_metrics() {
         let support = host.metrics();
@@ -234,7 +236,7 @@ fn register(
 }
 
 impl State {
-    /// Says what is in force, and requests the first scrape.
+    /// Logs the options in force and requests the first scrape.
     fn begin(&mut self, config: &Config) {
         self.input.instance.log(Level::Info, &config.announcement());
         for warning in config.warnings() {
@@ -253,8 +255,9 @@ impl State {
         self.worker.scrape(&self.counters);
     }
 
-    /// The timer: reports a scrape that hangs, else offers the host what it has not taken
-    /// yet, else asks the worker for the next scrape.
+    /// Called by the timer. If a scrape hangs, this reports it. Otherwise it offers the host
+    /// what the host has not accepted yet. If no record is left then, it requests the next
+    /// scrape.
     fn on_timer(&mut self) {
         let now = Instant::now();
         if let Some((error, took)) = self.worker.overdue(now) {
@@ -262,7 +265,7 @@ impl State {
             self.report(now, took, &error);
             self.append_stats();
         } else if self.deliver() && !self.worker.scrape(&self.counters) {
-            // Hosts call this as soon as they run as well, while the first scrape is on its way.
+            // Hosts also call this as soon as they run, while the first scrape is still running.
             if now.duration_since(self.begun) < self.interval / 2 {
                 return;
             }
@@ -272,7 +275,8 @@ impl State {
         }
     }
 
-    /// The worker's wake descriptor is readable: logs, counts and delivers what it did.
+    /// Called when the worker's wake descriptor is readable. Logs, counts and delivers the
+    /// outcomes.
     fn on_outcome(&mut self) {
         while let Some(outcome) = self.worker.outcome() {
             let now = Instant::now();
@@ -290,12 +294,12 @@ impl State {
         }
     }
 
-    /// Logs what a scrape that succeeded says about the state of kubelet and options.
+    /// Logs what a successful scrape shows about the state of the kubelet and the options.
     fn log_batch(&mut self, now: Instant, took: Duration, batch: &Batch) {
         let line = self.health.succeeded(now);
         self.log_line(Level::Info, line);
         let (wanted, all) = (batch.pods_wanted, batch.pods_on_node);
-        // A pod that cannot be read may be a wanted one.
+        // A pod that cannot be read may be a selected one.
         if batch.plan.wants_pods() && (wanted > 0 || batch.pods_unreadable == 0) {
             let line = self.health.wanted(now, wanted, all);
             let level = if wanted > 0 { Level::Info } else { Level::Warn };
@@ -317,7 +321,7 @@ impl State {
             None => {}
         }
         let missing = Missing::of(batch);
-        // With metrics alone a new sample stands for its record.
+        // If the input has only metrics, a new sample counts as a record.
         if missing.is_none() && batch.news > 0 {
             let line = self.health.recorded(now);
             self.log_line(Level::Info, line);
@@ -339,25 +343,26 @@ impl State {
         }
     }
 
-    /// Logs a line that [`Health`] says is due.
+    /// Logs a line, if [`Health`] returned one.
     fn log_line(&self, level: Level, line: Option<String>) {
         if let Some(line) = line {
             self.input.instance.log(level, &line);
         }
     }
 
-    /// Appends the record about the plugin itself, where `stats_tag` is set.
+    /// Appends the record about the plugin itself, if `stats_tag` is set.
     fn append_stats(&self) {
         let Some(tag) = &self.stats_tag else { return };
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
         if let Some(now) = since_epoch.ok().and_then(Timestamp::since_epoch) {
-            // Its refusal is not retried: the next record has the same counters.
+            // If the host refuses it, it is not retried, because the next record has the same
+            // counters.
             let event = self.counters.event(self.input.instance.name(), now);
             self.input.instance.append_tagged(tag, &event);
         }
     }
 
-    /// Counts a failed scrape and logs it, if a line is due; `took` is how long it ran.
+    /// Counts a failed scrape, and logs it if a line is due. `took` is how long the scrape ran.
     fn report(&mut self, now: Instant, took: Duration, error: &Error) {
         self.counters.failed(error.reason());
         let line = self.health.failed(now, took, error);
@@ -365,8 +370,8 @@ impl State {
         self.append_failure();
     }
 
-    /// Metrics that say no more than that the kubelet does not answer, so that nothing of
-    /// before stays.
+    /// Appends metrics that only state that the kubelet does not answer. They replace the
+    /// metrics of the last successful scrape.
     fn append_failure(&mut self) {
         let Some(config) = &self.metrics else { return };
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -395,7 +400,7 @@ impl State {
                     false => input.instance.append_metrics(bytes),
                 };
                 came_of_it = Some(appended);
-                // What the host cannot read is not worth a second try.
+                // Metrics that the host cannot decode are not retried.
                 appended != MetricsAppended::Refused
             });
         if let Some(Ok(contexts)) = offered {
@@ -420,16 +425,17 @@ impl State {
         }
     }
 
-    /// Offers the host what it has not taken yet; `true` once no record is left. Records go
-    /// first: what one part of a scrape takes of the input's limit the other may not have,
-    /// and metrics come again.
+    /// Offers the host what it has not accepted yet. Returns `true` if no record is left.
+    /// Records are offered first: records and metrics share the input's limit, and metrics are
+    /// made again at the next scrape.
     fn deliver(&mut self) -> bool {
         self.deliver_records();
         self.deliver_metrics();
         self.delivery.is_empty()
     }
 
-    /// A paused input offers nothing: the host would refuse, and log an error for each attempt.
+    /// Offers the records, unless the input is paused. A paused host would refuse them, and log
+    /// an error for each attempt.
     fn deliver_records(&mut self) {
         if self.input.is_paused.get() || self.delivery.is_empty() {
             return;

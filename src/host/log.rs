@@ -1,4 +1,4 @@
-//! The host's log.
+//! The log of the host.
 
 use std::{
     ffi::{CString, c_int},
@@ -9,7 +9,7 @@ use std::{
 use super::symbols::Host;
 use crate::ffi;
 
-/// How severe a line of the log is, in the host's numbers.
+/// The severity of a log line, with the numbers of the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
     Error = ffi::FLB_LOG_ERROR as isize,
@@ -19,12 +19,13 @@ pub enum Level {
 }
 
 impl Host {
-    /// A line outside any instance, as for a failed load: always printed.
+    /// Prints a line that belongs to no instance, for example about a failed load. It is
+    /// always printed.
     pub fn print(&self, level: Level, text: &str) {
-        // A log line has no room for a NUL, and neither has a C string.
+        // Neither a log line nor a C string can contain a NUL.
         let text = CString::new(text.replace('\0', "?")).unwrap_or_default();
         match self.log_print {
-            // SAFETY: format and text are C strings, and the format takes one.
+            // SAFETY: format and text are C strings, and the format takes one string.
             Some(print) => unsafe {
                 print(
                     level as c_int,
@@ -39,13 +40,13 @@ impl Host {
     }
 
     /// Whether the calling thread of the host logs at this level. Hosts without
-    /// `flb_input_log_check` know no level of an input's own.
+    /// `flb_input_log_check` have no level for a single input.
     pub(super) fn is_worker_level_enabled(&self, level: Level) -> bool {
         let (Some(worker), Some(worker_level)) = (self.worker_get, self.worker_log_level) else {
             return true;
         };
-        // SAFETY: both take what the other gives; the host returns NULL on
-        // threads that are not its own, which is checked.
+        // SAFETY: the second function takes what the first one returns. The host returns
+        // NULL on threads that are not its own, and this is checked.
         unsafe {
             let worker = worker();
             worker.is_null() || worker_level(worker) >= level as c_int
@@ -53,9 +54,9 @@ impl Host {
     }
 }
 
-/// Gives the host's logger thread time to print. For the last line before an end, such
-/// as why init failed: the host may exit before that thread has got to it. Nothing else
-/// runs at that point that the sleep could hold up.
+/// Gives the host's logger thread time to print the last line before an end, such as why
+/// init failed. Otherwise the host may exit before that thread prints it. Nothing else
+/// runs then, so the sleep delays nothing.
 pub fn wait_for_logger() {
     thread::sleep(Duration::from_millis(50));
 }

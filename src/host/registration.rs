@@ -1,19 +1,19 @@
 //! The registration object, which the host copies when it loads the plugin, and the
-//! option table it points to.
+//! option table to which it points.
 //!
 //! Fluent Bit finds a plugin by the name of an object, `in_kubeletstats_plugin`, and
 //! copies as many bytes of it as its own `struct flb_input_plugin` has. That struct has
-//! changed between releases, and one file has to load into all of them. So the object
-//! has no type of ours: [`object`] makes its bytes for the [`Layout`] that
+//! changed between releases, but one file must load into all of them. Therefore the
+//! object has no fixed Rust type: [`object`] makes its bytes for the [`Layout`] that
 //! [`symbols`](super::symbols) detected, from one of the structs in `include/flb_abi.h`.
 //! `layout.c` asserts the offsets of these structs when the plugin is built.
 //!
-//! The rows of the option table changed their size as well. Both come from the same
-//! table, [`OPTIONS`], so `-h` of the host and the plugin never disagree.
+//! The size of a row of the option table has changed too. The rows in both sizes are made
+//! from the same table, [`OPTIONS`], so `-h` of the host always agrees with the plugin.
 //!
-//! Who owns what: the host keeps pointers into all of this until the process ends, and
-//! the plugin is linked with `-z nodelete`, so it is never unmapped. Names, texts and
-//! rows are therefore leaked on purpose, once a process.
+//! The host keeps pointers into all of this until the process ends. The plugin is linked
+//! with `-z nodelete`, so it is never unmapped. Names, texts and rows are therefore
+//! leaked on purpose, once per process.
 
 use std::{
     ffi::{CString, c_char, c_int, c_void},
@@ -25,15 +25,15 @@ use kubeletstats_core::options::{Kind, OPTIONS, OptionSpec};
 use super::{Generation, HostConfig, HostInstance, Layout, OptionRow};
 use crate::ffi;
 
-/// As `-i kubeletstats` names it.
+/// The name of the plugin, as in `-i kubeletstats`.
 pub const NAME: &str = "kubeletstats";
 const DESCRIPTION: &str = "Container metrics from the node's kubelet";
 
-/// What the host copies is at most 232 bytes today; the rest is room to grow.
+/// The host copies at most 232 bytes today. The rest is reserved for later releases.
 pub const SIZE: usize = 512;
 
-/// The callbacks of `struct flb_input_plugin` that this plugin sets. All run on the host
-/// thread of the input, one at a time.
+/// The callbacks of `struct flb_input_plugin` that this plugin sets. The host calls all
+/// of them on its thread of the input.
 #[derive(Clone, Copy)]
 pub struct Callbacks {
     pub init: unsafe extern "C" fn(*mut HostInstance, *mut HostConfig, *mut c_void) -> c_int,
@@ -43,19 +43,19 @@ pub struct Callbacks {
     pub exit: unsafe extern "C" fn(*mut c_void, *mut HostConfig) -> c_int,
 }
 
-/// The bytes of the registration object for a host with this layout. Call it once: what
-/// it points to is leaked.
+/// Returns the bytes of the registration object for a host with this layout. Call it
+/// once, because it leaks the data to which the object points.
 pub fn object(layout: Layout, callbacks: Callbacks) -> [u8; SIZE] {
     let name = leak_c_string(NAME);
     let description = leak_c_string(DESCRIPTION);
     let config_map = option_table(layout.row);
     let mut object = [0; SIZE];
 
-    // All else in the object stays zero, which every host reads as "not there".
+    // The other members stay zero. For every host that means that they are absent.
     macro_rules! fill {
         ($layout:ty) => {{
-            // SAFETY: the layouts hold integers, pointers and optional
-            // functions, for all of which zero is a value.
+            // SAFETY: the structs that the host reads contain only integers, pointers and
+            // optional functions, and zero is a valid value for all of them.
             let mut plugin: $layout = unsafe { std::mem::zeroed() };
             plugin.name = name;
             plugin.description = description;
@@ -66,8 +66,8 @@ pub fn object(layout: Layout, callbacks: Callbacks) -> [u8; SIZE] {
             plugin.cb_resume = Some(callbacks.resume);
             plugin.cb_exit = Some(callbacks.exit);
             const { assert!(size_of::<$layout>() <= SIZE) }
-            // SAFETY: the object is large enough, as asserted, and bytes have
-            // no alignment; the layout is plain data.
+            // SAFETY: the object is large enough, as asserted above; the write needs no
+            // alignment, and the struct that the host reads is plain data.
             unsafe { ptr::write_unaligned(object.as_mut_ptr().cast(), plugin) };
         }};
     }
@@ -84,7 +84,8 @@ fn option_table(row: OptionRow) -> *const c_void {
     macro_rules! table {
         ($row:ty) => {{
             let rows = OPTIONS.iter().map(|option| {
-                // SAFETY: integers and pointers, for which zero is a value.
+                // SAFETY: the row that the host reads contains only integers and
+                // pointers, and zero is a valid value for them.
                 let mut row: $row = unsafe { std::mem::zeroed() };
                 row.type_ = host_type(option);
                 row.name = leak_c_string(option.name);
@@ -92,7 +93,8 @@ fn option_table(row: OptionRow) -> *const c_void {
                 row.desc = leak_c_string(option.help);
                 row
             });
-            // SAFETY: as above; a row without a name ends the table.
+            // SAFETY: zero is a valid value, as above; for the host, a row without a name
+            // ends the table.
             let end: $row = unsafe { std::mem::zeroed() };
             let table: Vec<$row> = rows.chain([end]).collect();
             Vec::leak(table).as_ptr().cast()
@@ -141,7 +143,7 @@ mod tests {
         exit,
     };
 
-    /// Reads the object as a host of that generation would: by offset.
+    /// Reads the object as a host of that generation does: by offset.
     #[test]
     fn is_laid_out_for_the_host() {
         macro_rules! of {

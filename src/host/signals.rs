@@ -1,12 +1,12 @@
-//! Signals belong to the host: none of its handlers may run on a thread of ours.
+//! Signals belong to the host: none of its handlers may run on a thread of the plugin.
 
 use std::ptr;
 
 /// Runs `f` with all signals blocked on this thread. Threads that `f` starts inherit the
-/// mask and keep it, as do those that they start, such as the DNS lookup's.
+/// mask and keep it. So do the threads that those start, for example for a DNS lookup.
 pub fn with_signals_blocked<T>(f: impl FnOnce() -> T) -> T {
-    // SAFETY: both sets are initialised by the calls that fill them, and the
-    // mask that was in force is put back on the same thread.
+    // SAFETY: libc's calls initialise both sets before they are read. The mask from
+    // before is restored on the same thread.
     unsafe {
         let mut all = std::mem::zeroed();
         let mut before = std::mem::zeroed();

@@ -1,23 +1,24 @@
 //! Which Fluent Bit loaded the plugin, and the functions that it exports.
 //!
-//! The plugin links to no symbol of the host. Rust links with `-z now`, so a single
-//! `flb_*` that an old host lacks would make `dlopen` fail, and Fluent Bit would say no
-//! more than that the plugin cannot be loaded. Instead every function is looked up with
-//! `dlsym`, once a process ([`Host::get`]), and is an `Option` from there on.
-//! [`Host::check_symbols`] names what is missing, and the load goes on to a failed init.
+//! The plugin links to no symbol of the host. Rust links with `-z now`, so `dlopen` would
+//! fail for a single `flb_*` that an old host lacks, and Fluent Bit would only log that the
+//! plugin cannot be loaded. Instead, every function is looked up with `dlsym`, once per
+//! process ([`Host::get`]), and is an `Option` after that. [`Host::check_symbols`] names the
+//! missing functions. Then the load succeeds, but init fails.
 //!
-//! The convention, for whoever needs another function of the host:
+//! To use another function of the host:
 //!
-//! - Declare its type in `include/flb_abi.h`, as the releases from 1.9 on have it, and
-//!   add a row to the table below. The [`Requirement`] says which releases have to have
-//!   it. Where a name was given other arguments later, two rows split the releases.
-//! - Call it in `host/instance.rs` or `host/log.rs`, behind a safe method. No pointer of
-//!   the host's leaves this module but the two in [`Instance`](super::Instance).
-//! - What an older host lacks is not an error, if the plugin can do without.
+//! - Declare its type in `include/flb_abi.h`, as the releases from 1.9 on have it, and add a
+//!   row to the table below. The [`Requirement`] states which releases must have it. If a
+//!   later release changed the arguments of a name, use two rows for the two ranges of
+//!   releases.
+//! - Call it in `host/instance.rs` or `host/log.rs`, in a safe method. No pointer of the
+//!   host leaves this module, except the two in [`Instance`](super::Instance).
+//! - A function that an older host lacks is not an error, if the plugin can work without it.
 //!
-//! The host does not tell its version to plugins. [`Layout::detect`] infers what matters
-//! of it, how the registration object and the option table are laid out, from symbols
-//! that came with the releases that changed them.
+//! The host does not tell plugins its version. The plugin needs to know only the layout of
+//! the registration object and of the option table. [`Layout::detect`] infers it from
+//! symbols that were added in the same releases.
 
 use std::ffi::{CStr, c_void};
 
@@ -26,10 +27,10 @@ use once_cell::sync::OnceCell;
 
 use crate::ffi;
 
-/// The releases that docs/versions.md promises, for the line that refuses another host.
+/// The releases that docs/versions.md promises, for the error line on another host.
 pub const SUPPORTED: &str = "Fluent Bit 1.9 to 5.1";
 
-/// Which `struct flb_input_plugin` the host has; it changed with these releases.
+/// Which `struct flb_input_plugin` the host has. It changed with these releases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Generation {
     /// 1.8.0 to 1.9.x
@@ -49,19 +50,19 @@ pub enum OptionRow {
     Bytes104,
 }
 
-/// What the host can do with metrics.
+/// What metrics the host accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MetricsSupport {
-    /// Nothing.
+    /// No metrics.
     None,
-    /// It joins the parts of a name by `_`, as 2.x does, or cannot be told from a host that
-    /// does: 3.0 and 3.1 have the interface of 2.x.
+    /// Names without points only. 2.x joins the parts of a name by `_`. 3.0 and 3.1 have the
+    /// same interface, so the plugin cannot distinguish them from 2.x.
     PrometheusNames,
-    /// It leaves a name as it is.
+    /// All names. The host does not change a name.
     AllNames,
 }
 
-/// How the host that loaded the plugin lays out what it reads from it.
+/// How the host that loaded the plugin lays out the data that it reads from the plugin.
 #[derive(Debug, Clone, Copy)]
 pub struct Layout {
     pub generation: Generation,
@@ -88,18 +89,19 @@ impl Layout {
     }
 }
 
-/// Which hosts have to export a function.
+/// Which hosts must export a function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Requirement {
     /// Every supported release.
     Required,
-    /// From this generation on; earlier hosts are not asked for it.
+    /// Every release from this generation on. In earlier hosts it is not looked up.
     Since(Generation),
-    /// Later hosts have the name too, with other arguments: there it is not looked for.
+    /// Every release up to this generation. Later hosts have the name with other arguments,
+    /// so it is not looked up there.
     Until(Generation),
-    /// None: the plugin can do without.
+    /// No release, because the plugin works without it.
     Optional,
-    /// The same, and earlier hosts are not asked for it.
+    /// The same as `Optional`, but in hosts before this generation it is not looked up.
     OptionalSince(Generation),
 }
 
@@ -117,11 +119,11 @@ impl Requirement {
     }
 }
 
-/// One row a function: the field, the name that the host exports and flb_abi.h declares,
-/// and which hosts have to have it.
+/// Each row has a field, the name that the host exports and that flb_abi.h declares, and
+/// which hosts must have it.
 macro_rules! functions {
     ($($field:ident: $symbol:ident $(= $name:literal)?, $requirement:expr;)*) => {
-        /// The host's functions, as they were found.
+        /// The functions of the host that were found.
         #[derive(Debug)]
         pub struct Host {
             pub layout: Layout,
@@ -150,8 +152,8 @@ macro_rules! functions {
                         concat!(functions!(@name $symbol $($name)?), "\0"),
                         $requirement,
                     );
-                    // SAFETY: the name is that of a function, whose type in flb_abi.h is the
-                    // one that the host's releases of this shape give it.
+                    // SAFETY: the name is that of a function, and flb_abi.h declares the
+                    // type that the host's releases with this layout give it.
                     let $field = unsafe { as_function(found) };
                 )*
                 Self { layout, missing, $($field),* }
@@ -163,10 +165,10 @@ macro_rules! functions {
 }
 
 functions! {
-    // The append that this host has, and never the other.
+    // The append function. Only one of the two is looked up in a host.
     chunk_append_raw: flb_input_chunk_append_raw, Requirement::Until(Generation::G1);
     log_append: flb_input_log_append, Requirement::Since(Generation::G2);
-    // Native metrics; a host that lacks any of these has none.
+    // Metrics. If a host lacks any of these functions, the plugin offers no metrics there.
     chunk_append_typed: flb_input_chunk_append_raw_2 = "flb_input_chunk_append_raw", Requirement::OptionalSince(Generation::G2);
     metrics_decode: cmt_decode_msgpack_create, Requirement::OptionalSince(Generation::G2);
     metrics_destroy: cmt_decode_msgpack_destroy, Requirement::OptionalSince(Generation::G2);
@@ -192,7 +194,7 @@ impl Host {
         HOST.get_or_init(|| Self::find(symbol_of_process))
     }
 
-    /// Whether it takes metrics, and names with points in them.
+    /// Whether the host accepts metrics, and which names it keeps.
     pub fn metrics(&self) -> MetricsSupport {
         let has_all = self.metrics_decode.is_some()
             && self.metrics_destroy.is_some()
@@ -205,13 +207,13 @@ impl Host {
         }
     }
 
-    /// Whether its metrics have units and starts. Both came with 5.0; this is known of 5.0.3
-    /// and later.
+    /// Whether the host's metrics have units and start times. Both were added in 5.0, but
+    /// they can be detected only from 5.0.3 on.
     pub fn has_units(&self) -> bool {
         self.layout.row == OptionRow::Bytes104
     }
 
-    /// An error that names the required functions which the host does not export.
+    /// Returns an error that names the required functions that the host does not export.
     pub fn check_symbols(&self) -> Result<()> {
         if self.missing.is_empty() {
             return Ok(());
@@ -223,19 +225,21 @@ impl Host {
     }
 }
 
-/// NULL where neither the host's executable nor what it linked has the symbol.
+/// Returns NULL if neither the host's executable nor its libraries have the symbol.
 fn symbol_of_process(name: &CStr) -> *mut c_void {
-    // SAFETY: the name is a C string, and RTLD_DEFAULT is a handle.
+    // SAFETY: the name is a C string, and RTLD_DEFAULT is a valid handle.
     unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) }
 }
 
-/// What `dlsym` found as a function of type `F`, an `Option` of a pointer.
+/// Converts what `dlsym` found to a function of type `F`, which is an `Option` of a function
+/// pointer.
 ///
 /// # Safety
 /// `found` is NULL or a function of that type.
 unsafe fn as_function<F>(found: *mut c_void) -> F {
     const { assert!(size_of::<F>() == size_of::<*mut c_void>()) }
-    // SAFETY: of equal size; NULL is `None`, the rest is the caller's promise.
+    // SAFETY: both have the same size. NULL becomes `None`; the caller guarantees the type
+    // of the rest.
     unsafe { std::mem::transmute_copy(&found) }
 }
 
@@ -245,7 +249,7 @@ mod tests {
 
     use super::*;
 
-    /// A host that exports these names and nothing else.
+    /// A host that exports only these names.
     fn host(names: &[&CStr]) -> Host {
         Host::find(|name| match names.contains(&name) {
             true => ptr::dangling_mut(),
