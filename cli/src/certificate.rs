@@ -1,5 +1,5 @@
-//! What a certificate says about itself. Whether it is trusted is decided in
-//! `kubelet/trust.rs` of core.
+//! The contents of a certificate. Whether it is trusted is decided in `kubelet/trust.rs` of
+//! core.
 
 use kubeletstats_core::kubelet::{name::Name, trust};
 use rustls::pki_types::CertificateDer;
@@ -9,10 +9,10 @@ use crate::humanize;
 
 #[derive(Debug)]
 pub struct Certificate {
-    /// The common name where there is one, else the whole name.
+    /// The common name. If there is none, it is the whole name.
     pub subject: String,
     pub issuer: String,
-    /// Host names and addresses that it may be used for.
+    /// Host names and addresses for which it is valid.
     pub names: Vec<String>,
     /// Seconds since the epoch.
     pub not_before: i64,
@@ -32,8 +32,9 @@ impl Certificate {
         })
     }
 
-    /// Whether the kubelet issued it itself. Without `serverTLSBootstrap` it makes a CA named
-    /// `NODE-ca@SECONDS`, and with that a certificate named `NODE@SECONDS`.
+    /// Whether the kubelet issued this certificate itself. Without `serverTLSBootstrap` it
+    /// makes a CA named `NODE-ca@SECONDS`, and signs a certificate named `NODE@SECONDS` with
+    /// it.
     pub fn is_signed_by_kubelet_ca(&self) -> bool {
         let node = self.subject.split('@').next().unwrap_or_default();
         let own = self.issuer.split_once("-ca@");
@@ -51,7 +52,7 @@ impl Certificate {
     }
 }
 
-/// Whether the certificate may be used under this name.
+/// Whether the certificate is valid for this name.
 pub fn is_valid_for(cert: &CertificateDer<'_>, name: &str) -> bool {
     let names = trust::names_of(cert);
     Name::parse(name).is_some_and(|name| names.iter().any(|one| name.matches(one)))

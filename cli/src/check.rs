@@ -1,4 +1,4 @@
-//! `kubeletstats check`: does one scrape, with the plugin's own code, and reports each step
+//! `kubeletstats check`: does one scrape with the plugin's own code, and reports each step
 //! of it. The steps are in the modules below, in the order of [`report_steps`].
 
 pub mod clock;
@@ -34,11 +34,11 @@ pub enum Verdict {
     Refused,
 }
 
-/// What a scrape gave that came to its end.
+/// The reply of a complete scrape.
 struct Reply<'s> {
     /// All pods of the node.
     all: Summary<'s>,
-    /// Those that are wanted, and the node.
+    /// The selected pods, and the node.
     wanted: Summary<'s>,
     batch: &'s Batch,
     body: &'s [u8],
@@ -78,8 +78,8 @@ pub fn run(input: &Input, screen: &mut Screen) -> Verdict {
     }
 }
 
-/// Whether the files let the plugin start. It reads certificates and keys then, and the
-/// token with each scrape.
+/// Whether the plugin would start with these files. It reads certificates and keys at start,
+/// and the token at each scrape.
 pub fn plugin_would_start(config: &Config) -> bool {
     let signal = deadline::stop_pair().map(|(_, signal)| signal);
     watchdog::watch(config, || {
@@ -87,14 +87,14 @@ pub fn plugin_would_start(config: &Config) -> bool {
     })
 }
 
-/// Every step from the token to the records; returns the verdict if none failed.
+/// Does every step from the token to the records. Returns the verdict if none failed.
 fn run_steps(config: &Config, report: &mut Report) -> Option<String> {
     let credential = credentials::check(config, report)?;
     let scrape = match Scrape::run(&with_labels_of_the_selector(config)) {
         Ok(scrape) => scrape,
         Err(error) => {
-            // Files were looked at before: one has changed since, or the key
-            // does not belong to its certificate.
+            // The files were checked before. Either one has changed since, or the key does
+            // not belong to its certificate.
             report.fail("files", &error.to_string(), "a file cannot be used");
             return None;
         }
@@ -104,7 +104,8 @@ fn run_steps(config: &Config, report: &mut Report) -> Option<String> {
     pods::check(config, &scrape, &reply, report)
 }
 
-/// So that it can be said what labels there are instead of those that were asked for.
+/// Adds the label keys of the selector to `pod_labels`, so that a report can show the labels
+/// that a pod has instead.
 fn with_labels_of_the_selector(config: &Config) -> Config {
     let mut config = config.clone();
     if let Some(selector) = &config.label_selector {
@@ -113,7 +114,7 @@ fn with_labels_of_the_selector(config: &Config) -> Config {
     config
 }
 
-/// Reports every step that the scrape reached; returns what came of it if it got to its end.
+/// Reports every step that the scrape reached. Returns the reply if the scrape was complete.
 fn report_steps<'s>(
     config: &Config,
     credential: &Credential,
@@ -132,7 +133,7 @@ fn report_steps<'s>(
     connection::resolve(config, &scrape.notes, at(&[Phase::Resolve]), report)?;
     connection::connect(config, &scrape.notes, at(&[Phase::Connect]), report)?;
     if config.url.https {
-        // A client certificate may be judged only after the handshake.
+        // A server may check a client certificate only after the handshake.
         let error = at(&[Phase::Tls]).or_else(|| error.filter(|error| error.is_tls()));
         connection::tls(config, credential, &scrape.notes, error, report)?;
     }
@@ -151,7 +152,7 @@ fn report_steps<'s>(
             batch,
             body,
         }),
-        // What of it is wanted is more than any node has.
+        // The selected part of the reply is larger than any node can have.
         _ => {
             if let Some(error) = error {
                 reply::report_failure(config, credential, scrape, error, report);
@@ -161,7 +162,7 @@ fn report_steps<'s>(
     }
 }
 
-/// The verdict on a timeout in this phase.
+/// Returns the verdict for a timeout in this phase.
 fn timed_out(config: &Config, phase: Phase) -> String {
     let doing = match phase {
         Phase::Queued => "waiting for cpu time",
@@ -176,7 +177,7 @@ fn timed_out(config: &Config, phase: Phase) -> String {
     format!("timed out after {:?} {doing}", config.timeout)
 }
 
-/// `kubelet_url` with another scheme.
+/// Returns `kubelet_url` with another scheme.
 fn url_with_scheme(config: &Config, scheme: &str) -> String {
     let url = &config.url.summary;
     let rest = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);

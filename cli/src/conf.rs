@@ -1,6 +1,6 @@
-//! A configuration of Fluent Bit, as far as inputs need it: sections with their properties, and the
-//! values of variables. Reads the classic format with `@SET` and `@INCLUDE` itself; [`crate::yaml`] reads
-//! the other one. Knows no option of any plugin.
+//! A Fluent Bit configuration, as far as inputs need it: sections with their properties, and the
+//! values of variables. This module reads the classic format with `@SET` and `@INCLUDE`;
+//! [`crate::yaml`] reads YAML. It knows no option of any plugin.
 
 use std::{
     collections::HashMap,
@@ -12,14 +12,14 @@ use std::{
 
 use crate::yaml;
 
-/// A section, as it is written in a file.
+/// A section, as written in a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Section {
     pub name: String,
     pub properties: Vec<(String, String)>,
     /// Properties with which Fluent Bit does not start, each with the reason.
     pub problems: Vec<(String, String)>,
-    /// Properties that some releases do not read as one would expect, each with a sentence.
+    /// Properties that some releases read in an unexpected way, each with a sentence.
     pub warnings: Vec<(String, String)>,
 }
 
@@ -37,7 +37,7 @@ impl Section {
         self.warnings.push(warning);
     }
 
-    /// The value of a property; names are the same in any case.
+    /// Returns the value of a property. The case of a name does not matter.
     pub fn get(&self, name: &str) -> Option<&str> {
         let found = self
             .properties
@@ -51,16 +51,17 @@ impl Section {
 pub struct Conf {
     pub sections: Vec<Section>,
     pub environment: Environment,
-    /// The same outside of the properties of inputs.
+    /// Warnings outside the properties of inputs.
     pub warnings: Vec<String>,
-    /// Fluent Bit refuses a second one in YAML, also in another file.
+    /// Whether there is a `service` section. In YAML, Fluent Bit refuses a second one, even in
+    /// another file.
     pub(crate) has_service: bool,
-    /// So that files which include each other come to an end.
+    /// The files that were read. A file that is included again is an error, so reading always ends.
     seen: Vec<PathBuf>,
 }
 
 impl Conf {
-    /// Reads a file and all that it includes.
+    /// Reads a file and all files that it includes.
     pub fn read(path: &Path) -> Result<Self, String> {
         let mut conf = Self::default();
         match yaml::is_yaml(path) {
@@ -70,7 +71,7 @@ impl Conf {
         Ok(conf)
     }
 
-    /// `root` is where relative includes start: the first file's folder.
+    /// Relative includes start in `root`, the folder of the first file.
     fn add(&mut self, path: &Path, root: &Path) -> Result<(), String> {
         let text = self.open(path)?;
         self.add_text(&String::from_utf8_lossy(&text), path, root)
@@ -81,7 +82,7 @@ impl Conf {
         yaml::add(self, &text, path)
     }
 
-    /// What is in the file, if it has not been read yet.
+    /// Reads a file. A file that was already read is an error.
     fn open(&mut self, path: &Path) -> Result<Vec<u8>, String> {
         let failed = |error: io::Error| format!("cannot read {}: {error}", path.display());
         let identity = fs::canonicalize(path).map_err(failed)?;
@@ -96,7 +97,8 @@ impl Conf {
     fn add_text(&mut self, text: &str, path: &Path, root: &Path) -> Result<(), String> {
         // Indentation of a group's header. Lines that are indented deeper belong to the group.
         let mut group = None;
-        // How the section's first property is indented: the others have to be as it is.
+        // The indentation of the section's first property. The other properties must have the same
+        // one.
         let mut level: Option<&str> = None;
         for (number, line) in text.lines().enumerate() {
             let failed = |why: &str| format!("{}:{}: {why}", path.display(), number + 1);
@@ -150,12 +152,13 @@ impl Conf {
             return Ok(());
         }
         if !name.eq_ignore_ascii_case("@INCLUDE") {
-            // Fluent Bit passes over what it does not know here.
+            // Fluent Bit ignores other directives.
             return Ok(());
         }
         let path = root.join(rest);
         if !rest.contains('*') {
-            // As from where it runs, if there is such a file, else from the first one's folder.
+            // The path is relative to the working directory if such a file exists, and otherwise to
+            // the folder of the first file.
             let here = Path::new(rest);
             return self.add(if here.exists() { here } else { &path }, root);
         }
@@ -173,13 +176,13 @@ impl Conf {
     }
 }
 
-/// More than any configuration.
+/// This is larger than any configuration.
 const MAX_FILE: u64 = 4 << 20;
 
-/// A device may have no end, and a named pipe may have no writer.
+/// Reads only regular files: a device may have no end, and a named pipe may have no writer.
 fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     let meta = fs::metadata(path)?;
-    // Reading a folder fails by itself.
+    // Reading a folder returns an error anyway.
     if !meta.is_file() && !meta.is_dir() {
         return Err(io::Error::other("it is not a regular file"));
     }
@@ -193,7 +196,8 @@ fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
-/// The value of `${NAME}`: the one that the configuration sets, else that of the process's environment.
+/// The values of `${NAME}`: those that the configuration sets, and otherwise those of the process's
+/// environment.
 #[derive(Debug, Default)]
 pub struct Environment(HashMap<String, String>);
 
@@ -207,16 +211,16 @@ impl Environment {
             return Some(value.clone());
         }
         let given = env::var_os(name).map(|value| value.to_string_lossy().into_owned());
-        // Fluent Bit sets this one itself where nobody else has.
+        // Fluent Bit sets this variable itself if nobody else has set it.
         given.or_else(|| (name == "HOSTNAME").then(host_name).flatten())
     }
 
-    /// Whether a variable of the text has a default, which not every release knows.
+    /// Whether a variable of the text has a default. Not every release supports that.
     pub fn has_default(text: &str) -> bool {
         variables(text).any(|variable| variable.contains(":-"))
     }
 
-    /// A variable in the text whose value the configuration takes from a file.
+    /// Returns a variable of the text whose value the configuration reads from a file.
     pub fn in_file<'t>(&self, text: &'t str) -> Option<&'t str> {
         let is_file = |name: &&str| {
             let value = self.0.get(*name);
@@ -225,8 +229,8 @@ impl Environment {
         variables(text).find(is_file)
     }
 
-    /// `${NAME}` becomes its value, nothing when it is not set, and the default
-    /// of `${NAME:-default}` when it is not set or empty.
+    /// Replaces `${NAME}` by its value, or by nothing if it is not set. Replaces `${NAME:-default}`
+    /// by the default if the variable is not set or empty.
     pub fn expand(&self, text: &str) -> String {
         let mut out = String::new();
         let mut rest = text;
@@ -306,7 +310,7 @@ mod tests {
     fn damage_is_no_panic() {
         let shipped = include_str!("../../fluent-bit.conf");
         for (at, _) in shipped.char_indices() {
-            // The result does not matter. An include finds no file.
+            // The result does not matter, but nothing may panic. An include finds no file.
             let _ = read(&shipped[..at]);
             let _ = read(&shipped[at..]);
             for odd in ["[", "]", "${", "}", "\t", "\u{0}", "\r\n "] {

@@ -1,11 +1,11 @@
-//! Numbers, times and lists as a person reads them.
+//! Writes numbers, times and lists for a human reader.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kubeletstats_core::text::{self, printable};
 use time::OffsetDateTime;
 
-/// Seconds since the epoch; negative before it.
+/// Returns seconds since the epoch. They are negative before it.
 pub fn unix_seconds(time: SystemTime) -> f64 {
     match time.duration_since(UNIX_EPOCH) {
         Ok(since) => since.as_secs_f64(),
@@ -13,12 +13,13 @@ pub fn unix_seconds(time: SystemTime) -> f64 {
     }
 }
 
-/// The same, of now by this machine's clock.
+/// Returns the current time of this machine's clock, in seconds since the epoch.
 pub fn unix_now() -> f64 {
     unix_seconds(SystemTime::now())
 }
 
-/// `0.3 ms`, `4.2 s`, `48 min`, `3 h`, `364 days`, of seconds, without their sign.
+/// Writes seconds without their sign, for example `0.3 ms`, `4.2 s`, `48 min`, `3 h` or
+/// `364 days`.
 pub fn duration(seconds: f64) -> String {
     const MINUTE: f64 = 60.0;
     const HOUR: f64 = 60.0 * MINUTE;
@@ -33,12 +34,12 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
-/// [`duration`] of what was measured.
+/// Writes a measured [`duration`].
 pub fn elapsed(time: Duration) -> String {
     duration(time.as_secs_f64())
 }
 
-/// `2026-11-21`, of seconds since the epoch.
+/// Writes seconds since the epoch as a date, for example `2026-11-21`.
 pub fn date(seconds: i64) -> String {
     match OffsetDateTime::from_unix_timestamp(seconds) {
         Ok(time) => time.date().to_string(),
@@ -46,12 +47,12 @@ pub fn date(seconds: i64) -> String {
     }
 }
 
-/// `1 pod`, `2 pods`; the plural of `what` has to be with an `s`.
+/// For example `1 pod` or `2 pods`. The plural of `what` must be formed with an `s`.
 pub fn count(number: usize, what: &str) -> String {
     text::count(number as u64, what, &format!("{what}s"))
 }
 
-/// The first `max` names, fit for a line, with commas between them.
+/// The first `max` names with commas between them, fit for one line.
 pub fn list<T: AsRef<str>>(names: &[T], max: usize) -> String {
     let mut text = names
         .iter()

@@ -1,5 +1,5 @@
-//! From the command line and the configuration to the inputs to look at, each
-//! with its options as Fluent Bit would hand them to the plugin.
+//! Finds the inputs for a command, from the command line and the configuration. Each has
+//! the options that Fluent Bit would pass to the plugin.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use kubeletstats_core::{
 
 use crate::watchdog;
 
-/// Where the image has its configuration; the first one that exists is read.
+/// The paths of the configuration in the image. The first one that exists is read.
 pub const DEFAULT_FILES: [&str; 2] = [
     "/fluent-bit/etc/fluent-bit.yaml",
     "/fluent-bit/etc/fluent-bit.conf",
@@ -23,20 +23,20 @@ pub const DEFAULT_FILES: [&str; 2] = [
 
 const PLUGIN: &str = "kubeletstats";
 
-/// One input, with what the user wrote.
+/// One input, with the properties that the user wrote.
 #[derive(Debug)]
 pub struct Input {
-    /// Where its options come from.
+    /// Where its options are from.
     pub origin: String,
     options: Vec<(String, String)>,
-    /// A sentence for each property that has no effect, or not with every release.
+    /// A sentence for each property that has no effect, or not in every release.
     pub warnings: Vec<String>,
     /// Why Fluent Bit itself does not start.
     refused: Option<String>,
 }
 
 impl Input {
-    /// `properties` with their variables in place.
+    /// Variables in `properties` are already replaced.
     fn new(origin: String, properties: Vec<(String, String)>) -> Self {
         let mut input = Self {
             origin,
@@ -61,7 +61,7 @@ impl Input {
         input
     }
 
-    /// As `cb_init` would read it; an error is one that stops Fluent Bit.
+    /// Reads the options like `cb_init`. With an error, Fluent Bit would not start.
     pub fn config(&self) -> Result<Config, String> {
         if let Some(why) = &self.refused {
             return Err(why.clone());
@@ -90,7 +90,7 @@ impl Input {
     }
 }
 
-/// Every input that the arguments lead to. `given` is what stands after `-p`.
+/// Returns every input for these arguments. `given` has the arguments of `-p`.
 pub fn find(file: Option<PathBuf>, given: &[(String, String)]) -> Result<Vec<Input>, String> {
     let path = file.clone().unwrap_or_else(|| DEFAULT_FILES[0].into());
     watchdog::watch_configuration(&path, || find_unwatched(file, given))
@@ -167,7 +167,7 @@ fn in_file(path: &Path, given: &[(String, String)]) -> Result<Vec<Input>, String
     inputs.collect()
 }
 
-/// With variables in place.
+/// Returns the properties with their variables replaced.
 fn expanded<'a>(
     properties: impl IntoIterator<Item = &'a (String, String)>,
     env: &Environment,

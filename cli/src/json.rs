@@ -1,9 +1,9 @@
-//! A record as Fluent Bit's `stdout` output shows it with `format json_lines`:
-//! the order of its fields, its way with numbers and escapes.
+//! Writes a record like Fluent Bit's `stdout` output with `format json_lines`: the fields
+//! in the same order, with the same form of numbers and escapes.
 
 use rmpv::Value;
 
-/// One line, without its end.
+/// Returns one line, without the line end.
 pub fn line(record: &Value) -> String {
     let mut out = String::new();
     write(&mut out, record);
@@ -26,14 +26,14 @@ fn write(out: &mut String, value: &Value) {
         }
         Value::String(text) => quoted(out, &String::from_utf8_lossy(text.as_bytes())),
         Value::F64(number) => out.push_str(&float(*number)),
-        // Whole numbers; a record holds nothing else.
+        // All other values of a record are whole numbers.
         other => out.push_str(&other.to_string()),
     }
 }
 
-/// C's `%.1f` for what is whole, else its `%.16g`.
+/// Writes a whole number like C's `%.1f`, and others like `%.16g`.
 fn float(number: f64) -> String {
-    const WHOLE: f64 = 9_223_372_036_854_775_808.0; // 2^63, where the host's cast ends
+    const WHOLE: f64 = 9_223_372_036_854_775_808.0; // 2^63, the limit of the host's cast to a whole number
     const DIGITS: i32 = 16;
     if number.fract() == 0.0 && number.abs() < WHOLE {
         return format!("{number:.1}");
@@ -58,8 +58,8 @@ fn float(number: f64) -> String {
     format!("{}e{sign}{:02}", trim(mantissa), exponent.abs())
 }
 
-/// Letters beyond ASCII are escaped, as 3.2 and later do unless told otherwise; 1.9
-/// and 2.2 leave them as they are.
+/// Letters outside ASCII are escaped. Releases 3.2 and later do this by default, 1.9 and
+/// 2.2 do not.
 fn quoted(out: &mut String, text: &str) {
     out.push('"');
     for c in text.chars() {

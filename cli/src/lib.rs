@@ -1,5 +1,5 @@
-//! What the command shares with the tests' host: how a configuration of Fluent Bit
-//! is read, and which properties of an input are Fluent Bit's own.
+//! The code that the command shares with the tests' host: it reads a Fluent Bit
+//! configuration, and knows which properties of an input belong to Fluent Bit.
 
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,6 @@
-//! `kubeletstats`: says why no metrics arrive (`check`), and shows what would be
-//! sent (`once`). Both scrape with the plugin's own code, so they find what the plugin
-//! would find.
+//! `kubeletstats`: `check` explains why no metrics arrive, and `once` shows what would be
+//! sent. Both scrape with the plugin's own code, so they get the same results as the
+//! plugin.
 
 mod certificate;
 mod check;
@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     let arguments = match read_arguments() {
         Ok(Request::Run(arguments)) => arguments,
         Ok(Request::Print(text)) => {
-            // Nobody left to read it is no error.
+            // It is no error if nobody reads the output.
             let _ = io::stdout().write_all(text.as_bytes());
             return ExitCode::SUCCESS;
         }
@@ -74,7 +74,7 @@ fn check_all(inputs: &[Input], screen: &mut Screen) -> Verdict {
     worst
 }
 
-/// One line to standard error. That it may be closed is no error.
+/// Prints one line to standard error. It is no error if standard error is closed.
 fn print_error(why: &str) {
     let _ = writeln!(io::stderr(), "kubeletstats: {why}");
 }
@@ -104,7 +104,8 @@ fn read_arguments() -> Result<Request, String> {
             (Some(Flag::Prop), _) => {
                 let text = parser.value().and_then(|v| v.string()).map_err(plain)?;
                 let (name, value) = text.split_once('=').ok_or_else(|| {
-                    // What was forgotten may be the option's name, before a URL.
+                    // The user may have forgotten the option's name before a URL, so the
+                    // text may be a URL.
                     let text = printable(&redact_url(&text), 80);
                     format!("-p {text}: expected OPTION=VALUE")
                 })?;

@@ -1,4 +1,4 @@
-//! `kubeletstats once`: the records of the plugin's first scrape.
+//! `kubeletstats once`: prints the records of the plugin's first scrape.
 
 use std::time::Instant;
 
@@ -86,7 +86,7 @@ fn show_outcome(
     let outcome = Outcome::of(config, batch, &wanted, body, now);
     show(config, &outcome.records, output, screen);
 
-    // Success is never made of nothing.
+    // The command succeeds only if records can be expected.
     let wants_pods = batch.plan.wants_pods();
     if wants_pods && batch.pods_wanted == 0 {
         if selects && without_facts.is_some() {
@@ -124,7 +124,7 @@ fn show(config: &Config, records: &[Value], output: Output, screen: &mut Screen)
     }
 }
 
-/// A column, and what stands in it.
+/// A column, and how to make the text of its cells.
 struct Field {
     title: &'static str,
     numeric: bool,
@@ -155,7 +155,7 @@ const NAME: Field = words("NAME", |record| shown(&records::name(record)));
 const CPU: Field = number("CPU %", |record| first(record, &["cpu"], 1.0));
 const MEMORY: Field = number("MEMORY MiB", |record| first(record, &["memory"], 1.0));
 const DISK: Field = number("DISK MiB", |record| first(record, &["disk"], 1.0));
-/// Of each kind there is one of these at most.
+/// A record has at most one of these values.
 const USED: Field = number("USED MiB", |record| {
     let used = [
         "disk_bytes",
@@ -202,7 +202,7 @@ fn table(config: &Config, records: &[Value]) -> Vec<String> {
     table::lines(&columns, &records.iter().map(row).collect::<Vec<_>>())
 }
 
-/// The first of these that is there.
+/// Returns the first of these values that the record has.
 fn first(record: &Value, keys: &[&str], unit: f64) -> Option<String> {
     let value = keys.iter().find_map(|key| record[*key].as_f64())?;
     Some(format!("{:.1}", value / unit))

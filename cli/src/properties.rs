@@ -1,20 +1,21 @@
-//! Which properties of an `[INPUT]` Fluent Bit keeps for itself, before the plugin sees any:
-//! as observed on 1.9 to 5.1. Knows no option of the plugin but those to set instead.
+//! Which properties of an `[INPUT]` Fluent Bit handles itself and does not pass to the
+//! plugin, as observed on 1.9 to 5.1. This module knows only those options of the plugin
+//! that replace such a property.
 
 use kubeletstats_core::text::printable;
 
 /// What Fluent Bit does with a property of an `[INPUT]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Handling {
-    /// It hands it to the plugin, which refuses one that it does not know.
+    /// Fluent Bit passes it to the plugin. The plugin refuses an unknown one.
     Plugin,
-    /// It acts on it.
+    /// Fluent Bit uses it.
     FluentBit,
-    /// It accepts it for its own connections, but this input makes none of those. With
-    /// what to set instead.
+    /// Fluent Bit accepts it for its own connections, but this input does not use those. The
+    /// text says what to set instead.
     NoEffect(&'static str),
-    /// Fluent Bit does not start: of its own properties 4.2 and 5.1, while 2.2 and 3.2 log
-    /// an error and go on without most of them.
+    /// Fluent Bit does not start. For its own properties this is true of 4.2 and 5.1; 2.2
+    /// and 3.2 log an error and continue without most of them.
     Refused(String),
 }
 
@@ -65,7 +66,7 @@ const NO_EFFECT: &[(&str, &str)] = &[
     ("tls.verify_client_cert", "leave it out"),
 ];
 
-/// `name` in any case; `value` with its variables in place.
+/// `name` may be in any case. In `value`, variables are already replaced.
 pub fn handling(name: &str, value: &str) -> Handling {
     let name = name.to_ascii_lowercase();
     let is_one_of = |list: &[&str]| list.iter().any(|one| one.eq_ignore_ascii_case(value));
@@ -98,7 +99,7 @@ pub fn handling(name: &str, value: &str) -> Handling {
     }
 }
 
-/// Digits, and a unit after the last of them.
+/// Whether the text is digits, with an optional unit after the last digit.
 fn is_size(text: &str) -> bool {
     let number = text.trim_end_matches(|c: char| !c.is_ascii_digit());
     let unit = text[number.len()..].to_ascii_uppercase();

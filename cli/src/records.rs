@@ -1,5 +1,5 @@
-//! What the first scrape gave, and whether anything comes of what the options want. Both
-//! commands base their verdict on it.
+//! The result of the first scrape: its records, or why there are none. Both commands base
+//! their verdict on it.
 
 use std::collections::HashSet;
 
@@ -15,33 +15,35 @@ use rmpv::Value;
 
 use crate::{check::clock, humanize};
 
-/// Names in one line: nobody reads more.
+/// The largest number of names in one line. Nobody reads more.
 pub const MAX_NAMES: usize = 10;
 
-/// Seconds. The kubelet takes a sample each 10 to 20 s, and of file systems each minute.
+/// In seconds. The kubelet takes a sample every 10 to 20 s, and one of file systems every
+/// minute.
 pub const STALE_AFTER: f64 = 120.0;
 
-/// Whether records come.
+/// Whether there are records.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum RecordStatus {
-    /// They do, from the first scrape on.
+    /// There are records from the first scrape on.
     Records,
-    /// A rate needs two samples, which will come.
+    /// There will be records, because a rate needs a second sample.
     AfterSecondSample,
-    /// The plugin's own reason why none comes.
+    /// There are no records, for a reason that the plugin itself gives.
     Missing(Missing),
-    /// `exclude_container` names all that the wanted pods have.
+    /// `exclude_container` drops all containers of the selected pods.
     ContainersExcluded,
-    /// All wanted containers have ended.
+    /// All selected containers have ended.
     Ended,
-    /// The newest sample is so many seconds old: the kubelet takes no new ones.
+    /// The newest sample has this age in seconds, so the kubelet takes no new samples.
     Stale(f64),
 }
 
 impl RecordStatus {
     fn of(config: &Config, batch: &Batch, wanted: &Summary, body: &[u8], now: f64) -> Self {
         let wanted_containers = containers(wanted).map(|(_, container)| container);
-        // How old the others may be is an option of the kubelet: volumes can wait for minutes.
+        // The other kinds may be older, because an option of the kubelet sets how often it
+        // measures volumes. This can be minutes.
         let newest = match config.plan.containers {
             true => newest_sample(wanted_containers),
             false => clock::newest_sample(body),
@@ -52,7 +54,8 @@ impl RecordStatus {
         match (age, Missing::of(batch)) {
             (Some(age), _) if age > STALE_AFTER => Self::Stale(age),
             (_, Some(Missing::Samples { .. })) if comes_later => Self::AfterSecondSample,
-            // The plugin does not know whether there are any; here is time to look.
+            // The plugin does not know whether the pods have containers. Here there is time to
+            // check it.
             (_, Some(Missing::ContainersExcluded)) => match have_containers(&wanted.pods, body) {
                 true => Self::ContainersExcluded,
                 false => Self::Missing(Missing::Containers),
@@ -63,7 +66,7 @@ impl RecordStatus {
         }
     }
 
-    /// Why no record comes, if none does.
+    /// Returns why there are no records, or `None` if there are or will be some.
     pub fn failure(self, config: &Config) -> Option<String> {
         let groups = || config.groups().collect::<Vec<_>>().join(", ");
         Some(match self {
@@ -98,20 +101,21 @@ impl RecordStatus {
     }
 }
 
-/// The records, and what has none.
+/// The records of a scrape, and the containers that have none.
 #[derive(Debug)]
 pub struct Outcome {
-    /// By namespace, pod, kind and name.
+    /// Sorted by namespace, pod, kind and name.
     pub records: Vec<Value>,
-    /// How many are wanted.
+    /// The number of selected containers.
     pub containers: usize,
-    /// Those of them without a record, as `namespace/pod/container`.
+    /// The selected containers without a record, as `namespace/pod/container`.
     pub without_cpu: Vec<String>,
     pub status: RecordStatus,
 }
 
 impl Outcome {
-    /// `wanted` is of `body`, and `now` by the kubelet's clock, in seconds since the epoch.
+    /// `wanted` is the selected part of `body`. `now` is the time by the kubelet's clock, in
+    /// seconds since the epoch.
     pub fn of(config: &Config, batch: &Batch, wanted: &Summary, body: &[u8], now: f64) -> Self {
         let records = decode(batch.events());
         let is_container = |record: &&Value| kind(record) == "container";
@@ -132,7 +136,8 @@ impl Outcome {
         }
     }
 
-    /// `4 container, 1 node`, of all that the options name.
+    /// Counts the records of each kind that the options select, for example `4 container, 1
+    /// node`.
     pub fn by_kind(&self, config: &Config) -> String {
         let count = |group: &str| {
             let of_group = |record: &&Value| kind(record) == group;
@@ -142,10 +147,10 @@ impl Outcome {
     }
 }
 
-/// The maps of a batch.
+/// Returns the records of a batch.
 fn decode(mut bytes: &[u8]) -> Vec<Value> {
     let mut records = Vec::new();
-    // What the pipeline has just written can be read.
+    // The pipeline has just written these bytes, so they can be read.
     while let Ok(Value::Array(mut event)) = rmpv::decode::read_value(&mut bytes) {
         records.extend(event.pop());
     }
@@ -157,12 +162,12 @@ fn decode(mut bytes: &[u8]) -> Vec<Value> {
     records
 }
 
-/// A text field of a record; empty where there is none.
+/// Returns a text field of a record, or an empty text if it is absent.
 pub fn text<'r>(record: &'r Value, key: &str) -> &'r str {
     record[key].as_str().unwrap_or_default()
 }
 
-/// What it is about. Where only containers are wanted, no record says it.
+/// Returns the kind of the record. If only containers are selected, records have no kind.
 pub fn kind(record: &Value) -> &str {
     match text(record, "kind") {
         "" => "container",
@@ -170,7 +175,8 @@ pub fn kind(record: &Value) -> &str {
     }
 }
 
-/// Of what it is about, within its pod or node; a pod has no other than its own.
+/// Returns the name of the record's entity within its pod or node. A pod's record needs no
+/// name, because it has the name of the pod.
 pub fn name(record: &Value) -> String {
     match (kind(record), text(record, "pvcName")) {
         ("container" | "system_container", _) => text(record, "containerName").to_owned(),
@@ -189,7 +195,7 @@ fn containers<'s>(
     wanted.pods.iter().flat_map(of_pod)
 }
 
-/// Whether the reply has any of these pods, excluded or not.
+/// Whether one of these pods has a container in the reply, excluded or not.
 fn have_containers(pods: &[Pod], body: &[u8]) -> bool {
     let all = Selector::default().parse(body, Plan::CONTAINERS);
     let names: HashSet<_> = pods.iter().map(full_name).collect();
@@ -200,13 +206,13 @@ fn have_containers(pods: &[Pod], body: &[u8]) -> bool {
     })
 }
 
-/// Of these containers, in seconds since the epoch.
+/// Returns the time of the newest sample of these containers, in seconds since the epoch.
 pub fn newest_sample<'s>(containers: impl Iterator<Item = &'s Container<'s>>) -> Option<f64> {
     let times = containers.filter_map(|one| one.stats.cpu.time.max(one.stats.memory.time));
     times.max().map(|newest| newest.as_nanos() as f64 / 1e9)
 }
 
-/// `namespace/pod`
+/// For example `namespace/pod`.
 pub fn full_name(pod: &Pod) -> String {
     format!("{}/{}", pod.namespace, pod.name)
 }

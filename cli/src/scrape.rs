@@ -1,5 +1,5 @@
-//! One scrape with the plugin's own [`Scraper`], and what was noted on its way. No jitter:
-//! that is the worker's.
+//! Does one scrape with the plugin's own [`Scraper`], and keeps the notes about it. There
+//! is no jitter, because the worker adds that.
 
 use kubeletstats_core::{
     counters::Counters,
@@ -17,18 +17,18 @@ use kubeletstats_core::{
 use crate::watchdog;
 
 pub struct Scrape {
-    /// Of the request for the summary.
+    /// Notes about the request for the summary.
     pub notes: Notes,
-    /// Of the one for the pods, if that was made.
+    /// Notes about the request for the pods, if it was made.
     pub pods_notes: Notes,
-    /// What it was doing when it ended.
+    /// The phase in which the scrape ended.
     pub phase: Phase,
     pub result: Result<Batch, Error>,
     scraper: Scraper,
 }
 
 impl Scrape {
-    /// An error is one of the files that are read before anything is asked.
+    /// An error is about one of the files that are read before the first request.
     pub fn run(config: &Config) -> Result<Self, Error> {
         watchdog::watch(config, || Self::run_unwatched(config))
     }
@@ -37,7 +37,7 @@ impl Scrape {
         let (_stop, signal) = deadline::stop_pair().map_err(Error::thread)?;
         let observer = Observer::enabled();
         let client = Client::with_observer(config, signal, observer.clone())?;
-        // Records show what comes, also where it is sent as metrics.
+        // The records show what was scraped, even if the options send it as metrics.
         let mut as_records = config.clone();
         as_records.format = Format::Records;
         let mut scraper = Scraper::new(&as_records, client).keeping_replies();
@@ -51,7 +51,7 @@ impl Scrape {
         })
     }
 
-    /// The kubelet's summary, if it came whole; it may be none.
+    /// Returns the body of the reply, if it is complete. It may be no summary.
     pub fn body(&self) -> Option<&[u8]> {
         let reply = self.notes.reply.as_ref()?;
         (reply.size > 0).then(|| self.scraper.body())
@@ -61,7 +61,7 @@ impl Scrape {
         self.scraper.pipeline()
     }
 
-    /// The pods that the records are of, and the node.
+    /// Returns the selected pods and the node.
     pub fn wanted(&self) -> Option<Summary<'_>> {
         self.pipeline().wanted(self.body()?).ok()
     }

@@ -1,4 +1,5 @@
-//! What `check` prints: steps with their marks, and the verdict. Knows no kubelet.
+//! Prints the output of `check`: steps with their marks, and the verdict. This module knows
+//! no kubelet.
 
 use std::{
     env,
@@ -12,8 +13,8 @@ pub enum Mark {
     Fail,
 }
 
-/// Standard output. A reader that has left (`| head`) is no error, and what is
-/// still to be found out is found out all the same, for the exit code.
+/// Standard output. It is no error if the reader has closed it (`| head`). The check
+/// continues, because the exit code needs its result.
 #[derive(Debug)]
 pub struct Screen {
     out: Stdout,
@@ -38,7 +39,7 @@ impl Screen {
         }
     }
 
-    /// One step: its first line carries the mark, the rest stands below.
+    /// Prints one step. Its first line has the mark, and the other lines follow below it.
     fn step(&mut self, mark: Mark, name: &str, text: &str) {
         let mut lines = text.lines();
         let first = lines.next().unwrap_or_default();
@@ -66,7 +67,7 @@ impl Screen {
 #[derive(Debug)]
 pub struct Report<'s> {
     screen: &'s mut Screen,
-    /// The first failure, in a few words.
+    /// The first failure, as a short text.
     failure: Option<String>,
     warnings: usize,
     to_do: Vec<ToDo>,
@@ -76,7 +77,7 @@ pub struct Report<'s> {
 #[derive(Debug)]
 enum ToDo {
     Advice(String),
-    /// For a shell, as it stands.
+    /// A command to paste into a shell.
     Command(String),
 }
 
@@ -99,25 +100,25 @@ impl<'s> Report<'s> {
         self.screen.step(Mark::Warn, step, text);
     }
 
-    /// `cause` is the verdict in a few words, unless something failed before.
+    /// `cause` becomes the verdict, unless something failed before.
     pub fn fail(&mut self, step: &str, text: &str, cause: &str) {
         self.screen.step(Mark::Fail, step, text);
         self.failure.get_or_insert_with(|| cause.to_owned());
     }
 
-    /// What the reader can do about a failure, on one line.
+    /// Adds what the reader can do about a failure, as one line.
     pub fn advise(&mut self, text: impl Into<String>) {
         self.to_do.push(ToDo::Advice(text.into()));
     }
 
-    /// What the last advice is done with. Stands by itself from the first column on,
-    /// between empty lines, to be pasted: a shell does not end an indented here-document.
+    /// Adds a command for the last advice. It is printed between empty lines and begins in
+    /// the first column, because a shell does not end an indented here-document.
     pub fn command(&mut self, text: impl Into<String>) {
         self.to_do.push(ToDo::Command(text.into()));
     }
 
-    /// The last lines; `arrives` is the verdict when nothing failed. One that is empty is no
-    /// good end.
+    /// Prints the last lines. `arrives` is the verdict if nothing failed. If it is empty,
+    /// the verdict is that there are no metrics.
     pub fn conclude(self, arrives: &str) -> bool {
         self.screen.line("");
         let verdict = match (&self.failure, self.warnings) {

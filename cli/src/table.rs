@@ -1,11 +1,12 @@
-//! Rows under headings, numbers to the right. Knows no record.
+//! Prints rows under headings, with numbers aligned to the right. This module knows no
+//! record.
 
 pub struct Column {
     pub title: &'static str,
     pub numeric: bool,
 }
 
-/// The lines of a table; every row has as many cells as there are columns.
+/// Returns the lines of a table. Every row has as many cells as there are columns.
 pub fn lines(columns: &[Column], rows: &[Vec<String>]) -> Vec<String> {
     let titles: Vec<String> = columns
         .iter()

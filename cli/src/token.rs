@@ -1,10 +1,10 @@
-//! What a service account's token says about itself. Its signature is not
-//! checked: that is the API server's to judge, and its key is not here.
+//! The contents of a service account's token. Its signature is not checked: only the API
+//! server can do that, because it has the key.
 
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::Value;
 
-/// The payload of a JSON Web Token, as far as it is there.
+/// The claims that the payload of a JSON Web Token has.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub struct Claims {
     pub subject: Option<String>,
@@ -17,7 +17,8 @@ pub struct Claims {
 }
 
 impl Claims {
-    /// Of an `Authorization` header; `None` when the token is not of that kind.
+    /// Reads the claims from an `Authorization` header. Returns `None` if the token is
+    /// not a JSON Web Token.
     pub fn of_header(header: &[u8]) -> Option<Self> {
         let token = header.strip_prefix(b"Bearer ")?;
         let mut parts = token.split(|byte| *byte == b'.');
@@ -45,13 +46,13 @@ impl Claims {
         })
     }
 
-    /// Namespace and name, of a service account's token.
+    /// Returns namespace and name, if the token is of a service account.
     pub fn service_account(&self) -> Option<(&str, &str)> {
         service_account(self.subject.as_deref()?)
     }
 }
 
-/// Namespace and name in `system:serviceaccount:NAMESPACE:NAME`.
+/// Returns namespace and name from `system:serviceaccount:NAMESPACE:NAME`.
 pub fn service_account(user: &str) -> Option<(&str, &str)> {
     let (namespace, name) = user
         .strip_prefix("system:serviceaccount:")?

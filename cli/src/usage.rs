@@ -1,9 +1,9 @@
-//! The flags and commands, in one table. The arguments are read with it, and `--help` and the
-//! manual page are generated from it.
+//! The flags and commands, in one table. The arguments are parsed with it, and `--help` and
+//! the manual page are generated from it.
 
 use kubeletstats_core::options::OPTIONS;
 
-/// What a flag is for.
+/// The meaning of a flag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flag {
     Config,
@@ -17,9 +17,10 @@ pub struct Row {
     pub flag: Flag,
     short: char,
     long: &'static str,
-    /// The value that follows it; empty if there is none.
+    /// The name of the flag's value. It is empty if the flag has no value.
     value: &'static str,
-    /// Which commands accept it, and below whether more than once.
+    /// The commands that accept the flag. `repeats` is whether it may be given more than
+    /// once.
     of: &'static [&'static str],
     repeats: bool,
     help: &'static [&'static str],
@@ -101,7 +102,7 @@ pub fn long(name: &str) -> Option<Flag> {
     row.map(|row| row.flag)
 }
 
-/// The flags that this command takes, as a synopsis has them: `[-c FILE]`.
+/// Returns the flags of this command as in a synopsis, for example `[-c FILE]`.
 fn synopsis(command: &str) -> impl Iterator<Item = (&'static Row, String)> {
     let rows = FLAGS.iter().filter(move |row| row.of.contains(&command));
     rows.map(|row| {
@@ -157,7 +158,7 @@ mod tests {
         "/../packaging/debian/kubeletstats.1"
     );
 
-    /// `-c, --config FILE`.
+    /// For example `-c, --config FILE`.
     fn head(row: &Row) -> Vec<Inline> {
         let mut head = vec![
             bold(format!("-{}", row.short)),
@@ -223,7 +224,7 @@ mod tests {
         page.render()
     }
 
-    /// `GOLDEN=rewrite` writes it.
+    /// With `GOLDEN=rewrite`, this test writes the page.
     #[test]
     fn the_manual_page_is_what_the_table_makes() {
         let made = manual();

@@ -1,8 +1,8 @@
 //! Fluent Bit's YAML configuration format, as far as inputs need it: `pipeline`, `includes`, `env`,
-//! `service`, `plugins`, and the shape of the other sections. It refuses what releases from 2.0 to 5.1 were
-//! seen to refuse, such as an alias, or text where a map belongs. A value is the text in the file, as it is
-//! for Fluent Bit. Knows no option of any plugin. Its messages show names and files, but no value of an
-//! option or a variable.
+//! `service`, `plugins`, and the shape of the other sections. It refuses what releases from 2.0 to
+//! 5.1 refuse in tests, such as an alias, or text in place of a map. A value is the text in the
+//! file, as in Fluent Bit. This module knows no option of any plugin. Its messages show names and
+//! files, but no value of an option or a variable.
 
 use std::{borrow::Cow, mem, path::Path};
 
@@ -14,7 +14,8 @@ use crate::{
     properties::{Handling, handling},
 };
 
-/// Whether Fluent Bit reads a file of this name as YAML. Files that it includes are YAML, whatever their names.
+/// Whether Fluent Bit reads a file with this name as YAML. Files that it includes are YAML,
+/// whatever their names.
 pub fn is_yaml(path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str());
     extension.is_some_and(|one| {
@@ -24,7 +25,7 @@ pub fn is_yaml(path: &Path) -> bool {
     })
 }
 
-/// Adds the sections of this text, and those of the files that it includes.
+/// Adds the sections of this text and of the files that it includes.
 pub fn add(conf: &mut Conf, text: &[u8], path: &Path) -> Result<(), String> {
     let text = str::from_utf8(text).map_err(|_| {
         format!(
@@ -39,7 +40,7 @@ pub fn add(conf: &mut Conf, text: &[u8], path: &Path) -> Result<(), String> {
         path,
         conf,
     };
-    // Fluent Bit's parser stops at a control character; the one used here accepts it.
+    // Fluent Bit's parser stops at a control character, but the parser here accepts it.
     if let Some(at) = text.find(|c: char| c.is_control() && !"\t\n\r\u{85}".contains(c)) {
         file.line = 1 + text[..at].matches('\n').count();
         return Err(file.failed(
@@ -49,10 +50,10 @@ pub fn add(conf: &mut Conf, text: &[u8], path: &Path) -> Result<(), String> {
     file.documents()
 }
 
-/// One file that is being read.
+/// One file while it is read.
 struct File<'a> {
     events: Parser<'a, StrInput<'a>>,
-    /// Where the last event began.
+    /// The line in which the last event began.
     line: usize,
     path: &'a Path,
     conf: &'a mut Conf,
@@ -70,7 +71,7 @@ enum Node<'a> {
 struct Scalar<'a> {
     text: Cow<'a, str>,
     is_plain: bool,
-    /// It begins with `!`, which YAML takes for a tag and not for a part of the value.
+    /// Whether the text begins with `!`. In YAML that is a tag and not a part of the value.
     has_tag: bool,
 }
 
@@ -108,7 +109,7 @@ impl<'a> File<'a> {
         }
     }
 
-    /// The next node, or `None` at the end of the list or map around it.
+    /// Returns the next node, or `None` at the end of the enclosing list or map.
     fn node(&mut self) -> Result<Option<Node<'a>>, String> {
         Ok(Some(match self.next()? {
             Event::Scalar(text, style, _, tag) => Node::Scalar(Scalar {
@@ -127,7 +128,7 @@ impl<'a> File<'a> {
         }))
     }
 
-    /// The next key of a map, or `None` at its end.
+    /// Returns the next key of a map, or `None` at its end.
     fn key(&mut self) -> Result<Option<String>, String> {
         match self.node()? {
             None => Ok(None),
@@ -139,7 +140,7 @@ impl<'a> File<'a> {
         }
     }
 
-    /// The value of the key that was read last.
+    /// Returns the value of the last key.
     fn value(&mut self) -> Result<Node<'a>, String> {
         let node = self.node()?;
         node.ok_or_else(|| self.failed("a name without a value: write NAME: VALUE"))
@@ -158,7 +159,7 @@ impl<'a> File<'a> {
         Ok(())
     }
 
-    /// The items of a list, which may only be text.
+    /// Returns the items of a list. They may only be texts.
     fn texts(&mut self, name: &str) -> Result<Vec<Scalar<'a>>, String> {
         let mut texts = Vec::new();
         while let Some(node) = self.node()? {
@@ -234,7 +235,8 @@ impl<'a> File<'a> {
         Ok(())
     }
 
-    /// A section of names, each with a text. A map under one of the names in `more` is skipped.
+    /// Reads a section of names, each with a text. A map under one of the names in `more` is
+    /// skipped.
     fn texts_of(&mut self, what: &str, more: &[&str]) -> Result<Vec<(String, String)>, String> {
         let mut properties = Vec::new();
         while let Some(name) = self.key()? {
@@ -265,7 +267,7 @@ impl<'a> File<'a> {
         Ok(())
     }
 
-    /// The form that 5.0.3 and later accept: a map for each variable.
+    /// Reads the form of `env` that 5.0.3 and later accept: a list with a map for each variable.
     fn list_of_environment(&mut self) -> Result<(), String> {
         self.warn_at(
             self.line,
@@ -314,12 +316,12 @@ impl<'a> File<'a> {
             }
             properties.push(("path".to_owned(), file.text.into_owned()));
         }
-        // The same form as a file of plugins in the classic format.
+        // This is the same form as that of a plugins file in the classic format.
         self.conf.sections.push(Section::new("plugins", properties));
         Ok(())
     }
 
-    /// Relative paths begin at this file's folder. Variables are not replaced.
+    /// Reads `includes`. Relative paths start in this file's folder. Variables are not replaced.
     fn includes(&mut self) -> Result<(), String> {
         while let Some(node) = self.node()? {
             let Node::Scalar(Scalar { text, .. }) = node else {
@@ -388,7 +390,7 @@ impl<'a> File<'a> {
         Ok(())
     }
 
-    /// One input, filter or output.
+    /// Reads one input, filter or output.
     fn instance(&mut self, kind: &str) -> Result<Section, String> {
         let mut section = Section::new(kind, Vec::new());
         while let Some(name) = self.key()? {
@@ -441,7 +443,7 @@ impl<'a> File<'a> {
         section.properties.push((name, value.text.to_string()));
     }
 
-    /// Fluent Bit sets the property once for each item.
+    /// Reads a list of values. Fluent Bit sets the property once for each item.
     fn list(&mut self, section: &mut Section, name: String, line: usize) -> Result<(), String> {
         let label = printable(&name, 80);
         let items = self.texts(&label)?;
@@ -453,8 +455,8 @@ impl<'a> File<'a> {
                 "{label} is an empty list, with which Fluent Bit 4.1 and later do not start: leave the line out"
             )),
             1 => None,
-            // Filters and outputs have options that may be set several times; of Fluent Bit's
-            // own properties the last item counts.
+            // Filters and outputs have options that may be set several times. Of Fluent Bit's own
+            // properties, the last item is used.
             _ if section.name != "input" || handling(&name, "") != Handling::Plugin => None,
             many => Some(format!(
                 "{label} is a list of {many}, of which Fluent Bit makes {many} options of one name, and does not \
@@ -506,7 +508,7 @@ impl<'a> File<'a> {
     }
 }
 
-/// What the parser found, in words that quote nothing of the file.
+/// Describes the parser's error in words that quote nothing of the file.
 fn described(error: &ScanError) -> String {
     match error.info() {
         info if info.starts_with("unexpected character") => {
@@ -516,7 +518,8 @@ fn described(error: &ScanError) -> String {
     }
 }
 
-/// A name in the file, if it looks like one. The file may be no configuration at all, and hold secrets.
+/// Shows a name of the file, if it looks like one. The file may be no configuration at all, and may
+/// contain secrets.
 fn shown(name: &str) -> String {
     let is_name = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
     match name.len() <= 40 && name.chars().all(is_name) {
@@ -552,7 +555,7 @@ mod tests {
                     lines.push(line);
                 }
             }
-            // The plugin has a section of its own.
+            // Only YAML has a section for plugins.
             lines.retain(|line| line != "service plugins_file plugins.conf");
             lines
         };
@@ -564,7 +567,7 @@ mod tests {
         let shipped = include_str!("../../fluent-bit.yaml");
         for (at, _) in shipped.char_indices().step_by(17) {
             let (before, after) = shipped.split_at(at);
-            // The result does not matter.
+            // The result does not matter, but nothing may panic.
             let _ = read(before.as_bytes());
             let _ = read(after.as_bytes());
             for odd in [

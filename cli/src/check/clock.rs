@@ -1,4 +1,5 @@
-//! The kubelet's clock beside this machine's, and how old its samples are.
+//! Compares the kubelet's clock with that of this machine, and reports the age of its
+//! samples.
 
 use kubeletstats_core::{catalogue::Plan, kubelet::observer::Notes, select::Selector};
 use time::{OffsetDateTime, format_description::well_known::Rfc2822};
@@ -9,8 +10,8 @@ use crate::{
     screen::Report,
 };
 
-/// Seconds between the clocks that may be no difference: the `Date` header counts whole
-/// seconds, and the reply takes a while.
+/// In seconds. A smaller difference may have other causes: the `Date` header has whole
+/// seconds, and the reply takes some time.
 const MAX_SKEW: f64 = 5.0;
 
 pub fn check(notes: &Notes, body: &[u8], report: &mut Report) {
@@ -51,8 +52,8 @@ pub fn check(notes: &Notes, body: &[u8], report: &mut Report) {
     }
 }
 
-/// When the reply was sent, in seconds since the epoch: by its `Date` header, else when it
-/// was received by this machine's clock.
+/// When the reply was sent, in seconds since the epoch. This is from its `Date` header.
+/// Without the header, it is the time of arrival by this machine's clock.
 pub fn kubelet_now(notes: &Notes) -> f64 {
     let reply = notes.reply.as_ref();
     let remote = reply.and_then(|reply| date(reply.date.as_deref()?));
@@ -63,13 +64,14 @@ pub fn kubelet_now(notes: &Notes) -> f64 {
     })
 }
 
-/// The middle of the second that the header names.
+/// Returns the middle of the second that the header has.
 fn date(text: &str) -> Option<f64> {
     let time = OffsetDateTime::parse(text, &Rfc2822).ok()?;
     Some(time.unix_timestamp() as f64 + 0.5)
 }
 
-/// Of any container on the node, in seconds since the epoch.
+/// Returns the time of the newest sample of any container on the node, in seconds since
+/// the epoch.
 pub fn newest_sample(body: &[u8]) -> Option<f64> {
     let summary = Selector::default().parse(body, Plan::CONTAINERS).ok()?;
     records::newest_sample(summary.pods.iter().flat_map(|pod| &pod.containers))

@@ -21,7 +21,7 @@ use crate::{
     screen::Report,
 };
 
-/// Written by a kubelet that signs its serving certificate itself.
+/// The kubelet writes this file if it signs its serving certificate itself.
 const KUBELET_OWN_CA: &str = "/var/lib/kubelet/pki/kubelet.crt";
 
 pub fn resolve(
@@ -122,7 +122,7 @@ pub fn tls(
     let about = cert.as_ref().map_or_else(String::new, describe);
     if let Some(error) = error {
         let text = format!("{error}{about}");
-        // Before version 1.3 a server that wants another certificate says so here.
+        // Before TLS 1.3, a server that refuses the client certificate reports it here.
         let client = credential.expired(&[CredentialKind::ClientCertificate]);
         if let Some((cause, remedies)) = client.filter(|_| is_client_cert_alert(error)) {
             report.fail("tls", &text, &cause);
@@ -161,15 +161,16 @@ fn expected_name(config: &Config) -> &str {
     config.server_name.as_deref().unwrap_or(&config.url.host)
 }
 
-/// Whether the certificate would pass without `allow_insecure_tls`, by another scrape.
+/// Does another scrape to find out whether the certificate is valid without
+/// `allow_insecure_tls`.
 fn would_verify(config: &Config) -> String {
     let mut strict = config.clone();
     strict.allow_insecure_tls = false;
     strict.pod_facts = false;
     let failure = match Scrape::run(&strict) {
-        // Whatever came after the handshake is not the certificate's fault.
+        // The certificate is not the cause of an error after the handshake.
         Ok(scrape) if scrape.notes.handshake.is_some() => None,
-        // It need not be the certificate's either when it came before.
+        // The certificate need not be the cause of an error before the handshake either.
         Ok(scrape) => scrape.result.err(),
         Err(error) => Some(error),
     };
@@ -224,7 +225,7 @@ fn speaks_no_tls(error: &Error) -> bool {
     rustls_error(error).is_some_and(tls::speaks_no_tls)
 }
 
-/// Whether the server ended the handshake over the client certificate.
+/// Whether the server ended the handshake because of the client certificate.
 fn is_client_cert_alert(error: &Error) -> bool {
     use AlertDescription as Alert;
     let Some(rustls::Error::AlertReceived(alert)) = rustls_error(error) else {

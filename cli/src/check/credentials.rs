@@ -1,4 +1,5 @@
-//! The files of the credentials and of trust: token, CAs, client certificate.
+//! The files of the credentials and of the trusted certificates: token, CAs, client
+//! certificate.
 
 use std::{error::Error as _, fmt, fs, io, os::unix::fs::MetadataExt, path::Path};
 
@@ -16,15 +17,16 @@ use kubeletstats_core::{
 
 use crate::{certificate::Certificate, humanize, screen::Report, token::Claims, watchdog};
 
-/// The credentials of the request, as far as they say something about themselves.
+/// The credentials of the request, and what they contain.
 #[derive(Debug, Default)]
 pub struct Credential {
-    /// A token goes with the request.
+    /// Whether the request has a token.
     pub token: bool,
     pub claims: Option<Claims>,
-    /// The client certificate's common name, which is the user's.
+    /// The common name of the client certificate. It is also the user's name.
     pub client: Option<String>,
-    /// Those that have expired by this machine's clock; the kubelet may see it otherwise.
+    /// The credentials that have expired by this machine's clock. The kubelet's clock may
+    /// differ.
     pub expired: Vec<Expired>,
 }
 
@@ -50,7 +52,8 @@ impl fmt::Display for CredentialKind {
 }
 
 impl Credential {
-    /// Why it was refused, if one of these has expired: the cause, and the remedies.
+    /// Returns the cause and the remedies of a refusal, if a credential of one of these
+    /// kinds has expired.
     pub fn expired(&self, kinds: &[CredentialKind]) -> Option<(String, Vec<&str>)> {
         let expired = self.expired.iter();
         let expired: Vec<_> = expired.filter(|one| kinds.contains(&one.what)).collect();
@@ -62,7 +65,7 @@ impl Credential {
     }
 }
 
-/// `None` when the request cannot be made at all.
+/// Returns `None` if no request can be made.
 pub fn check(config: &Config, report: &mut Report) -> Option<Credential> {
     let mut credential = Credential::default();
     let usable = [
@@ -166,7 +169,7 @@ fn validity(claims: &Claims, now: f64) -> String {
     issued + &expires
 }
 
-/// Why a token that has not expired may still be the wrong one.
+/// Returns why a token that has not expired may still be wrong.
 fn token_warning(claims: &Claims, now: f64) -> Option<&'static str> {
     const SLACK: f64 = 5.0;
     let begins = claims.not_before.or(claims.issued)?;
@@ -259,7 +262,7 @@ fn check_ca(config: &Config, report: &mut Report) -> bool {
     true
 }
 
-/// As the plugin finds them.
+/// Reads the trusted certificates like the plugin.
 pub fn trusted_certificates(config: &Config) -> Result<TrustSource<'_>, Error> {
     watchdog::watch(config, || tls::trusted_certificates(&config.ca_file))
 }
@@ -267,24 +270,24 @@ pub fn trusted_certificates(config: &Config) -> Result<TrustSource<'_>, Error> {
 const NOT_READABLE: &str = "the file is there, but not for this user: in a pod give the volume a \
                         defaultMode and the pod a securityContext.fsGroup that let it be read";
 
-/// What to say of a file for which [`is_stale_mount`] is true.
+/// The advice for a file for which [`is_stale_mount`] is true.
 pub const STALE_MOUNT: &str = "this file has been replaced or removed where it was mounted from, and \
                             the mount goes on showing the old one: mount its directory instead";
 
-/// Whether the file has no directory entry any more, and yet can be opened: a single file
-/// was mounted, and has been replaced by another at its source.
+/// Whether the file has no directory entry any more, but can still be opened. That
+/// happens if a single file is mounted, and its source is replaced by another file.
 pub fn is_stale_mount(config: &Config, file: &Path) -> bool {
     let meta = watchdog::watch(config, || fs::metadata(file));
     meta.is_ok_and(|meta| meta.is_file() && meta.nlink() == 0)
 }
 
-/// Whether the file is there, but this user may not read it.
+/// Whether the file exists, but this user may not read it.
 fn is_forbidden(error: &Error) -> bool {
     let source = error.source().and_then(|source| source.downcast_ref());
     source.is_some_and(|error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
-/// Both files, read as the plugin reads them, and whether key and certificate match.
+/// Checks both files like the plugin, and whether key and certificate match.
 fn check_client_certificate(
     config: &Config,
     credential: &mut Credential,
@@ -349,7 +352,7 @@ fn describe_client(
     credential.client = Some(cert.subject);
 }
 
-/// Whether the option is not set.
+/// Whether the user has not set the option.
 pub fn is_default(file: &FilePath) -> bool {
     matches!(file, FilePath::Default(_))
 }

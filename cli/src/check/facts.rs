@@ -1,5 +1,6 @@
-//! Whether `/pods` answers, and which of the selected pods it has. Without it the rest is
-//! as good as before, so it is no more than a warning, unless labels choose the pods.
+//! Checks whether `/pods` answers, and which of the selected pods it has. Records are
+//! complete without it except for the facts, so a failure is only a warning, unless
+//! labels select the pods.
 
 use kubeletstats_core::{error::Error, kubelet::refusal::Cause, options::Config};
 
@@ -11,7 +12,7 @@ use crate::{
     screen::Report,
 };
 
-/// `None` where no pod is kept for want of facts.
+/// Returns `None` if no pod is selected because there are no facts.
 pub fn check(
     config: &Config,
     credential: &Credential,
@@ -86,7 +87,7 @@ fn report_failure(
     let refusal = refusal.and_then(|reply| reply.refusal.as_ref());
     let lacks_right = refusal.filter(|refusal| refusal.cause == Cause::MissingPermission);
     let mut text = error.to_string();
-    // The line of a 403 does not quote the reply.
+    // The error line of a 403 does not quote the reply.
     if let Some(refusal) = lacks_right.filter(|refusal| !refusal.message.is_empty()) {
         text.push_str(&format!("\nit said: {}", refusal.message));
     }

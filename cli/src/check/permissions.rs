@@ -1,4 +1,4 @@
-//! 403: which user lacks which permission, and the command that grants it.
+//! Explains a 403: which user lacks which permission, and the command that grants it.
 
 use kubeletstats_core::{kubelet::refusal::Refusal, options::Config, text::printable};
 use serde_json::Value;
@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::credentials::Credential;
 use crate::{screen::Report, token};
 
-/// Says what to do about a missing permission.
+/// Advises how to grant a missing permission.
 pub fn advise(refusal: &Refusal, config: &Config, credential: &Credential, report: &mut Report) {
     let resource = refusal.missing_resource();
     if config.url.node_proxy {
@@ -22,7 +22,8 @@ pub fn advise(refusal: &Refusal, config: &Config, credential: &Credential, repor
         }
     };
     match subject(credential).filter(|of_token| *of_token != user) {
-        // The user is of something in between, which may serve others too: no right for it.
+        // The refused user belongs to something between here and the kubelet. Others may use
+        // it too, so it should get no right.
         Some(of_token) if credential.client.is_none() => report.advise(format!(
             "the token is of {}, but {} was refused: check what is between here and the kubelet",
             printable(of_token, 253),
@@ -36,7 +37,7 @@ pub fn advise(refusal: &Refusal, config: &Config, credential: &Credential, repor
     );
 }
 
-/// What the options need `get` on, in a few words.
+/// The resources on which the options need `get`, as text.
 pub fn rights(config: &Config) -> &'static str {
     match (config.url.node_proxy, config.pod_facts) {
         (true, _) => "nodes/proxy, as the API server is asked",
@@ -45,17 +46,17 @@ pub fn rights(config: &Config) -> &'static str {
     }
 }
 
-/// The same as resources, of which `missing` is one.
+/// The resources on which the options need `get`. `missing` is one of them.
 fn needed(config: &Config, missing: &'static str) -> Vec<&'static str> {
     match missing {
-        // Before 1.33 a kubelet knows no other right to its pods.
+        // A kubelet before 1.33 has no other right for its pods.
         "nodes/proxy" if !config.url.node_proxy => vec!["nodes/stats", missing],
         "nodes/stats" | "nodes/pods" if config.pod_facts => vec!["nodes/stats", "nodes/pods"],
         _ => vec![missing],
     }
 }
 
-/// Of all that is needed, `missing` was refused.
+/// `missing` was refused; `needed` is all that the options need.
 fn advise_grant(user: &str, missing: &str, needed: &[&str], report: &mut Report) {
     let careful = match needed.contains(&"nodes/proxy") {
         true => " (it can do much more: its holder can run commands in every pod)",
@@ -73,14 +74,14 @@ fn advise_grant(user: &str, missing: &str, needed: &[&str], report: &mut Report)
     report.command(grant_command(user, missing, needed));
 }
 
-/// The first thing to try where the request goes through the API server.
+/// The first advice if the request goes through the API server.
 pub fn advise_direct_url(report: &mut Report) {
     report.advise(
         "dial the node itself, where nodes/stats is enough: set kubelet_url=https://NODE_IP:10250",
     );
 }
 
-/// The user of the credentials that were sent, for a refusal that names none.
+/// Returns the user of the credentials that were sent, for a refusal that names no user.
 fn intended_user(credential: &Credential) -> Option<String> {
     subject(credential)
         .map(str::to_owned)
@@ -91,10 +92,10 @@ fn subject(credential: &Credential) -> Option<&str> {
     credential.claims.as_ref()?.subject.as_deref()
 }
 
-/// A shell command that makes a ClusterRole with what is needed, and its binding, unless the
-/// user has what is missing.
+/// Returns a shell command that grants what is needed with a ClusterRole and its binding. It
+/// does nothing if the user already has the missing right.
 fn grant_command(user: &str, missing: &str, needed: &[&str]) -> String {
-    // JSON's quoting is YAML's, and makes text of a name such as 123 too.
+    // JSON's quoting is valid in YAML. With it, a name such as 123 is text too.
     let quoted = |text: &str| Value::from(printable(text, 253)).to_string();
     let subject = match token::service_account(user) {
         Some((namespace, name)) => {
@@ -137,7 +138,7 @@ END"
     )
 }
 
-/// Quoted as one word for a shell.
+/// Quotes a text as one word for a shell.
 fn shell_quote(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/@".contains(c);
     match !text.is_empty() && text.chars().all(plain) {

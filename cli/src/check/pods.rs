@@ -1,4 +1,4 @@
-//! Which pods are wanted, which of them give a record, and why none is.
+//! Reports which pods are selected, which of them have a record, and why none has.
 
 use std::collections::HashSet;
 
@@ -19,10 +19,10 @@ use crate::{
     screen::Report,
 };
 
-/// Set on a pod that is not to be recorded.
+/// The annotation on a pod that opts out of records.
 const OPT_OUT: &str = "kubeletstats.io/exclude";
 
-/// The verdict, if nothing failed.
+/// Returns the verdict if nothing failed.
 pub fn check(
     config: &Config,
     scrape: &Scrape,
@@ -35,7 +35,7 @@ pub fn check(
     check_records(config, clock::kubelet_now(&scrape.notes), reply, report)
 }
 
-/// `None` where nothing comes, as no pod is wanted.
+/// Returns `None` if there is no record because no pod is selected.
 fn check_wanted(
     config: &Config,
     pipeline: &Pipeline,
@@ -53,7 +53,7 @@ fn check_wanted(
         .collect();
     let total = reply.all.pods_on_node;
     if wanted.is_empty() {
-        // The node's own records come all the same.
+        // The node's own records are made even if no pod is selected.
         let comes_to_nothing = reply.batch.records() == 0;
         report_none_wanted(config, pipeline, &others, total, comes_to_nothing, report);
         return (!comes_to_nothing).then_some(());
@@ -70,7 +70,7 @@ fn check_wanted(
     Some(())
 }
 
-/// `now` is by the kubelet's clock.
+/// `now` is the time by the kubelet's clock.
 fn check_records(config: &Config, now: f64, reply: &Reply, report: &mut Report) -> Option<String> {
     let outcome = Outcome::of(config, reply.batch, &reply.wanted, reply.body, now);
     let records = humanize::count(outcome.records.len(), "record");
@@ -109,7 +109,7 @@ fn check_records(config: &Config, now: f64, reply: &Reply, report: &mut Report) 
     Some(format!("metrics arrive: {records} in the first scrape"))
 }
 
-/// Pods are wanted, and nothing comes of them.
+/// Advises what to do if pods are selected but have no records.
 fn advise_no_records(status: RecordStatus, report: &mut Report) {
     match status {
         RecordStatus::Missing(Missing::Containers) => {
@@ -203,7 +203,8 @@ fn report_none_wanted(
     report.advise("if the pods run on another node, this is as it should be: check there");
 }
 
-/// Which option, or the pod itself, takes those away that `namespace` and `pod_prefix` keep.
+/// Returns which option, or the pod itself, drops pods that match `namespace` and
+/// `pod_prefix`.
 fn what_drops(config: &Config, pipeline: &Pipeline, pods: &[&Pod]) -> Vec<String> {
     let exclude = &config.exclude;
     let selector = Selector::new(config);
@@ -246,7 +247,7 @@ fn what_drops(config: &Config, pipeline: &Pipeline, pods: &[&Pod]) -> Vec<String
     dropped.iter().take(MAX_NAMES).map(hint).collect()
 }
 
-/// What the pod has of the labels that are asked for.
+/// Returns the pod's labels with the keys of the selector.
 fn labels_instead(selector: &LabelSelector, facts: &PodFacts) -> String {
     let label = |key: &str| {
         let (_, value) = facts.labels.iter().find(|(name, _)| **name == *key)?;
@@ -259,7 +260,7 @@ fn labels_instead(selector: &LabelSelector, facts: &PodFacts) -> String {
     }
 }
 
-/// Which namespace or prefix may have been meant.
+/// Suggests which namespace or prefix the user may have meant.
 fn hints(config: &Config, pods: &[&Pod]) -> Vec<String> {
     let (namespaces, prefixes) = (&config.namespaces, &config.pod_prefixes);
     let starts = |pod: &&&Pod| {
@@ -340,12 +341,13 @@ fn unique<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
     names
 }
 
-/// The same but for two letters, in names that are longer than four.
+/// Whether the names differ in at most two letters. Names of four letters or less are never
+/// similar.
 fn is_similar(a: &str, b: &str) -> bool {
     a.len().min(b.len()) > 4 && distance(a, b) <= 2
 }
 
-/// Letters to insert, leave out or change, by Levenshtein.
+/// The Levenshtein distance: how many letters to insert, delete or change.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().take(253).collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

@@ -1,4 +1,4 @@
-//! The kubelet's answer: accepted, or refused and why.
+//! Reports the kubelet's reply: whether it accepted the request, or why it refused.
 
 use kubeletstats_core::{
     catalogue::Plan,
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{humanize, scrape::Scrape, screen::Report};
 
-/// A 200: all pods of the node, or `None` when it holds no summary.
+/// Checks a 200 reply. Returns all pods of the node, or `None` if the body is no summary.
 pub fn check_summary<'b>(
     config: &Config,
     credential: &Credential,
@@ -67,7 +67,7 @@ pub fn check_summary<'b>(
     Some(summary)
 }
 
-/// Everything else that can come back once there is a connection.
+/// Reports all other results of a request after the connection was made.
 pub fn report_failure(
     config: &Config,
     credential: &Credential,
@@ -108,10 +108,11 @@ pub fn report_failure(
     }
 }
 
-/// Shows the kubelet's log, on the node.
+/// A command that shows the kubelet's log. It has to run on the node.
 pub const KUBELET_LOG: &str = "journalctl -u kubelet";
 
-/// A reply other than 200, by the cause that its text tells, not by what was sent.
+/// Reports a reply other than 200. The cause is from the text of the reply, not from the
+/// request.
 fn report_refusal(
     refusal: &Refusal,
     config: &Config,
@@ -119,7 +120,7 @@ fn report_refusal(
     text: &str,
     report: &mut Report,
 ) {
-    // The line of a 403 does not quote the reply.
+    // The error line of a 403 does not quote the reply.
     let full_text = match (refusal.code, refusal.cause) {
         (401, _) | (_, Cause::NotAKubelet) => text.to_owned(),
         (403, _) if !refusal.message.is_empty() => format!("{text}\nit said: {}", refusal.message),
@@ -218,7 +219,7 @@ fn report_refusal(
     }
 }
 
-/// Whether the refusal is explained by credentials that have expired.
+/// Reports expired credentials, if they explain the refusal. Returns whether they do.
 fn report_expired(
     credential: &Credential,
     kinds: &[CredentialKind],
@@ -274,7 +275,8 @@ fn report_unauthorized(
     }
 }
 
-/// What to do where the request counted as anonymous, whatever it carried.
+/// Advises what to do if the server treated the request as anonymous, whatever
+/// credentials it had.
 fn advise_anonymous(
     refusal: &Refusal,
     config: &Config,
