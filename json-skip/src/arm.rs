@@ -1,4 +1,4 @@
-//! aarch64: NEON, which every one has.
+//! aarch64: NEON, which every processor of this kind has.
 
 use std::arch::aarch64::{
     uint8x16_t, vandq_u8, vceqq_u8, vdupq_n_u8, vgetq_lane_u64, vld1q_u8, vorrq_u8, vpaddq_u8,
@@ -8,7 +8,7 @@ use std::arch::aarch64::{
 use super::{Block, Broken, Masks, up_to_each, walk};
 
 pub fn nested(text: &[u8]) -> Result<usize, Broken> {
-    // SAFETY: NEON is part of every aarch64 that Rust builds for.
+    // SAFETY: NEON is part of every aarch64 processor for which Rust builds.
     unsafe { neon(text) }
 }
 
@@ -17,20 +17,20 @@ fn neon(text: &[u8]) -> Result<usize, Broken> {
     walk(text, |block| masks(block), up_to_each)
 }
 
-/// One bit a byte, lowest first, in each half of sixteen.
+/// One bit for each byte, lowest first, in each half of sixteen bytes.
 const PLACES: [u8; 16] = [1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128];
 
 #[inline]
 #[target_feature(enable = "neon")]
 fn masks(block: &Block) -> Masks {
     let (quarters, _) = block.as_chunks::<16>();
-    // SAFETY: sixteen bytes are there, and need no alignment.
+    // SAFETY: sixteen bytes can be read there, and the load needs no alignment.
     let load = |bytes: &[u8; 16]| unsafe { vld1q_u8(bytes.as_ptr()) };
     let bytes: [uint8x16_t; 4] = std::array::from_fn(|index| load(&quarters[index]));
     let places = load(&PLACES);
     let equal = |bytes: uint8x16_t, byte: u8| vceqq_u8(bytes, vdupq_n_u8(byte));
-    // Each byte that was found becomes its bit; neighbours are added until eight bytes hold
-    // the sixty-four bits.
+    // Each byte that matches becomes its bit. Then neighbours are added until eight bytes
+    // have the sixty-four bits.
     let gather = |found: [uint8x16_t; 4]| -> u64 {
         let [a, b, c, d] = found.map(|found| vandq_u8(found, places));
         let sums = vpaddq_u8(vpaddq_u8(a, b), vpaddq_u8(c, d));

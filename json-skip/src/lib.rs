@@ -1,15 +1,14 @@
-//! Where a JSON object or array ends, found by its brackets and quotes, 64 bytes at a time.
+//! Finds the end of a JSON object or array by its brackets and quotes, 64 bytes at a time.
 //!
-//! Everything between them is ignored: numbers, commas, bytes that are not UTF-8. Valid JSON
-//! is skipped up to the byte at which a parser would end. For text that is not valid JSON,
-//! three things are sure. Text that is cut off is an error. A bracket that closes another
-//! kind than the one that is open is an error, down to [`KINDS`] levels; deeper down brackets
-//! are only counted. And a backslash outside of a string escapes the quote after it, as one
-//! inside does.
+//! It ignores everything else: numbers, commas, bytes that are not UTF-8. For valid JSON, the
+//! end is the byte at which a parser would end. For text that is not valid JSON, three things
+//! are guaranteed. Text that is cut off is an error. A bracket that closes another kind than
+//! the open one is an error, down to [`KINDS`] levels; below that, brackets are only counted.
+//! And a backslash outside a string escapes the quote after it, as a backslash inside does.
 //!
-//! The masks of a block come from the vector unit if there is code for it ([`x86`],
-//! [`arm`]), else from plain arithmetic; everything else is the same code for both. `unsafe`
-//! is in these two modules and in the dispatch below, and nowhere else.
+//! The masks of a block are computed by the vector unit if there is code for it ([`x86`],
+//! [`arm`]), and otherwise by plain arithmetic. Everything else is the same code. Only these
+//! two modules and the dispatch below have `unsafe` code.
 
 #![deny(missing_docs)]
 
@@ -18,19 +17,19 @@ mod arm;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-/// Down to this depth an object has to end as an object and an array as an array.
+/// Down to this depth, an object must end as an object, and an array as an array.
 pub const KINDS: usize = 128;
 
-/// Why no end was found.
+/// Why there is no end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Broken {
-    /// The text ends before it.
+    /// The text ends before the value does.
     Cut,
     /// The bracket at this offset is not allowed there.
     At(usize),
 }
 
-/// The bytes that are looked at together.
+/// The bytes that are examined together.
 type Block = [u8; 64];
 
 /// One bit for each byte of a block.
@@ -38,11 +37,11 @@ type Block = [u8; 64];
 struct Masks {
     quotes: u64,
     backslashes: u64,
-    /// Of all four kinds.
+    /// The brackets of all four kinds.
     brackets: u64,
 }
 
-/// The length of the object or array that `text` begins with.
+/// Returns the length of the object or array at the beginning of `text`.
 pub fn nested(text: &[u8]) -> Result<usize, Broken> {
     #[cfg(target_arch = "x86_64")]
     return x86::nested(text);
@@ -52,7 +51,8 @@ pub fn nested(text: &[u8]) -> Result<usize, Broken> {
     return portable(text);
 }
 
-/// Every implementation for this processor. All have to give the same result; for tests.
+/// Runs every implementation for this processor. All must give the same result. This is for
+/// tests.
 #[doc(hidden)]
 pub fn ways(text: &[u8]) -> impl Iterator<Item = (&'static str, Result<usize, Broken>)> {
     let first = [("best", nested(text)), ("portable", portable(text))];
@@ -62,7 +62,8 @@ pub fn ways(text: &[u8]) -> impl Iterator<Item = (&'static str, Result<usize, Br
     first.into_iter()
 }
 
-/// The same without vectors, as on a processor without an implementation of its own.
+/// Does the same as [`nested`] without vectors, as on a processor without its own
+/// implementation.
 pub fn portable(text: &[u8]) -> Result<usize, Broken> {
     walk(text, portable_masks, up_to_each)
 }
@@ -89,20 +90,20 @@ fn walk(
         .ok_or(Broken::Cut)
 }
 
-/// The state that one block passes to the next.
+/// The state between one block and the next.
 #[derive(Default)]
 struct State {
-    /// All bits are set within a string, else none.
+    /// All bits are set inside a string, and none outside.
     in_string: u64,
     /// 1 if the next byte is escaped.
     escapes: u64,
     depth: usize,
-    /// One bit for each bracket that is open: is it that of an object?
+    /// One bit for each open bracket: whether it is that of an object.
     objects: u128,
 }
 
 impl State {
-    /// The end of the value, if it is in this block.
+    /// Returns the end of the value, if it is in this block.
     #[inline(always)]
     fn block(
         &mut self,
@@ -125,10 +126,11 @@ impl State {
         Ok(None)
     }
 
-    /// `true` for the last one.
+    /// Returns `true` for the last bracket of the value.
     #[inline(always)]
     fn bracket(&mut self, byte: u8, at: usize) -> Result<bool, Broken> {
-        // `{` and `}` have this bit, `[` and `]` do not; of each pair the closing one has that.
+        // The bit 0x20 is set in `{` and `}`, but not in `[` and `]`. The bit 0x04 is set in
+        // the closing bracket of each pair.
         let is_of_object = byte & 0x20 != 0;
         let is_closing = byte & 0x04 != 0;
         if !is_closing {
@@ -148,17 +150,18 @@ impl State {
         Ok(self.depth == 0)
     }
 
-    /// The bytes behind an odd number of backslashes.
+    /// Returns the bytes after an odd number of backslashes.
     #[inline(always)]
     fn escaped(&mut self, backslashes: u64) -> u64 {
         const EVEN: u64 = 0x5555_5555_5555_5555;
         if backslashes == 0 {
             return std::mem::take(&mut self.escapes);
         }
-        // One that is escaped escapes nothing.
+        // A backslash that is escaped does not escape the next byte.
         let backslashes = backslashes & !self.escapes;
         let behind = backslashes << 1 | self.escapes;
-        // Runs that begin at an odd place: added to themselves they carry to where they end.
+        // Runs of backslashes that begin at an odd place. The addition carries each of them to
+        // the place after its end.
         let odd_starts = backslashes & !EVEN & !behind;
         let (even_runs, carries) = odd_starts.overflowing_add(backslashes);
         self.escapes = u64::from(carries);
@@ -166,8 +169,8 @@ impl State {
     }
 }
 
-/// From each set bit on all bits are turned over: those between an opening quote and the
-/// closing one are set, the opening one with them.
+/// Inverts all bits from each set bit on. The bits between an opening quote and the closing one
+/// are then set, including that of the opening quote.
 #[inline(always)]
 fn up_to_each(mut bits: u64) -> u64 {
     for shift in [1, 2, 4, 8, 16, 32] {
@@ -179,9 +182,9 @@ fn up_to_each(mut bits: u64) -> u64 {
 fn portable_masks(block: &Block) -> Masks {
     const LOW: u64 = 0x0101_0101_0101_0101;
     let all = |byte: u8| LOW * u64::from(byte);
-    // The highest bit of each byte that is 0, exactly.
+    // The highest bit of each byte that is 0, and no other bit.
     let zeros = |word: u64| !(((word & !(LOW << 7)) + !(LOW << 7)) | word) & (LOW << 7);
-    // These eight bits side by side.
+    // Puts these eight bits next to each other.
     let gather = |bits: u64| (bits >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56;
     let mut masks = Masks::default();
     for (index, word) in block.as_chunks::<8>().0.iter().enumerate() {

@@ -22,7 +22,7 @@ fn values_end_where_they_end() {
         ("[[],[]],", 7),
     ] {
         check(text.as_bytes(), Ok(length));
-        // The same at every place of a block.
+        // The result must be the same at every place of a block.
         let value = &text[..length];
         for before in 1..130 {
             let moved = format!("[{}{value}] ", " ".repeat(before));
@@ -54,7 +54,7 @@ fn what_is_cut_or_unbalanced_is_an_error() {
     }
 }
 
-/// A string of backslashes over the end of a block, of any number and at any place.
+/// Backslashes across the end of a block, in any number and at any place.
 #[test]
 fn backslashes_count_over_the_ends_of_blocks() {
     for before in 0..70 {
@@ -69,7 +69,7 @@ fn backslashes_count_over_the_ends_of_blocks() {
     }
 }
 
-/// As a parser sees it.
+/// The length according to a parser.
 fn parsed(text: &[u8]) -> Option<usize> {
     let mut values = serde_json::Deserializer::from_slice(text).into_iter::<&RawValue>();
     values.next()?.ok()?;
@@ -107,7 +107,8 @@ proptest! {
         check(text.as_bytes(), Ok(value.len()));
     }
 
-    /// All ways agree, whatever it is, and a parser takes nothing that ends elsewhere.
+    /// All implementations agree on any text, and if a parser accepts the text, it ends
+    /// at the same place.
     #[test]
     fn any_bytes_are_seen_alike(
         text in "[\\[\\]{}\"\\\\a ]{0,300}",

@@ -1,4 +1,5 @@
-//! x86-64: AVX2 where the processor has it, else SSE2, which every one has.
+//! x86-64: AVX2 if the processor has it, and otherwise SSE2, which every processor of
+//! this kind has.
 
 use std::arch::x86_64::{
     __m128i, __m256i, _mm_clmulepi64_si128, _mm_cmpeq_epi8, _mm_cvtsi64_si128, _mm_cvtsi128_si64,
@@ -12,13 +13,13 @@ pub fn nested(text: &[u8]) -> Result<usize, Broken> {
     let has = std::arch::is_x86_feature_detected!("avx2")
         && std::arch::is_x86_feature_detected!("pclmulqdq");
     match has {
-        // SAFETY: the processor has what the function needs.
+        // SAFETY: the processor has both, as checked above.
         true => unsafe { avx2(text) },
         false => plain(text),
     }
 }
 
-/// On any processor of this kind.
+/// Works on any processor of this kind.
 pub fn plain(text: &[u8]) -> Result<usize, Broken> {
     // SAFETY: SSE2 is part of x86-64.
     unsafe { sse2(text) }
@@ -50,7 +51,7 @@ fn avx2_masks(block: &Block) -> Masks {
     let (halves, _) = block.as_chunks::<32>();
     let mut masks = Masks::default();
     for (index, half) in halves.iter().enumerate() {
-        // SAFETY: 32 bytes are there, and need no alignment.
+        // SAFETY: 32 bytes can be read there, and the load needs no alignment.
         let bytes = unsafe { _mm256_loadu_si256(half.as_ptr().cast::<__m256i>()) };
         let all = |byte: u8| _mm256_set1_epi8(byte.cast_signed());
         let equal = |bytes: __m256i, byte: u8| _mm256_cmpeq_epi8(bytes, all(byte));
@@ -73,7 +74,7 @@ fn sse2_masks(block: &Block) -> Masks {
     let (quarters, _) = block.as_chunks::<16>();
     let mut masks = Masks::default();
     for (index, quarter) in quarters.iter().enumerate() {
-        // SAFETY: 16 bytes are there, and need no alignment.
+        // SAFETY: 16 bytes can be read there, and the load needs no alignment.
         let bytes = unsafe { _mm_loadu_si128(quarter.as_ptr().cast::<__m128i>()) };
         let all = |byte: u8| _mm_set1_epi8(byte.cast_signed());
         let equal = |bytes: __m128i, byte: u8| _mm_cmpeq_epi8(bytes, all(byte));
