@@ -1,4 +1,4 @@
-//! Records that go to the database together. Pure.
+//! Records that are written to the database together. This module is pure.
 
 use std::{
     ops::{AddAssign, SubAssign},
@@ -10,31 +10,31 @@ use crate::{Metric, Row, dead_letters::DeadLetter, positions::Positions, source:
 #[derive(Default)]
 pub struct Batch {
     pub rows: Vec<Row>,
-    /// Of each row.
+    /// The origin of each row.
     pub origins: Vec<Origin>,
-    /// For the dead letters, if there are to be any.
+    /// The records for the dead letters, if dead letters are kept.
     pub unusable: Vec<DeadLetter>,
-    /// Past every message that was looked at, unusable ones too.
+    /// The positions after all messages that were read, including unusable ones.
     pub positions: Positions,
     pub size: Size,
     pub begun: Option<Instant>,
 }
 
-/// Where a row comes from, and its line.
+/// The origin of a row, and its line.
 pub struct Origin {
     pub partition: i32,
     pub offset: i64,
     pub line: String,
-    /// For the dead letters, if there are to be any.
+    /// The record for the dead letters, if dead letters are kept.
     pub record: Option<Vec<u8>>,
 }
 
-/// How much has been read and is not done with.
+/// How much has been read and is not finished.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Size {
     pub messages: usize,
     pub rows: usize,
-    /// Of the messages, as they stand in the topic.
+    /// The size of the messages in the topic.
     pub bytes: usize,
 }
 
@@ -55,8 +55,8 @@ impl SubAssign for Size {
 }
 
 impl Batch {
-    /// The error says why the message is of no use. `keeps` is for records that are to be dead
-    /// letters in that case, or when the database refuses them.
+    /// Returns an error that says why the message cannot be used. With `keeps`, the record is
+    /// kept for the dead letters, in case it cannot be used or the database refuses it.
     pub fn add(&mut self, message: Message, keeps: bool) -> Result<(), String> {
         self.begun.get_or_insert_with(Instant::now);
         self.positions.insert(message.partition, message.position());

@@ -1,5 +1,5 @@
-//! The database: a connection to it, its table, and inserts that may be repeated. Decides
-//! nothing about trying again.
+//! The database: a connection to it, its table, and inserts that may be repeated. This module does
+//! not decide whether to retry.
 
 mod address;
 mod refusal;
@@ -19,20 +19,21 @@ use self::{
 };
 use crate::Row;
 
-/// The file that makes the table; it is also shipped for psql.
+/// The file that makes the table. It is also shipped for use with psql.
 pub const SCHEMA: &str = include_str!("../schema.sql");
 
-/// One statement is one transaction. Rows that are there already stay as they are.
+/// One statement is one transaction. Rows that already exist do not change.
 const INSERT: &str = "\
     INSERT INTO system_metrics (time, service, pod_name, cpu, memory, \
         namespace, node_name, container_name, network_in, network_out) \
     SELECT * FROM unnest($1::timestamptz[], $2::text[], $3::text[], $4::float8[], $5::float8[], \
         $6::text[], $7::text[], $8::text[], $9::int8[], $10::int8[])";
 
-/// A transaction that is reported as done has to outlast a crash of the server. And a statement
-/// that takes too long, behind somebody's lock for instance, has to end on the server as well:
-/// given up here alone, it would go on there, and the next ones would queue up behind it. And
-/// what triggers, defaults and partitions make of a time must not depend on where the server is.
+/// A transaction that is reported as committed must survive a crash of the server. A statement that
+/// takes too long, for example because of a lock, must end on the server as well. If only this
+/// program gave up, the statement would continue there, and the next ones would queue behind it.
+/// And the result of triggers, defaults and partitions for a time must not depend on the server's
+/// time zone.
 const SESSION: &str = "\
     SELECT set_config('TimeZone', 'UTC', false); \
     SELECT set_config('synchronous_commit', 'on', false) \
@@ -40,35 +41,36 @@ const SESSION: &str = "\
     SELECT set_config('statement_timeout', '60s', false) \
     WHERE current_setting('statement_timeout') = '0'";
 
-/// What `statement_timeout` is in the end, in milliseconds, and whether the key may be read: with
-/// that right a conflict with another constraint than ours is an error, and not a row known before.
+/// Returns the `statement_timeout` in force, in milliseconds, and whether the key may be read. With
+/// that right, a conflict with another constraint than ours is an error, and is not mistaken for an
+/// existing row.
 const STATEMENT: &str = "\
     SELECT setting::int8, (SELECT bool_and(has_column_privilege('system_metrics', part, 'SELECT')) \
         FROM unnest($1::text[]) AS part) \
     FROM pg_settings WHERE name = 'statement_timeout'";
 
-/// How long the server's answer to a statement is waited for: what is little work, ...
+/// How long to wait for the server's answer to a short statement.
 const BRIEF: Duration = Duration::from_secs(30);
-/// ... an insert, beyond the time after which the server itself ends it, ...
+/// How long to wait for an insert, in addition to the time after which the server itself ends it.
 const BEYOND: Duration = Duration::from_secs(10);
-/// ... and a change of the schema, which may have to rewrite a table of years. If even this was
-/// too short, the server finishes it all the same, and the next attempt waits for that.
+/// How long to wait for a change of the schema, which may have to rewrite a table with years of
+/// data. If this is too short, the server still finishes it, and the next attempt waits for that.
 const MIGRATION: Duration = Duration::from_secs(3600);
 
-/// What became of a batch.
+/// The result of writing a batch.
 #[derive(Debug, Default)]
 pub struct Written {
-    /// Rows that were not there before.
+    /// The number of rows that did not exist before.
     pub inserted: u64,
-    /// Rows that the table refuses whenever they come, by their index, and why.
+    /// The rows that the table always refuses, by index, and why.
     pub refused: Vec<(usize, String)>,
 }
 
-/// A connection to a database whose table is as it should be.
+/// A connection to a database whose table is correct.
 pub struct Store {
     session: Session,
     insert: Statement,
-    /// For one insert.
+    /// How long one insert may take.
     limit: Duration,
 }
 
@@ -83,8 +85,8 @@ impl Store {
             Some(Mismatch::Differs(remedy)) => return Err(remedy),
             Some(Mismatch::Lacks(lacks)) => session
                 .run(MIGRATION, async |client| {
-                    // The limit of one insert, which the address or the role may set, is none
-                    // for a change of the table.
+                    // The address or the role may set a limit for a statement. It does not apply to
+                    // a change of the table.
                     client.batch_execute("SET statement_timeout = 0").await?;
                     client.batch_execute(SCHEMA).await?;
                     client.batch_execute("RESET statement_timeout").await
@@ -117,11 +119,13 @@ impl Store {
         })
     }
 
-    /// All rows but those that the table refuses through their own fault. After an error some of
-    /// them may be there, and are counted: the same call again is right, however it ended.
+    /// Inserts all rows except those that the table refuses because of their own values. After an
+    /// error, some of the rows may exist, and they are counted. It is always correct to repeat the
+    /// call.
     pub async fn insert(&mut self, rows: &[Row], written: &mut Written) -> Result<(), String> {
         written.refused.clear();
-        // Halves of halves, until the row that spoils a batch is alone; the next is on top.
+        // A part that fails is split in half until the row that causes it is alone. The next part
+        // is the last of the vector.
         let mut left = vec![rows];
         let mut index = 0;
         while let Some(part) = left.pop().filter(|part| !part.is_empty()) {
@@ -150,18 +154,19 @@ impl Store {
         Ok(())
     }
 
-    /// Is another row taken at this moment, so that the one that failed alone has only itself to
-    /// blame? Tried with the newest of the table and with one made up, and undone.
+    /// Whether the table accepts another row now. If so, the row that failed alone was refused
+    /// because of its own values. This tries a copy of the newest row and a made-up row, and rolls
+    /// back.
     async fn takes_another(&mut self, refused: &Row, failure: &Failure) -> Result<bool, Failure> {
-        // Beside each row that is there: kubelets tell whole seconds.
+        // This time differs from that of every existing row, because kubelets give whole seconds.
         let time = refused.time + Duration::from_micros(1);
-        // A row of the time is asked for where time itself may be what was refused.
+        // If the time may be what was refused, the other row has the time of the refused one.
         let time = is_of_function(failure).then_some(time);
         for (probe, least) in &probes() {
             let inserted = self.session.run(self.limit, async |client| {
                 client.batch_execute("BEGIN").await?;
                 let result = client.execute(probe, &[&time]).await;
-                // What is checked at the end of a transaction is part of the answer.
+                // Constraints that are checked at the end of a transaction count too.
                 let checked = match &result {
                     Ok(_) => client.batch_execute("SET CONSTRAINTS ALL IMMEDIATE").await,
                     Err(_) => Ok(()),
@@ -173,7 +178,7 @@ impl Store {
                 Ok(inserted) if inserted >= *least => return Ok(true),
                 Ok(_) => {}
                 Err(failure) if is_answer(&failure) => {}
-                // A transaction may still be open there: nothing more is asked of it.
+                // A transaction may still be open on this connection, so it is not used again.
                 Err(failure) => return Err(failure),
             }
         }
@@ -205,8 +210,8 @@ impl Store {
     }
 }
 
-/// Statements that insert another row, at the time of their parameter unless that is NULL, and
-/// how many rows they have to insert to prove something.
+/// The statements that insert another row, and how many rows each must insert to prove something.
+/// The row's time is the parameter, unless that is NULL.
 fn probes() -> [(String, u64); 2] {
     let names = COLUMNS.map(|(name, _)| name).join(", ");
     let values = |time: &str, value: &dyn Fn(&str, &str) -> String| {

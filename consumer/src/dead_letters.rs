@@ -1,5 +1,5 @@
-//! Records that are skipped, kept for whoever wants to look into them: in a file or a topic that
-//! the user names. Decides nothing about trying again.
+//! Keeps skipped records in a file or a topic that the user names, so that they can be examined.
+//! This module does not decide whether to retry.
 
 use std::{
     fmt,
@@ -19,9 +19,9 @@ use tokio::{io::AsyncWriteExt, task::spawn_blocking};
 
 use crate::Settings;
 
-/// How long Kafka may take for one of them, in milliseconds.
+/// How long Kafka may take for one record, in milliseconds.
 const DELIVERY: &str = "30000";
-/// Handed to Kafka at once.
+/// How many records are passed to Kafka together.
 const AT_ONCE: usize = 1_000;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +48,8 @@ pub struct DeadLetter {
     pub record: Vec<u8>,
 }
 
-/// An open place. A record may stand there twice, but none is missing of those reported as written.
+/// An open file or topic. A record may be in it twice, but every record that was reported as
+/// written is in it.
 pub enum DeadLetters {
     File {
         file: tokio::fs::File,
@@ -82,11 +83,12 @@ impl DeadLetters {
                     .set("bootstrap.servers", &settings.brokers)
                     .set("acks", "all")
                     .set("enable.idempotence", "true")
-                    // The topic has its own limit: what came from Kafka is not refused here.
+                    // The topic has its own limit. A record that came from Kafka is not refused
+                    // here.
                     .set("message.max.bytes", "1000000000")
                     .set("message.timeout.ms", DELIVERY)
                     .create()
-                    // As text it would show an option's value, too.
+                    // The text of the error would also show the value of an option.
                     .map_err(|_| "cannot write to Kafka with these options")?;
                 Ok(Self::Topic {
                     producer,
@@ -97,7 +99,7 @@ impl DeadLetters {
         }
     }
 
-    /// All of them are kept when this is over, also through a crash.
+    /// Writes all records. When this returns, they survive a crash.
     pub async fn write(&mut self, dead: &[DeadLetter]) -> Result<(), String> {
         match self {
             Self::File { file, from } => {
@@ -127,9 +129,10 @@ async fn append(file: &mut tokio::fs::File, lines: &str) -> io::Result<()> {
     file.sync_data().await
 }
 
-/// At its end, and at the beginning of a line: a crash may have left half of one.
+/// Opens the file so that writing begins at its end, on a new line, because a crash may have left
+/// part of a line.
 fn open(path: &Path) -> io::Result<File> {
-    // A pipe would be waited for.
+    // Opening a pipe would wait for a reader.
     if metadata(path).is_ok_and(|found| !found.is_file()) {
         return Err(io::Error::other("it is not a file"));
     }
@@ -146,7 +149,7 @@ fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// As a line of JSON; a record that is no text is shown in hexadecimal.
+/// Writes a record as a line of JSON. A record that is not text is written in hexadecimal.
 fn line(from: &str, dead: &DeadLetter) -> String {
     let mut json = json!({
         "topic": from,
@@ -164,7 +167,7 @@ fn line(from: &str, dead: &DeadLetter) -> String {
     format!("{json}\n")
 }
 
-/// The record as it is, and the rest in headers.
+/// Sends the records unchanged, with the other values in headers.
 async fn produce(
     producer: &FutureProducer,
     topic: &str,

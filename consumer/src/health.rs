@@ -1,14 +1,14 @@
-//! When to log that something fails, and that it works again.
+//! Decides when to log that something fails, and that it works again.
 
 use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-/// How often a lasting failure is repeated.
+/// How often a failure that continues is logged again.
 const AGAIN: Duration = Duration::from_secs(60);
 
-/// Of one thing that can fail: logged once when it begins, at most once a minute while it lasts,
-/// and once when it is over.
+/// The state of one thing that can fail. A failure is logged when it begins, at most once a
+/// minute while it continues, and when it ends.
 #[derive(Debug)]
 pub struct Health {
     what: String,
@@ -23,7 +23,7 @@ struct Failing {
 }
 
 impl Health {
-    /// `what` begins both lines: `database metrics at 10.0.0.7:5432`.
+    /// `what` is the beginning of both lines, for example `database metrics at 10.0.0.7:5432`.
     pub fn new(what: impl Into<String>) -> Self {
         Self {
             what: what.into(),
@@ -41,7 +41,7 @@ impl Health {
         }
     }
 
-    /// Did it fail until now?
+    /// Notes that it works. Returns whether it failed until now.
     pub fn works(&mut self) -> bool {
         let line = self.works_at(Instant::now());
         if let Some(line) = &line {

@@ -1,7 +1,9 @@
-//! The consumer: records from Kafka, as lines on stdout and as rows in PostgreSQL.
+//! The consumer: it prints records from Kafka as lines on stdout, and stores them as rows in
+//! PostgreSQL.
 //!
-//! A record's offset is committed only after the database has its row, and a row is inserted
-//! only once; so whatever is killed, no sample is lost and none is in the table twice.
+//! The offset of a record is committed only after the database has its row, and a row is
+//! inserted only once. Therefore no sample is lost and none is in the table twice, whatever
+//! process is killed.
 
 mod batch;
 pub mod database;

@@ -19,7 +19,7 @@ use tokio::{
 };
 use tracing::error;
 
-/// At the end: for a log that is read slowly, or not at all.
+/// How long to wait at the end for a log that is read slowly or not at all.
 const LAST_LINES: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
@@ -43,7 +43,8 @@ fn main() -> ExitCode {
         log.flush(LAST_LINES).await;
         code
     });
-    // The look-up of a name, or a commit, cannot be broken off: it is not waited for.
+    // The look-up of a name or a commit cannot be interrupted, so the end does not wait for
+    // it.
     runtime.shutdown_background();
     code
 }
@@ -54,7 +55,8 @@ async fn start() -> Result<Ended, String> {
     run(&settings, stop.notified()).await
 }
 
-/// Told of the first SIGTERM or SIGINT; a second one does not wait for anything.
+/// Returns a notification of the first SIGTERM or SIGINT. The second signal ends the process
+/// at once.
 fn stop_signal() -> io::Result<Arc<Notify>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -1,6 +1,6 @@
-//! What is printed. Each stream is written by a thread of its own, so that a pipe that nobody
-//! reads stops that thread and nothing else: what does not fit into memory meanwhile is dropped,
-//! by whole lines, and counted.
+//! What is printed. Each stream has its own thread for writing, so a pipe that nobody reads
+//! blocks only that thread. Lines that do not fit into memory in the meantime are dropped and
+//! counted.
 
 use std::{
     io::{self, Write},
@@ -16,10 +16,10 @@ use std::{
 use kubeletstats_core::text::printable;
 use tokio::{sync::Notify, time::timeout};
 
-/// Kept for a reader that is slow: some 40,000 lines.
+/// In bytes. This is kept for a slow reader, about 40,000 lines.
 const CAPACITY: usize = 4 << 20;
 
-/// Its thread lasts as long as the program.
+/// The thread of an output runs as long as the program.
 #[derive(Clone)]
 pub struct Output {
     queue: Sender<String>,
@@ -28,7 +28,7 @@ pub struct Output {
 
 #[derive(Default)]
 struct State {
-    /// Bytes that are not written yet.
+    /// The number of bytes that are not written yet.
     pending: AtomicUsize,
     dropped: AtomicU64,
     failure: Mutex<Option<String>>,
@@ -55,7 +55,7 @@ impl Output {
         Self { queue, state }
     }
 
-    /// Takes whole lines, or counts them as dropped if those before them fill the memory.
+    /// Takes whole lines. If the memory is full, they are dropped and counted.
     pub fn print(&self, text: String) {
         match self.is_full() {
             true => drop(self.state.dropped.fetch_add(lines(&text), SeqCst)),
@@ -63,7 +63,7 @@ impl Output {
         }
     }
 
-    /// Takes them in any case, from whoever takes no more of his own while [`Self::is_full`].
+    /// Takes lines in any case. The caller must not read more input while [`Self::is_full`].
     pub fn keep(&self, text: String) {
         self.state.pending.fetch_add(text.len(), SeqCst);
         let _ = self.queue.send(text);
@@ -73,27 +73,27 @@ impl Output {
         self.state.pending.load(SeqCst) >= CAPACITY
     }
 
-    /// Has the stream taken everything?
+    /// Whether everything has been written.
     pub fn is_done(&self) -> bool {
         self.state.pending.load(SeqCst) == 0
     }
 
-    /// Lines that were never written.
+    /// The number of lines that were never written.
     pub fn dropped(&self) -> u64 {
         self.state.dropped.load(SeqCst)
     }
 
-    /// Why the last write failed, if it did.
+    /// Returns why the last write failed, if it did.
     pub fn failure(&self) -> Option<String> {
         self.state.failure().clone()
     }
 
-    /// Resolves when something was written since the last call.
+    /// Resolves if something was written since the last call.
     pub async fn written(&self) {
         self.state.written.notified().await;
     }
 
-    /// Waits until all is written, for a limited time.
+    /// Waits until everything is written, but not longer than `limit`.
     pub async fn flush(&self, limit: Duration) {
         let all_written = async {
             while !self.is_done() {
@@ -114,7 +114,7 @@ fn lines(text: &str) -> u64 {
     text.lines().count() as u64
 }
 
-/// The program's own lines go to stderr, and a log that nobody reads stops nothing.
+/// Starts the log on stderr. A log that nobody reads blocks nothing.
 pub fn start_log() -> Output {
     let stderr = Output::start(io::stderr());
     let log = Log {
@@ -133,11 +133,11 @@ pub fn start_log() -> Output {
 #[derive(Clone)]
 struct Log {
     output: Output,
-    /// Dropped lines that the log has told of.
+    /// The number of dropped lines that the log has reported.
     told: Arc<AtomicU64>,
 }
 
-/// Each call is one line: keys of records and what servers say stand in it.
+/// Each call writes one line. It may contain keys of records and text from servers.
 impl Write for Log {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let (output, dropped) = (&self.output, self.output.dropped());

@@ -1,25 +1,27 @@
-//! Which offsets may be committed, and which commits are under way. Pure: no Kafka, no clock.
+//! Which offsets may be committed, and which commits are running. This module is pure,
+//! without Kafka and clock.
 
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
 };
 
-/// A commit that failed is tried again, also if no new records come.
+/// A failed commit is tried again after this time, even if no new records arrive.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// The offset to be read next in a partition, under one assignment of it to us. What was read
-/// under an earlier one is not committed: the partition may be another consumer's by now.
+/// The offset to read next in a partition, under one assignment of it to this consumer. What
+/// was read under an earlier assignment is not committed, because the partition may belong to
+/// another consumer now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
     pub assignment: u64,
     pub next: i64,
-    /// When the record before it was written, in milliseconds: kept with the commit, to tell
-    /// since when records are gone, should that ever be.
+    /// When the record before this offset was written, in milliseconds. It is stored with the
+    /// commit. If records are deleted later, a log line says since when.
     pub since: Option<i64>,
 }
 
-/// By partition.
+/// A position for each partition.
 pub type Positions = BTreeMap<i32, Position>;
 
 #[derive(Debug, Default)]
@@ -30,12 +32,13 @@ pub struct Commits {
 }
 
 impl Commits {
-    /// Everything before these positions is done with.
+    /// Adds the positions before which everything is finished.
     pub fn add(&mut self, done: Positions) {
         for (partition, position) in done {
             let newest = self.wanted.entry(partition).or_insert(position);
-            // A batch of before may be done after the partition came back to us, and where
-            // reading begins may be told after the first records are done.
+            // An earlier batch may be finished after the partition was assigned again. And
+            // the place where reading begins may be added after the first records are
+            // finished.
             let order = |position: &Position| (position.assignment, position.next);
             if order(&position) >= order(newest) {
                 *newest = position;
@@ -43,7 +46,7 @@ impl Commits {
         }
     }
 
-    /// What to commit now. Forgets what is no longer ours.
+    /// Returns what to commit now, and drops positions under assignments that have ended.
     pub fn due(
         &mut self,
         now: Instant,
@@ -59,7 +62,7 @@ impl Commits {
         self.sent.clone()
     }
 
-    /// The commit under way has been answered.
+    /// The running commit has ended.
     pub fn answered(&mut self, succeeded: bool, now: Instant) {
         let Some(sent) = self.sent.take() else {
             return;
@@ -71,7 +74,7 @@ impl Commits {
         }
     }
 
-    /// Is there nothing left to do, nor to wait for?
+    /// Whether there is nothing to commit or to wait for.
     pub fn is_done(&self) -> bool {
         self.wanted.is_empty() && self.sent.is_none()
     }
@@ -114,7 +117,7 @@ mod tests {
         commits.add(at(0, 1, 20));
         commits.add(at(0, 1, 10));
         assert_eq!(commits.due(now, |_| Some(1)), Some(at(0, 1, 20)));
-        // The topic was made anew: a new assignment begins where it begins.
+        // The topic was recreated. The new assignment starts at its beginning.
         commits.add(at(0, 2, 0));
         commits.answered(true, now);
         assert_eq!(commits.due(now, |_| Some(2)), Some(at(0, 2, 0)));
@@ -138,7 +141,8 @@ mod tests {
         let mut commits = Commits::default();
         commits.add(at(0, 1, 10));
         commits.add(at(1, 1, 10));
-        // Partition 0 went away and came back, 1 is somebody else's.
+        // Partition 0 was revoked and assigned again, and partition 1 belongs to another
+        // consumer.
         let owned = |partition| (partition == 0).then_some(2);
         assert_eq!(commits.due(now, owned), None);
         assert!(commits.is_done());

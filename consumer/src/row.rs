@@ -1,11 +1,12 @@
-//! A record as a row of `system_metrics`. Pure; refuses what the table could not hold.
+//! A record as a row of `system_metrics`. This module is pure. It refuses values that the
+//! table cannot hold.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::Metric;
 
-/// The last millisecond of the year 9999. PostgreSQL could hold more, but a later time is
-/// seconds or nanoseconds taken for milliseconds, or worse.
+/// The last millisecond of the year 9999. PostgreSQL could store later times, but a later
+/// time here is wrong: for example it is in nanoseconds instead of milliseconds.
 const LATEST: i64 = 253_402_300_799_999;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -15,8 +16,8 @@ pub struct Row {
     pub pod_name: String,
     pub cpu: f64,
     pub memory: Option<f64>,
-    /// These three are part of the key, where NULL would differ from NULL: text that a record
-    /// lacks is empty text here.
+    /// These three are part of the key. There NULL would not be equal to NULL, so a text that
+    /// is absent in the record is empty here.
     pub namespace: String,
     pub node_name: String,
     pub container_name: String,
@@ -48,7 +49,7 @@ impl TryFrom<Metric> for Row {
     }
 }
 
-/// JSON text may hold a NUL character, PostgreSQL's text may not.
+/// JSON text may contain a NUL character, but text in PostgreSQL may not.
 fn storable(key: &str, text: String) -> Result<String, String> {
     if text.contains('\0') {
         return Err(format!("{key} holds a NUL character"));
@@ -79,7 +80,7 @@ mod tests {
             namespace: "default".to_owned(),
             node_name: "vm".to_owned(),
             container_name: "main".to_owned(),
-            // More than a double could hold exactly.
+            // This is more than a double can represent exactly.
             network_in: Some(9_007_199_254_740_993),
             network_out: Some(7),
         };
@@ -112,7 +113,7 @@ mod tests {
         }
         let error = row(&RECORD.replace("\"vm\"", "\"v\\u0000m\"")).expect_err("no row");
         assert_eq!(error, "nodeName holds a NUL character");
-        // The number that JSON allows and a double does not.
+        // JSON allows this number, but a double cannot represent it.
         let error = row(&RECORD.replace("78.5", "1e999")).expect_err("no row");
         assert!(error.starts_with("not a record: "), "{error}");
     }

@@ -1,8 +1,9 @@
-//! The loop: messages become rows, rows go to the database, offsets are committed after that.
+//! The main loop: messages become rows, rows are written to the database, and then offsets are
+//! committed.
 //!
-//! Batches queue up in front of the database, up to a limit: then no more is taken, and what
-//! librdkafka has read ahead waits there. Only when that lasts is the topic paused, and Kafka
-//! polled so that the group keeps us.
+//! Batches wait for the database, up to a limit. At the limit, no more messages are taken, and
+//! those that librdkafka has read ahead wait there. Only if this continues, the topic is paused,
+//! and Kafka is polled so that this consumer stays in the group.
 
 use std::{
     fmt,
@@ -29,22 +30,24 @@ use crate::{
     writer::{self, Writer},
 };
 
-/// How often what depends on the time alone is looked at.
+/// The interval of checks that depend only on the time.
 const TICK: Duration = Duration::from_millis(100);
-/// How far the database may be behind: so many records, or two batches if that is more, and so
-/// many bytes of them.
+/// The limit of what waits for the database: this many records, or two batches if that is more, and
+/// this many bytes of them.
 const BUFFER_RECORDS: usize = 10_000;
 const BUFFER_BYTES: usize = 16 << 20;
-/// A buffer that has been full for so long is not about to be taken: the topic is paused until
-/// half of it is. Meanwhile the group is not served, which has to be far less than its patience.
+/// If the buffer is full for this time, the database is slow. Then the topic is paused until half
+/// of the buffer is free. Until the pause, the group is not served, so this time must be much
+/// shorter than the group's session timeout.
 const PAUSE_AFTER: Duration = Duration::from_secs(1);
-/// At the end: for the batches in hand, for their lines and their offsets, and for leaving the group.
+/// The limits at the end: for the current batches, their lines, their offsets, and for leaving the
+/// group.
 const LAST_BATCH: Duration = Duration::from_secs(5);
 const LAST_LINES: Duration = Duration::from_millis(500);
 const LAST_COMMIT: Duration = Duration::from_secs(2);
 const LEAVE: Duration = Duration::from_secs(2);
 
-/// Why it ended.
+/// Why the loop ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
     Asked,
@@ -76,10 +79,10 @@ pub async fn run(settings: &Settings, stop: impl Future<Output = ()>) -> Result<
 struct Counts {
     good: u64,
     skipped: u64,
-    /// Only with a database: rows that were new to it, and others.
+    /// Rows that were new to the database, and below the others. Only with a database.
     stored: Option<u64>,
     known: u64,
-    /// Lines that nobody took from stdout.
+    /// Lines that could not be written to stdout.
     dropped: u64,
 }
 
@@ -103,14 +106,14 @@ struct Running<'a> {
     writer: Writer,
     keeps_skipped: bool,
     collecting: Batch,
-    /// Batches with the writer.
+    /// The number of batches that were sent to the writer.
     writing: usize,
-    /// All that has been collected and is not done with.
+    /// Everything that was collected and is not finished.
     buffered: Size,
     full_since: Option<Instant>,
     stdout: Output,
     printing: Health,
-    /// Without a database: to be committed once stdout has taken the lines.
+    /// Without a database: positions to commit after stdout has accepted the lines.
     unprinted: Positions,
     commits: Commits,
     committing: Option<JoinHandle<bool>>,
@@ -151,7 +154,7 @@ impl<'a> Running<'a> {
             && (self.stores() || self.stdout.is_done())
     }
 
-    /// Is there a database, or are the lines all there is?
+    /// Whether there is a database. Without one, the lines are the only output.
     fn stores(&self) -> bool {
         self.settings.database.is_some()
     }
@@ -160,7 +163,7 @@ impl<'a> Running<'a> {
         BUFFER_RECORDS.max(2 * self.settings.batch_rows)
     }
 
-    /// May one more message be collected?
+    /// Whether one more message may be collected.
     fn has_room(&self) -> bool {
         let taken = self.counts.good + self.buffered.rows as u64;
         self.buffered.messages < self.most_messages()
@@ -169,8 +172,8 @@ impl<'a> Running<'a> {
             && (self.stores() || !self.stdout.is_full())
     }
 
-    /// Is what has been collected full, or has it waited long enough? While the database is at
-    /// work, it may go on growing.
+    /// Whether the current batch is full or has waited long enough. While the database is busy, the
+    /// batch may continue to grow.
     fn is_due(&self) -> bool {
         let is_full = self.collecting.rows.len() >= self.settings.batch_rows || !self.has_room();
         let waited = self.collecting.begun.map(|begun| begun.elapsed());
@@ -179,7 +182,7 @@ impl<'a> Running<'a> {
         })
     }
 
-    /// Until so many good records as were asked for are done with.
+    /// Runs until as many good records as `count` are finished.
     async fn consume(&mut self) -> Result<(), String> {
         while !self.has_counted() {
             self.pause_or_resume();
@@ -203,19 +206,19 @@ impl<'a> Running<'a> {
             }
             self.check_stdout()?;
             self.commit();
-            // The connection to the database is another task of the same thread.
+            // The task of the database's connection runs on the same thread.
             yield_now().await;
         }
         Ok(())
     }
 
-    /// Goes on as long as there are messages at hand. A paused topic may still have some to
-    /// give: they are not lost, as they were not committed and resuming goes on behind them.
+    /// Reads as long as there are messages. A paused topic may still return some. They are
+    /// collected too, because reading resumes after them.
     fn read(&mut self, mut next: Option<Message>) -> Result<(), String> {
         while let Some(message) = next {
             self.collect(message);
-            // Messages of no use fill no batch: without a limit of time a topic full of them
-            // would keep us here, deaf to signals and without a commit.
+            // Unusable messages do not fill a batch. Without the time limit of a batch, a topic
+            // full of them would keep this loop running, without signals and commits.
             if self.is_due() {
                 break;
             }
@@ -256,11 +259,11 @@ impl<'a> Running<'a> {
     fn hand_over(&mut self) {
         self.writing += 1;
         let batch = mem::take(&mut self.collecting);
-        // The writer ends after us.
+        // The writer ends after this task.
         let _ = self.writer.batches.send(batch);
     }
 
-    /// The database has the batch: now its lines are printed and its offsets may be committed.
+    /// The database has the batch. Now its lines are printed, and its offsets may be committed.
     fn done(&mut self, batch: Batch, written: &Written) {
         self.writing -= 1;
         self.buffered -= batch.size;
@@ -284,7 +287,8 @@ impl<'a> Running<'a> {
         match (self.stores(), self.settings.quiet) {
             (_, true) => {}
             (true, false) => self.stdout.print(text),
-            // These lines are all there is, and their offsets are committed with them.
+            // These lines are the only output. Their offsets are committed after the lines are
+            // written.
             (false, false) => self.stdout.keep(text),
         }
         match self.stores() {
@@ -293,13 +297,13 @@ impl<'a> Running<'a> {
         }
     }
 
-    /// Tells of lines that nobody reads. With a database they are dropped, as the rows are there;
-    /// without one they are all there is, and are waited for.
+    /// Logs that nobody reads stdout. With a database, lines are dropped, because the rows are
+    /// stored. Without one, the lines are the only output, so the loop waits for the reader.
     fn check_stdout(&mut self) -> Result<(), String> {
         let dropped = self.stdout.dropped();
         match (self.stores(), self.stdout.failure()) {
             (false, Some(failure)) => return Err(format!("cannot print: {failure}")),
-            // One that failed and then did not has lost lines all the same.
+            // A stream that failed for a time has lost lines, even if it works again.
             (false, None) if dropped > 0 => return Err("cannot print all lines".to_owned()),
             (false, None) if self.stdout.is_full() => {
                 self.printing.failed("nobody reads it, waiting");
@@ -336,8 +340,8 @@ impl<'a> Running<'a> {
         self.commits.answered(succeeded, Instant::now());
     }
 
-    /// Finishes what is in hand, as long as that does not take long: what is not finished is
-    /// not committed, and so will be read again.
+    /// Finishes the current work, within a limited time. What is not finished is not committed, so
+    /// it will be read again.
     async fn finish(mut self, is_regular: bool) -> Counts {
         if is_regular {
             self.source.pause(true);
@@ -350,7 +354,8 @@ impl<'a> Running<'a> {
         self.counts
     }
 
-    /// The group is served meanwhile; what may still come is left for the next.
+    /// Finishes the batches. The group is still served. Messages that arrive now are not used, so
+    /// the next consumer reads them.
     async fn finish_batches(&mut self) {
         if self.collecting.begun.is_some() {
             self.hand_over();
@@ -380,7 +385,7 @@ impl<'a> Running<'a> {
     }
 }
 
-/// Whether the commit that is under way succeeds, if there is one.
+/// Returns whether the running commit succeeds. Without one, this waits forever.
 async fn end_of(committing: &mut Option<JoinHandle<bool>>) -> bool {
     match committing {
         Some(commit) => commit.await.unwrap_or(false),

@@ -1,4 +1,4 @@
-//! What can be set, by flags and by variables of the environment.
+//! The settings, from flags and from environment variables.
 
 use std::{
     env,
@@ -17,9 +17,10 @@ use kubeletstats_core::duration;
 
 use crate::{database::Address, dead_letters::Place};
 
-/// These decide what may be lost, so they are not for the user to set.
+/// These options decide what may be lost, so the user cannot set them.
 const OURS: [&str; 5] = [
-    // `--from` is for a group without a place; one that has a place never skips what is there.
+    // `--from` applies only to a group without a place. A group with a place never skips existing
+    // records.
     "auto.offset.reset",
     "enable.auto.commit",
     "enable.auto.offset.store",
@@ -139,7 +140,8 @@ fn kafka_option(pair: &str) -> Result<(String, String), String> {
 }
 
 impl Settings {
-    /// Of this process. A flag goes before its variable; an empty variable counts as not set.
+    /// Reads the settings of this process. A flag overrides its variable. An empty variable
+    /// counts as not set.
     pub fn read() -> Result<Self, String> {
         let is_empty = |name: &OsStr| env::var_os(name).is_some_and(|value| value.is_empty());
         let pairs = env::vars_os().filter_map(|(name, value)| {
@@ -148,7 +150,7 @@ impl Settings {
         Self::parse_from(env::args_os(), is_empty, pairs)
     }
 
-    /// Of arguments alone, without the program's name.
+    /// Reads settings from arguments alone, without the program's name.
     pub fn of_arguments(arguments: &[&str]) -> Result<Self, String> {
         let arguments = [&["metrics-consumer"], arguments].concat();
         Self::parse_from(arguments.iter().map(OsString::from), |_| true, [])
@@ -170,7 +172,7 @@ impl Settings {
         let parsed = parsed.and_then(|matches| Self::from_arg_matches(&matches));
         let mut settings = parsed.map_err(|error| match error.use_stderr() {
             true => describe(&error),
-            // The help, or the version.
+            // The user asked for the help or the version.
             false => error.exit(),
         })?;
         if settings.dead_letter_topic.as_ref() == Some(&settings.topic) {
@@ -196,7 +198,7 @@ impl Settings {
     }
 }
 
-/// In one line, and without what may be a password.
+/// Describes the error in one line, without what may be a password.
 fn describe(error: &clap::Error) -> String {
     let context = |kind| error.get(kind).map(ToString::to_string).unwrap_or_default();
     let argument = context(ContextKind::InvalidArg);
@@ -210,7 +212,8 @@ fn describe(error: &clap::Error) -> String {
         (ErrorKind::MissingRequiredArgument, _) => {
             "--brokers (KAFKA_BROKERS) is required".to_owned()
         }
-        // What does not begin like a flag is a value that lost its own.
+        // A value that does not look like a flag may belong to a flag that is missing, so it is
+        // not shown.
         (ErrorKind::UnknownArgument, _) => {
             let name = if flag.starts_with("--") { flag } else { "" };
             format!("unknown argument {name}: see --help")
@@ -230,7 +233,7 @@ fn describe(error: &clap::Error) -> String {
     }
 }
 
-/// Without the options of Kafka, which hold passwords.
+/// Does not show the options of Kafka, because they may contain passwords.
 impl fmt::Debug for Settings {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Settings")

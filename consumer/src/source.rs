@@ -1,8 +1,8 @@
-//! The topic: a member of a consumer group that reads, pauses and commits when told to, and
-//! tells when Kafka is away. Knows neither records nor the database.
+//! The topic. This is a member of a consumer group, which reads, pauses and commits on request, and
+//! logs when Kafka is not available. It knows neither records nor the database.
 //!
-//! What librdkafka answers only to a caller that waits is asked for on a thread of the runtime,
-//! but for the look-up of places: it is part of the answer to the group, and limited.
+//! librdkafka has blocking requests. They run on a blocking thread of the runtime, except for the
+//! look-up of places: it is part of the answer to the group, and its time is limited.
 
 mod place;
 
@@ -39,44 +39,46 @@ use crate::{
     settings::{From, Settings},
 };
 
-/// While Kafka is away: how often it is asked, and how long for.
+/// While Kafka is not available: how often it is asked, and how long to wait for the answer.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 const PROBE: Duration = Duration::from_millis(500);
-/// For finding out where to begin, when partitions become ours, and what is gone.
+/// The limit for looking up where to begin in assigned partitions, and what was deleted.
 const LOOK_UP: Duration = Duration::from_secs(3);
 
-/// Not more are remembered while Kafka is away.
+/// The largest number of gaps that are kept while Kafka is not available.
 const MOST_GAPS: usize = 10_000;
 
-/// What can be set otherwise by `--kafka-option`.
+/// Defaults that `--kafka-option` overrides.
 const DEFAULTS: [(&str, &str); 7] = [
     ("client.id", "metrics-consumer"),
-    // A killed consumer's partitions are free after this time; the default is 45 s.
+    // After this time, the partitions of a killed consumer are assigned to others. librdkafka's
+    // default is 45 s.
     ("session.timeout.ms", "10000"),
-    // A topic that appears is seen after this time; the default is 5 minutes.
+    // After this time, a new topic is noticed. The default is 5 minutes.
     ("topic.metadata.refresh.interval.ms", "10000"),
     ("socket.keepalive.enable", "true"),
-    // Read ahead at most so much of each partition; the default is 64 MiB.
+    // At most this much of each partition is read ahead. The default is 64 MiB.
     ("queued.max.messages.kbytes", "8192"),
-    // The buffer in front of the database reads ahead; this is only what a pause throws away.
+    // The buffer before the database already reads ahead. What librdkafka has read ahead is
+    // discarded by a pause, so it is kept small.
     ("queued.min.messages", "1000"),
-    // More than that came with one fetch: the next one waits so long; the default is 1 s.
+    // If one fetch returned more than that, the next fetch waits this long. The default is 1 s.
     ("fetch.queue.backoff.ms", "10"),
 ];
 
-/// One message as it stands in the topic.
+/// One message of the topic.
 pub struct Message {
     pub partition: i32,
     pub offset: i64,
     /// See [`crate::positions::Position`].
     pub assignment: u64,
-    /// When it was written, in milliseconds.
+    /// When the message was written, in milliseconds.
     pub time: Option<i64>,
     pub payload: Vec<u8>,
 }
 
 impl Message {
-    /// Not of an assignment yet.
+    /// Makes a message. Its assignment is set later.
     fn of(message: &BorrowedMessage<'_>) -> Self {
         Self {
             partition: message.partition(),
@@ -87,7 +89,7 @@ impl Message {
         }
     }
 
-    /// Behind it.
+    /// The position after this message.
     pub fn position(&self) -> Position {
         Position {
             assignment: self.assignment,
@@ -119,7 +121,8 @@ impl Source {
         config
             .set("bootstrap.servers", &settings.brokers)
             .set("group.id", &settings.group)
-            // What is still there is read, wherever a group's place was; see `Events::starts`.
+            // If the group's place does not exist, the existing records are read from the
+            // beginning; see `Events::starts`.
             .set("auto.offset.reset", "earliest")
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false");
@@ -139,7 +142,7 @@ impl Source {
             config
                 .create_with_context(events)
                 .map_err(|error| match error {
-                    // As text it would show the value too, which may be a password.
+                    // The text of the error would also show the value, which may be a password.
                     KafkaError::ClientConfig(_, why, name, _) => format!("option {name}: {why}"),
                     error => format!("cannot read from Kafka: {error}"),
                 })?;
@@ -161,15 +164,15 @@ impl Source {
         })
     }
 
-    /// Serves the group and returns a message if there is one; fails only where going on is
-    /// of no use. Has to be called all the time, or the group believes us dead.
+    /// Serves the group, and returns a message if there is one. Fails only if continuing is
+    /// useless. It must be called all the time, because otherwise the group removes this consumer.
     pub async fn next(&mut self) -> Result<Option<Message>, String> {
         let received = self.consumer.recv().await;
         let received = received.map(|message| Message::of(&message));
         self.received(received)
     }
 
-    /// The same, if that need not be waited for.
+    /// Does the same as [`Self::next`], but does not wait for a message.
     pub fn try_next(&mut self) -> Result<Option<Message>, String> {
         let received = {
             let mut context = Context::from_waker(Waker::noop());
@@ -192,7 +195,7 @@ impl Source {
         };
         self.works();
         let mut state = self.consumer.context().state();
-        // Without an assignment it is left over from one that has ended.
+        // Without an assignment, the message is left over from one that has ended.
         let Some(ours) = state.assigned.get_mut(&message.partition) else {
             return Ok(None);
         };
@@ -205,10 +208,10 @@ impl Source {
         Ok(Some(message))
     }
 
-    /// Offsets that did not come. Those that are before all that is kept were deleted; others
-    /// never were records for us, such as the marks of transactions, of which there can be one
-    /// after each few records. So they are looked up beside the reading, and once for all gaps
-    /// of a partition that are known by then; where that fails, with the next.
+    /// Looks up the offsets that were missing. Offsets before all existing records were deleted.
+    /// Others never were records, for example the marks of transactions, which can follow every few
+    /// records. Therefore the look-up runs on another thread, once for all gaps of a partition that
+    /// are known then. If it fails, they are looked up again with the next gaps.
     fn look_up_gaps(&mut self, now: Instant) {
         let mut state = self.consumer.context().state();
         if state.gaps.is_empty() || state.looks_up || now - self.looked_up < PROBE_EVERY {
@@ -249,7 +252,8 @@ impl Source {
                 let reason = last.as_deref().unwrap_or("no broker answers");
                 self.brokers.failed(reason);
             }
-            // One connection of perhaps several: if it was the last, the above follows.
+            // One of perhaps several connections failed. If it was the last one, the error above
+            // follows.
             Some(Code::BrokerTransportFailure | Code::Resolve | Code::OperationTimedOut) => {}
             Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => {
                 self.consumer.context().state().is_awaited = true;
@@ -264,7 +268,7 @@ impl Source {
         self.reading.works();
     }
 
-    /// Sees to what has changed since the last call.
+    /// Handles what has changed since the last call.
     pub fn serve(&mut self) {
         let now = Instant::now();
         self.look_up_gaps(now);
@@ -273,13 +277,13 @@ impl Source {
         let has_answered = mem::take(&mut state.has_answered);
         drop(state);
         if has_changed {
-            // A new assignment begins unpaused.
+            // A new assignment is not paused at first.
             self.pause_all(self.paused);
         }
         if has_changed || has_answered {
             self.works();
         } else if self.brokers.is_failing() && now - self.probed >= PROBE_EVERY {
-            // An idle topic brings no message to tell that Kafka is back.
+            // If a topic is idle, no message shows that Kafka is available again.
             self.probed = now;
             let (consumer, topic) = (Arc::clone(&self.consumer), self.topic.clone());
             spawn_blocking(move || {
@@ -293,8 +297,8 @@ impl Source {
         self.paused
     }
 
-    /// A paused topic costs no memory while nothing can be done with its records. What was
-    /// read ahead is thrown away, and read again on resuming.
+    /// Pauses or resumes reading. A paused topic uses no memory while its records cannot be
+    /// processed. What was read ahead is discarded, and read again after resuming.
     pub fn pause(&mut self, paused: bool) {
         if paused != self.paused {
             self.paused = paused;
@@ -306,33 +310,34 @@ impl Source {
         let Ok(all) = self.consumer.assignment() else {
             return;
         };
-        // Fails for partitions that are being taken away at this moment: they do not matter.
+        // This fails for partitions that are being revoked. They do not matter.
         let _ = match paused {
             true => self.consumer.pause(&all),
             false => self.consumer.resume(&all),
         };
     }
 
-    /// The assignment under which a partition is ours now.
+    /// Returns the assignment under which this consumer has the partition now.
     pub fn assignment(&self, partition: i32) -> Option<u64> {
         let state = self.consumer.context().state();
         state.assigned.get(&partition).map(|ours| ours.number)
     }
 
-    /// Where reading begins in partitions that became ours, to be committed: the group keeps the
-    /// place also if no record ever comes.
+    /// Returns where reading begins in newly assigned partitions, so that this is committed. Then
+    /// the group keeps the place even if no record ever arrives.
     pub fn chosen(&self) -> Positions {
         mem::take(&mut self.consumer.context().state().chosen)
     }
 
-    /// Begins a commit, which may take as long as Kafka is away; its value is whether it succeeded.
+    /// Starts a commit. While Kafka is not available, it may take any time. The result is whether
+    /// it succeeded.
     pub fn commit(&self, positions: Positions) -> JoinHandle<bool> {
         let (consumer, topic) = (Arc::clone(&self.consumer), self.topic.clone());
         spawn_blocking(move || commit(&consumer, &topic, &positions).is_ok())
     }
 
-    /// Leaves the group once the last commit has ended, for a limited time: a Kafka that is away
-    /// is not waited for.
+    /// Leaves the group after the last commit has ended, within a limited time. It does not wait
+    /// longer if Kafka is not available.
     pub async fn close(self, commit: Option<JoinHandle<bool>>, limit: Duration) {
         let closing = async {
             if let Some(commit) = commit {
@@ -360,11 +365,11 @@ fn commit(
     consumer.commit(&list, CommitMode::Sync)
 }
 
-/// What librdkafka reports besides messages.
+/// Handles what librdkafka reports besides messages.
 struct Events {
     topic: String,
     from_end: bool,
-    /// Is option `debug` set?
+    /// Whether option `debug` is set.
     is_debugging: bool,
     state: Mutex<State>,
 }
@@ -374,30 +379,30 @@ struct State {
     assigned: BTreeMap<i32, Assigned>,
     assignments: u64,
     has_changed: bool,
-    /// Kafka, when it was asked whether it is back.
+    /// Whether Kafka has answered the question whether it is available again.
     has_answered: bool,
-    /// The topic was not there when we came: whatever is in it is new.
+    /// Whether the topic did not exist at start. Then everything in it is new.
     is_awaited: bool,
-    /// Where reading begins: the group's places from then on.
+    /// The positions where reading begins. They become the group's places.
     chosen: Positions,
     last_failure: Option<String>,
-    /// Not looked up yet.
+    /// Gaps that are not looked up yet.
     gaps: Vec<(i32, Gone)>,
     looks_up: bool,
 }
 
-/// A partition that is ours.
+/// A partition that is assigned to this consumer.
 struct Assigned {
-    /// Of its assignment.
+    /// The number of its assignment.
     number: u64,
-    /// The offset that is expected next, once that is known.
+    /// The next expected offset, if it is known.
     next: Option<i64>,
-    /// When the record before it was written.
+    /// When the record before that offset was written.
     since: Option<i64>,
 }
 
 impl Assigned {
-    /// Goes on behind a message; the result is what is missing before it.
+    /// Moves the position past a message. Returns the gap before it, if there is one.
     fn pass(&mut self, offset: i64, time: Option<i64>) -> Option<Gone> {
         let since = self.since;
         let from = self.next.filter(|next| *next < offset);
@@ -418,13 +423,14 @@ impl Events {
 
 impl ClientContext for Events {
     fn error(&self, _: KafkaError, reason: &str) {
-        // `HOST/ID: Connect to … failed: Connection refused (…)`; that all are down says less.
+        // Keeps for example `HOST/ID: Connect to … failed: Connection refused (…)`. The line that
+        // all brokers are down has less information.
         if !reason.contains("brokers are down") {
             self.state().last_failure = Some(reason.to_owned());
         }
     }
 
-    /// For option `debug` only: what matters comes as errors too.
+    /// Logs only with option `debug`, because important events are errors too.
     fn log(&self, _: RDKafkaLogLevel, facility: &str, text: &str) {
         if self.is_debugging {
             info!("librdkafka: {facility} {text}");
@@ -447,7 +453,7 @@ impl ConsumerContext for Events {
             consumer.rebalance_protocol(),
             RebalanceProtocol::Cooperative
         );
-        // What fails here fails because the group has changed once more: that is told next.
+        // If this fails, the group has changed again. The next rebalance follows.
         let _ = match (what, is_cooperative) {
             (ASSIGN, _) => {
                 self.assign(consumer, partitions);
@@ -464,7 +470,7 @@ impl ConsumerContext for Events {
                 drop(state);
                 consumer.incremental_unassign(partitions)
             }
-            // All are given back then.
+            // Without cooperative rebalancing, all partitions are revoked.
             _ => {
                 self.state().assigned.clear();
                 consumer.unassign()
@@ -474,7 +480,7 @@ impl ConsumerContext for Events {
 }
 
 impl Events {
-    /// Takes note of partitions that become ours, and sets where to begin in each.
+    /// Notes the newly assigned partitions, and sets where to begin in each.
     fn assign(&self, consumer: &BaseConsumer<Self>, partitions: &mut TopicPartitionList) {
         let starts = self.starts(consumer, partitions).unwrap_or_else(|error| {
             error!(
@@ -515,8 +521,8 @@ impl Events {
         }
     }
 
-    /// Where to begin, and when the record before was written. Partitions in which the group has
-    /// no place are left out: they begin at their beginning.
+    /// Returns where to begin, and when the record before that was written. Partitions in which the
+    /// group has no place are absent. They are read from their beginning.
     fn starts(
         &self,
         consumer: &BaseConsumer<Self>,
@@ -557,8 +563,8 @@ impl Events {
         Ok(starts)
     }
 
-    /// The end of each partition, if the group has no place in any. Else there are none: a
-    /// partition that was added later is read from its beginning.
+    /// Returns the end of each partition, if the group has no place in any partition. Otherwise it
+    /// returns nothing, because a partition that was added later is read from its beginning.
     fn ends_for_new_group(
         &self,
         consumer: &BaseConsumer<Self>,
@@ -580,8 +586,9 @@ impl Events {
             all.set_partition_offset(topic, partition, Offset::Offset(end))?;
             ends.insert(partition, end);
         }
-        // A place from now on, also in partitions of members that look a moment later, and
-        // before there is a record: what comes while nobody reads is not skipped.
+        // Commits the ends as places now. Then the group has places in the partitions of other
+        // members too, and before the first record arrives. Records that arrive while no consumer
+        // runs are not skipped.
         consumer.commit(&all, CommitMode::Async)?;
         Ok(ends)
     }

@@ -1,5 +1,6 @@
-//! Brings batches to the database, one after the other, and what is skipped to the dead letters.
-//! It does not give up: while one of them is away it tries again, and Kafka is served meanwhile.
+//! Writes batches to the database, one after the other, and skipped records to the dead letters.
+//! It does not give up: while one of them is not available, it tries again, and Kafka is served
+//! in the meantime.
 
 use std::{cell::Cell, pin::pin, rc::Rc, time::Duration};
 
@@ -18,25 +19,27 @@ use crate::{
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// What takes longer, such as a change of the table, is worth a line.
+/// Work that takes longer, such as a change of the table, is logged.
 const SLOW: Duration = Duration::from_secs(40);
 
-/// What the work of [`start`] is given, and what it answers.
+/// The channels to the work of [`start`].
 pub struct Writer {
     pub batches: UnboundedSender<Batch>,
-    /// The batches that are done with, in their order, and what became of each.
+    /// The finished batches, in their order, and the result of each.
     pub written: UnboundedReceiver<(Batch, Written)>,
     away: Rc<Cell<bool>>,
 }
 
 impl Writer {
-    /// Is what is written to away, so that an answer may take any time?
+    /// Whether the database or the dead letters are not available, so that an answer may take
+    /// any time.
     pub fn is_away(&self) -> bool {
         self.away.get()
     }
 }
 
-/// The second value does the work, and ends with the first one. Dropping it breaks the work off.
+/// Returns the writer, and the work as a future. The work ends when the writer is dropped.
+/// Dropping the future stops the work.
 pub fn start(settings: &Settings) -> (Writer, impl Future<Output = ()>) {
     let (batches, queue) = mpsc::unbounded_channel();
     let (answers, written) = mpsc::unbounded_channel();
@@ -65,7 +68,7 @@ async fn write(
         let open = async move || DeadLetters::open(&place, settings).await;
         Target::new(name, away, open)
     });
-    // At once, so that what is wrong is told before the first record comes.
+    // Both are opened at once, so that an error is logged before the first record arrives.
     if let Some(dead_letters) = &mut dead_letters {
         dead_letters.retry(async |_| Ok(())).await;
     }
@@ -89,7 +92,8 @@ async fn write(
     }
 }
 
-/// What of a batch goes to the dead letters. Records are only there if they are wanted.
+/// Returns what of a batch goes to the dead letters. A batch has the records only if dead
+/// letters are kept.
 fn skipped(batch: &Batch, written: &Written) -> Vec<DeadLetter> {
     let refused = written.refused.iter().filter_map(|(row, reason)| {
         let origin = batch.origins.get(*row)?;
@@ -103,7 +107,7 @@ fn skipped(batch: &Batch, written: &Written) -> Vec<DeadLetter> {
     batch.unusable.iter().cloned().chain(refused).collect()
 }
 
-/// Something to write to, which is opened again after each failure.
+/// A destination of writes. It is opened again after each failure.
 struct Target<T, O> {
     health: Health,
     away: Rc<Cell<bool>>,
@@ -121,11 +125,11 @@ impl<T, O: AsyncFn() -> Result<T, String>> Target<T, O> {
         }
     }
 
-    /// Does the work on a connection that works, however long it takes to get one.
+    /// Does `work` on a working connection. It retries as long as necessary.
     async fn retry<R>(&mut self, mut work: impl AsyncFnMut(&mut T) -> Result<R, String>) -> R {
         let mut pause = FIRST_PAUSE;
         loop {
-            // A connection of before may have ended unnoticed: that alone is not an outage.
+            // An old connection may have ended unnoticed. That alone is no outage.
             let is_old = self.opened.is_some();
             let result = {
                 let mut attempt = pin!(async {

@@ -1,5 +1,6 @@
-//! Where the database is: a libpq URL or `key=value` pairs. The driver knows most of it; what
-//! it does not know, the stricter `sslmode`s and `sslrootcert`, is taken out before.
+//! The address of the database: a libpq URL or `key=value` pairs. The driver supports most
+//! options. The others, which are the stricter `sslmode`s and `sslrootcert`, are removed
+//! before the driver sees them.
 
 mod options;
 
@@ -10,29 +11,30 @@ use tokio_postgres::config::{Config, Host, LoadBalanceHosts, SslMode};
 use self::options::Options;
 use super::tls::Check;
 
-/// For TCP to one address, and for everything until one host has let us in: the look-up of its
-/// name, TCP to its addresses in turn, TLS, and the password. `connect_timeout` sets both.
+/// The limit for TCP to one address, and the limit for the whole connection to one host:
+/// look-up of its name, TCP to each of its addresses, TLS, and the password. `connect_timeout`
+/// sets both.
 const TCP: Duration = Duration::from_secs(10);
 const CONNECT: Duration = Duration::from_secs(30);
-/// A server that vanished is given up after this time without an answer.
+/// A server that does not answer for this time is given up.
 const SILENCE: Duration = Duration::from_secs(30);
 
 const EXPECTED: &str = "expected postgresql://USER:PASSWORD@HOST:PORT/DATABASE \
     or host=HOST user=USER dbname=DATABASE";
 
-/// A parsed address; never shows its password.
+/// A parsed address. It never shows its password.
 #[derive(Clone)]
 pub struct Address {
-    /// With all hosts.
+    /// The options with all hosts.
     config: Config,
-    /// One for each host, in the order in which to try them.
+    /// The options for each host, in the order in which the hosts are tried.
     hosts: Vec<Config>,
     check: Check,
     connect_limit: Duration,
 }
 
 impl Address {
-    /// `password` is for an address without one.
+    /// `password` is used if the address has none.
     pub fn parse(text: &str, password: Option<String>) -> Result<Self, String> {
         let mut options = Options::parse(text).ok_or(EXPECTED)?;
         let root = options.take("sslrootcert").filter(|file| file != "system");
@@ -41,7 +43,7 @@ impl Address {
         let (driver_mode, check) = match mode.as_deref() {
             Some("disable") => (SslMode::Disable, Check::Nothing),
             None | Some("allow" | "prefer") => (SslMode::Prefer, Check::Nothing),
-            // As libpq does: with a file to check by, `require` checks.
+            // As in libpq, `require` checks the certificate if there is a file for the check.
             Some("require") if root.is_some() => (SslMode::Require, Check::Issuer(root)),
             Some("require") => (SslMode::Require, Check::Nothing),
             Some("verify-ca") => (SslMode::Require, Check::Issuer(root)),
@@ -56,7 +58,7 @@ impl Address {
             return Err(format!("option {name} is not supported"));
         }
         let parse = |options: &Options| {
-            // The driver's error may quote what it does not know.
+            // The driver's error may quote the option that it does not know.
             let mut config = Config::from_str(&options.to_text()).map_err(|_| EXPECTED)?;
             let connect_limit = config.get_connect_timeout().copied();
             config.connect_timeout(connect_limit.unwrap_or(TCP));
@@ -87,20 +89,22 @@ impl Address {
         &self.check
     }
 
-    /// How long one host may take to let us in.
+    /// How long a connection to one host may take.
     pub(super) fn connect_limit(&self) -> Duration {
         self.connect_limit
     }
 
-    /// The driver does not go on from a host that takes connections and says nothing, and so
-    /// is given one host after the other.
+    /// The options for each host. If a host accepts connections but does not answer, the
+    /// driver does not try the next host. Therefore it gets one host at a time.
     pub(super) fn hosts(&self) -> &[Config] {
         &self.hosts
     }
 }
 
-/// What does not fit together is the driver's to refuse, and a random order is its own, too:
-/// then one silent host takes the time of all, and the next attempt may begin elsewhere.
+/// Splits the hosts, with two exceptions. Numbers of hosts, ports and addresses that do not
+/// match are left to the driver, which refuses them. A random order is left to the driver too:
+/// then one silent host can use up the time of all, but the next attempt may begin with
+/// another one.
 fn each_host(config: &Config, without_hosts: &Config) -> Vec<Config> {
     let (hosts, ports) = (config.get_hosts(), config.get_ports());
     let addresses = config.get_hostaddrs();

@@ -1,4 +1,4 @@
-//! Why the database refuses a row, and whose fault that may be. Pure.
+//! Why the database refuses a row, and what may be the cause. This module is pure.
 
 use std::error::Error as _;
 
@@ -10,34 +10,35 @@ use tokio_postgres::{
 
 use super::{COLUMNS, TABLE, session::Failure};
 
-/// The most that a reason quotes of the server's text, in characters.
+/// How many characters of the server's text a reason quotes at most.
 const QUOTED: usize = 200;
 
-/// May a value of the row be to blame? It may for errors about the row alone: a value that
-/// does not fit, a check, a NULL, a key too long for an index. Whether it is, another row shows.
+/// Whether a value of the row may be the cause. This is so for errors about the row alone: a value
+/// that does not fit, a check, a NULL, a key that is too long for an index. To be sure, the caller
+/// tries another row.
 ///
-/// What depends on what else is there, or is not, waits for that: a partition, the row that a
-/// foreign key names, a row that a constraint of the user's own holds for the same.
+/// Other errors depend on other data, such as a partition, the row of a foreign key, or a row that
+/// is the same for one of the user's constraints. With them, the record waits.
 pub fn may_be_of_row(failure: &Failure) -> bool {
     let Some(error) = answer(failure) else {
         return false;
     };
     let class = error.code().code().get(..2).unwrap_or_default();
     match *error.code() {
-        // Without a name of a constraint it is the server's error about partitions.
+        // If the error has no name of a constraint, it is the server's error about partitions.
         SqlState::CHECK_VIOLATION => error.constraint().is_some() || is_of_function(failure),
         SqlState::NOT_NULL_VIOLATION => wanted_column(error).is_none(),
         _ => class == "22" || class == "54",
     }
 }
 
-/// Did the server say it, and go on to listen?
+/// Whether this is an answer of the server, after which the connection can still be used.
 pub fn is_answer(failure: &Failure) -> bool {
     answer(failure).is_some()
 }
 
-/// Was it raised in a function, such as a trigger's? What that refuses may depend on the time, as
-/// where triggers stand in for partitions.
+/// Whether the error was raised in a function, for example in a trigger. Such an error may depend
+/// on the time of the row, for example if triggers do the work of partitions.
 pub fn is_of_function(failure: &Failure) -> bool {
     answer(failure).is_some_and(|error| error.where_().is_some())
 }
@@ -49,8 +50,8 @@ fn answer(failure: &Failure) -> Option<&DbError> {
     }
 }
 
-/// A column that is none of ours and wants a value: no row at all could be stored then, so it
-/// is the table that has to change.
+/// Returns a column that does not belong to this program but requires a value. Then no row can be
+/// stored, so the table must be changed.
 fn wanted_column(error: &DbError) -> Option<&str> {
     let column = error
         .column()
@@ -58,7 +59,7 @@ fn wanted_column(error: &DbError) -> Option<&str> {
     (!COLUMNS.iter().any(|(name, _)| *name == column)).then_some(column)
 }
 
-/// The server's own message and what to do, or the whole chain of what went wrong on the way to it.
+/// Returns the server's own message and what to do, or the whole chain of errors of the connection.
 pub fn describe(failure: &Failure) -> String {
     match failure {
         Failure::Driver(error) => error.as_db_error().map_or_else(|| chain(error), answered),

@@ -1,5 +1,5 @@
-//! One connection to a server, on which every wait has a limit: one that takes TCP connections
-//! and says nothing would otherwise be waited for for ever.
+//! One connection to a server. Every wait on it has a limit, because a server may accept TCP
+//! connections and never answer.
 
 use std::{fmt::Display, time::Duration};
 
@@ -8,14 +8,15 @@ use tokio_postgres::{Client, Config, Error, NoTls, Socket, config::SslMode, tls:
 
 use super::{address::Address, tls};
 
-/// Not to be used again once something has failed.
+/// Must not be used again after an error.
 pub struct Session {
     client: Client,
-    /// Moves the bytes, and ends with the reason why there are no more, which is asked for once.
+    /// Sends and receives the bytes. It ends with the reason why the connection ended, which is
+    /// read only once.
     connection: Option<JoinHandle<Result<(), Error>>>,
 }
 
-/// A server that does not answer is not waited for, and ends what it is doing.
+/// A drop does not wait for a server that does not answer. The server then ends its work.
 impl Drop for Session {
     fn drop(&mut self) {
         if let Some(connection) = &self.connection {
@@ -26,9 +27,9 @@ impl Drop for Session {
 
 #[derive(Debug)]
 pub enum Failure {
-    /// The server's answer, or the driver's reason for there being none.
+    /// The server's answer, or the driver's reason why there is none.
     Driver(Error),
-    /// No answer in time, or nothing to connect with.
+    /// There was no answer in time, or the connection could not be prepared.
     Other(String),
 }
 
@@ -39,8 +40,8 @@ impl From<Error> for Failure {
 }
 
 impl Session {
-    /// To the first host that lets us in. Each has its time: behind one that is silent there
-    /// may be one that is not.
+    /// Connects to the first host that accepts the connection. Each host has its own time limit,
+    /// because the host after a silent one may answer.
     pub async fn open(address: &Address) -> Result<Self, Failure> {
         let limit = address.connect_limit();
         let mut failure = Failure::Other("no host to connect to".to_owned());
@@ -54,7 +55,7 @@ impl Session {
         Err(failure)
     }
 
-    /// Work with the server that has to be done in this time.
+    /// Does `work` with the server within `limit`.
     pub async fn run<T>(
         &mut self,
         limit: Duration,
@@ -62,7 +63,8 @@ impl Session {
     ) -> Result<T, Failure> {
         let limited = async {
             match work(&self.client).await {
-                // That it is closed is all the client knows.
+                // The client's error only says that the connection is closed. The connection has
+                // the reason.
                 Err(error) if error.is_closed() => match self.connection.take() {
                     Some(connection) => connection.await.unwrap_or(Ok(())).and(Err(error)),
                     None => Err(error),

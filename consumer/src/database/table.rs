@@ -1,4 +1,4 @@
-//! What the table has to be, and what it is.
+//! Compares the table with what it must be.
 
 use super::{
     BRIEF,
@@ -7,7 +7,7 @@ use super::{
 
 pub const TABLE: &str = "system_metrics";
 
-/// The columns that are written, and their types as the server calls them.
+/// The columns that are written, and the server's names of their types.
 pub const COLUMNS: [(&str, &str); 10] = [
     ("time", "timestamp with time zone"),
     ("service", "text"),
@@ -21,7 +21,7 @@ pub const COLUMNS: [(&str, &str); 10] = [
     ("network_out", "bigint"),
 ];
 
-/// What tells one sample from another, on all nodes: the index that `schema.sql` makes.
+/// The columns that identify a sample on all nodes. `schema.sql` makes an index of them.
 pub const KEY: [&str; 6] = [
     "pod_name",
     "time",
@@ -31,16 +31,18 @@ pub const KEY: [&str; 6] = [
     "node_name",
 ];
 
-/// Text of a limited length does if it holds the longest name that Kubernetes allows.
+/// A text column with a length limit is accepted if it can hold the longest name that
+/// Kubernetes allows.
 const LONGEST_NAME: usize = 253;
 
-/// The table that the search path finds, its columns and their types, whether it has the key
-/// that makes inserts repeatable, and which unique constraints of the user's own would take
-/// distinct samples for one. Without the right to read, which a target for the conflict needs,
-/// an insert that may be repeated passes over the second of them without an error.
+/// Returns the table that the search path finds, its columns and their types, whether it has
+/// the key that makes inserts repeatable, and which of the user's unique constraints would
+/// treat distinct samples as equal. A target for the conflict needs the right to read. Without
+/// that right, the insert would skip the second of two such samples without an error.
 ///
-/// Such a constraint lacks a column of the key, and has none that differs by itself: one that
-/// no value is given for is NULL, which equals nothing, and a sequence counts.
+/// Such a constraint lacks a column of the key, and has no column that differs by itself. A
+/// column differs by itself if it gets no value, because NULL is not equal to NULL, or if a
+/// sequence sets it.
 const INSPECT: &str = "\
     WITH narrow AS (SELECT indexrelid, indrelid, conname FROM pg_index \
         LEFT JOIN pg_constraint ON conindid = indexrelid AND conrelid = indrelid AND contype IN ('p', 'u', 'x') \
@@ -71,11 +73,12 @@ const INSPECT: &str = "\
                     ELSE 'ALTER TABLE ' || indrelid::regclass || ' DROP CONSTRAINT ' || quote_ident(conname) END \
             FROM narrow ORDER BY 1)";
 
-/// What is wrong with the table.
+/// How the table differs from what it must be.
 pub enum Mismatch {
-    /// `schema.sql` mends it.
+    /// `schema.sql` corrects this.
     Lacks(String),
-    /// Only its owner knows what the values of before are: the text says how.
+    /// Only the owner of the table knows what its present values mean. The text says how to
+    /// correct it.
     Differs(String),
 }
 
@@ -127,7 +130,7 @@ pub async fn inspect(session: &mut Session) -> Result<Option<Mismatch>, Failure>
     })
 }
 
-/// Does a column of this type keep every value as it is?
+/// Whether a column of this type keeps every value unchanged.
 fn holds(expected: &str, found: &str) -> bool {
     let limit = || {
         let limit = found

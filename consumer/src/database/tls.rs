@@ -1,4 +1,4 @@
-//! Whom to trust when a connection to the database is encrypted.
+//! Which certificates are trusted when the connection to the database is encrypted.
 
 use std::{
     fmt::Display,
@@ -17,8 +17,8 @@ use rustls::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// What of the server's certificate is checked. The file is PEM; without one, the platform's
-/// trust store counts.
+/// What is checked of the server's certificate. The file is PEM. Without a file, the
+/// platform's trust store is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Check {
     Nothing,
@@ -26,7 +26,8 @@ pub enum Check {
     IssuerAndName(Option<PathBuf>),
 }
 
-/// For one connection: the files are read again for each, as they may have been renewed.
+/// Makes the connector for one connection. It reads the files for each connection, because
+/// they may have been renewed.
 pub fn connector(check: &Check) -> Result<MakeRustlsConnect, String> {
     let provider = Arc::new(ring::default_provider());
     let (file, checks_name) = match check {
@@ -74,8 +75,8 @@ fn roots(file: Option<&Path>) -> Result<RootCertStore, String> {
     }
 }
 
-/// libpq's levels, which rustls does not have: trust anyone, trust an issuer, trust an issuer
-/// for this name.
+/// The levels of libpq, which rustls does not have: trust any certificate, trust those of an
+/// issuer, or trust those of an issuer for this name.
 #[derive(Debug)]
 struct Verifier {
     trusted: Option<Arc<WebPkiServerVerifier>>,

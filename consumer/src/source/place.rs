@@ -1,14 +1,15 @@
-//! Where reading begins in a partition, and what to log of records that are gone. Pure.
+//! Where reading begins in a partition, and what to log about deleted records. This
+//! module is pure.
 
 use std::fmt;
 
 /// Records that Kafka deleted before the group read them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gone {
-    /// Offsets, the second one behind the last.
+    /// The first offset, and below the offset after the last one.
     pub from: i64,
     pub to: i64,
-    /// When the last record before them was written, in milliseconds, if that is known.
+    /// When the last record before them was written, in milliseconds, if known.
     pub since: Option<i64>,
 }
 
@@ -31,18 +32,19 @@ impl fmt::Display for Gone {
     }
 }
 
-/// Where a group begins: at its own place, if that is still there.
+/// Where a group begins: at its own place, if that still exists.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Start {
     Place(i64),
-    /// What was at its place has been deleted.
+    /// The records at its place were deleted.
     Behind(Gone),
-    /// The topic ends before its place: it was made anew, or lost its end.
+    /// The topic ends before the group's place. It was recreated, or its last records
+    /// were lost.
     Recreated(i64),
 }
 
 impl Start {
-    /// `kept` are the first offset that is there and the one behind the last.
+    /// `kept` has the first existing offset and the offset after the last one.
     pub fn of(place: i64, since: Option<i64>, kept: (i64, i64)) -> Self {
         let (low, high) = kept;
         match place {
@@ -64,7 +66,8 @@ impl Start {
     }
 }
 
-/// `2026-11-27T09:30:40Z`, by the days of 400 years that begin in March.
+/// For example `2026-11-27T09:30:40Z`. It is computed in eras of 400 years that begin in
+/// March.
 fn utc(milliseconds: i64) -> String {
     let seconds = milliseconds.div_euclid(1_000);
     let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
@@ -99,7 +102,7 @@ mod tests {
         assert_eq!(Start::of(10, None, (10, 20)), Start::Place(10));
         assert_eq!(Start::of(20, None, (10, 20)), Start::Place(20));
         assert_eq!(Start::of(9, None, (10, 20)), gone(9, 10));
-        // All of it was deleted.
+        // All records were deleted.
         assert_eq!(Start::of(9, None, (20, 20)), gone(9, 20));
         assert_eq!(Start::of(21, None, (10, 20)), Start::Recreated(10));
     }

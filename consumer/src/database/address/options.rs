@@ -1,9 +1,9 @@
-//! The options in an address, by name and value, whichever of its two forms it has.
+//! The options in an address, by name and value. It reads both forms of an address.
 
 use percent_encoding::percent_decode_str;
 
-/// Options of libpq that the driver lacks. A name that is not known may be part of a password
-/// that is not quoted as it has to be, and so is not repeated.
+/// Options of libpq that the driver does not have. Other unknown names are not shown: they
+/// may be part of a password that is not quoted correctly.
 const NOT_SUPPORTED: [&str; 12] = [
     "gssencmode",
     "passfile",
@@ -19,14 +19,14 @@ const NOT_SUPPORTED: [&str; 12] = [
     "sslpassword",
 ];
 
-/// The options of an address, apart from what stands before them in a URL.
+/// The options of an address. For a URL, the part before them is kept separately.
 pub struct Options {
     url: Option<String>,
     pairs: Vec<(String, String)>,
 }
 
 impl Options {
-    /// `None` if the text is neither a URL nor pairs.
+    /// Returns `None` if the text is neither a URL nor pairs.
     pub fn parse(text: &str) -> Option<Self> {
         match text.contains("://") {
             true => Some(Self::of_url(text)),
@@ -35,7 +35,7 @@ impl Options {
     }
 
     fn of_url(text: &str) -> Self {
-        // As the driver does: a `?` before the `@` is part of the password.
+        // As in the driver, a `?` before the `@` is part of the password.
         let host = text.find('@').unwrap_or_default();
         let query = text[host..].find('?').map(|at| host + at);
         let (url, query) = match query {
@@ -52,7 +52,7 @@ impl Options {
         }
     }
 
-    /// `name = value`, where a value may stand in single quotes with backslashes.
+    /// Reads `name = value`. A value may be in single quotes, with backslashes as escapes.
     fn of_pairs(text: &str) -> Option<Self> {
         let mut pairs = Vec::new();
         let mut rest = text.trim_start();
@@ -89,19 +89,19 @@ impl Options {
         })
     }
 
-    /// The name of an option that would have no effect.
+    /// Returns the name of an option that would have no effect.
     pub fn not_supported(&self) -> Option<&str> {
         let mut names = self.pairs.iter().map(|(name, _)| name.as_str());
         names.find(|name| NOT_SUPPORTED.contains(name))
     }
 
-    /// Leaves no host, and nothing that belongs to one.
+    /// Removes all hosts and the options that belong to a host.
     pub fn remove_hosts(&mut self) {
         let of_host = ["host", "hostaddr", "port"];
         self.pairs
             .retain(|(name, _)| !of_host.contains(&name.as_str()));
         if let Some(url) = &mut self.url {
-            // As the driver does: hosts stand between the first `@` and the next `/`.
+            // As in the driver, the hosts are between the first `@` and the next `/`.
             let scheme = url.find("://").map_or(0, |at| at + "://".len());
             let begin = url.find('@').map_or(scheme, |at| at + 1);
             let end = url[begin..].find('/').map_or(url.len(), |at| begin + at);
@@ -109,7 +109,7 @@ impl Options {
         }
     }
 
-    /// For the driver.
+    /// Writes the options for the driver.
     pub fn to_text(&self) -> String {
         let Some(url) = &self.url else {
             let quoted = |value: &str| value.replace('\\', "\\\\").replace('\'', "\\'");
@@ -136,7 +136,7 @@ mod tests {
             let error = Address::parse(text, None).expect_err("not supported");
             assert_eq!(error, "option sslcert is not supported");
         }
-        // A part of a password is not.
+        // A part of a password is not shown.
         for text in [
             "postgres://u:p@w?sesame=1@h/db",
             "postgres://u:p@w?sesame&x=1@h/db",
