@@ -1,6 +1,6 @@
-//! A port in front of a kubelet that can refuse, stall, hold or cut what comes
-//! through: the faults of a network, which a kubelet itself cannot have. Passes
-//! bytes on unread, so TLS goes through it as well.
+//! A port in front of a kubelet that can refuse, stall, hold or cut the traffic. These
+//! are faults of a network, which a kubelet itself cannot have. It does not read the
+//! bytes that it passes on, so TLS works through it.
 
 use std::{
     io::{self, Read, Write},
@@ -12,31 +12,32 @@ use std::{
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, listen, socket_with};
 
-/// A connection that has not come about by then meets a full queue.
+/// If a connection is not established within this time, the queue is full.
 const FULL: Duration = Duration::from_millis(100);
 
-/// What becomes of the bytes a client sends.
+/// What happens to the bytes that a client sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     Pass,
-    /// A connection is cut at its so manieth request, before that is passed on.
-    /// Counts writes: over plain HTTP one request is one of them.
+    /// A connection is cut at its request with this number, before that is passed on. It
+    /// counts writes: over plain HTTP, each request is one write.
     CutAt(u64),
     /// Requests wait here until the mode changes.
     Hold,
-    /// Says what a server for plain HTTP says to all else, and hangs up.
+    /// Answers like a server for plain HTTP that gets something else, and closes the
+    /// connection.
     BadRequest,
 }
 
 const BAD_REQUEST: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\n\
 Connection: close\r\n\r\n400 Bad Request";
 
-/// Refuses connections until it is opened; its port is its own from the start.
+/// Refuses connections until it is opened. It has its port from the start.
 pub struct Gate {
     socket: Arc<TcpListener>,
     address: SocketAddr,
     state: Arc<State>,
-    /// Fill the queue of a stalled port.
+    /// The connections that fill the queue of a stalled port.
     fillers: Mutex<Vec<TcpStream>>,
 }
 
@@ -63,7 +64,7 @@ impl State {
 
 impl Gate {
     pub fn new() -> io::Result<Self> {
-        // Not for the hosts that are started meanwhile to inherit.
+        // Hosts that are started later must not inherit this socket.
         let flags = SocketFlags::CLOEXEC;
         let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
         bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0))?;
@@ -92,7 +93,8 @@ impl Gate {
         self.address
     }
 
-    /// Listens but accepts nothing, and has no room left: who connects, waits.
+    /// Listens, but accepts nothing, and fills its queue. A client that connects has to
+    /// wait.
     pub fn stall(&self) -> io::Result<()> {
         listen(&self.socket, 0)?;
         let mut fillers = self.fillers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -105,7 +107,7 @@ impl Gate {
         }
     }
 
-    /// Somebody is waiting for a stalled port, as the kernel's own table says.
+    /// Whether a client waits for a stalled port, according to the kernel's table.
     pub fn is_waited_for(&self) -> bool {
         let SocketAddr::V4(address) = self.address else {
             return false;
@@ -120,7 +122,7 @@ impl Gate {
         })
     }
 
-    /// From now on connections lead to this port on loopback.
+    /// From now on, connections are passed on to this port on loopback.
     pub fn lead_to(&self, port: u16) -> io::Result<()> {
         let first = std::mem::replace(&mut self.state.lock().target, port) == 0;
         let mut fillers = self.fillers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -138,17 +140,17 @@ impl Gate {
         self.state.changed.notify_all();
     }
 
-    /// Connections so far.
+    /// The number of connections so far.
     pub fn connections(&self) -> u64 {
         self.state.lock().connections
     }
 
-    /// Connections that were cut.
+    /// The number of connections that were cut.
     pub fn cuts(&self) -> u64 {
         self.state.lock().cuts
     }
 
-    /// Requests that are held, or were.
+    /// The number of requests that are or were held.
     pub fn held(&self) -> u64 {
         self.state.lock().held
     }
@@ -159,12 +161,12 @@ impl Drop for Gate {
         let mut now = self.state.lock();
         now.ended = true;
         for stream in &now.open {
-            // One that has ended needs no end.
+            // A connection that has already ended returns an error here.
             let _ = stream.shutdown(Shutdown::Both);
         }
         drop(now);
         self.state.changed.notify_all();
-        // Wakes `accept`, on Linux.
+        // On Linux, this wakes `accept`.
         let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
     }
 }
@@ -192,7 +194,7 @@ fn accept(listener: &TcpListener, state: &Arc<State>) {
             Step::Pass => true,
             Step::Cut => false,
             Step::Refuse => {
-                // Whoever has left already needs no answer.
+                // It does not matter if the client has already closed the connection.
                 let _ = client.write_all(BAD_REQUEST);
                 false
             }
@@ -208,7 +210,7 @@ enum Step {
     Refuse,
 }
 
-/// What becomes of the so manieth piece of a client.
+/// Decides what happens to the piece of a client with this number.
 fn next_step(state: &State, count: u64) -> Step {
     let mut now = state.lock();
     if now.mode == Mode::Hold {
@@ -240,7 +242,7 @@ fn pass(mut from: TcpStream, mut to: TcpStream, may: impl Fn(&TcpStream, u64) ->
             break;
         }
     }
-    // Either end of one is the end of both.
+    // If one direction ends, both end.
     let _ = from.shutdown(Shutdown::Both);
     let _ = to.shutdown(Shutdown::Both);
 }

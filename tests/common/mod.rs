@@ -1,4 +1,4 @@
-//! What several suites share. No suite uses all of it.
+//! The code that several suites share. No suite uses all of it.
 #![allow(dead_code)]
 
 pub mod gate;

@@ -1,5 +1,5 @@
-//! What the suites that watch a host for longer share: how long they run, what
-//! a process uses, a folder of their own, and plain tables.
+//! Code for the suites that watch a host for a longer time: the size of a run, what a
+//! process uses, a folder for a test, and plain tables.
 
 use std::{
     env, fs,
@@ -13,24 +13,25 @@ use std::{
 
 use testkit::{Child, Host, hosts, kafka::unique_topic, wait};
 
-/// `KUBELETSTATS_SOAK=1`: the full size, with its measurements printed.
+/// Whether `KUBELETSTATS_SOAK=1` is set. Then tests run at full size and print their
+/// measurements.
 pub fn soak() -> bool {
     env::var("KUBELETSTATS_SOAK").is_ok_and(|value| value == "1")
 }
 
-/// The second one in a soak, else the first.
+/// Returns `full` in a soak, and `short` otherwise.
 pub fn sized<T>(short: T, full: T) -> T {
     if soak() { full } else { short }
 }
 
-/// Tests that take times or count memory run one after the other.
+/// Tests that measure times or count memory run one after the other.
 pub fn alone() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
     ONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Every host, real ones first; a short run is content with the newest and the
-/// oldest real one, and says so.
+/// Returns every host, real ones first. A short run uses only the newest and the oldest
+/// real one, and prints that.
 pub fn some_hosts() -> Vec<Host> {
     let all = hosts::to_test();
     if soak() {
@@ -48,7 +49,7 @@ pub fn some_hosts() -> Vec<Host> {
     kept
 }
 
-/// What a process uses of the machine.
+/// The memory and other resources that a process uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
     pub rss_kib: u64,
@@ -68,7 +69,7 @@ impl Usage {
         seen.unwrap_or_else(|error| panic!("{error}: {}", child.tail()))
     }
 
-    /// MiB gained since `before`, less than zero if some was given back.
+    /// The MiB gained since `before`. The value is negative if memory was freed.
     pub fn gained_mib(&self, before: &Self) -> f64 {
         (self.rss_kib as f64 - before.rss_kib as f64) / 1024.0
     }
@@ -78,13 +79,13 @@ impl Usage {
     }
 }
 
-/// Waits for something that has to happen, and shows the host's log if it does not.
+/// Waits for something that must happen. If it does not, this shows the host's log.
 pub fn until(child: &Child, what: &str, within: Duration, condition: impl FnMut() -> bool) {
     wait::until(what, within, condition)
         .unwrap_or_else(|error| panic!("{error}: {}", child.tail()));
 }
 
-/// What [`Scratch::command`] calls the configuration.
+/// The file name of the configuration that [`Scratch::command`] writes.
 pub const CONFIGURATION: &str = "fluent-bit.conf";
 
 /// A folder that is removed at the end.
@@ -111,9 +112,9 @@ impl Scratch {
         path
     }
 
-    /// A command that runs `host` here with this configuration, which is to say
-    /// `plugins_file plugins.conf`. Fluent Bit looks for that file where it is started
-    /// first, and the folder of this repository has one of its own.
+    /// Returns a command that runs `host` in this folder with this configuration, which
+    /// must contain `plugins_file plugins.conf`. Fluent Bit first looks for that file in
+    /// its working directory, and the folder of this repository has such a file too.
     pub fn command(&self, host: &Host, configuration: &str) -> Command {
         let plugin = path::absolute(hosts::plugin_path()).expect("a folder to start from");
         let plugins = format!("[PLUGINS]\n    Path {}\n", plugin.display());
@@ -121,7 +122,8 @@ impl Scratch {
         self.running(host, CONFIGURATION, configuration)
     }
 
-    /// A command that runs `host` here with this configuration under this name.
+    /// Returns a command that runs `host` in this folder. The configuration is written to
+    /// a file with this name.
     pub fn running(&self, host: &Host, name: &str, configuration: &str) -> Command {
         self.write(name, configuration);
         let host = path::absolute(&host.path).expect("a folder to start from");
@@ -138,8 +140,8 @@ impl Drop for Scratch {
     }
 }
 
-/// One HTTP/1.0 request on loopback, and the reply with its JSON object. Some hosts
-/// announce the end of the connection and leave it open.
+/// Sends one HTTP/1.0 request on loopback, and returns the reply with its JSON object.
+/// Some hosts announce the end of the connection but leave it open.
 pub fn http(port: u16, method: &str, path: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
@@ -158,14 +160,14 @@ pub fn http(port: u16, method: &str, path: &str) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&reply).into_owned())
 }
 
-/// A port nobody listens on, free when it was looked for.
+/// Returns a port that was free just now.
 pub fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
     listener.local_addr().expect("an address").port()
 }
 
-/// Rows of text under a title, as wide as they need to be; printed when dropped,
-/// and so as far as it came also when a test fails.
+/// Rows of text under a title. The columns are as wide as necessary. It is printed when
+/// dropped, so a test that fails also prints its rows.
 pub struct Table {
     title: String,
     rows: Vec<Vec<String>>,
@@ -186,7 +188,8 @@ impl Table {
 }
 
 impl Drop for Table {
-    /// In one piece, so that lines of another test do not come between.
+    /// The table is printed in one piece, so that lines of another test do not come
+    /// between.
     fn drop(&mut self) {
         let columns = self.rows[0].len();
         let width = |column: usize| {

@@ -1,4 +1,4 @@
-//! One run of a host with the plugin, and what an operator sees of it.
+//! One run of a host with the plugin, and its output for an operator.
 
 use std::{ffi::OsString, path::PathBuf, process::Command, time::Duration};
 
@@ -6,10 +6,10 @@ use serde_json::Value;
 use sim_kubelet::SimKubelet;
 use testkit::{Child, Host, Stream, hosts, record_reader::Metric};
 
-/// For anything that has to happen at all.
+/// The time limit for everything that must happen.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
-/// The hosts to test on; says which.
+/// Runs the test on each host, and prints which.
 pub fn each_host(test: impl Fn(&Host)) {
     for host in hosts::to_test() {
         println!("on {}", host.describe());
@@ -17,17 +17,18 @@ pub fn each_host(test: impl Fn(&Host)) {
     }
 }
 
-/// A host's command line, up to its outputs.
+/// The command line of a host, up to its outputs.
 #[derive(Debug)]
 pub struct Line(Vec<OsString>);
 
 impl Line {
-    /// `-e` the plugin, and a flush interval fit for a test.
+    /// Loads the plugin with `-e`, and sets a flush interval that suits a test.
     pub fn new() -> Self {
         Self::loading(hosts::plugin_path())
     }
 
-    /// The same with the build that panics where `KUBELETSTATS_PANIC` says.
+    /// Does the same with the build that panics at the place that `KUBELETSTATS_PANIC`
+    /// names.
     pub fn panicking() -> Self {
         Self::loading(hosts::panicking_plugin_path())
     }
@@ -68,13 +69,13 @@ impl Line {
         self.args(pairs.flat_map(|pair| ["-p".to_owned(), pair]))
     }
 
-    /// The host's own input, so often a second.
+    /// Adds the host's own input, with this number of records per second.
     pub fn dummy(self, rate: &str) -> Self {
         self.args(["-i", "dummy", "-t", "dummy"])
             .options(&[("rate", rate)])
     }
 
-    /// Only its records, with their dates.
+    /// Prints only the records of that input, with their dates.
     pub fn printing_dummy(self) -> Self {
         self.args(["-o", "stdout", "-m", "dummy", "-p", "format=json_lines"])
     }
@@ -93,7 +94,7 @@ impl Line {
     }
 }
 
-/// The lines of an `[INPUT]` section that lead to this kubelet.
+/// Returns the lines of an `[INPUT]` section for this kubelet.
 pub fn section(kubelet: &SimKubelet) -> String {
     let [url, ca, token] = kubelet.access();
     format!(
@@ -102,7 +103,7 @@ pub fn section(kubelet: &SimKubelet) -> String {
     )
 }
 
-/// The first line from `first` on that is `wanted`.
+/// Waits for the first line from index `first` on that `wanted` accepts.
 pub fn wait_for_line(
     child: &Child,
     first: usize,
@@ -113,7 +114,7 @@ pub fn wait_for_line(
     line.unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// The first record on stdout that `wanted` accepts.
+/// Waits for the first record on stdout that `wanted` accepts.
 pub fn wait_for_record(child: &Child, wanted: impl Fn(&Value) -> bool) -> Value {
     let parse = |line: &str| serde_json::from_str::<Value>(line).ok();
     let line = wait_for_line(child, 0, Stream::Stdout, |line| {
@@ -122,14 +123,14 @@ pub fn wait_for_record(child: &Child, wanted: impl Fn(&Value) -> bool) -> Value 
     parse(&line).expect("it was json before")
 }
 
-/// Every record on stdout so far, as it was printed.
+/// Returns every record on stdout so far, as it was printed.
 pub fn record_lines(child: &Child) -> Vec<String> {
     let mut lines = child.lines(Stream::Stdout);
     lines.retain(|line| line.starts_with('{'));
     lines
 }
 
-/// The same, checked as a consumer of the old stack would.
+/// Returns the records so far, checked as strictly as by a consumer of the old stack.
 pub fn records(child: &Child) -> Vec<Value> {
     record_lines(child)
         .iter()
@@ -144,13 +145,14 @@ pub fn records(child: &Child) -> Vec<Value> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Said {
     pub level: String,
-    /// `kubeletstats.0`
+    /// For example `kubeletstats.0`.
     pub input: String,
     pub text: String,
 }
 
 impl Said {
-    /// Of a line of the log, if it is the plugin's and not what the host says of it.
+    /// Reads a line of the log. Returns `None` if it is not the plugin's own line, for
+    /// example if the host wrote it about the plugin.
     pub fn of(line: &str) -> Option<Self> {
         let (head, rest) = line.split_once("[input:kubeletstats:")?;
         let (input, text) = rest.split_once("] ")?;
@@ -167,19 +169,20 @@ impl Said {
     }
 }
 
-/// The plugin's own lines of the log, without date and level.
+/// Returns the plugin's own log lines, without date and level.
 pub fn plugin_lines(child: &Child) -> Vec<String> {
     let lines = child.lines(Stream::Stderr);
     let said = lines.iter().filter_map(|line| Said::of(line));
     said.map(|said| said.text).collect()
 }
 
-/// Waits until the plugin has said this.
+/// Waits until the plugin has logged this text.
 pub fn wait_for_log(child: &Child, text: &str) {
     wait_for_line(child, 0, Stream::Stderr, |line| line.contains(text));
 }
 
-/// SIGTERM has to end it with 0, and without the grace of a stuck input.
+/// Stops the host with SIGTERM. It must end with 0, and without the grace period for a
+/// stuck input.
 pub fn stop(mut child: Child) -> Child {
     let ended = child.terminate(DEADLINE);
     assert!(!ended.killed, "killed: {}", child.tail());

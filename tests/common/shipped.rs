@@ -1,4 +1,4 @@
-//! The configuration that is shipped, with a kubelet and brokers of the test's own.
+//! The shipped configuration, with the test's own kubelet and brokers.
 
 use std::{fs, path, process::Command};
 
@@ -10,7 +10,8 @@ pub fn text() -> String {
     shipped.expect("fluent-bit.conf")
 }
 
-/// The same in YAML, with this topic and the plugin where it was built.
+/// Returns the shipped YAML configuration, with this topic and the path of the plugin that
+/// was built.
 pub fn yaml(topic: &str) -> String {
     let shipped = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/fluent-bit.yaml"));
     let mut text = shipped.expect("fluent-bit.yaml");
@@ -28,10 +29,10 @@ pub fn yaml(topic: &str) -> String {
     text
 }
 
-/// The shipped configuration with these values for these keys; a section is
-/// `service` or `kafka`. If there is another output section, it takes Kafka's place.
+/// Returns the shipped configuration with these values for these keys. A section is
+/// `service` or `kafka`. If another output section is given, it replaces that of Kafka.
 pub fn configuration(settings: &[(&str, &str, &str)], instead: Option<&str>) -> String {
-    // Each section goes on to the next header.
+    // Each section continues until the next header.
     let shipped = text().replace("\n[", "\n\0[");
     let sections = shipped.split('\0').map(|text| {
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
@@ -56,8 +57,8 @@ pub fn configuration(settings: &[(&str, &str, &str)], instead: Option<&str>) -> 
     sections.collect()
 }
 
-/// Gives the command what the configuration refers to. What is not set leaves the plugin's
-/// defaults in force.
+/// Sets the variables of the configuration for the command. Without a variable, the plugin
+/// uses its default.
 pub fn lead_to(command: &mut Command, kubelet: &SimKubelet, brokers: &str) {
     let [url, ca, token] = kubelet.access();
     for (name, value) in [

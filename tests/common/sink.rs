@@ -1,4 +1,4 @@
-//! Where the `http` output of a host delivers to.
+//! The server to which the `http` output of a host delivers.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -10,11 +10,12 @@ use std::{
     thread,
 };
 
-/// Takes records, or says whether it does.
+/// Takes records. Returns whether it has taken them.
 type Take = Arc<dyn Fn(Vec<String>) -> bool + Send + Sync>;
 
-/// Starts a server for requests of `format json_lines`, each answered with 200 if `take`
-/// has its lines, else with 503; returns its port. It ends with the test.
+/// Starts a server for requests with `format json_lines`, and returns its port. It
+/// answers with 200 if `take` accepts the lines, and with 503 otherwise. It ends with the
+/// test.
 pub fn serve(take: impl Fn(Vec<String>) -> bool + Send + Sync + 'static) -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
     let port = listener.local_addr().expect("an address").port();
@@ -28,7 +29,7 @@ pub fn serve(take: impl Fn(Vec<String>) -> bool + Send + Sync + 'static) -> u16 
     port
 }
 
-/// One request with a `Content-Length`, and the end of the connection.
+/// Answers one request that has a `Content-Length`, and ends the connection.
 fn answer(mut stream: &TcpStream, take: &Take) {
     let mut reader = BufReader::new(stream);
     let mut length = 0;
@@ -57,7 +58,7 @@ fn answer(mut stream: &TcpStream, take: &Take) {
     );
 }
 
-/// One that keeps what it takes, and takes nothing while it is closed.
+/// A server that keeps the records. While it is closed, it takes none.
 pub struct Sink {
     pub port: u16,
     kept: Arc<Kept>,
@@ -70,7 +71,7 @@ struct Kept {
 }
 
 impl Sink {
-    /// Closed at first.
+    /// Starts a server that is closed at first.
     pub fn start() -> Self {
         let kept: Arc<Kept> = Arc::default();
         let here = Arc::clone(&kept);

@@ -1,5 +1,5 @@
-//! Exports the host functions: a plugin finds them with `dlsym(RTLD_DEFAULT, …)`,
-//! which sees an executable's symbols only when they are in its dynamic table.
+//! Exports the host functions. A plugin finds them with `dlsym(RTLD_DEFAULT, …)`, which
+//! sees the symbols of an executable only if they are in its dynamic table.
 
 fn main() {
     println!("cargo::rustc-link-arg-bins=-rdynamic");

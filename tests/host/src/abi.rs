@@ -1,6 +1,6 @@
-//! The host's side of the plugin ABI of Fluent Bit 5.1: the layout of the plugin
-//! object, and of the functions a plugin finds with `dlsym(RTLD_DEFAULT, …)` those
-//! that concern no instance; `input` has the others.
+//! The host's side of Fluent Bit 5.1's plugin ABI: the layout of the plugin object, and
+//! the functions that a plugin finds with `dlsym(RTLD_DEFAULT, …)`. This file has the
+//! functions that do not concern an instance; `input` has the others.
 
 use std::{
     ffi::{CStr, c_char, c_int, c_void},
@@ -11,7 +11,7 @@ use log::{Level, Record};
 
 use crate::input::Input;
 
-/// A plugin's context, or the `struct flb_config *` that plugins only hand back.
+/// A plugin's context, or the `struct flb_config *` that plugins only pass back.
 pub type Opaque = *mut c_void;
 pub type Callback = unsafe extern "C" fn(&Input, Opaque, Opaque) -> c_int;
 
@@ -25,13 +25,15 @@ impl Text {
         if self.0.is_null() {
             return "";
         }
-        // SAFETY: a plugin's strings end in NUL. Those of its tables live as long as
-        // the process, as no plugin is unloaded, and arguments live for the call.
+        // SAFETY: a plugin's strings end in NUL. Those of its tables live as long as the
+        // process, because the host unloads no plugin, and arguments live for the
+        // duration of the call.
         unsafe { CStr::from_ptr(self.0) }.to_str().unwrap_or("?")
     }
 }
 
-/// What a plugin's exported symbol points at. Members of no use here have no names.
+/// The object to which a plugin's exported symbol points. Members that are not used here
+/// have no names.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct InputPlugin {
@@ -48,7 +50,7 @@ pub struct InputPlugin {
     _rest: [usize; 10],
 }
 
-/// One row of a plugin's option table; a row without a name ends it.
+/// One row of a plugin's option table. A row without a name ends the table.
 #[repr(C)]
 pub struct ConfigMap {
     pub kind: c_int,
@@ -84,9 +86,10 @@ impl InputPlugin {
     }
 }
 
-/// Variadic in C. Stable Rust cannot define such a function, but on x86_64 and aarch64
-/// (Linux) the first variadic pointer travels in the register a fifth fixed argument
-/// would use, so this serves the one form that is promised: `"%s"` and a string.
+/// This function is variadic in C. Stable Rust cannot define such a function. But on
+/// x86_64 and aarch64 (Linux), the first variadic pointer is passed in the register of a
+/// fifth fixed argument. So this works for the only form that is promised: `"%s"` and a
+/// string.
 #[unsafe(no_mangle)]
 extern "C" fn flb_log_print(level: c_int, _file: Text, _line: c_int, format: Text, text: Text) {
     let level = Level::iter().find(|known| *known as c_int == level);
@@ -95,7 +98,8 @@ extern "C" fn flb_log_print(level: c_int, _file: Text, _line: c_int, format: Tex
         "%s" => text.as_str(),
         plain => plain,
     };
-    // Past the service's level: a caller has checked its instance's.
+    // The service's level is not checked here, because the caller has checked the level
+    // of its instance.
     let mut record = Record::builder();
     log::logger().log(&record.level(level).args(format_args!("{text}")).build());
 }
@@ -110,7 +114,7 @@ extern "C" fn flb_worker_log_level(_worker: *const u8) -> c_int {
     log::max_level() as c_int
 }
 
-// Never called: they mark a host of 3.2, 5.1 and 5.0.3 or later.
+// These functions are never called. They mark a host of 3.2, 5.1 and 5.0.3 or later.
 #[unsafe(no_mangle)]
 extern "C" fn flb_notification_enqueue() {}
 #[unsafe(no_mangle)]

@@ -1,5 +1,5 @@
-//! Settings as text: the sections of a configuration, as the command reads it. Knows no
-//! plugin.
+//! Settings as text: the sections of a configuration, as the command reads it. This
+//! module knows no plugin.
 
 use std::{path::Path, str::FromStr};
 
@@ -31,7 +31,7 @@ impl Section {
         }
     }
 
-    /// An option's last value; an empty one counts as not set.
+    /// Returns an option's last value. An empty value counts as not set.
     pub fn get(&self, key: &str) -> Option<&str> {
         let found = self.options.iter().rfind(|(k, _)| k == key);
         found.map(|(_, v)| v.as_str()).filter(|v| !v.is_empty())

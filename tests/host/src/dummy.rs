@@ -16,7 +16,7 @@ use crate::{
 
 pub const OPTIONS: [&str; 3] = ["dummy", "rate", "samples"];
 
-/// The period of the input's only collector, and what that does.
+/// Returns the period of the input's only collector, and its callback.
 pub fn collector(section: &Section) -> Result<(Duration, Collect)> {
     let json = section.get("dummy").unwrap_or(r#"{"message":"dummy"}"#);
     let record: Value = serde_json::from_str(json).context("[input:dummy] dummy")?;

@@ -1,4 +1,4 @@
-//! The pipeline: builds the instances, runs the one event loop, and stops in
+//! The pipeline: it builds the instances, runs the event loop, and stops everything in
 //! Fluent Bit's order.
 
 use std::{
@@ -23,13 +23,13 @@ use crate::{
     output::Output,
 };
 
-/// How often the outputs are asked whether they are done, when stopping.
+/// When stopping, how often the outputs are asked whether they are finished.
 const DRAIN_STEP: Duration = Duration::from_millis(20);
 
 pub struct Engine {
     flush: Duration,
     grace: Duration,
-    /// Never grows: plugins keep pointers to its items.
+    /// This never grows, because plugins keep pointers to its items.
     inputs: Box<[Input]>,
     filters: Vec<Filter>,
     outputs: Vec<Output>,
@@ -54,7 +54,8 @@ impl Engine {
         })
     }
 
-    /// Runs until a byte arrives in `signals`, or ends with an input that does not start.
+    /// Runs until a byte arrives in `signals`. If an input does not start, it ends with
+    /// that error.
     pub fn run(&self, signals: &UnixStream) -> Result<()> {
         let started = self.inputs.iter().try_for_each(Input::init);
         if started.is_ok() {
@@ -86,8 +87,8 @@ impl Engine {
         }
     }
 
-    /// Moves events from the inputs to the outputs; returns how many are still on
-    /// their way from there.
+    /// Moves events from the inputs to the outputs. Returns how many the outputs have not
+    /// delivered yet.
     fn flush(&self, stopping: bool) -> usize {
         let events = self.inputs.iter().map(|input| input.take_events(stopping));
         for (i, mut event) in events.flat_map(|events| events.into_iter().enumerate()) {
@@ -114,7 +115,7 @@ impl Engine {
         self.outputs.iter().map(Output::pending).sum()
     }
 
-    /// Waits for a time, a signal or a collector; returns the descriptors that are ready.
+    /// Waits for a time, a signal or a collector. Returns the descriptors that are ready.
     fn wait(&self, mut until: Instant, signals: RawFd) -> Vec<RawFd> {
         let watch = |fd| libc::pollfd {
             fd,
@@ -132,9 +133,10 @@ impl Engine {
             }
         }
         let left = until.saturating_duration_since(Instant::now());
-        // Rounded up: not to wake before the time.
+        // The time is rounded up, so that the wait does not end too early.
         let millis = c_int::try_from(left.as_millis() + 1).unwrap_or(c_int::MAX);
-        // SAFETY: the array lives for the call and its length is its own.
+        // SAFETY: the array lives for the duration of the call, and the length is that of
+        // the array.
         unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, millis) };
         fds.retain(|fd| fd.revents != 0);
         fds.iter().map(|fd| fd.fd).collect()

@@ -1,5 +1,5 @@
-//! Log events, from the msgpack stream that an input appends to the JSON that the
-//! outputs write, and the filter on the way. Keys keep their order, numbers their type.
+//! Log events: from the msgpack stream that an input appends to the JSON that the outputs
+//! write, and the filter between them. Keys keep their order, and numbers their type.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -41,7 +41,7 @@ impl Event {
         })
     }
 
-    /// The time as RFC 3339, or else in seconds.
+    /// Returns the time as RFC 3339, or in seconds.
     pub fn date(&self, is_iso8601: bool) -> Value {
         match humantime::format_rfc3339_micros(UNIX_EPOCH + self.time) {
             text if is_iso8601 => text.to_string().into(),
@@ -49,14 +49,14 @@ impl Event {
         }
     }
 
-    /// The record as JSON, with `date` in front.
+    /// Returns the record as JSON, with `date` as the first field.
     pub fn to_json(&self, date: Option<Pair>) -> String {
         let map = date.into_iter().chain(self.record.iter().cloned());
         serde_json::to_string(&Value::Map(map.collect())).unwrap_or_default()
     }
 }
 
-/// `record_modifier`, which adds fixed fields.
+/// The filter `record_modifier`, which adds fixed fields.
 pub struct Filter {
     pattern: WildMatch,
     fields: Vec<Pair>,

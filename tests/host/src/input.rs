@@ -1,6 +1,7 @@
-//! One input instance: its options, its collectors, the events it has appended, and
-//! when it is paused. Everything here runs on the host's only thread, and a plugin calls
-//! back from inside its own callbacks: no borrow is held while plugin code runs.
+//! One input instance: its options, its collectors, the events that it has appended, and
+//! when it is paused. Everything here runs on the host's only thread. A plugin calls
+//! these functions from inside its own callbacks, so no borrow is held while plugin code
+//! runs.
 
 use std::{
     cell::{Cell, RefCell},
@@ -45,15 +46,16 @@ pub struct Input {
     context: Cell<Opaque>,
     pub collectors: RefCell<Vec<Collector>>,
     events: RefCell<Vec<Event>>,
-    /// As text, each what one append brought.
+    /// One text for each append.
     metrics: RefCell<Vec<String>>,
     /// None for the host's own input.
     plugin: Option<InputPlugin>,
     properties: Vec<(String, CString)>,
     mem_buf_limit: u64,
     buffered: Cell<u64>,
-    /// With `storage.type filesystem`. Nothing is kept there; but where Fluent Bit could
-    /// not make its files, it takes no events.
+    /// Set with `storage.type filesystem`. No data is stored there. But if the folder is
+    /// missing, the input takes no events, because Fluent Bit could not make its files
+    /// there either.
     storage: Option<PathBuf>,
 }
 
@@ -96,7 +98,7 @@ impl Input {
             None => bail!("[config] no plugin has the input '{}'", section.name),
         };
         for (key, value) in &section.options {
-            // What is the host's own the plugin never sees.
+            // The plugin never sees the host's own properties.
             if handling(key, value) != Handling::Plugin {
                 continue;
             }
@@ -120,8 +122,8 @@ impl Input {
     }
 
     fn call(&self, callback: Callback) -> c_int {
-        // SAFETY: the callback is the plugin's own, and gets the instance it belongs
-        // to and the context it set.
+        // SAFETY: the callback is the plugin's own. The host passes its instance and the
+        // context that the plugin set.
         unsafe { callback(self, null_mut(), self.context.get()) }
     }
 
@@ -129,7 +131,7 @@ impl Input {
     pub fn init(&self) -> Result<()> {
         let init = self.plugin.and_then(|plugin| plugin.cb_init);
         if init.is_some_and(|init| self.call(init) != 0) {
-            // It has freed its state, and gets no exit.
+            // The plugin has freed its state, so its exit is not called.
             self.context.set(null_mut());
             bail!("[engine] failed to initialize input {}", self.name);
         }
@@ -141,25 +143,26 @@ impl Input {
         let context = self.context.replace(null_mut());
         let exit = self.plugin.and_then(|plugin| plugin.cb_exit);
         if let Some(exit) = exit.filter(|_| !context.is_null()) {
-            // SAFETY: as in `call`; exit comes once, after every other callback.
+            // SAFETY: the host passes the context as in `call`; it calls exit once, after
+            // every other callback.
             unsafe { exit(context, null_mut()) };
         }
     }
 
-    /// Resumes or pauses the input; a plugin does that with its collectors.
+    /// Resumes or pauses the input. A plugin resumes or pauses its own collectors.
     pub fn run(&self, running: bool) {
         let verb = if running { "resume" } else { "pausing" };
         info!("[input] {verb} {}", self.name);
         let of = |p: InputPlugin| if running { p.cb_resume } else { p.cb_pause };
         match self.plugin.and_then(of) {
-            // SAFETY: as in `call`.
+            // SAFETY: the host passes the context as in `call`.
             Some(callback) => unsafe { callback(self.context.get(), null_mut()) },
             None => self.run_collectors(running),
         }
     }
 
-    /// Buffers events until the next flush; -1 while the limit is reached, or the
-    /// folder of the storage is missing.
+    /// Buffers events until the next flush. Returns -1 while the limit is reached, or if
+    /// the folder of the storage is missing.
     pub fn append(&self, tag: &str, bytes: &[u8]) -> c_int {
         let (name, limit) = (&self.name, self.mem_buf_limit);
         if self.buffered.get() >= limit {
@@ -183,7 +186,7 @@ impl Input {
         0
     }
 
-    /// Keeps metrics until the next flush; -1 as of events.
+    /// Keeps metrics until the next flush. Returns -1 while the limit is reached.
     pub fn append_metrics(&self, page: &str) -> c_int {
         if self.buffered.get() >= self.mem_buf_limit {
             return -1;
@@ -192,17 +195,18 @@ impl Input {
         0
     }
 
-    /// Hands over the metrics.
+    /// Returns the metrics and empties the buffer.
     pub fn take_metrics(&self) -> Vec<String> {
         self.metrics.take()
     }
 
-    /// As the log has it.
+    /// The name in the log.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Hands over what was appended, which makes room: a paused input goes on.
+    /// Returns the appended events and empties the buffer. A paused input is resumed,
+    /// because there is room again.
     pub fn take_events(&self, stopping: bool) -> Vec<Event> {
         let events = self.events.take();
         if self.buffered.replace(0) >= self.mem_buf_limit && !stopping {
@@ -229,11 +233,13 @@ impl Input {
         }
     }
 
-    /// Runs the collectors that are due: timers by the clock, the others when ready.
+    /// Runs the collectors that are due: timers by the clock, and the others if their
+    /// descriptor is ready.
     pub fn collect(&self, ready: &[RawFd]) {
         let (now, count) = (Instant::now(), self.collectors.borrow().len());
         for i in 0..count {
-            // Looked up anew: an earlier callback may have paused it.
+            // The state is read again for each collector, because an earlier callback may
+            // have paused it.
             let collector = self.collectors.borrow()[i].clone();
             if let Some(next) = collector.next
                 && collector.fd.map_or(now >= next, |fd| ready.contains(&fd))
@@ -246,15 +252,16 @@ impl Input {
 }
 
 impl Collector {
-    /// Resumes or pauses it. A timer that resumes waits for a whole period.
+    /// Resumes or pauses the collector. A timer that is resumed waits for a whole period.
     fn run(&mut self, running: bool) -> c_int {
         self.next = running.then(|| Instant::now() + self.period);
         0
     }
 }
 
-// The functions of the host that concern an instance, for plugins to find by name. The
-// config that some callers pass last is left out: nothing here reads it.
+// The functions of the host that concern an instance. Plugins find them by name. Some
+// callers pass the config as the last argument. These functions do not declare it,
+// because they do not read it.
 
 #[unsafe(no_mangle)]
 extern "C" fn flb_input_get_property(key: Text, ins: &Input) -> *const c_char {
@@ -299,7 +306,7 @@ extern "C" fn flb_input_log_append(
     buf: *const u8,
     size: usize,
 ) -> c_int {
-    // SAFETY: the caller lends `size` bytes at `start` for the call.
+    // SAFETY: the caller's bytes at `start` are valid for `size` bytes during the call.
     let bytes = |start, size| unsafe { std::slice::from_raw_parts(start, size) };
     let own = ins.tag.as_bytes();
     let tag = if tag.is_null() {

@@ -1,6 +1,6 @@
-//! A stand-in for Fluent Bit 5.1 on machines that have none: loads a native input
-//! plugin by Fluent Bit's rules and runs it, with a command line and a configuration
-//! file of the same form. It covers what the demo and the tests need, and no more.
+//! A replacement for Fluent Bit 5.1 on machines that have none. It loads a native input
+//! plugin by Fluent Bit's rules and runs it, with a command line and a configuration file
+//! of the same form. It supports only what the demo and the tests need.
 
 mod abi;
 mod config;
@@ -33,7 +33,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Lines in Fluent Bit's form, in UTC. The levels of `log` have Fluent Bit's numbers.
+/// Logs lines in Fluent Bit's form, in UTC. The levels of `log` have Fluent Bit's
+/// numbers.
 fn start_log() -> Result<()> {
     let format = fern::Dispatch::new().format(|out, text, record| {
         let time = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
@@ -45,7 +46,7 @@ fn start_log() -> Result<()> {
 }
 
 fn run() -> Result<()> {
-    // What the command line sets comes first, and so outranks the file.
+    // Settings from the command line are first in the list, so they override the file.
     let mut sections = vec![Section::new("service", ""), Section::new("plugins", "")];
     let (mut help, mut dry_run) = (false, false);
     let mut args = env::args().skip(1);

@@ -1,6 +1,6 @@
-//! Native metrics, as far as it takes to show them: contexts of cmetrics' msgpack become the
-//! text form of Prometheus over HTTP, and on stdout lines like Fluent Bit's, without the time. A
-//! key that cmetrics does not know is an error, as there.
+//! Metrics, as far as they can be shown. Contexts in cmetrics' msgpack are served over HTTP in
+//! the text form of Prometheus, and printed on stdout as lines like Fluent Bit's, without the
+//! time. As in cmetrics, an unknown key is an error.
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +17,7 @@ use rmpv::Value;
 
 use crate::input::Input;
 
-/// What a plugin holds as `struct cmt *`.
+/// The object that a plugin has as `struct cmt *`.
 pub struct Cmt(String);
 
 fn text(value: &Value) -> Result<&str> {
@@ -28,7 +28,8 @@ fn list(value: &Value) -> Result<&Vec<Value>> {
     value.as_array().context("a list is none")
 }
 
-/// The members of a map, which has to have these and no others but the optional ones.
+/// Returns the members of a map. It must have all needed members, and may have only those and
+/// the optional ones.
 fn members<'v>(
     value: &'v Value,
     needed: &[&str],
@@ -49,7 +50,7 @@ fn members<'v>(
     Ok(found)
 }
 
-/// One context as text.
+/// Returns one context as text.
 fn context(value: &Value) -> Result<String> {
     let context = members(value, &["meta", "metrics"], &[])?;
     let meta = members(
@@ -119,18 +120,18 @@ fn write_family(family: &Value, shared: &[(&str, &str)], out: &mut String) -> Re
     Ok(())
 }
 
-/// As the text form has the value of a label.
+/// Escapes the value of a label for the text form.
 fn escaped(value: &str) -> String {
     let value = value.replace('\\', r"\\").replace('"', "\\\"");
     value.replace('\n', r"\n")
 }
 
-/// The last page of each input, over HTTP.
+/// The last page of each input, served over HTTP.
 #[derive(Clone, Default)]
 pub struct Pages(Arc<Mutex<BTreeMap<String, String>>>);
 
 impl Pages {
-    /// Serves them at this address, whatever path is asked for.
+    /// Serves the pages at this address, for every path.
     pub fn serve(address: &str) -> Result<Self> {
         let listener = TcpListener::bind(address).context("[output:prometheus_exporter]")?;
         let pages = Self::default();
@@ -145,7 +146,7 @@ impl Pages {
                 let page = served.0.lock().unwrap_or_else(PoisonError::into_inner);
                 let page: String = page.values().map(String::as_str).collect();
                 let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nConnection: close";
-                // A client that has gone does not matter.
+                // It does not matter if the client has closed the connection.
                 let _ = write!(
                     stream,
                     "{head}\r\nContent-Length: {}\r\n\r\n{page}",
@@ -156,7 +157,7 @@ impl Pages {
         Ok(pages)
     }
 
-    /// Takes the place of the input's last one.
+    /// Replaces the input's last page.
     pub fn put(&self, input: &str, page: &str) {
         let mut pages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         pages.insert(input.to_owned(), page.to_owned());
@@ -170,7 +171,7 @@ extern "C" fn cmt_decode_msgpack_create(
     size: usize,
     offset: &mut usize,
 ) -> c_int {
-    // SAFETY: the caller lends `size` bytes for the call.
+    // SAFETY: the caller's buffer is valid for `size` bytes during the call.
     let bytes = unsafe { std::slice::from_raw_parts(buf, size) };
     let mut rest = &bytes[*offset..];
     let value = rmpv::decode::read_value(&mut rest).map_err(anyhow::Error::from);
@@ -189,7 +190,8 @@ extern "C" fn cmt_decode_msgpack_create(
 
 #[unsafe(no_mangle)]
 extern "C" fn cmt_decode_msgpack_destroy(cmt: *mut Cmt) {
-    // SAFETY: it came from the function above, and is given back once.
+    // SAFETY: the host made this pointer in the function above, and the caller gives it back
+    // once.
     drop(unsafe { Box::from_raw(cmt) });
 }
 
@@ -203,7 +205,7 @@ extern "C" fn flb_input_metrics_append(
     ins.append_metrics(&cmt.0)
 }
 
-/// As releases from 2.0 on have it.
+/// The arguments are those of releases from 2.0 on.
 #[unsafe(no_mangle)]
 extern "C" fn flb_input_chunk_append_raw(
     ins: &Input,
@@ -214,7 +216,7 @@ extern "C" fn flb_input_chunk_append_raw(
     buf: *const u8,
     size: usize,
 ) -> c_int {
-    // SAFETY: as above.
+    // SAFETY: the caller's buffer is valid for `size` bytes during the call.
     let mut rest = unsafe { std::slice::from_raw_parts(buf, size) };
     let mut page = String::new();
     for _ in 0..records {

@@ -1,5 +1,5 @@
-//! The outputs `stdout`, `null`, `prometheus_exporter` and `kafka`, where librdkafka queues, retries
-//! and confirms. An output takes the options it knows and leaves the others alone.
+//! The outputs `stdout`, `null`, `prometheus_exporter` and `kafka`. For Kafka, librdkafka queues,
+//! retries and confirms. An output reads the options that it knows and ignores the others.
 
 use std::{
     io::{Write, stdout},
@@ -17,14 +17,14 @@ use wildmatch::WildMatch;
 
 use crate::{config::Section, event::Event, metrics::Pages};
 
-/// What is done with an event; the number is its place in the flush.
+/// What to do with an event. The number is its place in the flush.
 type Sink = Box<dyn Fn(usize, &Event) -> Result<()>>;
 
 pub struct Output {
     pub name: String,
     pub pattern: WildMatch,
     pub sink: Sink,
-    /// Of an exporter.
+    /// The pages of an exporter.
     pages: Option<Pages>,
     producer: Option<Rc<BaseProducer<Reports>>>,
 }
@@ -81,7 +81,8 @@ impl Output {
         })
     }
 
-    /// What an input has appended of metrics: printed, served, or nothing to this output.
+    /// Handles the metrics that an input has appended: they are printed, served, or ignored by this
+    /// output.
     pub fn metrics(&self, input: &str, page: &str) -> Result<()> {
         match &self.pages {
             Some(pages) => pages.put(input, page),
@@ -96,7 +97,7 @@ impl Output {
         Ok(())
     }
 
-    /// Lets an output work between flushes; returns how many records are on their way.
+    /// Lets an output work between flushes. Returns how many records are not confirmed yet.
     pub fn pending(&self) -> usize {
         self.producer.as_ref().map_or(0, |producer| {
             producer.poll(Duration::ZERO);

@@ -1,9 +1,9 @@
-//! The kit's one error: a text for whoever reads a failed test. It owns no categories,
+//! The kit's only error: a text for the reader of a failed test. It has no categories,
 //! because no caller decides anything by them.
 
 use std::fmt;
 
-/// A failure in words; often several lines, with the last output of a process.
+/// A failure in words. It often has several lines, with the last output of a process.
 pub struct Error(String);
 
 pub type Result<T> = std::result::Result<T, Error>;
@@ -13,7 +13,7 @@ impl Error {
         Self(text.into())
     }
 
-    /// Puts what was attempted before what went wrong.
+    /// Adds what was attempted before the failure.
     pub fn context(self, attempt: impl fmt::Display) -> Self {
         Self(format!("{attempt}: {}", self.0))
     }
@@ -25,7 +25,7 @@ impl fmt::Display for Error {
     }
 }
 
-// `unwrap` and a test that returns `Err` print the debug form; escaped line breaks would
+// `unwrap` and a test that returns `Err` print the debug form. Escaped line breaks would
 // make the captured output unreadable there.
 impl fmt::Debug for Error {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {

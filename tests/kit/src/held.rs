@@ -1,5 +1,5 @@
-//! A file that nobody can open any more, as on a mount that has gone: the kernel asks
-//! this test first, and the test does not answer.
+//! A file that nobody can open any more, as on a dead mount. The kernel asks this test for
+//! permission first, and the test does not answer.
 
 use std::{
     ffi::CString,
@@ -11,15 +11,15 @@ use std::{
     path::Path,
 };
 
-/// Until it is dropped; whoever waits may go on then.
+/// Holds the file until it is dropped. After that, waiting processes can continue.
 #[derive(Debug)]
 pub struct Held {
     _asked: OwnedFd,
 }
 
 impl Held {
-    /// The same; where it cannot be, that is said past the test harness, which keeps what a
-    /// test prints that passes.
+    /// Does the same. If it is not possible here, this prints why, past the test harness,
+    /// because the harness hides the output of a test that passes.
     pub fn or_not_run(path: &Path) -> Option<Self> {
         let held = Self::new(path);
         if let Err(error) = &held {
@@ -31,19 +31,20 @@ impl Held {
         held.ok()
     }
 
-    /// The error says why this machine cannot: it takes root, and a kernel that asks.
+    /// The error says why this machine cannot do it. It needs root, and a kernel that asks.
     pub fn new(path: &Path) -> io::Result<Self> {
         let checked = |result| match result {
             -1 => Err(io::Error::last_os_error()),
             result => Ok(result),
         };
         let flags = libc::FAN_CLASS_CONTENT | libc::FAN_CLOEXEC | libc::FAN_NONBLOCK;
-        // SAFETY: takes no pointers.
+        // SAFETY: the kernel gets no pointers in this call.
         let fd = checked(unsafe { libc::fanotify_init(flags, libc::O_RDONLY as u32) })?;
-        // SAFETY: just opened, and nobody else's.
+        // SAFETY: the kernel has just returned this descriptor, and nothing else owns it.
         let asked = unsafe { OwnedFd::from_raw_fd(fd) };
         let name = CString::new(path.as_os_str().as_bytes())?;
-        // SAFETY: the descriptor is open, and the name outlives the call.
+        // SAFETY: the kernel gets an open descriptor, and a name that lives longer than the
+        // call.
         checked(unsafe {
             libc::fanotify_mark(
                 asked.as_raw_fd(),

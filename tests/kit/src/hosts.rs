@@ -1,5 +1,5 @@
-//! Which Fluent Bits this machine has, and where the built parts of this workspace lie.
-//! A Fluent Bit that was named but cannot be run is an error, never a silent skip.
+//! Finds the Fluent Bits of this machine and the built parts of this workspace. A Fluent Bit
+//! that was named but cannot be run is an error. It is never skipped silently.
 
 use std::{
     collections::HashSet,
@@ -17,17 +17,17 @@ use crate::{Child, Error, Result, Stream};
 const PACKAGED: &str = "/opt/fluent-bit/bin/fluent-bit";
 const VERSION_DEADLINE: Duration = Duration::from_secs(20);
 
-/// One release of each interface that Fluent Bit has had for plugins, as docs/versions.md
-/// promises them, newest first.
+/// One release for each interface that Fluent Bit has had for plugins, as promised in
+/// docs/versions.md, newest first.
 const PROMISED: [(u32, u32); 5] = [(5, 1), (4, 2), (3, 2), (2, 2), (1, 9)];
 
 /// A program that loads the plugin: a Fluent Bit, or the embedded host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
-    /// For messages: `Fluent Bit v5.1.1`, or `embedded host`.
+    /// The name in messages: for example `Fluent Bit v5.1.1`, or `embedded host`.
     pub name: String,
     pub path: PathBuf,
-    /// Of a real Fluent Bit.
+    /// The version of a real Fluent Bit.
     pub version: Option<(u32, u32, u32)>,
     pub embedded: bool,
 }
@@ -59,26 +59,26 @@ impl Host {
         })
     }
 
-    /// A command that runs this host.
+    /// Returns a command that runs this host.
     pub fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(&self.path);
         command.args(args);
         command
     }
 
-    /// Whether it takes YAML in which `plugins` names the plugin.
+    /// Whether it supports YAML in which `plugins` names the plugin.
     pub fn takes_yaml(&self) -> bool {
         self.embedded || self.version >= Some((3, 2, 0))
     }
 
-    /// What a test or the demo says before it uses this host.
+    /// The text that a test or the demo prints before it uses this host.
     pub fn describe(&self) -> String {
         format!("{} ({})", self.name, self.path.display())
     }
 }
 
-/// The hosts to test on: every one. None if a part is missing that `cargo test` does not
-/// build: that is said, and where it has to be there (`KUBELETSTATS_REQUIRE=1`) a failure.
+/// Returns every host, for tests. If a part is missing that `cargo test` does not build, it
+/// returns none and prints that. With `KUBELETSTATS_REQUIRE=1`, a missing part is a failure.
 pub fn to_test() -> Vec<Host> {
     if !is_built() {
         return Vec::new();
@@ -86,8 +86,8 @@ pub fn to_test() -> Vec<Host> {
     all().expect("hosts that run")
 }
 
-/// What the tests of hosts run is there; else it says what is not, past the test harness,
-/// which keeps what a test prints that passes.
+/// Whether everything exists that the tests of hosts run. Otherwise this prints what is
+/// missing, past the test harness, because the harness hides the output of a test that passes.
 pub fn is_built() -> bool {
     let built = ["embedded-host", "sim-kubelet", "kubeletstats"].map(built);
     let mut parts = vec![plugin_path(), panicking_plugin_path()];
@@ -106,15 +106,16 @@ pub fn is_built() -> bool {
     false
 }
 
-/// Every host: all real ones in the order found, then the embedded one.
+/// Returns every host: all real ones in the order in which they were found, then the embedded
+/// one.
 pub fn all() -> Result<Vec<Host>> {
     let mut hosts = real()?;
     hosts.push(embedded()?);
     Ok(hosts)
 }
 
-/// What ran in these hosts ends with this: which they were, and which promised releases were
-/// not among them.
+/// The last line of a run in these hosts: which they were, and which promised releases were not
+/// among them.
 pub fn coverage(ran: &[Host]) -> String {
     let on: Vec<_> = ran
         .iter()
@@ -143,13 +144,14 @@ pub fn coverage(ran: &[Host]) -> String {
     format!("ran on {}; {not_on}", on.join(", "))
 }
 
-/// The newest real Fluent Bit, else the embedded host.
+/// Returns the newest real Fluent Bit, or the embedded host if there is none.
 pub fn best() -> Result<Host> {
     let newest = real()?.into_iter().max_by_key(|host| host.version);
     newest.map_or_else(embedded, Ok)
 }
 
-/// The Fluent Bits named in `FLUENT_BIT`, else the one on `PATH`, else the packaged one.
+/// Returns the Fluent Bits named in `FLUENT_BIT`. Without that, it is the one on `PATH`, and
+/// without that the packaged one.
 pub fn real() -> Result<Vec<Host>> {
     let named = env::var_os("FLUENT_BIT");
     let path = env::var_os("PATH");
@@ -157,7 +159,7 @@ pub fn real() -> Result<Vec<Host>> {
     found.iter().map(|path| Host::fluent_bit(path)).collect()
 }
 
-/// The embedded host, from `EMBEDDED_HOST` or as `make tools` built it.
+/// Returns the embedded host, from `EMBEDDED_HOST` or as `make tools` built it.
 pub fn embedded() -> Result<Host> {
     let path = built("embedded-host");
     if !is_executable(&path) {
@@ -174,26 +176,26 @@ pub fn embedded() -> Result<Host> {
     })
 }
 
-/// The plugin to load, from `KUBELETSTATS_SO` or as `make build` built it.
+/// Returns the plugin to load, from `KUBELETSTATS_SO` or as `make build` built it.
 pub fn plugin_path() -> PathBuf {
     from_env_or_build("KUBELETSTATS_SO", "target/release/flb-in_kubeletstats.so")
 }
 
-/// The same that panics where `KUBELETSTATS_PANIC` says, from `KUBELETSTATS_PANICKING_SO` or as
-/// `make panicking` built it.
+/// Returns the plugin that panics at the place that `KUBELETSTATS_PANIC` names, from
+/// `KUBELETSTATS_PANICKING_SO` or as `make panicking` built it.
 pub fn panicking_plugin_path() -> PathBuf {
     let built = "target/panic/flb-in_kubeletstats.so";
     from_env_or_build("KUBELETSTATS_PANICKING_SO", built)
 }
 
-/// A program of this repository, from the variable of its name (`SIM_KUBELET`) or as
-/// `make tools` built it.
+/// Returns a program of this repository, from the variable of its name (for example
+/// `SIM_KUBELET`) or as `make tools` built it.
 pub fn built(name: &str) -> PathBuf {
     let variable = name.to_uppercase().replace('-', "_");
     from_env_or_build(&variable, &format!("target/debug/{name}"))
 }
 
-/// The root of this workspace.
+/// Returns the root of this workspace.
 pub fn workspace_root() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     root.canonicalize().unwrap_or(root)
@@ -238,7 +240,8 @@ pub(crate) fn is_executable(path: &Path) -> bool {
         .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
-/// The first word of the form `v1.2.3` or `1.2.3`; what follows the last number is ignored.
+/// Returns the first word of the form `v1.2.3` or `1.2.3`. Text after the last number is
+/// ignored.
 fn parse_version(line: &str) -> Option<(u32, u32, u32)> {
     line.split_whitespace().find_map(|word| {
         let mut parts = word.trim_start_matches('v').splitn(3, '.');

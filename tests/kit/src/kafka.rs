@@ -1,5 +1,5 @@
-//! A Kafka for the tests: the user's own, Apache Kafka started here, or librdkafka's mock.
-//! Which of them it is never stays a secret: see [`Kafka::describe`].
+//! A Kafka for the tests: the user's own, an Apache Kafka that is started here, or librdkafka's
+//! mock. [`Kafka::describe`] always tells which one it is.
 
 mod apache;
 mod artifacts;
@@ -13,15 +13,15 @@ use rdkafka::{mocking::MockCluster, producer::DefaultProducerContext};
 
 use crate::{Error, Result};
 
-/// How long brokers named by the user may take to answer.
+/// How long brokers that the user named may take to answer.
 const FOREIGN_ANSWER: Duration = Duration::from_secs(5);
 
-/// A Kafka that answers. A mock lasts as long as this value; an Apache broker stays for the
+/// A Kafka that answers. A mock ends with this value. An Apache broker keeps running for the
 /// next test binary until [`stop_broker`] or [`Kafka::stop_if_started`].
 pub struct Kafka {
     brokers: String,
     kind: Kind,
-    /// Why a better kind was passed over.
+    /// Why a better kind was not used.
     because: Option<String>,
 }
 
@@ -34,8 +34,9 @@ enum Kind {
 }
 
 impl Kafka {
-    /// `KAFKA_BROKERS` if they answer; else Apache Kafka where Java and Maven can run it; else
-    /// the mock. `KUBELETSTATS_KAFKA` set to `apache` or `mock` leaves no choice.
+    /// Returns `KAFKA_BROKERS` if they answer. Otherwise it is Apache Kafka if Java and Maven
+    /// can run it, and otherwise the mock. If `KUBELETSTATS_KAFKA` is `apache` or `mock`, only
+    /// that is used.
     pub fn find_or_start() -> Result<Self> {
         let forced = env::var("KUBELETSTATS_KAFKA").unwrap_or_default();
         match forced.as_str() {
@@ -58,8 +59,8 @@ impl Kafka {
                 Err(_) => because = Some(format!("KAFKA_BROKERS={brokers} did not answer")),
             }
         }
-        // Only what this machine lacks leads to the mock. A broker that could run and does not
-        // start is a fault to be shown.
+        // The mock is used only if this machine lacks something. If a broker could run but does
+        // not start, that is an error to report.
         match apache_is_possible() {
             Ok(()) => Self::apache(because),
             Err(error) => {
@@ -73,7 +74,7 @@ impl Kafka {
         }
     }
 
-    /// Where clients connect, as the setting `bootstrap.servers` wants it.
+    /// The addresses for clients, in the form of the setting `bootstrap.servers`.
     pub fn brokers(&self) -> &str {
         &self.brokers
     }
@@ -100,7 +101,7 @@ impl Kafka {
         text
     }
 
-    /// Stops the broker if this very value started it.
+    /// Stops the broker if this value started it.
     pub fn stop_if_started(self) -> Result<()> {
         match self.kind {
             Kind::Apache(broker) if broker.started_here => stop_broker().map(drop),
@@ -136,7 +137,7 @@ impl Kafka {
     }
 }
 
-/// Can Apache Kafka run here at all? Fetches its jars if need be.
+/// Whether Apache Kafka can run here. Its jars are fetched if necessary.
 pub fn apache_is_possible() -> Result<()> {
     artifacts::check_tools()?;
     artifacts::libs().map(drop)
@@ -147,7 +148,7 @@ pub fn start_broker(options: BrokerOptions) -> Result<Broker> {
     Apache::shared().start(options)
 }
 
-/// Stops the shared broker; `false` if none was running.
+/// Stops the shared broker. Returns `false` if none was running.
 pub fn stop_broker() -> Result<bool> {
     Apache::shared().stop()
 }

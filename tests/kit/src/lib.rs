@@ -1,8 +1,8 @@
-//! The test kit: what the end-to-end tests, `make demo` and `make kafka` share.
+//! The test kit: code that the end-to-end tests, `make demo` and `make kafka` share.
 //!
-//! It starts processes and always stops them again, waits with deadlines and never with
-//! fixed sleeps, finds the Fluent Bits of this machine, and finds or starts a Kafka.
-//! It knows nothing of the plugin but the shape of a record, which is the consumer's.
+//! It starts processes and always stops them, waits with deadlines and never with fixed
+//! sleeps, finds the Fluent Bits of this machine, and finds or starts a Kafka. Of the
+//! plugin, it knows only the shape of a record, which the consumer defines.
 
 pub mod error;
 pub mod held;

@@ -1,6 +1,6 @@
-//! A started process that cannot be left behind: its output by line, its end, and what
-//! `/proc` says about it. Signals go only to the process that was started here and to
-//! the process group it leads.
+//! A started process that is always stopped: its output by line, its end, and what `/proc`
+//! shows about it. Signals are sent only to the process that was started here and to its
+//! process group.
 
 use std::{
     fs, io,
@@ -23,7 +23,7 @@ const TAIL: usize = 40;
 /// How long the output of an ended process may take to arrive.
 const DRAIN: Duration = Duration::from_secs(2);
 
-/// Which output is meant.
+/// Selects an output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
     Stdout,
@@ -34,17 +34,17 @@ pub enum Stream {
 /// One line of output, without its line break.
 #[derive(Clone, Debug)]
 pub struct Line {
-    /// Never `Any`.
+    /// This is never `Any`.
     pub stream: Stream,
     pub text: String,
     pub at: Instant,
 }
 
-/// How a process ended after it was asked to.
+/// How a process ended after it was asked to end.
 #[derive(Clone, Copy, Debug)]
 pub struct Ended {
     pub status: ExitStatus,
-    /// It did not end by its deadline and was killed.
+    /// Whether it was killed, because it did not end by its deadline.
     pub killed: bool,
     pub took: Duration,
 }
@@ -54,7 +54,7 @@ pub struct Child {
     name: String,
     process: std::process::Child,
     output: Arc<Output>,
-    /// Set once the process was reaped: from then on its id may belong to somebody else.
+    /// Set when the process was reaped. After that, its id may belong to another process.
     reaped: Option<ExitStatus>,
 }
 
@@ -71,8 +71,8 @@ struct OutputState {
 }
 
 impl Child {
-    /// Starts `command` as the leader of a process group of its own, with both outputs captured
-    /// and no input. Should this program die without cleaning up, the kernel kills the child.
+    /// Starts `command` as the leader of its own process group. Both outputs are captured, and
+    /// there is no input. If this program dies without cleaning up, the kernel kills the child.
     pub fn spawn(mut command: Command) -> Result<Self> {
         let program = command.get_program().to_string_lossy().into_owned();
         let name = program.rsplit('/').next().unwrap_or(&program).to_owned();
@@ -81,8 +81,8 @@ impl Child {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
-        // SAFETY: between fork and exec only prctl is called, which is async-signal-safe,
-        // takes no pointer here and allocates nothing.
+        // SAFETY: between fork and exec, only prctl is called. It is async-signal-safe, takes no
+        // pointer here, and allocates nothing.
         unsafe {
             command.pre_exec(|| {
                 if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) == -1 {
@@ -110,8 +110,9 @@ impl Child {
         self.process.id()
     }
 
-    /// The first line, of all so far and to come, that `wanted` accepts. Fails at the deadline,
-    /// or as soon as the process has closed its output; the error quotes its last lines.
+    /// Returns the first line that `wanted` accepts, of all lines so far and to come. Fails at
+    /// the deadline, or as soon as the process has closed its output. The error quotes its last
+    /// lines.
     pub fn wait_for_line(
         &self,
         stream: Stream,
@@ -121,8 +122,9 @@ impl Child {
         self.wait_for_line_from(0, stream, wanted, deadline)
     }
 
-    /// The same, but only for lines from index `first` on: with `line_count` taken before an
-    /// action, the line that the action causes can be told from an earlier one.
+    /// Does the same, but only for lines from index `first` on. If `first` is the `line_count`
+    /// from before an action, the line that the action causes is not confused with an earlier
+    /// one.
     pub fn wait_for_line_from(
         &self,
         first: usize,
@@ -158,30 +160,30 @@ impl Child {
         }
     }
 
-    /// All lines of a stream so far, in order of arrival.
+    /// Returns all lines of a stream so far, in order of arrival.
     pub fn lines(&self, stream: Stream) -> Vec<String> {
         let state = self.output.lock();
         let wanted = state.lines.iter().filter(|line| line.is_of(stream));
         wanted.map(|line| line.text.clone()).collect()
     }
 
-    /// The lines from index `first` on, with stream and time of arrival.
+    /// Returns the lines from index `first` on, with stream and time of arrival.
     pub fn lines_from(&self, first: usize) -> Vec<Line> {
         let state = self.output.lock();
         state.lines.get(first..).unwrap_or_default().to_vec()
     }
 
-    /// How many lines of both streams there are so far.
+    /// Returns the number of lines of both streams so far.
     pub fn line_count(&self) -> usize {
         self.output.lock().lines.len()
     }
 
-    /// The last lines of both streams, ready to be printed.
+    /// Returns the last lines of both streams, ready to print.
     pub fn tail(&self) -> String {
         tail(&self.output.lock().lines)
     }
 
-    /// How the process ended, or `None` while it runs.
+    /// Returns how the process ended, or `None` while it runs.
     pub fn exit_status(&mut self) -> Option<ExitStatus> {
         if self.reaped.is_none() && self.has_ended() {
             self.reap();
@@ -216,7 +218,7 @@ impl Child {
         }
     }
 
-    /// Kills the process and what is left of its group, and waits for its end.
+    /// Kills the process and the rest of its group, and waits for its end.
     pub fn kill(&mut self) -> ExitStatus {
         if let Some(status) = self.reaped {
             return status;
@@ -224,7 +226,7 @@ impl Child {
         self.reap()
     }
 
-    /// Resident memory now.
+    /// Returns the resident memory now.
     pub fn rss_kib(&self) -> Result<u64> {
         let status = self.proc_file("status")?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -236,7 +238,7 @@ impl Child {
         self.proc_entries("task")
     }
 
-    /// Open file descriptors.
+    /// Returns the number of open file descriptors.
     pub fn fds(&self) -> Result<usize> {
         self.proc_entries("fd")
     }
@@ -254,28 +256,29 @@ impl Child {
             .count())
     }
 
-    /// Looks at the end of the process without reaping it, so that its id stays reserved and
+    /// Checks whether the process has ended, without reaping it. So its id stays reserved, and
     /// the group can still be signalled safely.
     fn has_ended(&self) -> bool {
         // SAFETY: siginfo_t is plain data for which all zeroes is a valid value.
         let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
         let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
-        // SAFETY: the id is that of our own unreaped child, and `info` outlives the call.
+        // SAFETY: the kernel gets the id of our own child, which is not reaped yet, and `info`
+        // lives longer than the call.
         let result = unsafe { libc::waitid(libc::P_PID, self.pid(), &mut info, flags) };
-        // SAFETY: waitid succeeded, so it has filled in the fields of a child's state,
+        // SAFETY: waitid succeeded, so the kernel has filled in the fields of a child's state,
         // or left them zero while the child runs.
         result == 0 && unsafe { info.si_pid() } != 0
     }
 
     fn reap(&mut self) -> ExitStatus {
-        // The process is not reaped yet, so no other group can carry its id.
+        // The process is not reaped yet, so no other group can have its id.
         send(-(self.pid() as i32), libc::SIGKILL);
         let status = self
             .process
             .wait()
             .expect("our own child can be waited for");
         self.reaped = Some(status);
-        // With the whole group gone the pipes are closed, unless a member left the group.
+        // When the whole group has ended, the pipes are closed, unless a member left the group.
         let _ = crate::wait::until("", DRAIN, || self.output.lock().open_streams == 0);
         status
     }
@@ -294,7 +297,7 @@ impl Line {
 }
 
 impl Output {
-    // A panic in a test's closure must not hide the output from the message that follows.
+    // A panic in a test's closure must not hide the output in the following message.
     fn lock(&self) -> MutexGuard<'_, OutputState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -345,15 +348,16 @@ fn tail(lines: &[Line]) -> String {
 }
 
 fn send(pid: i32, signal: i32) {
-    // SAFETY: kill takes no pointers; the callers make sure that the id, or the group of that
-    // id, is one of our own. An end in the meantime is not an error.
+    // SAFETY: the kernel gets no pointers in kill; the callers ensure that the id, or the group
+    // of that id, is one of our own. If the process has ended in the meantime, that is not an
+    // error.
     unsafe { libc::kill(pid, signal) };
 }
 
 type SpawnRequest = (Command, Sender<io::Result<std::process::Child>>);
 
-/// The kernel's parent-death signal comes when the *thread* that forked ends, and the threads
-/// of a test harness end early. This one thread lasts as long as the program.
+/// The kernel sends the parent-death signal when the *thread* that forked ends, and the threads
+/// of a test harness end early. This one thread runs as long as the program.
 fn spawn_from_lasting_thread(command: Command) -> io::Result<std::process::Child> {
     static SPAWNER: OnceLock<Sender<SpawnRequest>> = OnceLock::new();
     let spawner = SPAWNER.get_or_init(|| {

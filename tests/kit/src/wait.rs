@@ -1,4 +1,4 @@
-//! Bounded waiting: a point in time not to pass, and polling for a condition until then.
+//! Waits with a limit: deadlines, and polling for a condition until then.
 
 use std::{
     thread,
@@ -10,8 +10,8 @@ use crate::{Error, Result};
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
-/// The latest moment something may happen. Every function that waits takes one, or a plain
-/// `Duration` from now; one deadline can bound several steps together.
+/// The latest moment at which something may happen. Every function that waits takes a
+/// deadline, or a plain `Duration` from now. One deadline can limit several steps together.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline {
     at: Instant,
@@ -30,7 +30,7 @@ impl Deadline {
         Instant::now() >= self.at
     }
 
-    /// Zero once the deadline has passed.
+    /// The time that is left. It is zero after the deadline.
     pub fn remaining(&self) -> Duration {
         self.at.saturating_duration_since(Instant::now())
     }
@@ -56,9 +56,9 @@ pub fn until(
     until_some(what, deadline, || condition().then_some(()))
 }
 
-/// Polls until `attempt` yields a value, and returns it. The condition is tried at least once,
-/// and once more when the deadline has passed: a machine under load that woke us late
-/// should not fail a condition that holds by then.
+/// Polls until `attempt` returns a value, and returns it. The condition is tried at least
+/// once, and once more after the deadline. On a busy machine this thread may wake late, and a
+/// condition that holds by then should not fail.
 pub fn until_some<T>(
     what: &str,
     deadline: impl Into<Deadline>,

@@ -1,4 +1,4 @@
-//! The process guard, on shells.
+//! Tests of the process guard, with shells.
 
 use std::{
     process::Command,
@@ -16,7 +16,7 @@ fn shell(script: &str) -> Child {
     Child::spawn(command).unwrap()
 }
 
-/// Is there a process with this id that is more than a zombie?
+/// Whether a process with this id exists and is not a zombie.
 fn runs(pid: &str) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(')')
@@ -61,7 +61,7 @@ fn an_earlier_line_does_not_answer_for_a_later_one() {
     let seen = child.line_count();
     let again = |deadline| child.wait_for_line_from(seen, Stream::Stdout, |_| true, deadline);
     assert!(again(BRIEFLY).is_err());
-    // Not SIGHUP: under nohup a shell cannot trap that.
+    // This is not SIGHUP, because a shell under nohup cannot trap that.
     child.signal(libc::SIGUSR1);
     assert_eq!(again(SOON).unwrap(), "ready");
 }

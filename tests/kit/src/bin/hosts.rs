@@ -1,5 +1,5 @@
-//! In which hosts the tests run here, and in which they do not: the last line of the
-//! targets that run in all of them.
+//! Prints in which hosts the tests run here and in which they do not. This is the last
+//! line of the targets that run in all hosts.
 
 use testkit::{Result, hosts};
 

@@ -1,4 +1,5 @@
-//! `kafka start | stop`: the shared test broker by hand, for `make kafka`.
+//! `kafka start | stop`: starts or stops the shared test broker by hand, for `make
+//! kafka`.
 
 use std::process::ExitCode;
 

@@ -1,5 +1,5 @@
-//! Apache Kafka as one KRaft node on loopback, in a folder of its own: settings, data, log,
-//! and a file that tells any other test binary which process is the broker.
+//! Apache Kafka as one KRaft node on loopback, with its own folder for settings, data, log,
+//! and a file from which another test binary learns which process is the broker.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -18,12 +18,12 @@ use super::{
 };
 use crate::{Child, Deadline, Error, Result, wait};
 
-/// Kafka's usual port, taken when it is free and no other was asked for.
+/// Kafka's usual port. It is used if it is free and no other was requested.
 const USUAL_PORT: u16 = 9092;
-/// Names the cluster in formatted storage; any 16 bytes in this base64 do.
+/// The name of the cluster in formatted storage. Any 16 bytes in this base64 are valid.
 const CLUSTER_ID: &str = "a3ViZWxldHN0YXRzLXRlcw";
-/// A single small node gains nothing from a concurrent collector or the optimizing compiler,
-/// and starts a third faster without them.
+/// A concurrent collector and the optimizing compiler have no advantage for one small node. It
+/// starts a third faster without them.
 const JVM: [&str; 4] = [
     "-Xmx256m",
     "-XX:+UseSerialGC",
@@ -36,15 +36,15 @@ const FORMAT_DEADLINE: Duration = Duration::from_secs(60);
 const RUNNING_ANSWER: Duration = Duration::from_secs(15);
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
 const KILL_DEADLINE: Duration = Duration::from_secs(10);
-/// Another process may be downloading Kafka meanwhile.
+/// Another process may be downloading Kafka at the same time.
 const LOCK_DEADLINE: Duration = Duration::from_secs(400);
 
 /// How a broker is started.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BrokerOptions {
-    /// Else 9092 if free, else any free one.
+    /// Without it, the port is 9092 if that is free, and otherwise any free one.
     pub port: Option<u16>,
-    /// Keep the topics of the last run; else the broker starts empty.
+    /// Whether to keep the topics of the last run. Otherwise the broker starts empty.
     pub keep_data: bool,
 }
 
@@ -52,24 +52,24 @@ pub struct BrokerOptions {
 #[derive(Clone, Debug)]
 pub struct Broker {
     pub pid: u32,
-    /// `127.0.0.1:PORT`
+    /// For example `127.0.0.1:PORT`.
     pub brokers: String,
-    /// By the call that returned this value, rather than found running.
+    /// Whether the call that returned this value started it. Otherwise it was already running.
     pub started_here: bool,
 }
 
-/// The broker that lives in one folder, running or not.
+/// The broker of one folder, running or not.
 pub struct Apache {
     dir: PathBuf,
 }
 
 impl Apache {
-    /// The one all test binaries share.
+    /// The broker that all test binaries share.
     pub fn shared() -> Self {
         Self::at(artifacts::kafka_dir())
     }
 
-    /// One of your own, for tests that stop or kill it.
+    /// A separate broker, for tests that stop or kill it.
     pub fn at(dir: impl Into<PathBuf>) -> Self {
         Self { dir: dir.into() }
     }
@@ -95,7 +95,8 @@ impl Apache {
         self.launch(&libs, port)
     }
 
-    /// Asks the broker to end, kills it if it does not; `false` if it was not running.
+    /// Asks the broker to end, and kills it if it does not. Returns `false` if it was not
+    /// running.
     pub fn stop(&self) -> Result<bool> {
         let _lock = lock(&self.dir.join("lock"))?;
         let Some(process) = self.running() else {
@@ -109,7 +110,7 @@ impl Apache {
         Ok(true)
     }
 
-    /// Ends the broker with SIGKILL, as a crash would; `false` if it was not running.
+    /// Ends the broker with SIGKILL, as in a crash. Returns `false` if it was not running.
     pub fn kill(&self) -> Result<bool> {
         let _lock = lock(&self.dir.join("lock"))?;
         match self.running() {
@@ -118,8 +119,8 @@ impl Apache {
         }
     }
 
-    /// Starts the broker again on its former port with its former data, stopping it before
-    /// if it still runs.
+    /// Starts the broker again on its former port with its former data. It is stopped first if
+    /// it still runs.
     pub fn restart(&self) -> Result<Broker> {
         self.stop()?;
         let _lock = lock(&self.dir.join("lock"))?;
@@ -151,7 +152,7 @@ impl Apache {
         fs::write(self.settings(), text).map_err(|error| at(&self.settings(), error))
     }
 
-    /// KRaft refuses to start on storage that was not formatted for the cluster before.
+    /// KRaft does not start on storage that was not formatted for the cluster.
     fn format(&self, libs: &Path) -> Result<()> {
         remove(&self.dir.join("data"))?;
         let mut command = java(libs, "kafka.tools.StorageTool");
@@ -183,7 +184,8 @@ impl Apache {
         // SAFETY: between fork and exec only setsid is called, which is async-signal-safe
         // and takes no arguments.
         unsafe {
-            // A session of its own: the broker outlasts this program and its terminal.
+            // The broker gets its own session, so it continues when this program and its
+            // terminal end.
             command.pre_exec(|| match libc::setsid() {
                 -1 => Err(io::Error::last_os_error()),
                 _ => Ok(()),
@@ -242,8 +244,8 @@ fn reuse(process: &Process, options: BrokerOptions) -> Result<Broker> {
     Ok(broker)
 }
 
-/// A process that was started as a broker, known by id *and* start time, because the
-/// kernel gives ids out again.
+/// A process that was started as a broker. It is identified by id *and* start time, because
+/// the kernel reuses ids.
 struct Process {
     pid: u32,
     started: u64,
@@ -281,11 +283,12 @@ impl Process {
         }
     }
 
-    /// Of a process whose first thread has ended: have all others, too? Only then are its port
-    /// and its files free.
+    /// The first thread of the process has ended. Returns whether all others have ended too.
+    /// Only then its port and its files are free.
     fn has_ended(&self) -> bool {
-        // If this very program started the broker, nobody else will reap it.
-        // SAFETY: a null status is allowed; an id that is not our child's is only an error.
+        // If this program started the broker, no other process will reap it.
+        // SAFETY: the kernel allows a null status; an id that is not our child's is only an
+        // error.
         unsafe { libc::waitpid(self.pid as i32, ptr::null_mut(), libc::WNOHANG) };
         let threads = fs::read_dir(format!("/proc/{}/task", self.pid));
         threads.map_or(0, Iterator::count) <= 1
@@ -293,7 +296,7 @@ impl Process {
 
     fn signal(&self, signal: i32) {
         if self.is_alive() {
-            // SAFETY: kill takes no pointers; the process was just seen to be the broker.
+            // SAFETY: the kernel gets no pointers; the process was just seen to be the broker.
             unsafe { libc::kill(self.pid as i32, signal) };
         }
     }
@@ -305,11 +308,11 @@ impl Process {
     }
 }
 
-/// When a process was started, in clock ticks since boot, and whether it only waits to be
-/// reaped; `None` if there is no such process.
+/// Returns when a process was started, in clock ticks since boot, and whether it only waits to
+/// be reaped. Returns `None` if there is no such process.
 fn stat(pid: u32) -> Option<(u64, bool)> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The program's name stands in parentheses and may hold anything, even spaces.
+    // The program's name is in parentheses and may contain anything, even spaces.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
     let state = fields.next()?;
     let started = fields.nth(18)?.parse().ok()?;
@@ -326,7 +329,7 @@ fn java(libs: &Path, main_class: &str) -> Command {
     command
 }
 
-/// A free loopback port: the preferred one if possible.
+/// Returns a free loopback port, the preferred one if possible.
 fn free_port(preferred: u16) -> Result<u16> {
     let listener = TcpListener::bind(("127.0.0.1", preferred))
         .or_else(|_| TcpListener::bind(("127.0.0.1", 0)))
@@ -336,7 +339,7 @@ fn free_port(preferred: u16) -> Result<u16> {
         .map_err(|error| Error::new(format!("no free port on loopback: {error}")))
 }
 
-/// Locks a file until the returned handle is dropped, across processes and threads.
+/// Locks a file across processes and threads, until the returned handle is dropped.
 pub(super) fn lock(path: &Path) -> Result<File> {
     if let Some(dir) = path.parent() {
         fs::create_dir_all(dir).map_err(|error| at(dir, error))?;

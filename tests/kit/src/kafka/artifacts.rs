@@ -1,5 +1,5 @@
-//! The programs and jars that Apache Kafka needs: are they here, and fetching them by Maven.
-//! Knows nothing of a running broker.
+//! The programs and jars that Apache Kafka needs: checks whether they exist, and fetches
+//! them with Maven. This module does not know a running broker.
 
 use std::{
     env, fs,
@@ -19,7 +19,7 @@ const JAVA_VERSION_DEADLINE: Duration = Duration::from_secs(20);
 /// The first fetch downloads some 45 MB.
 const MAVEN_DEADLINE: Duration = Duration::from_secs(300);
 
-/// Where brokers of this workspace keep everything.
+/// The folder for all files of the brokers of this workspace.
 pub(super) fn kafka_dir() -> PathBuf {
     workspace_root().join("target/kafka")
 }
@@ -29,7 +29,7 @@ pub(super) fn settings_dir() -> PathBuf {
     workspace_root().join("tests/kafka")
 }
 
-/// Is there a Java that is new enough, and Maven to fetch the rest?
+/// Checks for a Java that is new enough, and for Maven, which fetches the rest.
 pub(super) fn check_tools() -> Result<()> {
     let path = env::var_os("PATH").unwrap_or_default();
     for tool in ["java", "mvn"] {
@@ -51,8 +51,9 @@ pub(super) fn check_tools() -> Result<()> {
     }
 }
 
-/// The folder with Kafka's jars, fetched when it is missing or the pom has changed since.
-/// Takes its own lock: several brokers, in folders of their own, share these jars.
+/// Returns the folder with Kafka's jars. They are fetched if they are missing or if the pom
+/// has changed. This takes its own lock, because several brokers, each with its own folder,
+/// share these jars.
 pub(super) fn libs() -> Result<PathBuf> {
     let dir = kafka_dir();
     let _lock = super::apache::lock(&dir.join("libs.lock"))?;
@@ -60,7 +61,8 @@ pub(super) fn libs() -> Result<PathBuf> {
     let wanted = fs::read_to_string(&pom)
         .map_err(|error| Error::new(format!("{}: {error}", pom.display())))?;
     let libs = dir.join("libs");
-    // A copy of the pom beside the jars says what they were fetched for; it is written last.
+    // A copy of the pom beside the jars states for which pom they were fetched. It is
+    // written last.
     let fetched_for = libs.join("pom.xml");
     if fs::read_to_string(&fetched_for).is_ok_and(|fetched| fetched == wanted) {
         return Ok(libs);
@@ -72,7 +74,7 @@ pub(super) fn libs() -> Result<PathBuf> {
     Ok(libs)
 }
 
-/// Kafka's version, by the name of its jar.
+/// Returns Kafka's version, from the name of its jar.
 pub(super) fn version() -> String {
     let entries = fs::read_dir(kafka_dir().join("libs"));
     let names = entries.into_iter().flatten().flatten();
@@ -102,7 +104,7 @@ fn fetch(pom: &Path, libs: &Path) -> Result<()> {
     )))
 }
 
-/// `openjdk version "17.0.15" 2025-04-15` is 17; the old scheme, `"1.8.0_442"`, is 8.
+/// `openjdk version "17.0.15" 2025-04-15` is 17. In the old scheme, `"1.8.0_442"` is 8.
 fn major_version(line: &str) -> Option<u32> {
     let quoted = line.split_once("version \"")?.1;
     let mut numbers = quoted.split(|c: char| !c.is_ascii_digit());

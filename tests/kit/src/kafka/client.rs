@@ -1,5 +1,5 @@
-//! What the kit does as a Kafka client: ask for metadata, write, read a topic from a known
-//! place. Everything through librdkafka, and everything with a deadline.
+//! What the kit does as a Kafka client: it asks for metadata, writes, and reads a topic from a
+//! known place. All of it uses librdkafka, and all of it has a deadline.
 
 use std::{
     sync::atomic::{AtomicU32, Ordering},
@@ -16,16 +16,16 @@ use rdkafka::{
 
 use crate::{Deadline, Error, Result, wait};
 
-/// One request within a longer wait.
+/// The limit of one request within a longer wait.
 const REQUEST: Duration = Duration::from_millis(500);
-/// How long one poll may block: a new deadline check after each.
+/// How long one poll may block. The deadline is checked after each poll.
 const POLL: Duration = Duration::from_millis(100);
 
 /// Reads all partitions of one topic from its beginning. The topic need not exist yet.
 pub struct Reader {
     consumer: BaseConsumer,
     topic: String,
-    /// Once the topic was seen.
+    /// Set when the topic was seen.
     assigned: bool,
     last_error: Option<String>,
 }
@@ -33,8 +33,8 @@ pub struct Reader {
 impl Reader {
     pub fn open(brokers: &str, topic: &str) -> Result<Self> {
         let consumer: BaseConsumer = config(brokers)
-            // Partitions are assigned by hand, which needs no group. librdkafka asks for the
-            // name of one all the same; a fresh one can have no offsets stored.
+            // Partitions are assigned by hand, which needs no group. But librdkafka requires
+            // the name of one. A new group can have no stored offsets.
             .set("group.id", unique_topic("testkit"))
             .set("enable.auto.commit", "false")
             .set("auto.offset.reset", "earliest")
@@ -49,7 +49,7 @@ impl Reader {
         })
     }
 
-    /// The next message as text, or `None` when the deadline passes without one.
+    /// Returns the next message as text, or `None` if the deadline passes without one.
     pub fn next(&mut self, deadline: impl Into<Deadline>) -> Option<String> {
         let deadline = deadline.into();
         if !self.assigned {
@@ -66,8 +66,8 @@ impl Reader {
                     let payload = message.payload().unwrap_or_default();
                     return Some(String::from_utf8_lossy(payload).into_owned());
                 }
-                // Brokers come and go, and librdkafka reconnects by itself: what matters is
-                // whether the messages arrive in time.
+                // Brokers may stop and start, and librdkafka reconnects by itself. Only the
+                // arrival of the messages in time matters.
                 Some(Err(error)) => self.last_error = Some(error.to_string()),
                 None => {}
             }
@@ -77,12 +77,12 @@ impl Reader {
         }
     }
 
-    /// What librdkafka complained about last, for messages.
+    /// Returns librdkafka's last error, for messages.
     pub fn last_error(&self) -> Option<&str> {
         self.last_error.as_deref()
     }
 
-    /// `None` if the brokers do not answer, or do not know the topic.
+    /// Returns `None` if the brokers do not answer or do not know the topic.
     fn assign(&mut self) -> Option<()> {
         let metadata = self.consumer.fetch_metadata(Some(&self.topic), REQUEST);
         let metadata = self.keep_error(metadata)?;
@@ -129,7 +129,7 @@ impl Probe {
     }
 }
 
-/// At least `count` messages of a topic, from its beginning.
+/// Reads at least `count` messages of a topic, from its beginning.
 pub fn consume(
     brokers: &str,
     topic: &str,
@@ -140,7 +140,7 @@ pub fn consume(
         .map_err(|error| error.context(format!("expected {count} messages")))
 }
 
-/// The messages of a topic, from its beginning, until they are `enough`.
+/// Reads the messages of a topic from its beginning, until `enough` accepts them.
 pub fn consume_until(
     brokers: &str,
     topic: &str,
@@ -177,7 +177,8 @@ pub fn produce(
 ) -> Result<()> {
     let deadline = deadline.into();
     let failed = |error| Error::new(format!("cannot write to {topic} at {brokers}: {error}"));
-    // Longer than the deadline, so that a message never counts as done because it was given up.
+    // This is longer than the deadline, so that a message never counts as done because
+    // librdkafka gave it up.
     let give_up = deadline.remaining() + Duration::from_secs(60);
     let producer: BaseProducer = config(brokers)
         .set("acks", "all")
@@ -191,7 +192,7 @@ pub fn produce(
     producer.flush(deadline.remaining()).map_err(failed)
 }
 
-/// A topic name that no other test, process or run uses.
+/// Returns a topic name that no other test, process or run uses.
 pub fn unique_topic(prefix: &str) -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -204,7 +205,8 @@ fn config(brokers: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", brokers)
-        // Tests stop brokers and start them again; the default backs off for up to 10 s.
+        // Tests stop brokers and start them again. With the default, librdkafka waits up to 10
+        // s before it reconnects.
         .set("reconnect.backoff.ms", "50")
         .set("reconnect.backoff.max.ms", "200");
     config

@@ -6,10 +6,10 @@ use testkit::{Child, Deadline, Result, Stream, hosts};
 
 const START: Duration = Duration::from_secs(20);
 const STOP: Duration = Duration::from_secs(5);
-/// The two pods of interest on the simulated node, and what the first one burns.
+/// The two pods of interest on the simulated node, and the CPU that the first one uses.
 const PODS: [&str; 2] = ["log-generator-a-vm", "log-generator-b-vm"];
 const BURN: &str = "default/log-generator-a-vm=785";
-/// A name in the simulated kubelet's certificate that is not its address: as with real
+/// A name in the simulated kubelet's certificate that is not its address. As with real
 /// kubelets, verification only works with the node's name.
 const SERVER_NAME: &str = "vm";
 
@@ -61,7 +61,7 @@ impl Kubelet {
         }
     }
 
-    /// The pods whose records have to arrive; empty if that is not known.
+    /// The pods whose records must arrive. It is empty if that is not known.
     pub fn expected_pods(&self) -> &'static [&'static str] {
         match self {
             Self::Own { .. } => &[],
@@ -69,8 +69,8 @@ impl Kubelet {
         }
     }
 
-    /// The variables of the shipped configuration that depend on the kubelet. For a kubelet of
-    /// the user's own these are defaults, which the user's environment overrides.
+    /// The variables of the shipped configuration that depend on the kubelet. For the user's
+    /// own kubelet, these are defaults, and the user's environment overrides them.
     pub fn environment(&self) -> Vec<(&'static str, &str)> {
         match self {
             Self::Own { url } => vec![

@@ -1,6 +1,6 @@
-//! The main job in one command, for `make demo`: a kubelet, a Kafka and a Fluent Bit with the
-//! shipped configuration, until the records have been seen on both of its outputs. Stops
-//! what it started; exits with 0 only if the records arrived.
+//! Runs the main task in one command, for `make demo`: a kubelet, a Kafka and a Fluent Bit
+//! with the shipped configuration, until the records were seen on both of its outputs. It
+//! stops what it started, and exits with 0 only if the records arrived.
 
 mod interrupt;
 mod kubelet;
@@ -16,9 +16,10 @@ use settings::Topic;
 use tally::Tally;
 use testkit::{Child, Deadline, Error, Host, Kafka, Result, hosts};
 
-/// From the moment Kafka answers; fetching Kafka for the first time has limits of its own.
+/// The limit from the moment when Kafka answers. Fetching Kafka for the first time has its
+/// own limits.
 const DEADLINE: Duration = Duration::from_secs(120);
-/// Longer than the grace Fluent Bit gives its outputs at shutdown.
+/// This is longer than the grace period that Fluent Bit gives its outputs at shutdown.
 const STOP_DEADLINE: Duration = Duration::from_secs(15);
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -58,11 +59,11 @@ fn with_kafka(conf: &Path, host: &Host, kafka: &Kafka) -> Result<()> {
     let topic = Topic::choose(|name| topic_exists(kafka.brokers(), name))?;
     println!("topic:   {}", topic.describe());
 
-    // The reader has to stand ready before the first record is written.
+    // The reader must be ready before the first record is written.
     let mut reader = read_back(kafka.brokers(), &topic, deadline)?;
     println!("{}\n", settings::running(host));
     let mut command = host.command(["-c".as_ref(), conf.as_os_str()]);
-    // The plugin's path is meant to be seen from there.
+    // The plugin's path in the output is relative to this folder.
     command.current_dir(hosts::workspace_root());
     command.envs(settings::environment(&kubelet, kafka.brokers()));
     let mut fluent_bit = Child::spawn(command)?;
@@ -89,7 +90,7 @@ fn with_kafka(conf: &Path, host: &Host, kafka: &Kafka) -> Result<()> {
     Ok(())
 }
 
-/// Prints the records of both outputs as they come, until there are enough of them.
+/// Prints the records of both outputs when they arrive, until there are enough.
 fn watch(
     fluent_bit: &mut Child,
     reader: &mut Child,
@@ -98,7 +99,8 @@ fn watch(
 ) -> Result<()> {
     let (mut host_seen, mut reader_seen) = (0, 0);
     loop {
-        // Asked before the lines are read, so that the last words of an ended process count.
+        // The status is read before the lines, so that the last lines of an ended process are
+        // included.
         let host_end = fluent_bit.exit_status();
         let reader_end = reader.exit_status();
         host_seen = show_host(fluent_bit, host_seen, tally)?;

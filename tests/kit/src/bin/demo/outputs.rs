@@ -1,5 +1,5 @@
-//! The two outputs of the pipeline as lines: what the host prints, and what a separate
-//! consumer reads back from Kafka.
+//! The two outputs of the pipeline as lines: what the host prints, and what a separate consumer
+//! reads from Kafka.
 
 use std::{process::Command, time::Duration};
 
@@ -18,7 +18,8 @@ use crate::{
 
 const METADATA: Duration = Duration::from_secs(10);
 
-/// Was the topic ever written to? All topics are asked for: to ask for one could make it.
+/// Whether the topic exists. This asks for all topics, because a request for a single topic could
+/// create it.
 pub fn topic_exists(brokers: &str, name: &str) -> Result<bool> {
     let failed = |error| Error::new(format!("cannot list the topics of {brokers}: {error}"));
     let mut config = ClientConfig::new();
@@ -28,7 +29,7 @@ pub fn topic_exists(brokers: &str, name: &str) -> Result<bool> {
     Ok(metadata.topics().iter().any(|topic| topic.name() == name))
 }
 
-/// Starts the consumer, without a database, and returns once it looks for the topic.
+/// Starts the consumer without a database, and returns when it looks for the topic.
 pub fn read_back(brokers: &str, topic: &Topic, deadline: Deadline) -> Result<Child> {
     let program = hosts::built("metrics-consumer");
     if !program.exists() {
@@ -39,13 +40,13 @@ pub fn read_back(brokers: &str, topic: &Topic, deadline: Deadline) -> Result<Chi
     }
     let mut command = Command::new(program);
     command.args(["--brokers", brokers, "--topic", &topic.name]);
-    // Nobody else's place in the topic counts, nor moves.
+    // This group is new, so it neither uses nor changes the place of another group in the topic.
     command.args(["--group", &unique_topic("demo")]);
     command.env_remove("DATABASE_URL");
     command.args(["--from", if topic.is_fresh { "beginning" } else { "end" }]);
-    // The topic may only come to be when the first record is written.
+    // The topic may be created only when the first record is written.
     command.args(["--kafka-option", "topic.metadata.refresh.interval.ms=500"]);
-    // Ended by us; this limit only stands in should we not come to it.
+    // This program ends the consumer. The limit applies only if it cannot.
     command.args(["--timeout", "150s"]);
     let reader = Child::spawn(command)?;
     reader.wait_for_line(
@@ -56,8 +57,8 @@ pub fn read_back(brokers: &str, topic: &Topic, deadline: Deadline) -> Result<Chi
     Ok(reader)
 }
 
-/// Prints the host's new records and what the plugin complains of, and returns how many of its
-/// lines were seen. Its stdout also carries a banner: a record is a line that begins as JSON.
+/// Prints the host's new records and the plugin's complaints. Returns how many lines were seen.
+/// The stdout of the host also has a banner, so only a line that begins as JSON is a record.
 pub fn show_host(host: &Child, seen: usize, tally: &mut Tally) -> Result<usize> {
     let fresh = host.lines_from(seen);
     for line in fresh.iter().filter(|line| is_complaint(&line.text)) {
@@ -75,15 +76,15 @@ pub fn show_host(host: &Child, seen: usize, tally: &mut Tally) -> Result<usize> 
     Ok(seen + fresh.len())
 }
 
-/// Does the plugin say what keeps it from scraping? With a kubelet of the user's own that is what
-/// has to be seen, and not only when the time is up.
+/// Whether the plugin logs what prevents a scrape. With the user's own kubelet, this must be seen
+/// at once, and not only at the deadline.
 fn is_complaint(line: &str) -> bool {
     line.contains("[input:kubeletstats:")
         && ["[error]", "[ warn]"].iter().any(|it| line.contains(it))
 }
 
-/// Prints what the consumer has newly read. It skips a record it cannot use: here, where
-/// every record is the plugin's, that is a failure.
+/// Prints what the consumer has newly read. It skips a record that it cannot use. Here every
+/// record is the plugin's, so that is a failure.
 pub fn show_readings(reader: &Child, seen: usize, tally: &mut Tally) -> Result<usize> {
     let fresh = reader.lines_from(seen);
     for line in &fresh {

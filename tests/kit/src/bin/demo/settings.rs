@@ -1,4 +1,4 @@
-//! What the demo sets for the shipped configuration: its environment and the topic.
+//! The demo's settings for the shipped configuration: its environment and the topic.
 
 use std::{env, path::PathBuf};
 
@@ -6,10 +6,11 @@ use testkit::{Host, Result, hosts};
 
 use crate::kubelet::Kubelet;
 
-/// What the configuration sends to.
+/// The topic to which the configuration sends.
 const TOPIC: &str = "metrics";
 
-/// The configuration in the root of the repository, in the form that this host takes.
+/// Returns the configuration in the root of the repository, in a format that this host
+/// supports.
 pub fn shipped(host: &Host) -> PathBuf {
     hosts::workspace_root().join(match host.takes_yaml() {
         true => "fluent-bit.yaml",
@@ -17,17 +18,17 @@ pub fn shipped(host: &Host) -> PathBuf {
     })
 }
 
-/// Where the records are read back from.
+/// The topic from which the records are read.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Topic {
     pub name: String,
-    /// Nothing else was ever written to it.
+    /// Whether nothing else was ever written to it.
     pub is_fresh: bool,
 }
 
 impl Topic {
-    /// Of a topic that is not there yet the end is where it begins: read from there, or the
-    /// record that makes it would be missed.
+    /// Chooses where to read. A topic that does not exist yet must be read from its beginning.
+    /// Otherwise the record that creates it would be missed.
     pub fn choose(exists: impl FnOnce(&str) -> Result<bool>) -> Result<Self> {
         Ok(Self {
             name: TOPIC.to_owned(),
@@ -45,8 +46,8 @@ impl Topic {
     }
 }
 
-/// Every variable that the shipped configuration refers to. Fluent Bit expands one that is not
-/// set to nothing, so each gets a value here.
+/// Returns every variable to which the shipped configuration refers. Fluent Bit replaces a
+/// variable that is not set by nothing, so each gets a value here.
 pub fn environment(kubelet: &Kubelet, brokers: &str) -> Vec<(String, String)> {
     let mut variables: Vec<(String, String)> = Vec::new();
     let theirs = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
@@ -67,7 +68,7 @@ pub fn environment(kubelet: &Kubelet, brokers: &str) -> Vec<(String, String)> {
     variables
 }
 
-/// Which host runs, in so many words.
+/// Describes which host runs.
 pub fn running(host: &Host) -> String {
     if host.embedded {
         "no Fluent Bit found: the embedded host stands in".to_owned()

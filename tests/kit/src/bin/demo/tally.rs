@@ -1,10 +1,10 @@
-//! Counts records on both outputs and decides when the demo has shown enough. A record counts
-//! as delivered when the same line was seen on either side, so that a stranger's record on a
-//! shared topic proves nothing. Pure.
+//! Counts records on both outputs, and decides when the demo has shown enough. A record
+//! counts as delivered if the same line was seen on both sides. So another program's record
+//! in a shared topic proves nothing. This module is pure.
 
 use std::collections::BTreeMap;
 
-/// How many records of each pod have to have arrived on both sides.
+/// How many records of each pod must arrive on both sides.
 const ENOUGH: usize = 3;
 
 #[derive(Clone, Copy, Debug)]
@@ -13,7 +13,7 @@ pub enum Side {
     Kafka,
 }
 
-/// The lines of one pod; per line, how often each side showed it.
+/// The lines of one pod, and how often each side showed each line.
 type Lines = BTreeMap<String, [usize; 2]>;
 
 pub struct Tally {
@@ -22,7 +22,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// With no pods expected by name, any one pod will do.
+    /// If no pods are expected by name, any one pod is enough.
     pub fn new(expected: &'static [&'static str]) -> Self {
         let pods = expected.iter().map(|&pod| (pod.to_owned(), Lines::new()));
         Self {
@@ -45,7 +45,7 @@ impl Tally {
         expected.all(|&pod| self.pods.get(pod).is_some_and(enough))
     }
 
-    /// What each output showed of each pod, one line a pod.
+    /// Describes what each output showed of each pod, one line per pod.
     pub fn describe(&self) -> String {
         if self.pods.is_empty() {
             return "no record was seen on stdout or in Kafka".to_owned();
