@@ -1,12 +1,12 @@
 /*
- * The slice of Fluent Bit's input plugin ABI that this project relies on, in
- * its own words. Nothing here comes from a header of the host: the plugin is
- * built without one, and finds out at load time which host it is in.
+ * The part of Fluent Bit's input plugin ABI on which this project relies. It
+ * is written here anew and not copied from a header of the host: the plugin is
+ * built without such a header, and detects at load time which host it is in.
  *
- * The registration object changed shape three times between 1.8 and 5.1. Each
- * shape ("generation") is one struct below; every struct is padded to the
- * largest size a host is known to copy out of it, and more.
- * src/host/registration.rs fills one, layout.c has the offsets.
+ * The layout of the registration object changed three times between 1.8 and
+ * 5.1. Each layout ("generation") is one struct below. Every struct is padded
+ * to more than the largest size that a host is known to copy.
+ * src/host/registration.rs fills one of them, and layout.c has the offsets.
  */
 #ifndef KUBELETSTATS_FLB_ABI_H
 #define KUBELETSTATS_FLB_ABI_H
@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Owned by the host, never looked into: their layout follows version and build flags. */
+/* The host owns these. The plugin never reads them, because their layout depends on version and build flags. */
 struct cmt;
 struct flb_input_instance;
 struct flb_config;
@@ -111,8 +111,8 @@ struct flb_input_plugin_g4 {
 };
 
 /*
- * One row of the option table. The host reads the named members and keeps its
- * own things in the rest, whose size grew from 48 to 56 bytes with 5.0.3. The
+ * One row of the option table. The host reads the named members and stores its
+ * own data in the rest, whose size grew from 48 to 56 bytes with 5.0.3. The
  * table ends with a row whose name is NULL.
  */
 struct flb_config_map_96 {
@@ -155,9 +155,9 @@ enum flb_log_level {
 };
 
 /*
- * Functions of the host, each as a type under its own name. They are looked up at
- * load time: an undefined symbol would keep the object from loading into a host that
- * lacks it. src/host/symbols.rs says which hosts have to have which.
+ * Functions of the host. Each is declared as a type with the name of the function.
+ * They are looked up at load time, because a host that lacks an undefined symbol could
+ * not load the object. src/host/symbols.rs states which hosts must have which function.
  */
 typedef const char *flb_input_get_property(const char *key, struct flb_input_instance *ins);
 typedef void flb_input_set_context(struct flb_input_instance *ins, void *context);
@@ -170,25 +170,25 @@ typedef int flb_input_set_collector_event(struct flb_input_instance *ins, flb_cb
 typedef int flb_input_collector_pause(int id, struct flb_input_instance *ins);
 typedef int flb_input_collector_resume(int id, struct flb_input_instance *ins);
 typedef const char *flb_input_name(struct flb_input_instance *ins);
-/* 2.0.0 and later; NULL, 0 for the tag means the instance's own. */
+/* 2.0.0 and later. A tag of NULL, 0 means the instance's own tag. */
 typedef int flb_input_log_append(struct flb_input_instance *ins, const char *tag,
                                     size_t tag_len, const void *buf, size_t size);
-/* 1.x only: later hosts give this name other arguments. */
+/* 1.x only. In later hosts, the function of this name has other arguments. */
 typedef int flb_input_chunk_append_raw(struct flb_input_instance *ins, const char *tag,
                                           size_t tag_len, const void *buf, size_t size);
-/* The same name from 2.0.0 on. The type is FLB_INPUT_METRICS; it runs no processor. */
+/* The function of the same name from 2.0.0 on. The type is FLB_INPUT_METRICS. It runs no processor. */
 typedef int flb_input_chunk_append_raw_2(struct flb_input_instance *ins, int event_type,
                                             size_t records, const char *tag, size_t tag_len,
                                             const void *buf, size_t size);
-/* 2.0.0 and later. The first reads one context at the offset, and moves that on; 0 is success. */
+/* 2.0.0 and later. The first function reads one context at the offset and advances it. 0 is success. */
 typedef int cmt_decode_msgpack_create(struct cmt **context, char *buf, size_t size,
                                          size_t *offset);
 typedef void cmt_decode_msgpack_destroy(struct cmt *context);
-/* Copies the context; runs the input's processors from 2.2 on. */
+/* Copies the context. From 2.2 on, it runs the input's processors. */
 typedef int flb_input_metrics_append(struct flb_input_instance *ins, const char *tag,
                                         size_t tag_len, struct cmt *context);
 typedef void flb_log_print(int level, const char *file, int line, const char *format, ...);
-/* Where the host has it: does this instance log at that level? */
+/* Optional in the host. Returns whether this instance logs at that level. */
 typedef int flb_input_log_check(struct flb_input_instance *ins, int level);
 typedef void *flb_worker_get(void);
 typedef int flb_worker_log_level(void *worker);

@@ -1,7 +1,7 @@
 /*
- * The numbers that Fluent Bit's own headers give, asserted with the compiler
- * and for the machine this build is for. There is nothing to link: if it
- * compiles, the structs of flb_abi.h stand where the hosts expect them.
+ * The offsets and sizes from Fluent Bit's own headers. The compiler of this
+ * build asserts them for the target machine. There is nothing to link: if this
+ * file compiles, the structs of flb_abi.h have the layout that the hosts expect.
  */
 #include "flb_abi.h"
 

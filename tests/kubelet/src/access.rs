@@ -1,19 +1,20 @@
-//! Owns who may read: tokens, forbidden tokens, client certificates, or anybody; and what
-//! becomes of it when nobody can be asked about a token.
+//! Owns who may read: accepted tokens, forbidden tokens, client certificates, or anybody.
+//! Also owns the result if the API server cannot be asked about a token.
 
-/// Who is let in.
+/// Who has access.
 #[derive(Debug, Clone, Default)]
 pub struct Access {
     pub tokens: Vec<String>,
     pub forbidden: Vec<String>,
     pub client_auth: bool,
-    /// Tokens are not looked at, as without `authentication.webhook.enabled`.
+    /// Tokens are ignored, as without `authentication.webhook.enabled`.
     pub no_webhook: bool,
     /// The API server, which knows tokens and rights, does not answer.
     pub server_away: bool,
-    /// Nobody has the right to `/pods`, whatever else they may read.
+    /// Nobody has the right to `/pods`, whatever other rights they have.
     pub pods_forbidden: bool,
-    /// A kubelet before 1.33 knows no right to `/pods` but that to everything.
+    /// A kubelet before 1.33 has no separate right to `/pods`. Only the right to
+    /// everything includes it.
     pub coarse_rights: bool,
 }
 
@@ -22,14 +23,15 @@ pub enum Verdict {
     Allowed,
     Unauthorized,
     Forbidden,
-    /// Forbidden as `system:anonymous`.
+    /// The request is forbidden for `system:anonymous`.
     Anonymous,
-    /// Nobody can say.
+    /// The API server cannot be asked.
     Undecided,
 }
 
 impl Access {
-    /// Without tokens and without a client CA anybody is let in, as with an open kubelet.
+    /// Without tokens and without a client CA, anybody has access, as with an open
+    /// kubelet.
     pub fn judge(&self, authorization: Option<&str>, known_client: bool) -> Verdict {
         let token = authorization
             .and_then(|value| value.split_once(' '))

@@ -20,7 +20,7 @@ use crate::{
     tls::{Authority, Tls},
 };
 
-/// Settings; each has a default, and [`start`](Self::start) makes them real.
+/// Settings. Each has a default. [`start`](Self::start) applies them.
 #[derive(Debug, Clone)]
 pub struct SimKubeletBuilder {
     pods: Option<usize>,
@@ -59,56 +59,59 @@ impl Default for SimKubeletBuilder {
 }
 
 impl SimKubeletBuilder {
-    /// How many pods the node has. Default: the seven of a captured reply; more are
+    /// How many pods the node has. The default is the seven of a captured reply; more are
     /// generated. `default/log-generator-a-vm` and `default/log-generator-b-vm` come first.
     pub fn pods(mut self, count: usize) -> Self {
         self.pods = Some(count);
         self
     }
 
-    /// All that a kubelet with pressure stalls and swap writes, and all of it moving at
-    /// rates that [`SimKubelet::truth`] and [`SimKubelet::node_truth`] tell. Unless
-    /// [`pods`](Self::pods) says otherwise, the captured seven have eight more beside them,
-    /// one of each kind of owner, with a volume that is claimed and an ephemeral container.
+    /// Everything that a kubelet with pressure stalls and swap writes. All of it changes, at the
+    /// rates that [`SimKubelet::truth`] and [`SimKubelet::node_truth`] return. Unless
+    /// [`pods`](Self::pods) sets another number, there are eight more pods in addition to the
+    /// captured seven: one of each kind of owner, with a claimed volume and an ephemeral
+    /// container.
     pub fn full(mut self, full: bool) -> Self {
         self.kind.full = full;
         self
     }
 
-    /// No interface of the node is called `eth0`: its network, and that of pods on the host
-    /// network, is nothing but a list.
+    /// No interface of the node is called `eth0`. Then the network of the node, and that of pods
+    /// on the host network, has only a list.
     pub fn without_eth0(mut self, without: bool) -> Self {
         self.kind.without_eth0 = without;
         self
     }
 
-    /// How often each container gets a new sample, on average; default 15 s. Times are cut to
-    /// whole seconds, but with a period below 1.5 s, which no kubelet has, to milliseconds.
+    /// How often each container gets a new sample, on average; default 15 s. Times are rounded
+    /// down to whole seconds. With a period below 1.5 s, which no kubelet has, they are rounded
+    /// down to milliseconds.
     pub fn sample_period(mut self, period: Duration) -> Self {
         self.sample_period = period;
         self
     }
 
-    /// Every container of that pod (`namespace/name`) burns exactly so many thousandths of a core.
+    /// Every container of that pod (`namespace/name`) uses exactly this many thousandths of a
+    /// core.
     pub fn burn(mut self, pod: &str, millicores: u64) -> Self {
         self.burns.push((pod.to_owned(), millicores));
         self
     }
 
-    /// A bearer token that is accepted; may be given several times. Without any, and
-    /// without a client CA, anybody is let in.
+    /// A bearer token that is accepted; may be given several times. Without a token and without a
+    /// client CA, anybody has access.
     pub fn token(mut self, token: &str) -> Self {
         self.access.tokens.push(token.to_owned());
         self
     }
 
-    /// A bearer token whose owner lacks the right: 403.
+    /// A bearer token whose owner lacks the right. The reply is 403.
     pub fn forbidden_token(mut self, token: &str) -> Self {
         self.access.forbidden.push(token.to_owned());
         self
     }
 
-    /// Nobody has the right to `/pods`, until [`SimKubelet::allow_pods`] gives it.
+    /// Nobody has the right to `/pods`, until [`SimKubelet::allow_pods`] grants it.
     pub fn pods_forbidden(mut self, forbidden: bool) -> Self {
         self.access.pods_forbidden = forbidden;
         self
@@ -120,7 +123,7 @@ impl SimKubeletBuilder {
         self
     }
 
-    /// A clock so many milliseconds ahead of this machine's, or behind it when negative.
+    /// The clock is this many milliseconds ahead of this machine's, or behind it if negative.
     pub fn clock_ahead_ms(mut self, ms: i64) -> Self {
         self.clock_ahead_ms = ms;
         self
@@ -132,14 +135,14 @@ impl SimKubeletBuilder {
         self
     }
 
-    /// Ask for a client certificate, and accept one of the client CA instead of a token.
+    /// Asks for a client certificate, and accepts one of the client CA instead of a token.
     pub fn client_auth_ca(mut self, enabled: bool) -> Self {
         self.access.client_auth = enabled;
         self
     }
 
-    /// The same, and end the handshake of whoever has none: no kubelet does that, but a
-    /// proxy in front of one may.
+    /// Does the same, and ends the handshake with a client that has no certificate. No kubelet
+    /// does that, but a proxy in front of one may.
     pub fn client_auth_required(mut self, required: bool) -> Self {
         self.access.client_auth = required;
         self.client_required = required;
@@ -158,13 +161,14 @@ impl SimKubeletBuilder {
         self
     }
 
-    /// Where the files for clients go; default a temporary folder that is removed at the end.
+    /// The folder for the files of clients. The default is a temporary folder that is removed at
+    /// the end.
     pub fn dir(mut self, dir: impl Into<PathBuf>) -> Self {
         self.dir = Some(dir.into());
         self
     }
 
-    /// Serve exactly these bodies one after another, the last one again and again.
+    /// Serves exactly these bodies one after another, and the last one repeatedly.
     pub fn replay(mut self, bodies: Vec<Vec<u8>>) -> Self {
         self.replay = bodies;
         self
@@ -179,8 +183,8 @@ impl SimKubeletBuilder {
     /// Writes the files, binds the port and serves.
     ///
     /// # Errors
-    /// A port in use, a folder that cannot be written, a name that no certificate can
-    /// carry, or a burn of a pod that is not on the node.
+    /// It fails if the port is in use, the folder cannot be written, a name cannot be in a
+    /// certificate, or a burn is for a pod that is not on the node.
     pub fn start(self) -> io::Result<SimKubelet> {
         let now = now_ms().saturating_add_signed(self.clock_ahead_ms);
         let mut node = populate(self.pods, self.kind, period_ms(self.sample_period), now);
@@ -224,7 +228,7 @@ impl SimKubeletBuilder {
         Ok(handle)
     }
 
-    /// The same where it has to work, as in a test.
+    /// Does the same, but panics on an error. For tests.
     pub fn started(self) -> SimKubelet {
         self.start().expect("a kubelet on loopback")
     }

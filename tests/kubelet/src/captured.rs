@@ -1,4 +1,4 @@
-//! Summaries of any size, made of the captured one: its pods under new names.
+//! Summaries of any size, made from the captured one: its pods under new names.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -13,8 +13,8 @@ struct Captured<'a> {
     pods: Vec<&'a RawValue>,
 }
 
-/// The reply of a node with this many pods, two of them log generators, as it
-/// is written by a kubelet. `sample` moves every container's time on.
+/// Returns the reply of a node with this many pods, in the layout of a kubelet. Two of
+/// them are log generators. A larger `sample` gives every container a later time.
 pub fn of_node(pods: usize, sample: usize) -> Vec<u8> {
     let captured: Captured = serde_json::from_str(CAPTURED).expect("the captured summary");
     let (wanted, others): (Vec<&RawValue>, Vec<&RawValue>) = captured
@@ -40,7 +40,7 @@ pub fn of_node(pods: usize, sample: usize) -> Vec<u8> {
         captured.node.get(),
         all.join(",\n  ")
     );
-    // All samples of the captured reply lie between 09:30 and 09:31.
+    // All sample times in the captured reply are between 09:30 and 09:31.
     text.replace("T09:30:", &format!("T10:{sample:02}:"))
         .into_bytes()
 }

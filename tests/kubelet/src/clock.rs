@@ -1,12 +1,12 @@
-//! Owns time as text: milliseconds since the epoch to and from RFC 3339 and the
-//! HTTP date. Knows no node and no socket.
+//! Owns time as text: it converts milliseconds since the epoch to and from RFC 3339 and
+//! the HTTP date. It knows no node and no socket.
 
 use time::{
     OffsetDateTime,
     format_description::well_known::{Rfc2822, Rfc3339},
 };
 
-/// The wall clock in milliseconds since the epoch.
+/// Returns the wall clock in milliseconds since the epoch.
 pub fn now_ms() -> u64 {
     ms_of(OffsetDateTime::now_utc()).unwrap_or_default()
 }
@@ -20,13 +20,13 @@ fn time_of(ms: u64) -> OffsetDateTime {
         .expect("a year that a calendar has")
 }
 
-/// RFC 3339 in UTC, in whole seconds unless a `fraction` is wanted. A reply has thousands
-/// of these, and asks for more speed than a formatter for any form has.
+/// Writes RFC 3339 in UTC, in whole seconds unless `fraction` is set. A reply has
+/// thousands of these, so this is faster than a general formatter.
 pub fn rfc3339(ms: u64, fraction: bool) -> String {
     let (seconds, rest) = (ms / 1_000, ms % 1_000);
     let (days, of_day) = (seconds / 86_400, seconds % 86_400);
-    // Counted from the first of March of year 0, a leap day is the last of its year, and
-    // months have 153 days in five.
+    // The days are counted from the first of March of year 0. Then a leap day is the last
+    // day of its year, and five months have 153 days.
     let days = days + 719_468;
     let (era, of_era) = (days / 146_097, days % 146_097);
     let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
@@ -67,12 +67,13 @@ pub fn rfc3339(ms: u64, fraction: bool) -> String {
     text
 }
 
-/// Milliseconds since the epoch of a time in RFC 3339.
+/// Returns the milliseconds since the epoch of a time in RFC 3339.
 pub fn parse_rfc3339(text: &str) -> Option<u64> {
     OffsetDateTime::parse(text, &Rfc3339).ok().and_then(ms_of)
 }
 
-/// The form of the HTTP `Date` header, `Sat, 21 Nov 2026 09:32:04 GMT`.
+/// Writes the form of the HTTP `Date` header, for example `Sat, 21 Nov 2026 09:32:04
+/// GMT`.
 pub fn http_date(ms: u64) -> String {
     let date = time_of(ms).format(&Rfc2822).expect("a year of four digits");
     date.replace("+0000", "GMT")
@@ -86,7 +87,7 @@ mod tests {
     #[test]
     fn times_are_written_as_the_calendar_has_them() {
         let mut any = Xorshift::new(1);
-        // Up to the year 9000, and every day around a leap day.
+        // Times up to the year 9000, and every day around a leap day.
         let days = (0..2_000).map(|day| 951_000_000_000 + day * 86_400_000);
         let others = (0..20_000).map(|_| any.next() % 221_845_392_000_000);
         for ms in days.chain(others).chain([0, 999, 1_000, 1_100, 1_120]) {

@@ -1,5 +1,6 @@
-//! Owns one connection from accept to close: the handshake, then requests one after
-//! another. Decides when to end it; what to answer is `respond`'s, how is `deliver`'s.
+//! Owns one connection from accept to close: the handshake, then one request after
+//! another. It decides when the connection ends. `respond` decides the reply, and
+//! `deliver` sends it.
 
 use std::{
     io::{self, Read, Write},
@@ -19,33 +20,34 @@ use crate::{
     wire::{Wire, drain, wait_for_hangup},
 };
 
-/// What Go's TLS listener says to a client that did not speak TLS.
+/// The reply of Go's TLS listener to a client that did not use TLS.
 const PLAIN_HTTP_REFUSED: &[u8] =
     b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
-/// Long enough for any peer on the same machine to take an error and leave.
+/// Long enough for any client on the same machine to read an error and close.
 const GOODBYE: Duration = Duration::from_secs(1);
 
 pub fn serve(shared: &Shared, stream: TcpStream, id: u64) {
-    // Small writes of a slow reply have to leave one by one.
+    // Each small write of a slow reply must be sent separately.
     let _ = stream.set_nodelay(true);
     let fault = shared.connection_fault();
     match fault {
         Fault::HangAfterAccept => return wait_for_hangup(&stream),
         Fault::HangInTls => return drain(&stream),
         Fault::TlsAlert(number) => {
-            // A peer that has left needs no alert.
+            // It does not matter if the client has already closed the connection.
             let _ = end_with_alert(stream, number);
             return;
         }
         _ => {}
     }
-    // An error here is a peer that left or broke the rules; both end the connection.
+    // An error here means that the client closed the connection or broke the protocol.
+    // Both end the connection.
     if let Ok(Some(wire)) = open(shared, stream, &fault) {
         let _ = converse(shared, wire, id);
     }
 }
 
-/// TLS if that is spoken; `None` after a plain HTTP request was refused.
+/// Starts TLS if it is used. Returns `None` after refusing a plain HTTP request.
 fn open(shared: &Shared, stream: TcpStream, fault: &Fault) -> io::Result<Option<Wire>> {
     if shared.plain_http {
         return Ok(Some(Wire::Plain(stream)));
@@ -61,7 +63,7 @@ fn open(shared: &Shared, stream: TcpStream, fault: &Fault) -> io::Result<Option<
     Ok(Some(wire))
 }
 
-/// Reads the ClientHello, and says no in a record of its own.
+/// Reads the ClientHello, and answers with a separate alert record.
 fn end_with_alert(mut stream: TcpStream, number: u8) -> io::Result<()> {
     let mut header = [0; 5];
     stream.read_exact(&mut header)?;
@@ -79,7 +81,8 @@ fn refuse_plain_http(stream: TcpStream) -> io::Result<()> {
     let mut wire = Wire::Plain(stream);
     wire.send(PLAIN_HTTP_REFUSED)?;
     wire.socket().shutdown(Shutdown::Write)?;
-    // Closing with unread bytes would reset the connection and lose the answer.
+    // If unread bytes remained, closing would reset the connection, and the answer would
+    // be lost.
     wire.socket().set_read_timeout(Some(GOODBYE))?;
     drain(wire.socket());
     Ok(())
@@ -99,7 +102,8 @@ fn converse(shared: &Shared, mut wire: Wire, id: u64) -> io::Result<()> {
             }
             Err(err) => return Err(err),
         };
-        // Before the record: whoever waits for the request may change the fault next.
+        // The fault is read before the request is recorded, because a test that waits for
+        // the request may change the fault next.
         let fault = shared.request_fault(request.path());
         record(shared, &request);
         if fault == Fault::HangBeforeHeaders {

@@ -1,11 +1,11 @@
-//! Owns the faults inside a body: what is done to the model before it is printed, and
-//! to the bytes after. Knows no HTTP and no TLS.
+//! Owns the faults inside a body: the changes to the model before it is printed, and to
+//! the bytes after that. It knows no HTTP and no TLS.
 
 use crate::{
     fault::Fault, model::Summary, podlist::PodList, population::copy_uid, random::seed_of,
 };
 
-/// Changes that are changes of content: other pods, other names.
+/// Makes the changes of content: other pods, other names.
 pub fn corrupt_model(summary: &mut Summary, fault: &Fault) {
     match fault {
         Fault::EmptyPods => summary.pods = Some(Vec::new()),
@@ -39,10 +39,10 @@ fn hostile_names() -> [String; 5] {
     ]
 }
 
-/// The same changes of a `/pods` reply.
+/// Makes the same changes in a `/pods` reply.
 pub fn corrupt_list(list: &mut PodList, fault: &Fault) {
     match fault {
-        // Of either a kubelet makes the null that it writes just after its start.
+        // In both cases, the reply has null, as a kubelet writes it just after its start.
         Fault::EmptyPods | Fault::NoPods => list.items = None,
         Fault::DuplicatePods => {
             let items = list.items.get_or_insert_default();
@@ -66,7 +66,7 @@ pub fn corrupt_list(list: &mut PodList, fault: &Fault) {
     }
 }
 
-/// Changes of the text, in either layout of a kubelet.
+/// Changes the text, in both layouts of a kubelet.
 pub fn corrupt_bytes(body: Vec<u8>, fault: &Fault) -> Vec<u8> {
     match fault {
         Fault::TimeNull => each_value(&body, |key, _, _| is_time(key).then(|| b"null".to_vec())),
@@ -85,7 +85,8 @@ pub fn corrupt_bytes(body: Vec<u8>, fault: &Fault) -> Vec<u8> {
             1 => "-1".to_owned(),
             _ => "-9223372036854775808".to_owned(),
         }),
-        // By the number itself: the same sample is the same in every reply.
+        // The form depends on the number itself, so the same sample is the same in every
+        // reply.
         Fault::FloatNumbers => each_number(&body, |_, number| match seed_of(number) % 3 {
             0 => format!("{number}.5"),
             1 => format!("{number}e0"),
@@ -107,14 +108,14 @@ pub fn corrupt_bytes(body: Vec<u8>, fault: &Fault) -> Vec<u8> {
     }
 }
 
-/// The moment of a sample, and the moments that `/pods` tells of.
+/// Whether the key is that of a sample's time or of a time in `/pods`.
 fn is_time(key: &str) -> bool {
     const OF_PODS: [&str; 3] = ["startedAt", "finishedAt", "lastTransitionTime"];
     key == "time" || OF_PODS.contains(&key)
 }
 
-/// Rewrites the scalars after a key; `change` gets key, value and the value's number.
-/// A body that is no text comes out as it is.
+/// Rewrites the scalars after a key. `change` gets the key, the value and the index of
+/// the value. A body that is not text is returned unchanged.
 fn each_value(
     body: &[u8],
     mut change: impl FnMut(&str, &str, usize) -> Option<Vec<u8>>,
@@ -146,7 +147,7 @@ fn each_value(
             rest = &value[end..];
             index += 1;
         } else if value.starts_with('"') {
-            // Not to be taken for a key.
+            // The value is copied here, so that it is not read as a key.
             out.extend_from_slice(&after.as_bytes()[..after.len() - value.len() + end]);
             rest = &value[end..];
         }
@@ -155,7 +156,7 @@ fn each_value(
     out
 }
 
-/// Where the string that `text` begins with ends, its quotes included.
+/// Returns the end of the string at the beginning of `text`, including its quotes.
 fn string_end(text: &str) -> usize {
     let mut escaped = false;
     for (at, byte) in text.bytes().enumerate().skip(1) {

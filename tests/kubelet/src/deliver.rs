@@ -1,5 +1,5 @@
-//! Owns how a reply reaches the wire: whole, slowly, in part, or garbled. Knows no paths
-//! and no pods.
+//! Owns how a reply is sent: whole, slowly, in part, or garbled. It knows no paths and no
+//! pods.
 
 use std::{io, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::{
     wire::Wire,
 };
 
-/// What becomes of the connection.
+/// What happens to the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum After {
     Continue,
@@ -31,7 +31,7 @@ pub fn deliver(
 ) -> io::Result<After> {
     let head = reply.head(shared.now_ms());
     let body = || {
-        // A kubelet's chunks have the sizes of its writes: any.
+        // A kubelet's chunks have the sizes of its writes, which can be anything.
         let mut order = lock(&shared.order);
         reply.framed_body(|| 512 + (order.next() % 7_681) as usize)
     };
@@ -89,7 +89,8 @@ pub fn deliver(
             drip(shared, wire, &body())
         }
         Fault::CutBody => {
-            // One chunk announced whole and sent by half, whatever the size of the body.
+            // One chunk is announced in full, but only half of it is sent, whatever the
+            // size of the body.
             let mut cut = Vec::new();
             push_chunk(&mut cut, &reply.body);
             wire.send(&[&head, &cut[..cut.len() / 2]].concat())?;
@@ -118,8 +119,8 @@ pub fn deliver(
     }
 }
 
-/// These in turn, so many in all, in pieces of some size. Ends early only with the
-/// connection or the server.
+/// Sends these texts in turn, `count` in all, in pieces of some size. It ends early only
+/// if the connection or the server ends.
 fn flood<'a, const N: usize>(
     shared: &Shared,
     wire: &mut Wire,
@@ -147,8 +148,8 @@ fn drip(shared: &Shared, wire: &mut Wire, bytes: &[u8]) -> io::Result<After> {
     Ok(After::Continue)
 }
 
-/// Chunks of a valid reply of `bytes` bytes: the real one's pods again and again, then
-/// blanks up to the size asked for.
+/// Sends the chunks of a valid reply of `bytes` bytes: the pods of the real one
+/// repeatedly, then blanks up to that size.
 fn send_huge(wire: &mut Wire, body: &[u8], bytes: u64) -> io::Result<()> {
     const KEYS: [&[u8]; 2] = [b"\"pods\": [", b"\"items\":["];
     const END: &[u8] = b"]}";

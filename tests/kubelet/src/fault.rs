@@ -1,12 +1,13 @@
-//! Owns the list of faults and their names on a command line. Knows when a fault
-//! applies, not how it is carried out.
+//! Owns the list of faults and their names on a command line. It knows when a fault
+//! applies, but not how it is carried out.
 
 use std::{fmt, str::FromStr};
 
-/// The faults, and one of every kind with modest arguments; the order is that of `--help`.
+/// Defines the faults, and one fault of every kind with moderate arguments. The order is
+/// that of `--help`.
 macro_rules! faults {
     ($($(#[$about:meta])* $name:ident $(($($kind:ty = $usual:expr),*))?,)*) => {
-        /// Something a kubelet, or what stands between it and a client, can do wrong.
+        /// A fault of a kubelet, or of something between it and a client.
         #[derive(Debug, Clone, PartialEq, Eq, Default)]
         pub enum Fault { $($(#[$about])* $name $(($($kind),*))?,)* }
 
@@ -27,15 +28,15 @@ faults! {
     HangInTls,
     /// The request is read and never answered.
     HangBeforeHeaders,
-    /// So many interim replies (100, 102 and 103 in turn), then the reply.
+    /// This many interim replies (100, 102 and 103 in turn), then the reply.
     Interim(u64 = u64::MAX),
-    /// A header field of so many bytes.
+    /// A header field with this many bytes.
     HugeHeader(usize = 1 << 20),
-    /// So many header fields more.
+    /// This many additional header fields.
     ManyHeaders(usize = 1_000),
-    /// Chunks of one blank, without end and as fast as they are taken.
+    /// Chunks with one blank each, without end, as fast as the client reads them.
     TinyChunks,
-    /// A chunk's size, and an extension of it without end.
+    /// The size of a chunk, followed by an extension without end.
     EndlessChunkLine,
     /// The whole body, and trailers without end.
     EndlessTrailers,
@@ -55,15 +56,16 @@ faults! {
     WrongContentLength,
     /// 200 with zero bytes.
     EmptyBody,
-    /// 200 with an HTML page, as from a captive portal.
+    /// 200 with an HTML page, like that of a captive portal.
     NotJson,
-    /// Valid JSON of exactly so many bytes, streamed.
+    /// Valid JSON of exactly this many bytes, streamed.
     HugeBody(u64 = 200_000_000),
-    /// A reply that says it is gzip, without having been asked; what it holds is not.
+    /// A reply that claims to be gzip, which the client did not ask for. Its content is
+    /// not gzip.
     Gzip,
-    /// An HTTP/1.0 reply that ends with the connection.
+    /// An HTTP/1.0 reply. Its end is the end of the connection.
     Http10,
-    /// A good reply, after which the connection is closed unannounced.
+    /// A good reply, after which the connection is closed without an announcement.
     CloseAfterReply,
     /// 302 to this address.
     Redirect(String = "https://127.0.0.1:1/stats/summary".to_owned()),
@@ -71,11 +73,11 @@ faults! {
     Status(u16 = 503, String = "Service Unavailable".to_owned()),
     /// 503 to every second request.
     Flap,
-    /// A serving certificate that ran out years ago.
+    /// A serving certificate that expired years ago.
     ExpiredCertificate,
     /// A serving certificate for another node.
     WrongName,
-    /// A serving certificate of a CA nobody was told about.
+    /// A serving certificate of a CA that is not in the CA file.
     UnknownCa,
     /// The ClientHello is answered with this fatal alert.
     TlsAlert(u8 = 80),
@@ -90,11 +92,11 @@ faults! {
     StringNumbers,
     /// Every pod twice, the second with another uid and an older start.
     DuplicatePods,
-    /// An unknown key with so many arrays inside each other.
+    /// An unknown key with this many nested arrays.
     DeepNesting(usize = 1_000),
     /// Bytes in strings that are not UTF-8.
     InvalidUtf8,
-    /// A bare `NaN` where a number belongs.
+    /// A bare `NaN` in place of a number.
     NanText,
     /// Names with control characters, quotes and newlines, and one of a megabyte.
     HostilePodName,
@@ -106,7 +108,7 @@ faults! {
     TopLevelArray,
 }
 
-/// When a fault comes into play.
+/// When a fault applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     Connection,
@@ -126,7 +128,7 @@ impl Fault {
         }
     }
 
-    /// The name on a command line, without an argument: `hang-in-body`.
+    /// The name on a command line without an argument, for example `hang-in-body`.
     pub fn name(&self) -> String {
         let debug = format!("{self:?}");
         let variant = debug.split('(').next().unwrap_or_default();
@@ -159,7 +161,8 @@ impl fmt::Display for Fault {
 impl FromStr for Fault {
     type Err = String;
 
-    /// `hang-in-body`, `HangInBody`, `huge-body:200000000`, `status:429:slow down`.
+    /// Reads for example `hang-in-body`, `HangInBody`, `huge-body:200000000`,
+    /// `status:429:slow down`.
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, argument) = match text.split_once(':') {
             Some((name, argument)) => (name, Some(argument)),
@@ -204,7 +207,7 @@ impl Injection {
         *self = Self { fault, taken: 0 };
     }
 
-    /// What to do to the connection or request at hand.
+    /// Returns the fault for the current connection or request.
     pub fn take(&mut self, stage: Stage) -> Fault {
         if self.fault.stage() != stage {
             return Fault::None;

@@ -1,4 +1,4 @@
-//! Owns the folder with what a client needs: CA, token, client certificate.
+//! Owns the folder with the files for a client: CA, token, client certificate.
 
 use std::{
     fs::{self, OpenOptions},
@@ -9,7 +9,7 @@ use std::{
 
 use crate::random::unique;
 
-/// A folder; one made here is removed with this value.
+/// A folder. A temporary one is removed when this value is dropped.
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
@@ -17,7 +17,7 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// `given`, or a new one among the temporary files.
+    /// Opens `given`, or a new temporary folder.
     pub fn open(given: Option<PathBuf>) -> io::Result<Self> {
         let temporary = given.is_none();
         let path = given
@@ -34,8 +34,8 @@ impl Folder {
         self.path.join(name)
     }
 
-    /// Replaces a file at once, as the rotation of a projected token does: a reader sees
-    /// the old text or the new one, never a part.
+    /// Replaces a file at once, like the rotation of a projected token. A reader sees the
+    /// old text or the new one, never a part.
     pub fn write(&self, name: &str, text: &str) -> io::Result<PathBuf> {
         let path = self.join(name);
         let draft = self.join(&format!(".{name}.{:016x}", unique()));
@@ -54,7 +54,7 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         if self.temporary {
-            // Nothing is left to tell if the system has cleaned up before us.
+            // It does not matter if the system has already removed the folder.
             let _ = fs::remove_dir_all(&self.path);
         }
     }

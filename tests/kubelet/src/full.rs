@@ -1,6 +1,6 @@
-//! Owns what a kubelet with pressure stalls and swap writes beyond the containers' own
-//! counters: the figures of the node, of its system containers and of pods, each sampled
-//! at moments of its own. Pure: time comes in as an argument.
+//! Owns what a kubelet with pressure stalls and swap writes in addition to the counters of
+//! containers: the values of the node, of its system containers and of pods. Each of them
+//! has its own sample times. This module is pure: time comes in as an argument.
 
 use crate::{
     model::{
@@ -15,17 +15,18 @@ use crate::{
 
 const GIB: u64 = 1 << 30;
 const MIB: u64 = 1 << 20;
-/// What runs beside the pods: name, nanoseconds of CPU a second, working set.
+/// What runs besides the pods: name, nanoseconds of CPU per second, working set.
 const SYSTEM: [(&str, u64, u64); 2] = [
     ("kubelet", 44_000_000, 95 * MIB),
     ("runtime", 21_000_000, 160 * MIB),
 ];
-/// The kernel and what is in no system container.
+/// The kernel, and everything that is in no system container.
 const REST: (u64, u64) = (30_000_000, 500 * MIB);
-/// Counters of the node count from here at the latest; before, nobody asks.
+/// The counters of the node begin this long before the start of the server. Earlier times are
+/// not requested.
 const HISTORY_MS: u64 = 7_200_000;
 const NODE_PRESSURE: Pressure = Pressure {
-    // At the root nothing can stall all tasks for want of a CPU.
+    // At the root, tasks are never all stalled because of a lack of CPU.
     cpu: Stall {
         some: 400_000,
         full: 0,
@@ -69,21 +70,21 @@ pub const NODE_NETWORK: NetworkTruth = NetworkTruth {
     tx_bytes_per_second: 61_125,
 };
 
-/// What the node's own figures are made of.
+/// The data from which the node's own values are made.
 pub struct Full {
     template: NodeStats,
     start_ms: u64,
-    /// Since when counters are at what the template says.
+    /// The time at which the counters have the values of the template.
     since_ms: u64,
     memory_bytes: u64,
-    /// What all pods together burn and hold, by the moment it changed.
+    /// The CPU and memory of all pods together, by the time of each change.
     loads: Vec<Load>,
 }
 
 #[derive(Clone, Copy)]
 struct Load {
     from_ms: u64,
-    /// Nanoseconds of CPU burned until then.
+    /// Nanoseconds of CPU used until then.
     spent: u64,
     nanocores: u64,
     working_set: u64,
@@ -96,7 +97,7 @@ impl Load {
 }
 
 impl Full {
-    /// Of a node with these pods, all of which are younger.
+    /// Makes the values of a node with these pods. All of them are younger than the node.
     pub fn new(template: NodeStats, pods: &[Pod], launched_ms: u64) -> Self {
         let since_ms = launched_ms.saturating_sub(HISTORY_MS);
         let oldest = pods.iter().map(|pod| pod.start_ms).min();
@@ -115,7 +116,7 @@ impl Full {
         }
     }
 
-    /// Pods came or went.
+    /// Must be called after pods were added or removed.
     pub fn changed(&mut self, pods: &[Pod], now_ms: u64) {
         const KEPT: usize = 100;
         let load = Load {
@@ -155,7 +156,7 @@ impl Full {
         }
     }
 
-    /// The node's network as it was at that moment; its time is whoever's that looks.
+    /// Returns the node's network at that time. The caller sets the sample time.
     pub fn network_at(&self, ms: u64) -> Option<NetworkStats> {
         let mut network = self.template.network.clone()?;
         advance(&mut network, NODE_NETWORK, ms.saturating_sub(self.since_ms));
@@ -289,19 +290,19 @@ fn load_of(pods: &[Pod]) -> Load {
     }
 }
 
-/// A few bytes a second more.
+/// Increases the use by a few bytes per second.
 fn grow(used: &mut u64, available: &mut u64, ms: u64) {
     let grown = ms / 1_000 * PAGE;
     *used += grown;
     *available = available.saturating_sub(grown);
 }
 
-/// Within 2 % of it, in whole pages.
+/// Returns a value within 2 % above `bytes`, in whole pages.
 fn wobbled(bytes: u64, seed: u64) -> u64 {
     (bytes + mix(seed) % (bytes / 50 + 1)) / PAGE * PAGE
 }
 
-/// What is written of CPU, memory, I/O and swap at one moment.
+/// The values of CPU, memory, I/O and swap at one time.
 struct Figures {
     time: String,
     nanocores: u64,
@@ -351,18 +352,19 @@ impl Figures {
     }
 }
 
-/// Of CPU, memory and I/O.
+/// The stalls of CPU, memory and I/O.
 struct Stalls([PsiStats; 3]);
 
 impl Stalls {
-    /// Steady shares since `elapsed_ms` ago. The averages of the kernel are of windows that
-    /// ended at any moment, so that they lie near the share, not on it.
+    /// Steady shares for `elapsed_ms`. The kernel computes its averages over windows that
+    /// end at any time. So the averages are near the share, but not equal to it.
     fn new(pressure: Pressure, elapsed_ms: u64, seed: u64) -> Self {
         let line = |micros: u64, salt: u64| {
             let mut bits = mix(seed ^ salt);
             let mut near = |spread: u64| {
                 bits = mix(bits);
-                // Of 10,000 microseconds a second, one percent, in hundredths.
+                // 10,000 microseconds per second are one percent, and the unit is hundredths
+                // of a percent.
                 Percent(micros / 100 * (100 - spread + bits % (2 * spread + 1)) / 100)
             };
             PsiLine {
@@ -384,7 +386,7 @@ impl Stalls {
     }
 }
 
-/// What a container of that seed suffers, in microseconds a second.
+/// Returns the stalls of this container, in microseconds per second.
 pub fn container_pressure(pod: &Pod, container: &Container) -> Pressure {
     let seed = mix(seed_of(&pod.template.pod_ref.uid) ^ seed_of(&container.template.name) ^ 21);
     let stall = |some: u64, tenths: u64| Stall {
@@ -402,7 +404,7 @@ pub fn container_pressure(pod: &Pod, container: &Container) -> Pressure {
     }
 }
 
-/// Of a pod as long as it lives: that of its container that suffers most.
+/// Returns the stalls of a pod for its whole life: those of the container that has the most.
 pub fn pod_pressure(pod: &Pod) -> Pressure {
     let worse = |one: Stall, other: Stall| Stall {
         some: one.some.max(other.some),
@@ -420,7 +422,8 @@ pub fn pod_pressure(pod: &Pod) -> Pressure {
     .unwrap_or_default()
 }
 
-/// Adds to a container what it has beyond its counter: pressure, swap, and memory that fits.
+/// Adds what a container has in addition to its counter: pressure, swap, and the matching
+/// memory.
 pub fn complete_container(
     pod: &Pod,
     container: &Container,
@@ -429,7 +432,7 @@ pub fn complete_container(
 ) {
     let time = &stats.cpu.time;
     if !known {
-        // The runtime tells only this much.
+        // The runtime reports only this.
         stats.swap = Some(Captured::live(SwapStats {
             time: time.clone(),
             swap_available_bytes: Some(0),
@@ -455,7 +458,8 @@ pub fn complete_container(
     (stats.cpu, stats.memory, stats.io) = figures.split();
 }
 
-/// The lighter a container is, the more of it sleeps; some never do.
+/// Returns how much of the container is swapped out: up to three sixteenths of its working
+/// set. Some containers have nothing swapped out.
 fn swapped(container: &Container, working_set: u64) -> u64 {
     match container.burn / 1_000 % 4 {
         0 => 0,
@@ -463,7 +467,7 @@ fn swapped(container: &Container, working_set: u64) -> u64 {
     }
 }
 
-/// Adds what a pod has beyond its containers, each at the moment it was sampled.
+/// Adds what a pod has in addition to its containers, each at its own sample time.
 pub fn complete_pod(node: &Node, full: &Full, pod: &Pod, stats: &mut PodStats, now_ms: u64) {
     let seed = seed_of(&pod.template.pod_ref.uid);
     let sample = pod_sample_ms(node, pod, now_ms);
@@ -508,7 +512,7 @@ pub fn complete_pod(node: &Node, full: &Full, pod: &Pod, stats: &mut PodStats, n
         for volume in volumes.iter_mut() {
             volume.time = node.text(counted);
             if volume.pvc_ref.is_some() {
-                // Full after some weeks, and emptied.
+                // A volume is full after some weeks, and is emptied then.
                 let ms = (counted - pod.start_ms) % 1_728_000_000;
                 grow(&mut volume.used_bytes, &mut volume.available_bytes, ms);
             }
@@ -519,7 +523,7 @@ pub fn complete_pod(node: &Node, full: &Full, pod: &Pod, stats: &mut PodStats, n
     }
 }
 
-/// When the pod's CPU and memory were sampled last.
+/// When the pod's CPU and memory were last sampled.
 pub fn pod_sample_ms(node: &Node, pod: &Pod, now_ms: u64) -> u64 {
     let seed = mix(seed_of(&pod.template.pod_ref.uid) ^ 11);
     node.sample_ms(seed, now_ms).max(pod.start_ms)
@@ -533,8 +537,8 @@ pub fn pod_network(pod: &Pod) -> NetworkTruth {
     }
 }
 
-/// Moves every interface on by so much time: the default one at its rate, the bridge by
-/// what goes between the pods, and those that nobody uses not at all.
+/// Advances every interface by this time. The default interface has its rate, the bridge has
+/// the traffic between the pods, and unused interfaces do not change.
 fn advance(network: &mut NetworkStats, truth: NetworkTruth, ms: u64) {
     let bytes = |rate: u64| rate * ms / 1_000;
     network.advance(
@@ -549,8 +553,8 @@ fn advance(network: &mut NetworkStats, truth: NetworkTruth, ms: u64) {
     }
 }
 
-/// The network of a node none of whose interfaces is called `eth0`: no default one, and
-/// nothing but the list.
+/// Changes the network to that of a node without an interface called `eth0`. It has no
+/// default interface, only the list.
 pub fn without_eth0(network: &mut NetworkStats) {
     let own = network.interfaces.iter().find(|one| one.name == "eth0");
     let named = |name: &str, rx_bytes: u64, tx_bytes: u64| InterfaceStats {

@@ -1,5 +1,5 @@
-//! Owns the handle of a running simulated kubelet: where it is, what it saw, and what to
-//! change about it while it runs.
+//! Owns the handle of a running simulated kubelet: its address, what it has received, and what
+//! can be changed while it runs.
 
 use std::{
     io,
@@ -23,7 +23,7 @@ use crate::{
     tls::Authority,
 };
 
-/// A running simulated kubelet; dropping it stops it and removes its temporary folder.
+/// A running simulated kubelet. Dropping it stops it and removes its temporary folder.
 pub struct SimKubelet {
     server: Server,
     address: SocketAddr,
@@ -58,7 +58,7 @@ impl SimKubelet {
         &self.server.shared.journal
     }
 
-    /// `https://127.0.0.1:PORT`, or `http://` without TLS.
+    /// For example `https://127.0.0.1:PORT`, or `http://` without TLS.
     pub fn url(&self) -> String {
         let scheme = if self.shared().plain_http {
             "http"
@@ -86,12 +86,12 @@ impl SimKubelet {
         self.folder.join("ca.crt")
     }
 
-    /// Serving certificate and its CA, PEM, as `kubelet.crt` of a self-signed kubelet.
+    /// The serving certificate and its CA as PEM, like `kubelet.crt` of a self-signed kubelet.
     pub fn chain_file(&self) -> PathBuf {
         self.folder.join("kubelet.crt")
     }
 
-    /// The first accepted token; without any, a token nobody asks for.
+    /// The first accepted token. If none is set, it is a token that is not checked.
     pub fn token_file(&self) -> PathBuf {
         self.folder.join("token")
     }
@@ -104,14 +104,14 @@ impl SimKubelet {
         self.folder.join("client.key")
     }
 
-    /// What a client needs: the URL, the file of the CA, and the token's.
+    /// What a client needs: the URL, the CA file and the token file.
     pub fn access(&self) -> [String; 3] {
         let files = [self.ca_file(), self.token_file()];
         let [ca, token] = files.map(|file| file.display().to_string());
         [self.url(), ca, token]
     }
 
-    /// Another certificate of the client CA: its files, certificate and key.
+    /// Issues another certificate of the client CA. Returns its files, certificate and key.
     pub fn issue_client_certificate(&self, name: &str) -> io::Result<(PathBuf, PathBuf)> {
         let client = self.client_authority.client(name)?;
         Ok((
@@ -121,12 +121,12 @@ impl SimKubelet {
         ))
     }
 
-    /// Requests that arrived whole, answered or not.
+    /// The number of complete requests, answered or not.
     pub fn requests(&self) -> u64 {
         self.journal().requests()
     }
 
-    /// Replies that were sent whole.
+    /// The number of replies that were sent completely.
     pub fn replies(&self) -> u64 {
         self.journal().replies.load(Ordering::Relaxed)
     }
@@ -140,34 +140,36 @@ impl SimKubelet {
         self.journal().connections.load(Ordering::Relaxed)
     }
 
-    /// Completed TLS handshakes.
+    /// The number of completed TLS handshakes.
     pub fn handshakes(&self) -> u64 {
         self.journal().handshakes.load(Ordering::Relaxed)
     }
 
-    /// The latest requests, oldest first, 10,000 at most.
+    /// The latest requests, oldest first, at most 10,000.
     pub fn recorded_requests(&self) -> Vec<RecordedRequest> {
         self.journal().latest()
     }
 
-    /// True once `count` requests have arrived since the start, false at the deadline.
+    /// Returns true when `count` requests have arrived since the start, or false at the
+    /// deadline.
     pub fn wait_for_requests(&self, count: u64, deadline: Duration) -> bool {
         self.journal().wait_for_requests(count, deadline)
     }
 
-    /// Requests for a path such as `/pods`, through the API server's proxy or not.
+    /// The number of requests for a path such as `/pods`, directly or through the API server's
+    /// proxy.
     pub fn requests_of(&self, path: &str) -> u64 {
         self.journal().requests_of(path)
     }
 
-    /// True once `count` requests for that path have arrived since the start, false at the
-    /// deadline.
+    /// Returns true when `count` requests for that path have arrived since the start, or false
+    /// at the deadline.
     pub fn wait_for_requests_of(&self, path: &str, count: u64, deadline: Duration) -> bool {
         self.journal().wait_for_requests_of(path, count, deadline)
     }
 
-    /// From now on, on every path but `/pods`. A fault of connections is one of all paths,
-    /// and cuts those there are, to be noticed at once.
+    /// Sets the fault for every path but `/pods`, from now on. A fault of connections applies
+    /// to all paths. It also cuts the existing connections, so that it takes effect at once.
     pub fn set_fault(&self, fault: Fault) {
         let cut = fault.stage() == Stage::Connection;
         lock(&self.shared().injection).set(fault);
@@ -176,75 +178,76 @@ impl SimKubelet {
         }
     }
 
-    /// The same for `/pods` alone, which the fault above leaves as it is.
+    /// Does the same for `/pods` alone. The fault of the other paths does not change.
     ///
     /// # Panics
-    /// With a fault of connections: those cannot be told apart by path.
+    /// It panics with a fault of connections, because connections do not belong to a path.
     pub fn set_pods_fault(&self, fault: Fault) {
         assert_eq!(fault.stage(), Stage::Request, "{fault} has no path");
         lock(&self.shared().pods_injection).set(fault);
     }
 
-    /// Connections that hang go on hanging; new ones are as they should be.
+    /// Ends the fault. Connections that hang continue to hang; new ones work.
     pub fn clear_fault(&self) {
         self.set_fault(Fault::None);
     }
 
-    /// Cuts every connection there is.
+    /// Cuts every connection.
     pub fn close_connections(&self) {
         self.shared().close_connections();
     }
 
-    /// Accepts these tokens and no others; the token file stays as it is.
+    /// Accepts only these tokens. The token file does not change.
     pub fn set_tokens(&self, tokens: &[&str]) {
         lock(&self.shared().access).tokens =
             tokens.iter().map(|token| (*token).to_owned()).collect();
     }
 
-    /// Whether tokens are looked at. Without, every request but one with a known client
-    /// certificate is anonymous, and anonymous is nobody with rights.
+    /// Sets whether tokens are checked. If not, every request without a known client
+    /// certificate is anonymous, and anonymous requests have no rights.
     pub fn set_webhook(&self, enabled: bool) {
         lock(&self.shared().access).no_webhook = !enabled;
     }
 
-    /// Whether anybody has the right to `/pods`.
+    /// Sets whether anybody has the right to `/pods`.
     pub fn allow_pods(&self, allowed: bool) {
         lock(&self.shared().access).pods_forbidden = !allowed;
     }
 
-    /// Whether the kubelet tells the rights to `/pods` from those to everything, as since
-    /// 1.33; only the words of its refusal differ.
+    /// Sets whether the kubelet has a separate right to `/pods`, as since 1.33. Only the text
+    /// of its refusal differs.
     pub fn set_fine_rights(&self, fine: bool) {
         lock(&self.shared().access).coarse_rights = !fine;
     }
 
-    /// Answers `/pods` with this body, or again with the node's.
+    /// Sets the body of `/pods`. With `None`, it is again that of the node.
     pub fn set_pods_body(&self, body: Option<Vec<u8>>) {
         *lock(&self.shared().pods_body) = body;
     }
 
-    /// Whether the API server answers when it is asked about a token or a right.
+    /// Sets whether the API server does not answer a request about a token or a right.
     pub fn set_api_server_away(&self, away: bool) {
         lock(&self.shared().access).server_away = away;
     }
 
-    /// Replaces the token file at once; what is accepted stays as it is.
+    /// Replaces the token file at once. The accepted tokens do not change.
     pub fn write_token_file(&self, token: &str) -> io::Result<()> {
         self.folder.write("token", token).map(|_| ())
     }
 
-    /// A new serving certificate of the same CA, for connections from now on.
+    /// Uses a new serving certificate of the same CA for connections from now on.
     pub fn rotate_certificate(&self) -> io::Result<()> {
         self.rotate(false)
     }
 
-    /// A new CA as well, written to the CA file, as a self-signed kubelet gets with new files.
+    /// Uses a new CA as well, and writes it to the CA file, as a self-signed kubelet does with
+    /// new files.
     pub fn rotate_ca(&self) -> io::Result<()> {
         self.rotate(true)
     }
 
-    /// Shows this certificate from the next connection on, and proves it with this key;
-    /// both PEM. The files for clients stay as they are.
+    /// Uses this certificate and its key from the next connection on; both are PEM. The files
+    /// for clients do not change.
     pub fn serve_certificate(&self, chain: &str, key: &str) -> io::Result<()> {
         lock(&self.shared().tls).serve(chain, key)
     }
@@ -257,35 +260,36 @@ impl SimKubelet {
         Ok(())
     }
 
-    /// The container starts over now: new start time, counter from zero, few fields until
-    /// its next sample; `/pods` says that it ended in an error. False if there is no such
-    /// container.
+    /// Restarts the container now: it has a new start time, its counter begins at zero, and it
+    /// has few fields until its next sample. `/pods` reports that it ended with an error.
+    /// Returns false if there is no such container.
     pub fn restart_container(&self, pod: &str, container: &str) -> bool {
         self.kill_container(pod, container, "Error", 1)
     }
 
-    /// The same for another reason: `OOMKilled` with 137, `Completed` with 0.
+    /// Does the same with another reason, for example `OOMKilled` with 137 or `Completed` with
+    /// 0.
     pub fn kill_container(&self, pod: &str, container: &str, reason: &str, exit_code: i32) -> bool {
         let now = self.shared().now_ms();
         let mut node = lock(&self.shared().node);
         node.restart_container(pod, container, (reason, exit_code), now)
     }
 
-    /// All containers of the pod end now: it leaves the summary, and `/pods` has it as
-    /// `Succeeded`. False if there is no such pod.
+    /// Ends all containers of the pod now. The pod is absent in the summary, and `Succeeded`
+    /// in `/pods`. Returns false if there is no such pod.
     pub fn complete(&self, pod: &str) -> bool {
         self.end_pod(pod, 0)
     }
 
-    /// The same with this exit code, which makes it `Failed` unless it is 0.
+    /// Does the same with this exit code. The pod is `Failed` unless the code is 0.
     pub fn end_pod(&self, pod: &str, exit_code: i32) -> bool {
         let now = self.shared().now_ms();
         lock(&self.shared().node).end_pod(pod, exit_code, now)
     }
 
-    /// A pod (`namespace/name`) that is in `/pods` only, since it waits for this reason:
-    /// `ContainerCreating`, `ImagePullBackOff`. Gives its uid, or `None` if the name has no
-    /// namespace.
+    /// Adds a pod (`namespace/name`) that is only in `/pods`, because it waits for this
+    /// reason, for example `ContainerCreating` or `ImagePullBackOff`. Returns its uid, or
+    /// `None` if the name has no namespace.
     pub fn add_pending(&self, pod: &str, reason: &str) -> Option<String> {
         let item = pending_item(&self.made(pod, 0, &Owner::Nobody)?, reason);
         let uid = item.metadata.uid.clone();
@@ -293,8 +297,8 @@ impl SimKubelet {
         Some(uid)
     }
 
-    /// A pod that was pending starts now, with the uid, labels and annotations it has, and
-    /// is in both replies. False if no pod of that name waits.
+    /// Starts a pending pod now, with its uid, labels and annotations. It is in both replies
+    /// then. Returns false if there is no such pod.
     pub fn start_pending(&self, pod: &str, millicores: u64) -> bool {
         let Some(mut started) = self.made(pod, millicores, &Owner::Nobody) else {
             return false;
@@ -312,14 +316,14 @@ impl SimKubelet {
         true
     }
 
-    /// Every pod of that name has this label from now on. False if there is none.
+    /// Sets this label on every pod of that name. Returns false if there is none.
     pub fn set_label(&self, pod: &str, key: &str, value: &str) -> bool {
         self.change_metadata(pod, |metadata| {
             metadata.labels.insert(key.to_owned(), value.to_owned());
         })
     }
 
-    /// Every pod of that name has this annotation from now on. False if there is none.
+    /// Sets this annotation on every pod of that name. Returns false if there is none.
     pub fn set_annotation(&self, pod: &str, key: &str, value: &str) -> bool {
         self.change_metadata(pod, |metadata| {
             metadata
@@ -337,9 +341,9 @@ impl SimKubelet {
         !items.is_empty()
     }
 
-    /// `/pods` has the static pod as the API server does: its mirror, with a uid of its
-    /// own, while the summary keeps the kubelet's. Gives the mirror's uid, or `None` if
-    /// there is no such pod.
+    /// From now on, `/pods` has the API server's copy of the static pod: its mirror pod, with
+    /// another uid. The summary keeps the kubelet's uid. Returns the mirror pod's uid, or
+    /// `None` if there is no such pod.
     pub fn mirror_pod(&self, pod: &str) -> Option<String> {
         let mut node = lock(&self.shared().node);
         let found = node.find(pod).into_iter().next_back()?;
@@ -347,12 +351,12 @@ impl SimKubelet {
         Some(mirror_uid(found))
     }
 
-    /// Takes all pods of that name away, and says how many there were.
+    /// Removes all pods of that name, and returns how many there were.
     pub fn remove_pod(&self, pod: &str) -> usize {
         self.remove(|candidate| candidate.is(pod))
     }
 
-    /// Takes one pod away by its uid.
+    /// Removes one pod by its uid.
     pub fn remove_pod_uid(&self, uid: &str) -> usize {
         self.remove(|candidate| candidate.template.pod_ref.uid == uid)
     }
@@ -365,7 +369,8 @@ impl SimKubelet {
         before - node.pods.len()
     }
 
-    /// Takes all pods of that name away that are in `/pods` only, and says how many.
+    /// Removes all pods of that name that are only in `/pods`, and returns how many there
+    /// were.
     pub fn remove_idle(&self, pod: &str) -> usize {
         let mut node = lock(&self.shared().node);
         let before = node.idle.len();
@@ -373,8 +378,8 @@ impl SimKubelet {
         before - node.idle.len()
     }
 
-    /// A second pod of the same name that started just now, as while one is replaced;
-    /// gives its uid, or `None` if there is no such pod.
+    /// Adds a second pod of the same name that started just now, as during a replacement.
+    /// Returns its uid, or `None` if there is no such pod.
     pub fn add_duplicate_pod(&self, pod: &str) -> Option<String> {
         let (namespace, name) = pod.split_once('/')?;
         let now = self.shared().now_ms();
@@ -387,15 +392,16 @@ impl SimKubelet {
         Some(self.add(added))
     }
 
-    /// A new pod (`namespace/name`) with one container `log-generator`, started just now;
-    /// gives its uid, or `None` if the name has no namespace.
+    /// Adds a new pod (`namespace/name`) with one container `log-generator`, which started
+    /// just now. Returns its uid, or `None` if the name has no namespace.
     pub fn add_pod(&self, pod: &str, millicores: u64) -> Option<String> {
         let added = self.made(pod, millicores, &Owner::Nobody)?;
         Some(self.add(added))
     }
 
-    /// The same as the pod of a Job, with the label `job_type`; the Job's name is the pod's
-    /// without what follows the last hyphen: `default/report-29384720-x7k2p`.
+    /// Does the same for the pod of a Job, with the label `job_type`. The Job has the name of
+    /// the pod without the part from the last hyphen on, for example
+    /// `default/report-29384720-x7k2p`.
     pub fn add_job_pod(&self, pod: &str, millicores: u64, job_type: &str) -> Option<String> {
         let owner = Owner::job(pod, job_type)?;
         let added = self.made(pod, millicores, &owner)?;
@@ -415,7 +421,7 @@ impl SimKubelet {
         uid
     }
 
-    /// What a pod burns; of several with that name the newest.
+    /// Returns the CPU that a pod really uses. If several have that name, it is the newest.
     pub fn truth(&self, pod: &str) -> Option<Truth> {
         let mut node = lock(&self.shared().node);
         let is_full = node.full.is_some();
@@ -423,14 +429,15 @@ impl SimKubelet {
         found.last().map(|pod| pod.truth(is_full))
     }
 
-    /// What the node and its system containers burn; `None` unless the kubelet is full.
+    /// Returns the CPU that the node and its system containers really use, or `None` unless
+    /// the kubelet is full.
     pub fn node_truth(&self) -> Option<NodeTruth> {
         let node = lock(&self.shared().node);
         let full = node.full.as_ref()?;
         Some(full.truth(self.shared().now_ms()))
     }
 
-    /// `namespace/name` of every pod on the node.
+    /// The `namespace/name` of every pod on the node.
     pub fn pod_names(&self) -> Vec<String> {
         let node = lock(&self.shared().node);
         let refs = node.pods.iter().map(|pod| &pod.template.pod_ref);

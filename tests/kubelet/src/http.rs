@@ -1,5 +1,5 @@
-//! Owns HTTP/1.1 as text: a request read from a stream, a reply's head, chunks. Knows no
-//! faults and no kubelet.
+//! Owns HTTP/1.1 as text: a request read from a stream, the head of a reply, chunks. It
+//! knows no faults and no kubelet.
 
 use std::io::{self, Read};
 
@@ -7,7 +7,7 @@ use crate::clock::http_date;
 
 const LARGEST_HEAD: usize = 64 * 1024;
 
-/// One request; its body, if any, was read and dropped.
+/// One request. Its body, if there is one, was read and dropped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     pub method: String,
@@ -18,7 +18,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// The first header of that name, in any case.
+    /// Returns the first header of that name. The case does not matter.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
@@ -30,15 +30,15 @@ impl Request {
         self.target.split('?').next().unwrap_or_default()
     }
 
-    /// The client ends the connection after this request.
+    /// Whether the client ends the connection after this request.
     pub fn wants_close(&self) -> bool {
         let connection = self.header("connection").unwrap_or_default();
         self.version == "HTTP/1.0" || connection.eq_ignore_ascii_case("close")
     }
 }
 
-/// Reads the next request; `None` when the peer closed between two. `buffer` keeps what
-/// came after it.
+/// Reads the next request. Returns `None` if the client closed the connection between two
+/// requests. `buffer` keeps the bytes after the request.
 pub fn read_request(stream: &mut impl Read, buffer: &mut Vec<u8>) -> io::Result<Option<Request>> {
     let head_end = loop {
         if let Some(found) = buffer.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -102,16 +102,16 @@ fn parse_head(head: &str) -> Option<Request> {
     })
 }
 
-/// How the end of a body is told.
+/// How the end of a body is marked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
     Chunked,
-    /// `Content-Length`, which need not be the truth.
+    /// `Content-Length`, which need not be correct.
     Length(usize),
     UntilClose,
 }
 
-/// A reply before it is put on the wire.
+/// A reply before it is sent.
 #[derive(Debug, Clone)]
 pub struct Reply {
     pub status: u16,
@@ -122,7 +122,7 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// A 200 as the kubelet sends its JSON: chunked.
+    /// A 200 reply in the form of a kubelet's JSON: chunked.
     pub fn json(body: Vec<u8>) -> Self {
         Self {
             status: 200,
@@ -149,7 +149,7 @@ impl Reply {
         self
     }
 
-    /// Sent at `now_ms` by the server's clock.
+    /// Returns the head of a reply that is sent at `now_ms` by the server's clock.
     pub fn head(&self, now_ms: u64) -> Vec<u8> {
         let version = if self.http10 { "HTTP/1.0" } else { "HTTP/1.1" };
         let mut head = format!("{version} {} {}\r\n", self.status, reason(self.status));
@@ -166,7 +166,7 @@ impl Reply {
         head.into_bytes()
     }
 
-    /// The body as it goes over the wire; `sizes` gives the length of each next chunk.
+    /// Returns the body as it is sent. `sizes` returns the length of each next chunk.
     pub fn framed_body(&self, sizes: impl FnMut() -> usize) -> Vec<u8> {
         match self.framing {
             Framing::Chunked => chunked(&self.body, sizes),

@@ -1,4 +1,4 @@
-//! Owns what was seen: counters, and the latest requests. A test waits here.
+//! Owns what was received: counters, and the latest requests. A test can wait here.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -14,7 +14,7 @@ use crate::{
     sync::{lock, wait_until},
 };
 
-/// Enough for a long suite, and a bound for an endless one.
+/// Enough for a long suite, and a limit for an endless one.
 const KEPT: usize = 10_000;
 
 /// One request as it arrived, before it was answered.
@@ -24,7 +24,7 @@ pub struct RecordedRequest {
     /// Path and query as sent.
     pub target: String,
     pub headers: Vec<(String, String)>,
-    /// It carried an `Authorization` header.
+    /// Whether it had an `Authorization` header.
     pub had_authorization: bool,
     /// When it arrived, in milliseconds since the epoch.
     pub at_ms: u64,
@@ -69,7 +69,7 @@ impl Journal {
         self.arrived.notify_all();
     }
 
-    /// The last byte of a reply has been sent.
+    /// Notes that the last byte of a reply was sent.
     pub fn replied(&self) {
         *lock(&self.last_reply) = Some(Instant::now());
         count(&self.replies);
@@ -87,19 +87,21 @@ impl Journal {
         lock(&self.seen).latest.iter().cloned().collect()
     }
 
-    /// Requests for that path, asked of the kubelet or through the API server's proxy.
+    /// The number of requests for that path, directly or through the API server's proxy.
     pub fn requests_of(&self, path: &str) -> u64 {
         lock(&self.seen).of(path)
     }
 
-    /// True as soon as `count` requests for that path have arrived, false at the deadline.
+    /// Returns true when `count` requests for that path have arrived, or false at the
+    /// deadline.
     pub fn wait_for_requests_of(&self, path: &str, count: u64, patience: Duration) -> bool {
         wait_until(&self.seen, &self.arrived, patience, |seen| {
             seen.of(path) >= count
         })
     }
 
-    /// True as soon as `count` requests have arrived since the start, false at the deadline.
+    /// Returns true when `count` requests have arrived since the start, or false at the
+    /// deadline.
     pub fn wait_for_requests(&self, count: u64, patience: Duration) -> bool {
         wait_until(&self.seen, &self.arrived, patience, |seen| {
             seen.requests >= count
@@ -107,7 +109,7 @@ impl Journal {
     }
 }
 
-/// One more of a counter, and its new value.
+/// Increases a counter by one, and returns its new value.
 pub fn count(counter: &AtomicU64) -> u64 {
     counter.fetch_add(1, Ordering::Relaxed) + 1
 }

@@ -1,14 +1,15 @@
 //! A simulated kubelet for end-to-end tests and demos.
 //!
-//! It serves `/stats/summary`, `/pods` and `/metrics/resource` on loopback as a real kubelet
-//! does: TLS with certificates of its own CA, bearer tokens or client certificates, chunked
-//! JSON in the real layout and key order, pods and containers in a new order each time,
-//! samples at uneven moments whose times are cut to whole seconds, and counters that are
-//! exact for the moment. By default only containers and networks move, and the rest stays as
-//! captured; a [full](SimKubeletBuilder::full) kubelet has pressure stalls and swap as well,
-//! and moves all of it. `/pods` says of every container of the summary what it is, and knows
-//! pods that do not run; `/metrics/resource` is the summary's CPU and memory as a page for
-//! Prometheus. Every way a kubelet fails, down to single bytes, is a [`Fault`].
+//! It serves `/stats/summary`, `/pods` and `/metrics/resource` on loopback like a real
+//! kubelet: TLS with certificates of its own CA, bearer tokens or client certificates,
+//! chunked JSON in the real layout and key order, pods and containers in a new order each
+//! time, samples at uneven intervals with times rounded down to whole seconds, and counters
+//! that are exact for the time of the sample. By default, only containers and networks
+//! change, and the rest stays as captured. A [full](SimKubeletBuilder::full) kubelet also
+//! has pressure stalls and swap, and all of it changes. `/pods` describes every container of
+//! the summary, and has pods that do not run. `/metrics/resource` has the summary's CPU and
+//! memory as a page for Prometheus. Every way in which a kubelet fails, down to single
+//! bytes, is a [`Fault`].
 //!
 //! ```
 //! use sim_kubelet::{Fault, SimKubelet};

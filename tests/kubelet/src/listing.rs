@@ -1,6 +1,6 @@
-//! Owns what `/pods` says of a pod: the captured text moved to the present, or what an
-//! API server would have sent for a generated pod, and on top what the pod does now.
-//! Knows no HTTP and no TLS.
+//! Owns the content of `/pods` for a pod: the captured text moved to the present, or what
+//! an API server would send for a generated pod, and in addition the present state of the
+//! pod. It knows no HTTP and no TLS.
 
 use std::fmt::Write as _;
 
@@ -24,13 +24,13 @@ const NODE: &str = "vm";
 const HOST_IP: &str = "192.0.2.2";
 const IMAGE_ID: &str = "sha256:5cb3f5f77217453b8e1428d7688867eb57be724f694aac93e797ee709b5303fa";
 const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
-/// Where a container's name or image tells nothing else.
+/// Used if the name or image of a container requires no other image.
 const IMAGE: &str = "registry.local/loggen:1.0";
 
-/// Who made a pod.
+/// What created a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Owner {
-    /// Somebody by hand.
+    /// The pod was created by hand.
     Nobody,
     Deployment {
         app: String,
@@ -43,7 +43,7 @@ pub enum Owner {
     DaemonSet {
         app: String,
     },
-    /// With a CronJob behind it where the name ends with the minute.
+    /// If the name ends with a minute, the Job belongs to a CronJob.
     Job {
         name: String,
         job_type: String,
@@ -51,8 +51,8 @@ pub enum Owner {
 }
 
 impl Owner {
-    /// The Job of this pod (`namespace/name`), which is called as the pod without what
-    /// follows the last hyphen; `None` if the name has no namespace.
+    /// Returns the Job of this pod (`namespace/name`). It has the name of the pod without
+    /// the part from the last hyphen on. Returns `None` if the name has no namespace.
     pub fn job(pod: &str, job_type: &str) -> Option<Self> {
         let (_, name) = pod.split_once('/')?;
         let job = name.rsplit_once('-').map_or(name, |(job, _)| job);
@@ -63,7 +63,7 @@ impl Owner {
     }
 }
 
-/// What a container asks for and may use; CPU in thousandths of a core.
+/// The requests and limits of a container. CPU is in thousandths of a core.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Resources {
     pub cpu_request: Option<u64>,
@@ -72,14 +72,15 @@ pub struct Resources {
     pub memory_limit: Option<u64>,
 }
 
-/// The captured list, with every time in it moved by as many milliseconds.
+/// Returns the captured list, with every time in it moved by this many milliseconds.
 pub fn captured(moved_ms: i64) -> Vec<Item> {
     let list: PodList =
         serde_json::from_str(&moved(CAPTURED, moved_ms)).expect("the captured list is valid");
     list.items.unwrap_or_default()
 }
 
-/// The text with all that reads like a time in it moved; a fraction stays.
+/// Moves everything in the text that looks like a time. A fraction of a second does not
+/// change.
 fn moved(text: &str, ms: i64) -> String {
     const SECONDS: usize = "2026-11-21T09:30:56".len();
     let mut out = String::with_capacity(text.len());
@@ -100,7 +101,7 @@ fn moved(text: &str, ms: i64) -> String {
     out + rest
 }
 
-/// So many letters of the kind Kubernetes makes names of.
+/// Returns `count` letters of the kind that Kubernetes uses in names.
 pub fn letters(seed: u64, count: usize) -> String {
     const SAFE: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
     let mut bits = mix(seed);
@@ -112,7 +113,7 @@ pub fn letters(seed: u64, count: usize) -> String {
         .collect()
 }
 
-/// What an API server sends for a pod, with no moment in it yet.
+/// Returns what an API server sends for a pod, without any times yet.
 pub fn from_api(pod: &Pod, owner: &Owner) -> Item {
     let pod_ref = &pod.template.pod_ref;
     let seed = seed_of(&pod_ref.uid);
@@ -212,14 +213,14 @@ pub fn from_api(pod: &Pod, owner: &Owner) -> Item {
     }
 }
 
-/// The CronJob behind a Job whose name ends with the minute it was due.
+/// Returns the CronJob of a Job, if the Job's name ends with the minute when it was due.
 fn cron_job(job: &str) -> Option<&str> {
     let (name, minute) = job.rsplit_once('-')?;
     let is_minute = minute.len() >= 8 && minute.bytes().all(|byte| byte.is_ascii_digit());
     is_minute.then_some(name)
 }
 
-/// Values are all written here and need no escapes.
+/// All values are from this file and need no escapes.
 fn spec(pod: &Pod, owner: &Owner, image: impl Fn(&Container) -> String) -> String {
     let access = format!(
         "kube-api-access-{}",
@@ -374,7 +375,7 @@ fn container_status(container: &Container, image: String) -> ContainerStatus {
         name: container.template.name.clone(),
         state: State::default(),
         last_state: State::default(),
-        // What has no probe and does not matter for the pod is never ready.
+        // A container without a probe that does not count for the pod is never ready.
         ready: !is_ephemeral,
         restart_count: 0,
         image,
@@ -387,7 +388,7 @@ fn container_status(container: &Container, image: String) -> ContainerStatus {
     }
 }
 
-/// It ended before the first of the others began, within the same second.
+/// The init container ended before the first of the others began, within the same second.
 fn ended_init(pod: &Pod) -> ContainerStatus {
     let at = rfc3339(pod.start_ms, false);
     let id = container_id(&pod.template.pod_ref.uid, "init-config", 0);
@@ -414,7 +415,7 @@ fn ended_init(pod: &Pod) -> ContainerStatus {
 }
 
 fn qos(pod: &Pod) -> &'static str {
-    // An ephemeral container can ask for nothing, and does not count.
+    // An ephemeral container has no requests, and does not count.
     let counted = || {
         let containers = pod.containers.iter();
         containers
@@ -483,7 +484,7 @@ fn amounts(cpu: Option<u64>, memory: Option<u64>) -> String {
     format!("{{{}}}", parts.join(","))
 }
 
-/// The pod as `/pods` has it now.
+/// Returns the pod as it is in `/pods` now.
 pub fn item_of(pod: &Pod) -> Item {
     let mut item = pod.item.clone();
     let pod_ref = &pod.template.pod_ref;
@@ -521,7 +522,7 @@ pub fn item_of(pod: &Pod) -> Item {
             "Ready" | "ContainersReady" => &latest,
             _ => &start,
         };
-        // Times of one form are in order as text.
+        // Times of the same form sort correctly as text.
         if condition.last_transition_time < *since {
             since.clone_into(&mut condition.last_transition_time);
         }
@@ -558,12 +559,12 @@ fn ended(run: &Run, container_id: String) -> Terminated {
     }
 }
 
-/// The uid that the API server gave to the mirror of a static pod.
+/// The uid that the API server gave to the mirror pod of a static pod.
 pub fn mirror_uid(pod: &Pod) -> String {
     copy_uid(&pod.template.pod_ref.uid, 3)
 }
 
-/// As the API server has a static pod: the kubelet's own uid is an annotation of it.
+/// Changes a static pod to the API server's copy: the kubelet's own uid is an annotation.
 fn mirror(item: &mut Item, created: &str) {
     let own = copy_uid(&item.metadata.uid, 3);
     let hash = std::mem::replace(&mut item.metadata.uid, own);
@@ -584,7 +585,7 @@ fn mirror(item: &mut Item, created: &str) {
     }];
 }
 
-/// The same pod after all its containers ended at `now_ms`.
+/// Returns the same pod after all its containers ended at `now_ms`.
 pub fn ended_item(pod: &Pod, exit_code: i32, now_ms: u64) -> Item {
     let mut item = item_of(pod);
     let (phase, reason) = match exit_code {
@@ -628,7 +629,7 @@ pub fn ended_item(pod: &Pod, exit_code: i32, now_ms: u64) -> Item {
     item
 }
 
-/// A pod that has yet to start: none of its containers runs, for this reason.
+/// Returns a pod that has not started yet. None of its containers runs, for this reason.
 pub fn pending_item(pod: &Pod, reason: &str) -> Item {
     let mut item = item_of(pod);
     "Pending".clone_into(&mut item.status.phase);

@@ -1,5 +1,5 @@
-//! Owns the command line of the simulated kubelet: flags in, one running kubelet, an end
-//! on a signal.
+//! Owns the command line of the simulated kubelet: it reads the flags, runs one kubelet,
+//! and ends on a signal.
 
 use std::{
     io::{self, Read, Write},
@@ -65,7 +65,8 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Flags, String> {
     };
     let mut arguments = arguments.peekable();
     while let Some(argument) = arguments.next() {
-        // Both `--flag value` and `--flag=value`; a burn has an equals sign of its own.
+        // Both `--flag value` and `--flag=value` are valid. A burn has an equals sign of
+        // its own.
         let (flag, attached) = match argument.split_once('=') {
             Some((flag, value)) => (flag.to_owned(), Some(value.to_owned())),
             None => (argument, None),
@@ -115,17 +116,18 @@ fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("{text:?} is no time; expected {}", duration::EXPECTED))
 }
 
-/// 128 bits from the system, in hexadecimal.
+/// Returns 128 random bits from the system, in hexadecimal.
 fn random_token() -> io::Result<String> {
     let mut bytes = [0; 16];
     std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// SIGTERM and SIGINT are kept from every thread made after this, for `sigwait` to take.
+/// Blocks SIGTERM and SIGINT in every thread that is made after this, so that `sigwait`
+/// gets them.
 fn block_signals() -> libc::sigset_t {
-    // SAFETY: the set is plain data that `sigemptyset` fills before its first use, and all
-    // three calls get pointers to it that are valid for the call.
+    // SAFETY: `sigemptyset` fills the set before its first use, and all three calls get
+    // pointers to it that are valid for the call.
     unsafe {
         let mut set = std::mem::zeroed();
         libc::sigemptyset(&raw mut set);

@@ -1,6 +1,6 @@
-//! Owns the shape of a `/stats/summary` reply: fields in the order a kubelet writes
-//! them, every optional one left out when absent. What nobody here changes stays the text
-//! it was captured as. Knows no clock and no socket.
+//! Owns the shape of a `/stats/summary` reply: the fields in the order in which a kubelet
+//! writes them. Optional fields without a value are absent. Parts that nothing here
+//! changes keep their captured text. It knows no clock and no socket.
 
 use std::io;
 
@@ -12,11 +12,11 @@ use serde_json::{
 
 type AsCaptured = Box<RawValue>;
 
-/// Text as it was captured, until somebody here has values of their own for it.
+/// A captured text, until it is replaced by own values.
 #[derive(Debug, Clone)]
 pub enum Captured<T> {
     Text(AsCaptured),
-    /// Apart, for most replies have little of it.
+    /// Boxed, because most replies have few of these.
     Live(Box<T>),
 }
 
@@ -40,7 +40,7 @@ impl<T: DeserializeOwned + Clone> Captured<T> {
         Self::Live(Box::new(value))
     }
 
-    /// What the text says.
+    /// Parses the text.
     pub fn value(&self) -> T {
         match self {
             Self::Text(text) => serde_json::from_str(text.get()).expect("a value as captured"),
@@ -49,9 +49,9 @@ impl<T: DeserializeOwned + Clone> Captured<T> {
     }
 }
 
-/// The layout of a reply: a line for every scalar, indented by one space. A crowd's has
-/// some hundred thousand lines, so that what `PrettyFormatter` does in pieces is done at
-/// once here.
+/// The layout of a reply: a line for every scalar, indented by one space. The reply of a
+/// node with many pods has some hundred thousand lines. Therefore this does in one step
+/// what `PrettyFormatter` does in several.
 #[derive(Default)]
 struct Lines {
     depth: usize,
@@ -141,7 +141,7 @@ impl Formatter for Lines {
         }
     }
 
-    /// The only numbers with a fraction are shares in hundredths of a percent.
+    /// The only numbers with a fraction are percentages with two decimals.
     fn write_f64<W: ?Sized + io::Write>(&mut self, writer: &mut W, value: f64) -> io::Result<()> {
         let hundredths = (value * 100.0).round() as u64;
         self.write_u64(writer, hundredths / 100)?;
@@ -151,7 +151,7 @@ impl Formatter for Lines {
     }
 }
 
-/// The whole reply. `pods` is an `Option` only so that a fault can leave the key out.
+/// The whole reply. `pods` is an `Option` only so that it can be absent in a fault.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Summary {
     pub node: Captured<NodeStats>,
@@ -268,7 +268,7 @@ pub struct CpuStats {
     pub psi: Option<Box<PsiStats>>,
 }
 
-/// A container the kubelet knows from the runtime only has just `workingSetBytes`.
+/// A container that the kubelet knows only from the runtime has just `workingSetBytes`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MemoryStats {
@@ -295,7 +295,7 @@ pub struct IoStats {
     pub psi: Option<Box<PsiStats>>,
 }
 
-/// How long all, and how long some of the tasks were stalled.
+/// How long all of the tasks, and how long some of them, were stalled.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PsiStats {
     pub full: PsiLine,
@@ -304,14 +304,14 @@ pub struct PsiStats {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PsiLine {
-    /// Microseconds.
+    /// In microseconds.
     pub total: u64,
     pub avg10: Percent,
     pub avg60: Percent,
     pub avg300: Percent,
 }
 
-/// In hundredths. Go writes a whole number without a fraction.
+/// A percentage in hundredths. Go writes a whole number without a fraction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Percent(pub u64);
 
@@ -340,8 +340,8 @@ pub struct SwapStats {
     pub swap_usage_bytes: Option<u64>,
 }
 
-/// The default interface inline, and again among `interfaces`. Where none is called
-/// `eth0` there is no default one, and its name is empty.
+/// The default interface has its values here, and again in `interfaces`. If no interface
+/// is called `eth0`, there is no default one, and its name is empty.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NetworkStats {

@@ -1,5 +1,5 @@
-//! Owns the node that is simulated: its pods, what they burn, and the reply that holds
-//! at a given moment. Pure: time comes in as an argument. Knows no HTTP and no TLS.
+//! Owns the simulated node: its pods, what they use, and the reply at a given time. This
+//! module is pure: time comes in as an argument. It knows no HTTP and no TLS.
 
 use std::time::Duration;
 
@@ -16,16 +16,16 @@ use crate::{
 };
 
 pub const PAGE: u64 = 4_096;
-/// Between two samples of a real kubelet, on average.
+/// The average time between two samples of a real kubelet.
 pub const USUAL_PERIOD_MS: u64 = 15_000;
 
 pub struct Node {
-    /// The captured reply: unless the node is full, its own figures stay as in there.
+    /// The captured reply. Unless the node is full, the node's own values stay as captured.
     pub template: Summary,
     pub full: Option<Full>,
     pub period_ms: u64,
     pub pods: Vec<Pod>,
-    /// What only `/pods` knows: pods that ended, wait, or crash.
+    /// Pods that are only in `/pods`: they have ended, wait, or crash.
     pub idle: Vec<Item>,
 }
 
@@ -33,11 +33,11 @@ pub struct Pod {
     pub template: PodStats,
     pub start_ms: u64,
     pub containers: Vec<Container>,
-    /// What `/pods` says of it, but for what it does now.
+    /// The pod in `/pods`, except for its present state.
     pub item: Item,
-    /// `/pods` has the API server's copy of this static pod.
+    /// Whether `/pods` has the API server's copy of this static pod.
     pub is_mirrored: bool,
-    /// Of the pod as a whole.
+    /// The resources of the pod as a whole.
     pub resources: Resources,
 }
 
@@ -45,26 +45,26 @@ pub struct Pod {
 pub struct Container {
     pub template: ContainerStats,
     pub start_ms: u64,
-    /// Nanoseconds of CPU a second: what `usageNanoCores` shows.
+    /// Nanoseconds of CPU per second, which is the value of `usageNanoCores`.
     pub burn: u64,
     pub working_set: u64,
     pub memory_limit: Option<u64>,
     pub role: Role,
     pub resources: Resources,
-    /// Runs that ended, oldest first.
+    /// The runs that ended, oldest first.
     pub earlier: Vec<Run>,
 }
 
-/// What a container is to its pod; only `/pods` tells.
+/// The role of a container in its pod. Only `/pods` shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     App,
-    /// An init container that is restarted for ever.
+    /// An init container that is always restarted.
     Sidecar,
     Ephemeral,
 }
 
-/// One life of a container.
+/// One run of a container.
 #[derive(Debug, Clone)]
 pub struct Run {
     pub start_ms: u64,
@@ -73,38 +73,39 @@ pub struct Run {
     pub reason: String,
 }
 
-/// What a pod really burns, to compare a record with.
+/// What a pod really uses, to compare with a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Truth {
     pub uid: String,
     pub containers: Vec<ContainerTruth>,
-    /// Of all its containers together; the counter of a full kubelet also holds what
-    /// earlier runs of them burned.
+    /// The sum of all its containers. The counter of a full kubelet also includes what their
+    /// earlier runs used.
     pub nanocores: u64,
     /// Start of the pod in milliseconds since the epoch.
     pub start_ms: u64,
-    /// Of its default interface. A pod on the host network of a full kubelet shows the
-    /// node's.
+    /// The traffic of its default interface. A pod on the host network of a full kubelet
+    /// shows the node's.
     pub network: NetworkTruth,
-    /// Since its start, where the kubelet is full.
+    /// The stalls since its start, if the kubelet is full.
     pub pressure: Pressure,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerTruth {
     pub name: String,
-    /// Nanoseconds of CPU a second; a thousand millicores are 1,000,000,000.
+    /// Nanoseconds of CPU per second. A thousand millicores are 1,000,000,000.
     pub nanocores: u64,
-    /// Start of the container in milliseconds since the epoch; a reply has it cut to seconds.
+    /// Start of the container in milliseconds since the epoch. A reply has it rounded down to
+    /// seconds.
     pub start_ms: u64,
-    /// Since its start, where the kubelet is full.
+    /// The stalls since its start, if the kubelet is full.
     pub pressure: Pressure,
 }
 
-/// What the node of a full kubelet really burns and moves.
+/// What the node of a full kubelet really uses, and its traffic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeTruth {
-    /// Now; another sum after pods came or went.
+    /// The present value. It changes when pods are added or removed.
     pub nanocores: u64,
     pub start_ms: u64,
     pub network: NetworkTruth,
@@ -125,7 +126,7 @@ pub struct NetworkTruth {
     pub tx_bytes_per_second: u64,
 }
 
-/// Steady shares of time in which tasks were stalled.
+/// Steady shares of the time in which tasks were stalled.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Pressure {
     pub cpu: Stall,
@@ -133,22 +134,23 @@ pub struct Pressure {
     pub io: Stall,
 }
 
-/// Microseconds a second; 10,000 are one percent.
+/// Microseconds per second. 10,000 are one percent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stall {
     pub some: u64,
     pub full: u64,
 }
 
-/// Every burn is a multiple of 1,000, so that the product is exact to the millisecond.
+/// Every burn is a multiple of 1,000, so the product is exact to the millisecond.
 pub fn burned(nanocores: u64, from_ms: u64, to_ms: u64) -> u64 {
     nanocores / 1_000 * to_ms.saturating_sub(from_ms)
 }
 
 impl Node {
-    /// The last moment not after `now_ms` at which a sample was taken of what has this
-    /// `seed`. As a kubelet's they lie between two and four thirds of a period apart, one
-    /// on average: each somewhere in the sixth before or after its place on a grid.
+    /// Returns the last sample time not after `now_ms` of the entity with this `seed`. As
+    /// with a kubelet, two samples are between two and four thirds of a period apart, and one
+    /// period on average. Each sample is at most a sixth of a period before or after its
+    /// place on a grid.
     pub fn sample_ms(&self, seed: u64, now_ms: u64) -> u64 {
         let sixth = self.period_ms / 6;
         let moment = |place: u64| {
@@ -160,9 +162,9 @@ impl Node {
         last.map(moment).find(|at| *at <= now_ms).unwrap_or(now_ms)
     }
 
-    /// When the container was sampled last, to the millisecond, and whether there was a
-    /// sample before, so that the kubelet knows a rate. A young one is looked at more often:
-    /// with the usual period within its first second, and again some seconds later.
+    /// Returns when the container was last sampled, to the millisecond, and whether there was
+    /// a sample before, so that the kubelet has a rate. A young container is sampled more
+    /// often: with the usual period within its first second, and again some seconds later.
     pub fn container_sample_ms(
         &self,
         pod: &Pod,
@@ -170,7 +172,8 @@ impl Node {
         now_ms: u64,
     ) -> (u64, bool) {
         let seed = seed_of(&pod.template.pod_ref.uid) ^ seed_of(&container.template.name);
-        // Sooner where all is faster, but no later where it is slower.
+        // With a shorter period these samples are earlier, but with a longer one they are not
+        // later.
         let of_period = |ms: u64| ms * self.period_ms.min(USUAL_PERIOD_MS) / USUAL_PERIOD_MS;
         let first = container.start_ms + of_period(200 + mix(seed ^ 7) % 800);
         let second = first + of_period(1_500 + mix(seed ^ 8) % 3_000);
@@ -184,8 +187,8 @@ impl Node {
         }
     }
 
-    /// A kubelet writes whole seconds. Faster than that none samples but to save a test's
-    /// time, and then its samples have to be told apart.
+    /// A kubelet writes whole seconds. A shorter period is only used to make a test faster.
+    /// Then the times of its samples must differ.
     fn whole_seconds(&self) -> bool {
         self.period_ms >= 1_500
     }
@@ -194,7 +197,7 @@ impl Node {
         rfc3339(ms, !self.whole_seconds())
     }
 
-    /// The reply at `now_ms`, pods and containers in a new order each time.
+    /// Returns the reply at `now_ms`. Pods and containers are in a new order each time.
     pub fn summary(&self, now_ms: u64, order: &mut Xorshift) -> Summary {
         let mut pods: Vec<PodStats> = self
             .pods
@@ -215,14 +218,14 @@ impl Node {
         }
     }
 
-    /// Pods came or went, or burn something else.
+    /// Must be called after pods were added or removed, or use another amount of CPU.
     pub fn changed(&mut self, now_ms: u64) {
         if let Some(full) = &mut self.full {
             full.changed(&self.pods, now_ms);
         }
     }
 
-    /// When the pod's network was looked at last.
+    /// When the pod's network was last sampled.
     pub fn pod_network_ms(&self, pod: &Pod, now_ms: u64) -> u64 {
         let seed = mix(seed_of(&pod.template.pod_ref.uid));
         self.sample_ms(seed, now_ms).max(pod.start_ms)
@@ -257,7 +260,7 @@ impl Node {
         stats.start_time = rfc3339(container.start_ms, false);
         stats.cpu = CpuStats {
             time: time.clone(),
-            // Not known before there are two samples to take a difference of.
+            // The rate is not known before there are two samples.
             usage_nano_cores: if fresh { 0 } else { container.burn },
             usage_core_nano_seconds: burned(container.burn, container.start_ms, sample),
             psi: None,
@@ -287,7 +290,8 @@ impl Node {
         stats
     }
 
-    /// All pods of that name, oldest first; more than one after a duplicate was added.
+    /// Returns all pods of that name, oldest first. There are several after a duplicate was
+    /// added.
     pub fn find<'a>(&'a mut self, pod: &str) -> Vec<&'a mut Pod> {
         self.pods
             .iter_mut()
@@ -295,14 +299,14 @@ impl Node {
             .collect()
     }
 
-    /// What `/pods` is made of for all pods of that name.
+    /// Returns the `/pods` data of all pods of that name.
     pub fn items_of(&mut self, pod: &str) -> Vec<&mut Item> {
         let running = self.pods.iter_mut().filter(|one| one.is(pod));
         let idle = self.idle.iter_mut().filter(|item| item.is(pod));
         running.map(|pod| &mut pod.item).chain(idle).collect()
     }
 
-    /// Moves all pods of that name from the summary to those that only `/pods` knows.
+    /// Moves all pods of that name from the summary to those that are only in `/pods`.
     pub fn end_pod(&mut self, pod: &str, exit_code: i32, now_ms: u64) -> bool {
         let before = self.pods.len();
         let ended = self.pods.extract_if(.., |one| one.is(pod));
@@ -312,7 +316,7 @@ impl Node {
         self.pods.len() < before
     }
 
-    /// What `/pods` says at this moment, in a new order each time.
+    /// Returns the content of `/pods` now, in a new order each time.
     pub fn list(&self, order: &mut Xorshift) -> PodList {
         let mut items: Vec<Item> = self.pods.iter().map(item_of).collect();
         items.extend(self.idle.iter().cloned());
@@ -320,8 +324,8 @@ impl Node {
         PodList::of(items)
     }
 
-    /// Ends a container for this reason, and moves its start to `now_ms`; false if there
-    /// is no such container.
+    /// Ends a container for this reason, and sets its start to `now_ms`. Returns false if
+    /// there is no such container.
     pub fn restart_container(
         &mut self,
         pod: &str,
@@ -341,7 +345,8 @@ impl Node {
                 exit_code,
                 reason: reason.to_owned(),
             });
-            // Written as whole seconds, a later run never shares its start with an earlier.
+            // The start is in another second than the earlier one, because it is written in
+            // whole seconds.
             found.start_ms = now_ms.max((found.start_ms / 1_000 + 1) * 1_000);
             return true;
         }
@@ -360,7 +365,7 @@ impl Pod {
         containers.find(|container| container.template.name == name)
     }
 
-    /// It sees the node's interfaces instead of one of its own.
+    /// Whether the pod has the node's interfaces instead of its own.
     pub fn is_on_host_network(&self) -> bool {
         let network = self.template.network.as_ref();
         network.is_some_and(|network| network.interfaces.len() > 1)
@@ -396,7 +401,7 @@ impl Pod {
 }
 
 impl Container {
-    /// What all its runs burned until then.
+    /// Returns the CPU that all its runs used until then.
     pub fn spent_at(&self, ms: u64) -> u64 {
         let earlier = self.earlier.iter();
         let before: u64 = earlier
@@ -405,7 +410,8 @@ impl Container {
         before + burned(self.burn, self.start_ms, ms)
     }
 
-    /// Within 3 % of the nominal working set, in whole pages, a new value each sample.
+    /// Returns a value within 3 % of the nominal working set, in whole pages, and a new one
+    /// for each sample.
     pub fn memory_at(&self, sample: u64, period_ms: u64) -> u64 {
         let swing = self.working_set / 16;
         let seed = seed_of(&self.template.name) ^ self.start_ms ^ (sample / period_ms);
@@ -415,8 +421,8 @@ impl Container {
 }
 
 impl NetworkStats {
-    /// Moves the default interface and its twin among `interfaces` on by as much, or where
-    /// there is no `eth0` the first of the node's own.
+    /// Increases the default interface and its copy in `interfaces` by the same amount. If
+    /// there is no `eth0`, it increases the first of the node's own interfaces.
     pub fn advance(&mut self, received: u64, sent: u64) {
         let default = match self.name.as_str() {
             "" => "ens5",
@@ -432,7 +438,7 @@ impl NetworkStats {
     }
 }
 
-/// Milliseconds of a sample period, at least one.
+/// Returns a sample period in milliseconds, at least one.
 pub fn period_ms(period: Duration) -> u64 {
     u64::try_from(period.as_millis())
         .unwrap_or(u64::MAX)

@@ -1,5 +1,5 @@
-//! Owns a node without a server: its replies of any moment, at once, and the moments of
-//! the samples in them, which a reply has cut to whole seconds.
+//! Owns a node without a server. It returns the reply for any time at once, and also the
+//! exact times of the samples, which are rounded down to whole seconds in a reply.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::{
     random::Xorshift,
 };
 
-/// A node whose clock is whoever asks.
+/// A node whose time is an argument of each call.
 pub struct Offline {
     node: Node,
     order: Xorshift,
@@ -19,12 +19,13 @@ pub struct Offline {
 }
 
 impl Offline {
-    /// With this many pods, as [`SimKubeletBuilder::pods`](crate::SimKubeletBuilder::pods).
+    /// Makes a node with this many pods, like
+    /// [`SimKubeletBuilder::pods`](crate::SimKubeletBuilder::pods).
     pub fn new(pods: usize, sample_period: Duration, now_ms: u64) -> Self {
         Self::of(pods, Kind::default(), sample_period, now_ms)
     }
 
-    /// The same in full, as [`SimKubeletBuilder::full`](crate::SimKubeletBuilder::full).
+    /// Makes a full node, like [`SimKubeletBuilder::full`](crate::SimKubeletBuilder::full).
     pub fn full(pods: usize, sample_period: Duration, now_ms: u64) -> Self {
         let kind = Kind {
             full: true,
@@ -41,13 +42,13 @@ impl Offline {
         }
     }
 
-    /// A new pod (`namespace/name`) with one container `log-generator`; `None` if the name
-    /// has no namespace.
+    /// Starts a new pod (`namespace/name`) with one container `log-generator`. Returns
+    /// `None` if the name has no namespace.
     pub fn start_pod(&mut self, pod: &str, millicores: u64, now_ms: u64) -> Option<()> {
         self.start(pod, millicores, &Owner::Nobody, now_ms)
     }
 
-    /// The same as the pod of a Job, with the label `job_type`.
+    /// Does the same for the pod of a Job, with the label `job_type`.
     pub fn start_job_pod(
         &mut self,
         pod: &str,
@@ -66,25 +67,25 @@ impl Offline {
         Some(())
     }
 
-    /// Takes all pods of that name away, as of the latest reply.
+    /// Removes all pods of that name at the time of the latest reply.
     pub fn end_pod(&mut self, pod: &str) {
         self.node.pods.retain(|candidate| !candidate.is(pod));
         self.node.changed(self.latest_ms);
     }
 
-    /// The reply of that moment, as the kubelet writes it.
+    /// Returns the reply at that time, as a kubelet writes it.
     pub fn reply(&mut self, now_ms: u64) -> Vec<u8> {
         self.latest_ms = now_ms;
         self.node.summary(now_ms, &mut self.order).to_bytes()
     }
 
-    /// What `/pods` answers now, whose times are those of starts only.
+    /// Returns the reply of `/pods`. All times in it are those of starts.
     pub fn pods_reply(&mut self) -> Vec<u8> {
         self.node.list(&mut self.order).to_bytes()
     }
 
-    /// The first container of the pod: what it burns, and when the sample in a reply of
-    /// that moment was really taken.
+    /// Returns what the first container of the pod uses, and when the sample in a reply of
+    /// that time was really taken.
     pub fn sample(&self, pod: &str, now_ms: u64) -> Option<(ContainerTruth, u64)> {
         let pod = self.node.pods.iter().find(|candidate| candidate.is(pod))?;
         let container = pod.containers.first()?;
@@ -97,26 +98,28 @@ impl Offline {
         ))
     }
 
-    /// When CPU and memory of the pod as a whole, and when its network, as a reply of that
-    /// moment of a full kubelet has them, were really sampled.
+    /// Returns when the CPU and memory of the pod as a whole, and when its network, were
+    /// really sampled, for a reply of a full kubelet at that time.
     pub fn pod_samples(&self, pod: &str, now_ms: u64) -> Option<(u64, u64)> {
         let pod = self.node.pods.iter().find(|candidate| candidate.is(pod))?;
         let of_pod = pod_sample_ms(&self.node, pod, now_ms);
         Some((of_pod, self.node.pod_network_ms(pod, now_ms)))
     }
 
-    /// What a pod burns; of several with that name the oldest.
+    /// Returns what a pod really uses. If several have that name, it is the oldest.
     pub fn truth(&self, pod: &str) -> Option<Truth> {
         let pod = self.node.pods.iter().find(|candidate| candidate.is(pod))?;
         Some(pod.truth(self.node.full.is_some()))
     }
 
-    /// What the node and its system containers burn; `None` unless the kubelet is full.
+    /// Returns what the node and its system containers really use, or `None` unless the
+    /// kubelet is full.
     pub fn node_truth(&self, now_ms: u64) -> Option<NodeTruth> {
         Some(self.node.full.as_ref()?.truth(now_ms))
     }
 
-    /// As [`SimKubelet::restart_container`](crate::SimKubelet::restart_container).
+    /// Does the same as
+    /// [`SimKubelet::restart_container`](crate::SimKubelet::restart_container).
     pub fn restart_container(&mut self, pod: &str, container: &str, now_ms: u64) -> bool {
         let why = ("Error", 1);
         self.node.restart_container(pod, container, why, now_ms)

@@ -1,5 +1,5 @@
-//! Owns the shape of a `/pods` reply: fields in the order the API writes them, every
-//! optional one left out when absent. Knows no clock and no socket.
+//! Owns the shape of a `/pods` reply: the fields in the order in which the API writes them.
+//! Optional fields without a value are absent. It knows no clock and no socket.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 type AsCaptured = Box<RawValue>;
-/// Go writes the keys of a map sorted.
+/// Go writes the keys of a map in sorted order.
 pub type Map = BTreeMap<String, String>;
 
-/// The whole reply. A kubelet that knows no pods yet writes `"items":null`.
+/// The whole reply. A kubelet that has no pods yet writes `"items":null`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PodList {
@@ -39,7 +39,7 @@ pub struct Metadata {
     pub resource_version: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<u64>,
-    /// Null in a pod that no API server made.
+    /// Null in a pod that was not made by an API server.
     pub creation_timestamp: Option<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: Map,
@@ -135,7 +135,7 @@ pub struct ContainerStatus {
     pub volume_mounts: Option<AsCaptured>,
 }
 
-/// One of the three, or none.
+/// At most one of the three is set.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct State {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -196,7 +196,7 @@ impl Item {
 }
 
 impl Status {
-    /// Those of init, ordinary and ephemeral containers.
+    /// Returns the statuses of init, ordinary and ephemeral containers.
     pub fn statuses(&mut self) -> impl Iterator<Item = &mut ContainerStatus> {
         self.init_container_statuses
             .iter_mut()
@@ -231,7 +231,7 @@ impl State {
     }
 }
 
-/// JSON that is written as it stands here.
+/// Makes JSON that is written unchanged.
 pub fn raw(text: &str) -> AsCaptured {
     RawValue::from_string(text.to_owned()).expect("JSON written here")
 }
@@ -247,8 +247,8 @@ mod tests {
         for entry in std::fs::read_dir(folder).expect("the fixtures folder") {
             let path = entry.expect("a fixture").path();
             let name = path.to_string_lossy().into_owned();
-            // A kubelet of 1.36 leaves a static pod's `creationTimestamp` out; this one writes
-            // null, as those before.
+            // A kubelet of 1.36 omits `creationTimestamp` for a static pod. This one writes
+            // null, like earlier releases.
             if !name.ends_with(".pods.json") || name.contains("/21-k136-") {
                 continue;
             }

@@ -1,5 +1,5 @@
-//! Owns who lives on the node: the pods of a captured reply, moved to the present, and
-//! as many generated ones as were asked for. Knows no HTTP and no TLS.
+//! Owns which pods are on the node: the pods of a captured reply, moved to the present, and
+//! as many generated ones as requested. It knows no HTTP and no TLS.
 
 use crate::{
     clock::parse_rfc3339,
@@ -12,7 +12,7 @@ use crate::{
 };
 
 const STEADY: &[u8] = include_bytes!("../../fixtures/02-steady-open.summary.json");
-/// When that reply was taken: the newest sample time in it.
+/// When that reply was captured. It is the newest sample time in it.
 const TAKEN_AT: &str = "2026-11-21T09:30:56Z";
 
 const BUSY: &str = "log-generator-a-vm";
@@ -22,7 +22,7 @@ const MIB: u64 = 1024 * 1024;
 const FULL: usize = 15;
 
 const NAMESPACES: [&str; 5] = ["default", "payments", "monitoring", "other", "kube-system"];
-/// Names, and the kind of what makes their pods.
+/// The names of workloads, and their kinds.
 const WORKLOADS: [(&str, &str); 8] = [
     ("checkout", "Deployment"),
     ("ledger", "StatefulSet"),
@@ -37,14 +37,15 @@ const WORKLOADS: [(&str, &str); 8] = [
 /// What kind of node it is.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Kind {
-    /// All that a kubelet with pressure stalls and swap writes, and all of it moving.
+    /// Everything that a kubelet with pressure stalls and swap writes, with changing
+    /// values.
     pub full: bool,
     /// No interface of the node is called `eth0`.
     pub without_eth0: bool,
 }
 
-/// A node with `count` pods, or with just the captured ones; a full one has enough more
-/// for each kind of owner.
+/// Returns a node with `count` pods, or with just the captured ones. A full node has
+/// additional pods, one for each kind of owner.
 pub fn populate(count: Option<usize>, kind: Kind, period_ms: u64, now_ms: u64) -> Node {
     let count = count.or(kind.full.then_some(FULL));
     let mut template: Summary =
@@ -108,7 +109,7 @@ pub fn populate(count: Option<usize>, kind: Kind, period_ms: u64, now_ms: u64) -
     }
 }
 
-/// The parts whose times and counters move in a full reply.
+/// Prepares the parts whose times and counters change in a full reply.
 fn bring_to_life(stats: &mut PodStats) {
     let volumes = stats.volumes();
     stats.volume = (!volumes.is_empty()).then_some(Captured::live(volumes));
@@ -151,7 +152,8 @@ fn captured_container(
     }
 }
 
-/// A pod like `model`, of another workload, older, and with figures of its own.
+/// Makes a pod like `model` that belongs to another workload, is older, and has its own
+/// values.
 fn generate(model: &Pod, index: usize, kind: Kind, launched_ms: u64) -> Pod {
     let seed = mix(index as u64 + 1_000);
     let namespace = NAMESPACES[index % NAMESPACES.len()];
@@ -181,7 +183,7 @@ fn generate(model: &Pod, index: usize, kind: Kind, launched_ms: u64) -> Pod {
     pod
 }
 
-/// Limits of a pod as a whole, since 1.34: twice what its containers take.
+/// Returns the limits of a pod as a whole, as since 1.34: twice what its containers use.
 fn of_whole_pod(pod: &Pod) -> Resources {
     let containers = || pod.containers.iter();
     let burn: u64 = containers().map(|one| one.burn).sum();
@@ -194,7 +196,8 @@ fn of_whole_pod(pod: &Pod) -> Resources {
     }
 }
 
-/// What every pod of an API server has, and the claim of a StatefulSet's.
+/// Adds the volumes that every pod of an API server has, and the claim of a StatefulSet's
+/// pod.
 fn add_volumes(pod: &mut Pod, owner: &Owner) {
     let pod_ref = &pod.template.pod_ref;
     let seed = seed_of(&pod_ref.uid);
@@ -233,7 +236,8 @@ fn add_volumes(pod: &mut Pod, owner: &Owner) {
     pod.template.volume = Some(Captured::live(volumes));
 }
 
-/// An ephemeral container, as of `kubectl debug` a while after the pod's start.
+/// Makes an ephemeral container, like that of `kubectl debug` some time after the pod's
+/// start.
 fn debugger(model: &Container, launched_ms: u64) -> Container {
     let mut debugger = model.clone();
     "debugger-7xk2p".clone_into(&mut debugger.template.name);
@@ -246,7 +250,8 @@ fn debugger(model: &Container, launched_ms: u64) -> Container {
     debugger
 }
 
-/// What makes the pod of that index, and its name, as Kubernetes would choose it.
+/// Returns the owner of the pod with that index, and a name like those that Kubernetes
+/// makes.
 fn owner(index: usize, namespace: &str, start_ms: u64) -> (Owner, String) {
     let (app, kind) = WORKLOADS[index % WORKLOADS.len()];
     let suffix = letters(index as u64, 5);
@@ -279,7 +284,8 @@ fn owner(index: usize, namespace: &str, start_ms: u64) -> (Owner, String) {
     }
 }
 
-/// Limits where the kubelet has memory left to tell of, and never below what is used.
+/// Returns limits, if the kubelet reports available memory. They are never below what is
+/// used.
 fn resources(container: &Container, index: usize) -> Resources {
     let milli = container.burn.div_ceil(100_000_000) * 100;
     let memory = (container.working_set * 5 / 4).div_ceil(64 * MIB) * 64 * MIB;
@@ -306,7 +312,7 @@ fn resources(container: &Container, index: usize) -> Resources {
     }
 }
 
-/// The same pod under another name, with a uid of its own of the API server's form.
+/// Makes the same pod under another name, with its own uid in the form of the API server.
 pub fn copy(model: &Pod, namespace: &str, name: &str, salt: u64) -> Pod {
     let mut template = model.template.clone();
     template.pod_ref.uid = copy_uid(name, salt);
@@ -330,7 +336,7 @@ pub fn copy(model: &Pod, namespace: &str, name: &str, salt: u64) -> Pod {
     }
 }
 
-/// A uid of the API server's form, different for every name and salt.
+/// Makes a uid in the form of the API server. It differs for every name and salt.
 pub fn copy_uid(name: &str, salt: u64) -> String {
     let high = mix(seed_of(name) ^ salt);
     let low = mix(high);
@@ -344,8 +350,8 @@ pub fn copy_uid(name: &str, salt: u64) -> String {
     )
 }
 
-/// A new pod (`namespace/name`) with one container `log-generator` that starts at `now_ms`;
-/// `None` if the name has no namespace.
+/// Makes a new pod (`namespace/name`) with one container `log-generator` that starts at
+/// `now_ms`. Returns `None` if the name has no namespace.
 pub fn new_pod(pod: &str, millicores: u64, owner: &Owner, full: bool, now_ms: u64) -> Option<Pod> {
     let (namespace, name) = pod.split_once('/')?;
     let kind = Kind {
@@ -361,7 +367,7 @@ pub fn new_pod(pod: &str, millicores: u64, owner: &Owner, full: bool, now_ms: u6
     Some(added)
 }
 
-/// A copy that starts at `now_ms`, as a replacement or a new pod does.
+/// Makes the pod start at `now_ms`, like a replacement or a new pod.
 pub fn started_now(mut pod: Pod, now_ms: u64) -> Pod {
     pod.start_ms = now_ms;
     for container in &mut pod.containers {

@@ -1,5 +1,5 @@
-//! Owns the two kinds of chance needed here: a small generator for orders, and a hash
-//! that gives a pod the same phase and the same figures every time.
+//! Owns the two sources of random values: a small generator for orders, and a hash that
+//! always gives a pod the same phase and the same values.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -28,7 +28,7 @@ impl Xorshift {
     }
 }
 
-/// Spreads the bits of `value` over all 64, the finalizer of SplitMix64.
+/// Spreads the bits of `value` over all 64 bits, with the finalizer of SplitMix64.
 pub fn mix(value: u64) -> u64 {
     let mut bits = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -43,7 +43,7 @@ pub fn seed_of(text: &str) -> u64 {
     })
 }
 
-/// Different in every call and every process; not for secrets.
+/// Returns a different value in every call and every process. It is not for secrets.
 pub fn unique() -> u64 {
     static CALLS: AtomicU64 = AtomicU64::new(0);
     let call = CALLS.fetch_add(1, Ordering::Relaxed);

@@ -1,5 +1,5 @@
-//! Owns `/metrics/resource`: what the summary says of CPU, memory and swap, as a kubelet
-//! writes it for Prometheus. Pure. Knows no clock and no socket.
+//! Owns `/metrics/resource`: the summary's CPU, memory and swap, as a kubelet writes them
+//! for Prometheus. This module is pure. It knows no clock and no socket.
 
 use std::fmt::Write;
 
@@ -8,7 +8,8 @@ use crate::{
     model::{ContainerStats, CpuStats, MemoryStats, PodStats, Summary, SwapStats},
 };
 
-/// Families in the order of their names, and in each the series in that of their labels.
+/// Returns the families in the order of their names, and in each the series in the order
+/// of their labels.
 pub fn page(summary: &Summary) -> String {
     let node = summary.node.value();
     let pods: Vec<&PodStats> = summary.pods.iter().flatten().collect();
@@ -122,8 +123,8 @@ fn ms(time: &str) -> u64 {
     parse_rfc3339(time).unwrap_or_default()
 }
 
-/// As Go writes a number as short as it can be: from a million on, and below a ten
-/// thousandth, with an exponent of two digits.
+/// Writes a number in the shortest form of Go. From a million on, and below a ten
+/// thousandth, it has an exponent of two digits.
 fn number(value: f64) -> String {
     let scientific = format!("{value:e}");
     let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
@@ -143,7 +144,8 @@ mod tests {
     const SUMMARY: &[u8] = include_bytes!("../../fixtures/02-steady-open.summary.json");
     const PAGE: &str = include_str!("../../fixtures/02-steady-open.metrics-resource.txt");
 
-    /// A summary has its times cut to whole seconds; the page has not.
+    /// The times in a summary are rounded down to whole seconds, but those of the page
+    /// are not.
     fn in_seconds(line: &str) -> String {
         let started = line.starts_with("container_start_time_seconds{");
         match line.rsplit_once(' ') {

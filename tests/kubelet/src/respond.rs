@@ -1,5 +1,5 @@
-//! Owns what is answered: the paths, who may read them, and a kubelet's own words when
-//! it refuses. Knows nothing of how a reply reaches the wire.
+//! Owns the replies: the paths, who may read them, and the words of a real kubelet's
+//! refusals. It does not know how a reply is sent.
 
 use crate::{
     access::Verdict,
@@ -17,13 +17,14 @@ const ANONYMOUS: &str = "system:anonymous";
 pub const PODS: &str = "/pods";
 const SUMMARY: &str = "/stats/summary";
 const RESOURCE: &str = "/metrics/resource";
-/// What Prometheus says of a page.
+/// The content type of a page for Prometheus.
 const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
 const HTML: &str = "<!DOCTYPE html>\n<html><head><title>Sign in</title></head>\n<body><h1>Sign in to continue</h1></body></html>\n";
-/// More than the body has, by less than a client's read buffer.
+/// The announced length is larger than the body by this much. It is less than the read
+/// buffer of a client.
 const MISSING_BYTES: usize = 1_000;
 
-/// `/stats/summary` of `/api/v1/nodes/NODE/proxy/stats/summary`.
+/// For example `/stats/summary` of `/api/v1/nodes/NODE/proxy/stats/summary`.
 pub fn below_proxy(path: &str) -> &str {
     path.strip_prefix("/api/v1/nodes/")
         .and_then(|rest| rest.split_once('/'))
@@ -53,7 +54,7 @@ pub fn reply(shared: &Shared, request: &Request, known_client: bool, fault: &Fau
     };
     match verdict {
         Verdict::Allowed => {}
-        // Through its proxy the API server is asked first, and refuses in its own form.
+        // Behind its proxy, the API server is asked first. It refuses in its own form.
         Verdict::Unauthorized if is_proxied(request) => {
             return status(401, "Unauthorized", "Unauthorized");
         }
@@ -67,7 +68,7 @@ pub fn reply(shared: &Shared, request: &Request, known_client: bool, fault: &Fau
         Verdict::Forbidden => return forbidden(FORBIDDEN_USER, rights),
         Verdict::Anonymous => return forbidden(ANONYMOUS, rights),
         Verdict::Undecided => {
-            // Of several rights the first is asked for, and the error is of that one.
+            // If several rights are sufficient, the error names the first one.
             let right = rights.split(' ').next().unwrap_or_default();
             let text = format!(
                 "Authorization error (user={ANONYMOUS}, verb=get, resource=nodes, subresource={right})"
@@ -89,7 +90,7 @@ pub fn reply(shared: &Shared, request: &Request, known_client: bool, fault: &Fau
     }
 }
 
-/// Any of these rights will do; the kubelet names them all when it refuses.
+/// Any of these rights is sufficient. The kubelet names all of them when it refuses.
 fn rights_of(path: &str, coarse: bool) -> &'static str {
     match (path, coarse) {
         (PODS, false) => "pods proxy",
@@ -103,7 +104,7 @@ fn is_proxied(request: &Request) -> bool {
     below_proxy(request.path()) != request.path()
 }
 
-/// The API server's way to refuse.
+/// A refusal in the form of the API server.
 fn status(code: u16, reason: &str, message: &str) -> Reply {
     let message = message.replace('"', "\\\"");
     let mut reply = Reply::text(
@@ -151,7 +152,7 @@ fn summary_body(shared: &Shared, fault: &Fault) -> Vec<u8> {
     corrupt_bytes(summary.to_bytes(), fault)
 }
 
-/// A 200 with that body, in the wrapping the fault asks for.
+/// A 200 reply with that body, in the form that the fault requires.
 fn dressed(body: Vec<u8>, fault: &Fault) -> Reply {
     let mut reply = Reply::json(body);
     match fault {
@@ -191,7 +192,7 @@ mod tests {
 
     type Change = fn(&mut Access);
 
-    /// Refusals of a real kubelet, word for word.
+    /// The texts of a real kubelet's refusals, word for word.
     #[test]
     fn refusals_read_as_captured() {
         let tls = Tls::new(vec!["vm".to_owned()], None, false).expect("certificates");

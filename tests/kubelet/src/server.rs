@@ -1,5 +1,5 @@
-//! Owns the threads and the state they share: the accept loop, one thread a connection,
-//! and an end that reaches all of them at once. Knows no HTTP.
+//! Owns the threads and their shared state: the accept loop, one thread per connection,
+//! and a stop that ends all of them at once. It knows no HTTP.
 
 use std::{
     collections::HashMap,
@@ -27,22 +27,22 @@ use crate::{
     wire::stop_listening,
 };
 
-/// What every connection looks at.
+/// The state that all connections share.
 pub struct Shared {
     pub node: Mutex<Node>,
     pub order: Mutex<Xorshift>,
     pub access: Mutex<Access>,
     pub tls: Mutex<Tls>,
-    /// The fault of connections, and of every path but `/pods`.
+    /// The fault for connections, and for every path but `/pods`.
     pub injection: Mutex<Injection>,
     pub pods_injection: Mutex<Injection>,
     /// A body of `/pods` to serve instead of the node's.
     pub pods_body: Mutex<Option<Vec<u8>>>,
     pub journal: Journal,
     pub plain_http: bool,
-    /// How far its clock is ahead of this machine's; negative: behind.
+    /// How far its clock is ahead of this machine's. If negative, it is behind.
     pub clock_ahead_ms: i64,
-    /// Bodies to serve in sequence instead of the node's; the last one repeats.
+    /// Bodies to serve one after another instead of the node's. The last one repeats.
     pub replay: Vec<Vec<u8>>,
     pub replayed: AtomicUsize,
     connections: Mutex<HashMap<u64, TcpStream>>,
@@ -71,7 +71,7 @@ impl Shared {
         }
     }
 
-    /// What the kubelet takes for the present.
+    /// The current time of the simulated kubelet.
     pub fn now_ms(&self) -> u64 {
         now_ms().saturating_add_signed(self.clock_ahead_ms)
     }
@@ -80,7 +80,7 @@ impl Shared {
         lock(&self.injection).take(Stage::Connection)
     }
 
-    /// The fault for a request of that path.
+    /// Returns the fault for a request for that path.
     pub fn request_fault(&self, path: &str) -> Fault {
         let injection = match below_proxy(path) {
             PODS => &self.pods_injection,
@@ -89,14 +89,14 @@ impl Shared {
         lock(injection).take(Stage::Request)
     }
 
-    /// The next body of a replay.
+    /// Returns the next body of a replay.
     pub fn next_replay(&self) -> Option<&Vec<u8>> {
         let last = self.replay.len().checked_sub(1)?;
         let index = self.replayed.fetch_add(1, Ordering::Relaxed);
         self.replay.get(index.min(last))
     }
 
-    /// Waits, but not beyond the end of the server; true if that has come.
+    /// Waits, but not longer than the server runs. Returns true if the server has ended.
     pub fn pause(&self, duration: Duration) -> bool {
         wait_until(&self.stopping, &self.stop_signal, duration, |stopping| {
             *stopping
@@ -107,15 +107,16 @@ impl Shared {
         *lock(&self.stopping)
     }
 
-    /// Lets go of a connection's second descriptor, so that closing the first closes it.
+    /// Closes the second descriptor of a connection, so that closing the first one closes
+    /// the connection.
     pub fn forget(&self, id: u64) {
         lock(&self.connections).remove(&id);
     }
 
-    /// Cuts every connection there is.
+    /// Cuts every connection.
     pub fn close_connections(&self) {
         for stream in lock(&self.connections).values() {
-            // One that is closed already needs no closing.
+            // A connection that is already closed returns an error here.
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
@@ -164,7 +165,7 @@ impl Server {
         self.shared.stop_signal.notify_all();
         stop_listening(&self.listener);
         self.shared.close_connections();
-        // A thread that panicked has ended, which is all that is asked of it here.
+        // If the thread panicked, it has ended, and nothing more is required here.
         let _ = accepting.join();
     }
 }
@@ -180,7 +181,8 @@ fn accept(shared: &Arc<Shared>, listener: &TcpListener) {
     while !shared.is_stopping() {
         let stream = match listener.accept() {
             Ok((stream, _)) => stream,
-            // Out of descriptors, or a peer that left: either passes.
+            // Either there are no free descriptors, or the client has closed the
+            // connection. Both are temporary.
             Err(_) => {
                 shared.pause(Duration::from_millis(20));
                 continue;

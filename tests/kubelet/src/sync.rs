@@ -1,4 +1,4 @@
-//! Owns locking: a panic elsewhere must not turn into a second one here.
+//! Owns locking: a panic in another thread must not cause a second one here.
 
 use std::{
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
@@ -9,7 +9,7 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits until `done` or the deadline, and says which.
+/// Waits until `done` or the deadline, and returns which.
 pub fn wait_until<T>(
     mutex: &Mutex<T>,
     changed: &Condvar,

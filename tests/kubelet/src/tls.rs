@@ -1,5 +1,5 @@
-//! Owns certificates: the CA of the serving certificate, the CA of client certificates,
-//! what they sign, and the rustls configuration made of them. Knows no HTTP.
+//! Owns certificates: the CA of the serving certificate, the CA of client certificates, the
+//! certificates that they sign, and the rustls configuration. It knows no HTTP.
 
 use std::{io, sync::Arc};
 
@@ -25,7 +25,7 @@ pub struct Identity {
     key: PrivatePkcs8KeyDer<'static>,
 }
 
-/// A certificate authority of our own.
+/// A certificate authority of the simulated kubelet.
 pub struct Authority {
     pub pem: String,
     der: CertificateDer<'static>,
@@ -41,7 +41,8 @@ enum Role {
 impl Authority {
     pub fn new(name: &str) -> io::Result<Self> {
         let mut params = CertificateParams::default();
-        // Unlike any other's name, so that a client says "unknown issuer" to a stranger.
+        // The name differs from that of any other CA, so a client reports "unknown issuer" for
+        // the certificate of another CA.
         let common_name = format!("{name}@{}", unique() as u32);
         params.distinguished_name = named(&common_name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -110,7 +111,7 @@ fn set_validity(params: &mut CertificateParams, expired: bool) {
     params.not_after = params.not_before + Duration::days(365);
 }
 
-/// Everything the server needs to speak TLS, replaced piece by piece on rotation.
+/// Everything that the server needs for TLS. A rotation replaces parts of it.
 pub struct Tls {
     pub authority: Authority,
     pub serving: Identity,
@@ -120,8 +121,8 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// `names` are DNS names and addresses; with `client_auth` a client certificate is asked for.
-    /// `required`: a client without one is turned away, as by a proxy in front.
+    /// `names` are DNS names and addresses. With `clients`, the server asks for a client
+    /// certificate. With `required`, a client without one is refused, as by a proxy in front.
     pub fn new(
         names: Vec<String>,
         clients: Option<&Authority>,
@@ -140,12 +141,12 @@ impl Tls {
         })
     }
 
-    /// Serving certificate and CA in one PEM text.
+    /// Returns the serving certificate and the CA in one PEM text.
     pub fn serving_chain_pem(&self) -> String {
         format!("{}{}", self.serving.certificate_pem, self.authority.pem)
     }
 
-    /// A new serving certificate, of the same CA or of a new one.
+    /// Makes a new serving certificate, of the same CA or of a new one.
     pub fn rotate(&mut self, new_authority: bool) -> io::Result<()> {
         let name = common_name(&self.names);
         if new_authority {
@@ -158,7 +159,7 @@ impl Tls {
         Ok(())
     }
 
-    /// Somebody else's certificate from now on, with the key in PKCS #8.
+    /// Uses this certificate from now on. The key is in PKCS #8.
     pub fn serve(&mut self, chain: &str, key: &str) -> io::Result<()> {
         let certificates = CertificateDer::pem_slice_iter(chain.as_bytes());
         let serving = Identity {
@@ -174,7 +175,7 @@ impl Tls {
         Ok(())
     }
 
-    /// The configuration for a connection under `fault`.
+    /// Returns the configuration for a connection with `fault`.
     pub fn config_for(&self, fault: &Fault) -> io::Result<Arc<ServerConfig>> {
         let name = common_name(&self.names);
         let identity = match fault {
@@ -214,7 +215,7 @@ fn server_config(
     Ok(Arc::new(config))
 }
 
-/// Asks for a certificate of this authority; without an authority, for none.
+/// Asks for a certificate of this authority, or for none if there is no authority.
 fn client_verifier(
     authority: Option<&Authority>,
     required: bool,

@@ -1,5 +1,5 @@
-//! Owns the socket of one connection, with or without TLS on it, and the few system
-//! calls std has no name for. Knows no HTTP.
+//! Owns the socket of one connection, with or without TLS, and the few system calls that
+//! std does not have. It knows no HTTP.
 
 use std::{
     io::{self, Read, Write},
@@ -16,7 +16,7 @@ pub enum Wire {
 }
 
 impl Wire {
-    /// Completes a handshake; an error was told to the client as a TLS alert.
+    /// Completes a handshake. After an error, the client has received a TLS alert.
     pub fn handshake(mut stream: TcpStream, config: Arc<ServerConfig>) -> io::Result<Self> {
         let mut connection = ServerConnection::new(config).map_err(io::Error::other)?;
         while connection.is_handshaking() {
@@ -41,7 +41,7 @@ impl Wire {
         }
     }
 
-    /// Writes all of it, and on to the wire.
+    /// Writes and sends all bytes.
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.write_all(bytes)?;
         self.flush()
@@ -51,20 +51,20 @@ impl Wire {
     pub fn close(mut self) {
         if let Self::Tls(stream) = &mut self {
             stream.conn.send_close_notify();
-            // The peer may be gone already, which is an end as well.
+            // It does not matter if the client has already closed the connection.
             let _ = stream.flush();
         }
         let _ = self.socket().shutdown(Shutdown::Write);
     }
 
-    /// Ends the connection with a reset: what the peer has not read may be lost.
+    /// Ends the connection with a reset. Bytes that the client has not read may be lost.
     pub fn reset(self) {
         let linger = libc::linger {
             l_onoff: 1,
             l_linger: 0,
         };
-        // SAFETY: the descriptor is open while `self` lives, and the option is a plain
-        // `linger` of the size given.
+        // SAFETY: the kernel gets a descriptor that is open while `self` lives, and the
+        // option is a plain `linger` of the given size.
         unsafe {
             libc::setsockopt(
                 self.socket().as_raw_fd(),
@@ -102,7 +102,7 @@ impl Write for Wire {
     }
 }
 
-/// Returns when the peer or [`Shutdown`] ends the connection; reads nothing from it.
+/// Returns when the client or [`Shutdown`] ends the connection. It reads nothing.
 pub fn wait_for_hangup(stream: &TcpStream) {
     let mut entry = libc::pollfd {
         fd: stream.as_raw_fd(),
@@ -110,7 +110,8 @@ pub fn wait_for_hangup(stream: &TcpStream) {
         revents: 0,
     };
     loop {
-        // SAFETY: one entry, owned here for the whole call; the descriptor is open.
+        // SAFETY: the kernel gets one entry, owned here for the whole call; the
+        // descriptor is open.
         let ready = unsafe { libc::poll(&raw mut entry, 1, -1) };
         let interrupted = io::Error::last_os_error().kind() == io::ErrorKind::Interrupted;
         if ready >= 0 || !interrupted {
@@ -125,9 +126,9 @@ pub fn drain(mut stream: &TcpStream) {
     while matches!(stream.read(&mut piece), Ok(count) if count > 0) {}
 }
 
-/// Makes a blocked and every later `accept` return an error (on Linux).
+/// Makes a blocked `accept` and every later one return an error (on Linux).
 pub fn stop_listening(listener: &TcpListener) {
-    // SAFETY: the descriptor is open while the listener lives.
+    // SAFETY: the kernel gets a descriptor that is open while the listener lives.
     unsafe {
         libc::shutdown(listener.as_raw_fd(), libc::SHUT_RDWR);
     }
