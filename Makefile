@@ -1,20 +1,20 @@
 # `make help` lists the targets.
 
-# Put in place by `install`, which makes a new file: a host that has the old one
-# mapped would die if its bytes changed.
+# `install` writes this as a new file. If the bytes of the old file changed, a host
+# that has it mapped would crash.
 PLUGIN := target/release/flb-in_kubeletstats.so
 CARGO  ?= cargo
-# The consumer is a workspace of its own, built into the same folder.
+# The consumer has its own workspace. It is built into the same folder.
 CONSUMER := --manifest-path consumer/Cargo.toml --target-dir target
 SUDO   := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
-# Cargo shares the machine out; targets in a row may rely on the ones before.
+# Cargo already uses all cores. Targets run one after the other, and may rely on earlier ones.
 .NOTPARALLEL:
 
 # What the build needs besides Rust: a C compiler and make, and libclang for bindgen.
 DEBIAN_PACKAGES := build-essential libclang-dev
 
-# With GLIBC=2.17 `build` and `panicking` link against that version, as a release does. The Fluent Bits of
-# `make hosts` come with their own C library, which may be older than this machine's.
+# With GLIBC=2.17, `build` and `panicking` link against that version, like a release. The Fluent Bits of
+# `make hosts` have their own C library, which may be older than that of this machine.
 ifdef GLIBC
 TRIPLE := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 LINK := zigbuild --target $(TRIPLE).$(GLIBC)
@@ -23,7 +23,7 @@ else
 LINK := build
 endif
 
-# The Fluent Bits to run in, as `make hosts` made them; FLUENT_BIT names others.
+# The Fluent Bits for the tests, as made by `make hosts`. FLUENT_BIT overrides them.
 HOSTS = $(shell ls -rd $(CURDIR)/target/hosts/*/fluent-bit 2>/dev/null)
 FLUENT_BIT ?= $(subst $() ,:,$(strip $(HOSTS)))
 export FLUENT_BIT
@@ -47,8 +47,8 @@ deps: ## install what the build needs besides Rust (Debian, Ubuntu)
 		$(SUDO) apt-get update -q && $(SUDO) $(APT_INSTALL) $(DEBIAN_PACKAGES); \
 	fi
 
-# The tests start PostgreSQL clusters and Prometheus servers of their own; none of Debian's is
-# wanted beside them.
+# The tests start their own PostgreSQL clusters and Prometheus servers. Those of Debian must not
+# run in addition.
 .PHONY: test-deps
 test-deps: deps
 	@if command -v dpkg >/dev/null && ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then \
@@ -74,7 +74,7 @@ tools: need-cargo ## build the command, the consumer, the simulated kubelet, the
 	$(CARGO) build --locked -p kubeletstats-cli -p sim-kubelet -p embedded-host -p testkit
 	$(CARGO) build --locked $(CONSUMER)
 
-# The plugin with panics to be injected; tests of the boundary load it.
+# The plugin with injected panics, for the tests of the boundary.
 .PHONY: panicking
 panicking: need-cargo$(if $(GLIBC),$(comma)cargo-zigbuild$(comma)zig)
 	$(CARGO) $(LINK) --locked --lib --features panic-injection --target-dir target/panic
@@ -112,14 +112,14 @@ check: need-cargo ## run formatting, lints, and the tests that need no Fluent Bi
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(UNIT)
 
-# Tests of core that take more than some seconds.
+# The tests of core that take longer than some seconds.
 LONG := concurrency:: damaged_ no_byte_of_a_credential_file_is_said how_many_short_lived_pods bursts_are_flattened
 define UNIT
 $(CARGO) test -q --locked --workspace --lib --bins
 $(CARGO) test -q --locked -p kubeletstats-core --test core -- $(addprefix --skip ,$(LONG))
 endef
 
-# What Cargo.toml promises.
+# The oldest Rust version that Cargo.toml promises.
 MINIMUM := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
 .PHONY: minimum
@@ -163,7 +163,7 @@ RELEASES ?= 5.1.1 4.2.8 3.2.10 2.2.3 1.9.10
 hosts: need-docker ## take the Fluent Bits of RELEASES out of their official images: target/hosts (needs Docker)
 	@tests/get-hosts $(RELEASES)
 
-# Without this, what is not built is not tested.
+# Without this, tests of parts that are not built would be skipped.
 test e2e faults faults-metrics soak memcheck: export KUBELETSTATS_REQUIRE := 1
 
 .PHONY: test
@@ -180,7 +180,7 @@ test: need-cargo test-deps lint build tools panicking work ## run lints and all 
 manifests: need-python3,venv,kubectl helm ## test Kubernetes, Helm, Compose and dashboard: schemas, rights, queries (needs Python, and kubectl or kustomize)
 	deploy/validate
 
-# A helm on the PATH is used as it is; without one, Go builds it once.
+# If there is a helm on the PATH, it is used. Otherwise Go builds one, once.
 .PHONY: helm
 helm:
 	@if ! $(call has,helm) && $(call has,go); then \
@@ -239,7 +239,7 @@ bench: build ## measure a scrape, compared with its limits, and a Fluent Bit wit
 	$(CARGO) bench --locked -p kubeletstats-core --bench pipeline
 	$(CARGO) run -q --locked -p whole-bench
 
-# go builds each. What it cannot build is named here and left out of the comparison.
+# go builds each of them. If it cannot build one, this prints its name, and the comparison is made without it.
 .PHONY: peers
 peers:
 	@mkdir -p target/peers
@@ -255,7 +255,7 @@ bench-peers: need-fluent-bit build peers ## measure what other ways to the same 
 	$(CARGO) build --locked --release -p kubeletstats-core --example scrapes
 	$(CARGO) run -q --locked -p whole-bench -- peers
 
-# What the test of instructions counts, in the profile of the plugin.
+# The program whose instructions the test counts, built with the profile of the plugin.
 .PHONY: work
 work: need-cargo
 	$(CARGO) build --locked --release -p scrape-work
@@ -278,17 +278,17 @@ arm64: need-qemu-aarch64-static,aarch64-linux-gnu-gcc,aarch64-linux-gnu-g++,arm6
 image: need-docker,buildx ## build the container image (needs Docker)
 	DOCKER_BUILDKIT=1 docker build -t fluent-bit-kubeletstats:0.1.0 .
 
-# What a release pushes to REGISTRY, as in HOST/OWNER, and the stage of the Dockerfile that makes it.
+# The images that a release pushes to REGISTRY (HOST/OWNER), each with its stage of the Dockerfile.
 IMAGES ?= fluent-bit-kubeletstats=fluent-bit kubeletstats-plugin=plugin kubeletstats-consumer=consumer
 VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/ s/^version = "\(.*\)"/\1/p' Cargo.toml)
 DIGESTS := target/images.sha256
 
-# With REGISTRY_USER and REGISTRY_PASSWORD of the environment.
+# This uses REGISTRY_USER and REGISTRY_PASSWORD from the environment.
 .PHONY: registry-login
 registry-login: need-docker,registry
 	@printf '%s' "$$REGISTRY_PASSWORD" | docker login --username "$$REGISTRY_USER" --password-stdin $(firstword $(subst /, ,$(REGISTRY)))
 
-# A machine of each architecture pushes its own: emulated, the build takes hours.
+# A machine of each architecture pushes its own images, because an emulated build takes hours.
 .PHONY: image-push
 image-push: need-docker,buildx,registry ## build the images of a release for this architecture and push them to REGISTRY
 	@set -e; for image in $(IMAGES); do \
@@ -304,7 +304,7 @@ image-index: need-docker,buildx,registry ## give the images of both architecture
 		echo "$${digest#sha256:}  $$name" | tee -a $(DIGESTS); \
 	done
 
-# Runs before anything of a release is built: the tag has to be the version in the files.
+# This runs before a release is built. It checks that the tag is the version in the files.
 .PHONY: release-tag
 release-tag:
 	@[ "$(TAG)" = "v$(VERSION)" ] || { echo "release-tag: TAG=$(TAG), and the version in Cargo.toml is $(VERSION)" >&2; exit 1; }
@@ -314,7 +314,7 @@ release-tag:
 checksums: ## write SHA256SUMS of all files in target/dist
 	@cd target/dist && find . -type f ! -name 'SHA256SUMS*' -printf '%P\n' | LC_ALL=C sort | xargs sha256sum >SHA256SUMS
 
-# The section of this version in the changelog.
+# Writes the section of this version in the changelog to target/release-notes.md.
 .PHONY: release-notes
 release-notes:
 	@mkdir -p target; awk -v version="$(VERSION)" \
