@@ -52,13 +52,14 @@ service:
   {{- if include "kubeletstats.stored" . }}
   storage.path: /fluent-bit/storage
   {{- end }}
-  # Seconds between retries at most; the default is 2000.
+  # The longest time between retries, in seconds. The default is 2000.
   scheduler.cap: 30
-  # For the probes, and /api/v2/metrics/prometheus.
+  # This server is for the probes and /api/v2/metrics/prometheus.
   http_server: "on"
   http_listen: ${POD_IP}
   http_port: 2020
-  # Unhealthy: more than this many output errors, or more chunks given up on, within the period (s).
+  # Fluent Bit is unhealthy if there were more output errors, or more dropped chunks, than these numbers within
+  # the period (in seconds).
   health_check: "on"
   hc_errors_count: 5
   hc_retry_failure_count: 5

@@ -134,8 +134,8 @@ securityContext:
     sizeLimit: 32Mi
 {{- end }}
 {{- if .Values.kubelet.selfSigned }}
-# The folder, because a file that is mounted alone stays the old one when the kubelet makes another. Its keys are
-# readable for root only, and this pod is not root.
+# The folder is mounted, because a single mounted file would stay the old one when the kubelet writes a new file. Only
+# root can read the keys in the folder, and this pod is not root.
 - name: kubelet-pki
   hostPath:
     path: /var/lib/kubelet/pki
@@ -168,7 +168,7 @@ securityContext:
 {{- define "kubeletstats.pod" -}}
 serviceAccountName: {{ include "kubeletstats.name" . }}
 automountServiceAccountToken: true
-# A Service called kafka would otherwise set KAFKA_* variables here.
+# Otherwise a Service called kafka would set KAFKA_* variables here.
 enableServiceLinks: false
 {{- with .Values.imagePullSecrets }}
 imagePullSecrets:
