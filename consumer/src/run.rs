@@ -297,7 +297,7 @@ impl<'a> Running<'a> {
         }
     }
 
-    /// Logs that nobody reads stdout. With a database, lines are dropped, because the rows are
+    /// Logs a line if nobody reads stdout. With a database, lines are dropped, because the rows are
     /// stored. Without one, the lines are the only output, so the loop waits for the reader.
     fn check_stdout(&mut self) -> Result<(), String> {
         let dropped = self.stdout.dropped();
