@@ -1,5 +1,5 @@
 //! Finds where the values of a JSON text begin and end. It also decodes the few values that are
-//! needed here: texts and times.
+//! needed here: texts, whole numbers and times.
 //!
 //! A scrape usually needs few of the pods in a reply. The others are skipped by their brackets and
 //! quotes. A pod that cannot be decoded affects only itself, because its end is found without
