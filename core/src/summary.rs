@@ -471,8 +471,13 @@ impl<'a> PodRef<'a> {
         while more {
             if walk.key()? == b"podRef" {
                 let mut reference = Self::default();
-                let read = reference.read(Plan::CONTAINERS, &mut walk);
-                return Ok(read.is_ok().then_some(reference));
+                let mut value = walk.clone();
+                if reference.read(Plan::CONTAINERS, &mut walk).is_ok() {
+                    return Ok(Some(reference));
+                }
+                // The whole reply is broken if this value has no end.
+                value.skip()?;
+                return Ok(None);
             }
             walk.skip()?;
             more = walk.another(b'}')?;
