@@ -274,6 +274,7 @@ pub(crate) trait Members<'a> {
     fn read(&mut self, plan: Plan, walk: &mut Walk<'a>) -> Result<(), Broken> {
         let mut more = walk.enter(b'{', b'}')?;
         while more {
+            // `at_member` looks at the very next byte.
             walk.peek()?;
             if !self.common_member(plan, walk)? {
                 let key = walk.key()?;

@@ -88,7 +88,7 @@ const fn quotes_and_backslashes(word: u64) -> u64 {
     zeros(word ^ QUOTES) | zeros(word ^ BACKSLASHES)
 }
 
-/// Marks quotes, backslashes and control characters.
+/// Marks quotes, backslashes and control characters. As with [`zeros`], only the lowest mark is sure.
 const fn ends_plain_text(word: u64) -> u64 {
     let controls = word.wrapping_sub(all(b' ')) & !word & all(0x80);
     quotes_and_backslashes(word) | controls
@@ -158,11 +158,12 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Does the same from white space. A kubelet writes each value on a line of its own, with up to
-    /// ten spaces before it.
+    /// Does the same from white space. A kubelet writes each value on a line of its own, with some
+    /// spaces before it.
     #[inline]
     fn peek_after_space(&mut self) -> Result<u8, Broken> {
-        if let Some((b'\n', rest)) = self.rest().split_first()
+        let rest = self.text.get(self.at..).unwrap_or_default();
+        if let Some((b'\n', rest)) = rest.split_first()
             && let Some(chunk) = rest.first_chunk()
         {
             let others = u128::from_le_bytes(*chunk) ^ SPACES;
@@ -241,7 +242,7 @@ impl<'a> Walk<'a> {
 
     /// Moves to the value of this member, if it is next and in the form that a kubelet writes:
     /// `"key": value`. Otherwise it returns `false` and does nothing. It takes the key with its
-    /// quotes, the colon and the space.
+    /// quotes, the colon and the space, and there may be no white space before it.
     ///
     /// This is faster than [`Walk::key`], because the end of the key need not be found.
     #[inline]
@@ -303,7 +304,7 @@ impl<'a> Walk<'a> {
             && !OF_SCALARS[usize::from(chunk[length])]
         {
             self.at += length;
-            return Ok(number);
+            return Ok(Some(number));
         }
         Ok(Number::read(self.value()?))
     }
@@ -399,6 +400,27 @@ mod tests {
         ] {
             assert_eq!(value(text), Ok(expected), "{text}");
         }
+    }
+
+    /// White space of each kind and length, near the end and far from it.
+    #[test]
+    fn white_space_is_skipped() {
+        for space in ["", " ", "\t", "\n", "\r\n", "\n\n", "\n\t", "\n \n"] {
+            for spaces in 0..40 {
+                for behind in ["", ", \"and\": \"a text behind it\""] {
+                    let text = format!("{space}{}1{behind}", " ".repeat(spaces));
+                    let mut walk = Walk::new(text.as_bytes());
+                    assert_eq!(walk.peek(), Ok(b'1'), "{text:?}");
+                    assert_eq!(walk.rest().len(), 1 + behind.len(), "{text:?}");
+                    let cut = &text.as_bytes()[..space.len() + spaces];
+                    assert_eq!(Walk::new(cut).peek(), Err(Broken::Cut), "{text:?}");
+                }
+            }
+        }
+        // After a text that is cut behind a backslash, too.
+        let mut walk = Walk::new(b"\"a\\");
+        assert_eq!(walk.value(), Err(Broken::Cut));
+        assert_eq!(walk.peek(), Err(Broken::Cut));
     }
 
     /// Keys of each length, with an escape at each place, before what a kubelet writes and before

@@ -29,10 +29,10 @@ impl Number {
     }
 
     /// Does the same with the digits at the beginning of these bytes, and returns how many they are.
-    /// Returns `None` for another form and for a longer number, both of which are rare. The caller
-    /// checks the byte after the digits.
+    /// Returns `None` for another form and for 16 digits and more, which a counter of CPU time has
+    /// after twelve days of one core. The caller checks the byte after the digits.
     #[inline]
-    pub(crate) fn of_kubelet(text: &[u8; 16]) -> Option<(Option<Self>, usize)> {
+    pub(crate) fn of_kubelet(text: &[u8; 16]) -> Option<(Self, usize)> {
         let length = digits(text);
         let is_plain = length == 1 || text[0] != b'0';
         if !is_plain || length == 0 || length == text.len() {
@@ -42,7 +42,7 @@ impl Number {
         let values = u128::from_le_bytes(*text) ^ ZEROS;
         let values = values << (8 * (text.len() - length));
         let (high, low) = (of_eight(values as u64), of_eight((values >> 64) as u64));
-        Some((Self::new(high * 100_000_000 + low), length))
+        Some((Self::new(high * 100_000_000 + low)?, length))
     }
 
     /// Returns `None` for anything but a whole number from 0 to 2^64 − 2.
@@ -136,6 +136,19 @@ mod tests {
             ("null", None),
         ] {
             assert_eq!(Number::parse(text).map(Number::get), value, "{text}");
+        }
+    }
+
+    /// Each byte in each place, between digits.
+    #[test]
+    fn digits_end_at_every_other_byte() {
+        for place in 0..16 {
+            for byte in 0..=255 {
+                let mut text = *b"7294105836729410";
+                text[place] = byte;
+                let others = text.iter().position(|byte| !byte.is_ascii_digit());
+                assert_eq!(digits(&text), others.unwrap_or(16), "{text:?}");
+            }
         }
     }
 

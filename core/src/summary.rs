@@ -446,11 +446,14 @@ impl<'a> Members<'a> for PodRef<'a> {
 
     #[inline]
     fn common_member(&mut self, _: Plan, walk: &mut Walk<'a>) -> Result<bool, Broken> {
-        let text = match () {
-            () if walk.at_member("\"name\": ") => &mut self.name,
-            () if walk.at_member("\"namespace\": ") => &mut self.namespace,
-            () if walk.at_member("\"uid\": ") => &mut self.uid,
-            () => return Ok(false),
+        let text = if walk.at_member("\"name\": ") {
+            &mut self.name
+        } else if walk.at_member("\"namespace\": ") {
+            &mut self.namespace
+        } else if walk.at_member("\"uid\": ") {
+            &mut self.uid
+        } else {
+            return Ok(false);
         };
         *text = walk.text()?;
         Ok(true)
@@ -471,12 +474,11 @@ impl<'a> PodRef<'a> {
         while more {
             if walk.key()? == b"podRef" {
                 let mut reference = Self::default();
-                let mut value = walk.clone();
-                if reference.read(Plan::CONTAINERS, &mut walk).is_ok() {
+                if reference.read(Plan::CONTAINERS, &mut walk.clone()).is_ok() {
                     return Ok(Some(reference));
                 }
                 // The whole reply is broken if this value has no end.
-                value.skip()?;
+                walk.skip()?;
                 return Ok(None);
             }
             walk.skip()?;

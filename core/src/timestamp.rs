@@ -70,13 +70,14 @@ impl Timestamp {
         let is_leap =
             year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400);
         let leap_day = u32::from(is_leap);
-        // The days of the year before each month, and after the last.
-        const BEFORE: [u32; 13] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 365];
-        let before = |month: u32| BEFORE[month as usize] + if month > 1 { leap_day } else { 0 };
+        // The days of a year in this many whole months.
+        const DAYS_IN: [u32; 13] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 365];
+        let days_in =
+            |months: u32| DAYS_IN[months as usize] + if months > 1 { leap_day } else { 0 };
         // In these years, the seconds fit.
         let is_time = (1970..2106).contains(&year)
             && (1..=12).contains(&month)
-            && (1..=before(month) - before(month - 1)).contains(&day)
+            && (1..=days_in(month) - days_in(month - 1)).contains(&day)
             && hour < 24
             && minute < 60
             && second < 60;
@@ -85,7 +86,7 @@ impl Timestamp {
         }
         let leap_days = |year: u32| year / 4 - year / 100 + year / 400;
         let days =
-            (year - 1970) * 365 + leap_days(year - 1) - leap_days(1969) + before(month - 1) + day
+            (year - 1970) * 365 + leap_days(year - 1) - leap_days(1969) + days_in(month - 1) + day
                 - 1;
         Some(Self {
             seconds: ((days * 24 + hour) * 60 + minute) * 60 + second,
@@ -129,6 +130,26 @@ mod tests {
                 agree(&text).map(|time| u64::from(time.seconds)),
                 Some(second)
             );
+        }
+    }
+
+    /// Each byte in each place.
+    #[test]
+    fn no_other_byte_is_taken_for_a_digit() {
+        for (place, byte) in (0..20).flat_map(|place| (0..128).map(move |byte| (place, byte))) {
+            let mut text = *b"2026-11-27T16:12:15Z";
+            text[place] = byte;
+            let text = str::from_utf8(&text).expect("it is ASCII");
+            let long = OffsetDateTime::parse(text, &Rfc3339).ok();
+            let long = long.and_then(|time| u32::try_from(time.unix_timestamp()).ok());
+            // Rfc3339 also takes forms that a kubelet does not write: another byte instead of the T,
+            // and a small z.
+            let is_another_form = place == 10 && byte != b'T' || byte == b'z';
+            let expected = long.filter(|_| !is_another_form);
+            assert_eq!(agree(text).map(|time| time.seconds), expected, "{text}");
+        }
+        for byte in 128..=255 {
+            assert_eq!(Timestamp::of_kubelet(&[byte; 20]), None);
         }
     }
 

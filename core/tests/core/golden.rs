@@ -6,7 +6,11 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use kubeletstats_core::health::Missing;
+use kubeletstats_core::{
+    catalogue::{Level, Plan},
+    health::Missing,
+    summary::{self, Malformed},
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -38,6 +42,39 @@ fn every_kind_of_record() {
         let path = fixtures().join(format!("{name}.summary.json"));
         compare(&path, "all-records", &options);
     }
+}
+
+/// A kubelet puts one space behind each colon, and that form has a way of its own in the decoder.
+#[test]
+fn the_space_behind_a_colon_changes_nothing() {
+    for path in summaries() {
+        let spaced = fs::read_to_string(&path).expect("a fixture");
+        let dense = spaced.replace("\": ", "\":");
+        assert_ne!(spaced, dense);
+        for level in [Level::Least, Level::Basic, Level::All] {
+            let plan = Plan { level, ..Plan::ALL };
+            let read = |text: &str| {
+                let summary = summary::parse(text.as_bytes(), plan, |_| true);
+                format!("{:?}", summary.expect("a summary"))
+            };
+            assert_eq!(read(&spaced), read(&dense), "{}, {level:?}", path.display());
+        }
+    }
+}
+
+/// A broken value of `podRef` breaks the reply if it has no end, and else its pod alone.
+#[test]
+fn a_pod_without_an_identity_is_dropped() {
+    let parse = |reference: &str| {
+        let body = format!(r#"{{"pods":[{{"podRef":{reference}}}]}}"#);
+        let summary = summary::parse(body.as_bytes(), Plan::CONTAINERS, |_| true);
+        summary.map(|summary| summary.pods_unreadable)
+    };
+    for reference in ["null", "17", r#"{"name":1}"#, r#"{"name" "a"}"#] {
+        assert_eq!(parse(reference), Ok(1), "{reference}");
+    }
+    assert_eq!(parse("?"), Err(Malformed::NotJson(19)));
+    assert_eq!(parse(r#"{"name":["a"}}"#), Err(Malformed::NotJson(31)));
 }
 
 /// What a reply gives with these options, beside what stands in the file next to it.
