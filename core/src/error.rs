@@ -205,7 +205,7 @@ impl Error {
             true => redact_url(value),
             false => value.to_owned(),
         };
-        let value = printable(&value, 200);
+        let value = printable(&value, 150);
         Self::new(
             Reason::Option,
             format!("option {name}: bad value '{value}': expected {accepted}"),

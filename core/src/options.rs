@@ -760,7 +760,7 @@ mod tests {
             let line = message(&[(name, &value)]);
             let start = format!(
                 "option {name}: bad value '{}': expected ",
-                printable(&value, 200)
+                printable(&value, 150)
             );
             let end = format!(": '{}' can match nothing: {remedy}", printable(item, 80));
             assert!(line.starts_with(&start) && line.ends_with(&end), "{line}");

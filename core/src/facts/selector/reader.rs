@@ -5,8 +5,8 @@ use std::{iter::Peekable, vec};
 use super::{Condition, Requirement, is_key, is_value};
 use crate::text::printable;
 
-pub(super) const KEY: &str = "is no key of a label: that is [prefix/]name, at most 63 of A-Z, a-z, 0-9, '-', '_' and '.', letters or digits at both ends";
-pub(super) const VALUE: &str = "is no value of a label: that is at most 63 of A-Z, a-z, 0-9, '-', '_' and '.', letters or digits at both ends";
+pub(super) const KEY: &str = "is no key of a label: that is [prefix/]name, a name of at most 63 of A-Z, a-z, 0-9, '-', '_' and '.', a letter or a digit at both ends";
+pub(super) const VALUE: &str = "is no value of a label: that is at most 63 of A-Z, a-z, 0-9, '-', '_' and '.', a letter or a digit at both ends";
 
 /// Returns all requirements of a selector.
 pub(super) fn requirements(text: &str) -> Result<Vec<Requirement>, String> {

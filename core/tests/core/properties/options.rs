@@ -80,8 +80,6 @@ proptest! {
 
 }
 
-/// `Uri` takes bytes above ASCII in a path, and so the control characters of
-/// Latin-1: none of them may get into the log.
 /// A line quotes a value, and of a selector the part that is wrong as well.
 #[test]
 fn a_line_about_a_long_value_is_not_long() {
@@ -89,6 +87,7 @@ fn a_line_about_a_long_value_is_not_long() {
         "k".repeat(400),
         format!("{},=,", "k=v,".repeat(100)),
         "\u{ff}".repeat(400),
+        format!("{0}/k {0}", "k".repeat(150)),
     ] {
         for option in OPTIONS {
             read(option.name, &value);
@@ -96,6 +95,8 @@ fn a_line_about_a_long_value_is_not_long() {
     }
 }
 
+/// `Uri` takes bytes above ASCII in a path, and so the control characters of
+/// Latin-1: none of them may get into the log.
 #[test]
 fn a_url_holds_no_control_character() {
     for text in [
