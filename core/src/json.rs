@@ -221,23 +221,25 @@ impl<'a> Walk<'a> {
             return Err(self.broken());
         }
         let rest = &self.text[self.at + 1..];
-        if let Some(key) = short_key(rest) {
-            self.at += key.len() + 2;
-            // What a kubelet writes next.
-            if let Some([b':', b' ', value]) = self.rest().first_chunk()
-                && !is_space(*value)
-            {
-                self.at += 2;
-                return Ok(key);
+        let key = match short_key(rest) {
+            Some(key) => {
+                self.at += key.len() + 2;
+                key
             }
-            self.expect(b':')?;
-            self.peek()?;
-            return Ok(key);
+            None => {
+                let key = self.value()?;
+                &key[1..key.len() - 1]
+            }
+        };
+        match self.rest().first_chunk() {
+            // What a kubelet writes next.
+            Some([b':', b' ', value]) if !is_space(*value) => self.at += 2,
+            _ => {
+                self.expect(b':')?;
+                self.peek()?;
+            }
         }
-        let key = self.value()?;
-        self.expect(b':')?;
-        self.peek()?;
-        Ok(&key[1..key.len() - 1])
+        Ok(key)
     }
 
     /// Moves to the value of this member, if it is next and in the form that a kubelet writes:
