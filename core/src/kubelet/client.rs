@@ -18,6 +18,7 @@ use super::{
     deadline::{Deadline, StopSignal},
     observer::{Observer, Reply},
     refusal::{Refusal, RequestInfo, SentCredentials},
+    session::MAX_PLAINTEXT,
     tls::Tls,
     token::Token,
     transport::{self, KubeletConnector, SystemResolver},
@@ -31,11 +32,17 @@ use crate::{
 /// memory.
 pub const MAX_BODY: usize = 64 << 20;
 
-/// How many bytes of room the body has at least before each read.
+/// By how many bytes the body grows if there is too little room for a read.
 const BODY_ROOM: usize = 32 << 10;
+
+/// How many bytes of room are enough: one read returns at most one record of TLS.
+const ENOUGH_ROOM: usize = MAX_PLAINTEXT;
 
 /// This is longer than any interval between scrapes.
 const MAX_IDLE: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Chooses what is kept of a body; see [`Client::get_rest`].
+type Keep<'k> = &'k mut dyn FnMut(&mut [u8]) -> usize;
 
 /// The endpoints of a kubelet that are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,14 +144,27 @@ impl Client {
     /// Fetches one of the replies of a scrape, which replaces the content of `body`. After an
     /// error, `body` is empty.
     pub fn get(&mut self, endpoint: Endpoint, body: &mut Vec<u8>) -> Result<()> {
-        let received = self.fetch(endpoint, body);
+        self.get_rest(endpoint, body, &mut |bytes| bytes.len())?;
+        Ok(())
+    }
+
+    /// Does the same, but `body` gets only what `keep` keeps. After each read, `keep` gets the bytes
+    /// that it kept before and those that were read, and returns how many of them it keeps. Returns
+    /// the size of the whole reply.
+    pub fn get_rest(
+        &mut self,
+        endpoint: Endpoint,
+        body: &mut Vec<u8>,
+        keep: Keep,
+    ) -> Result<usize> {
+        let received = self.fetch(endpoint, body, keep);
         if received.is_err() {
             body.clear();
         }
         received
     }
 
-    fn fetch(&mut self, endpoint: Endpoint, body: &mut Vec<u8>) -> Result<()> {
+    fn fetch(&mut self, endpoint: Endpoint, body: &mut Vec<u8>, keep: Keep) -> Result<usize> {
         self.deadline.begin_request(endpoint);
         self.observer.begin_request(endpoint);
         let began = Instant::now();
@@ -156,13 +176,13 @@ impl Client {
         }
         let code = response.status().as_u16();
         if code == 200 {
-            self.receive(response, body)?;
+            let size = self.receive(response, body, keep)?;
             self.observer.note(|notes| {
                 if let Some(reply) = &mut notes.reply {
-                    (reply.took, reply.size) = (began.elapsed(), body.len());
+                    (reply.took, reply.size) = (began.elapsed(), size);
                 }
             });
-            return Ok(());
+            return Ok(size);
         }
         let text = Self::drain(response);
         let url = self.url.of(endpoint);
@@ -231,7 +251,7 @@ impl Client {
         Ok(bearer)
     }
 
-    fn receive(&self, response: Response<Body>, body: &mut Vec<u8>) -> Result<()> {
+    fn receive(&self, response: Response<Body>, body: &mut Vec<u8>, keep: Keep) -> Result<usize> {
         let url = self.deadline.url();
         if let Some(encoding) = response.headers().get(header::CONTENT_ENCODING)
             && encoding != "identity"
@@ -241,14 +261,14 @@ impl Client {
         }
         let mut reader = response.into_body().into_reader().take(MAX_BODY as u64 + 1);
         let mut size = 0;
-        if let Err(error) = read_over(&mut reader, body, &mut size) {
+        if let Err(error) = read_over(&mut reader, body, &mut size, keep) {
             let error = ureq::Error::from(error);
             return Err(transport::explain(error, &self.deadline, size));
         }
         match size {
             0 => Err(Error::empty(url)),
             size if size > MAX_BODY => Err(Error::too_large(url, MAX_BODY)),
-            _ => Ok(()),
+            size => Ok(size),
         }
     }
 
@@ -280,22 +300,32 @@ impl Client {
 }
 
 /// Works like `read_to_end`, but overwrites the content of `body`, so only bytes that are added to
-/// it are filled with zeros first. `size` is the number of bytes read, also after an error.
-fn read_over(reader: &mut impl Read, body: &mut Vec<u8>, size: &mut usize) -> io::Result<()> {
+/// it are filled with zeros first. `size` is the number of bytes read, also after an error. For
+/// `keep`, see [`Client::get_rest`].
+fn read_over(
+    reader: &mut impl Read,
+    body: &mut Vec<u8>,
+    size: &mut usize,
+    keep: Keep,
+) -> io::Result<()> {
+    let mut kept = 0;
     loop {
-        if *size == body.len() {
+        if body.len() - kept < ENOUGH_ROOM {
             body.try_reserve(BODY_ROOM)
                 .map_err(|_| ErrorKind::OutOfMemory)?;
-            body.resize(*size + BODY_ROOM, 0);
+            body.resize(body.len() + BODY_ROOM, 0);
         }
-        match reader.read(&mut body[*size..]) {
+        match reader.read(&mut body[kept..]) {
             Ok(0) => break,
-            Ok(amount) => *size += amount,
+            Ok(amount) => {
+                *size += amount;
+                kept = keep(&mut body[..kept + amount]);
+            }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
-    body.truncate(*size);
+    body.truncate(kept);
     Ok(())
 }
 
@@ -310,9 +340,31 @@ mod tests {
         for length in [5, 0, 3 * BODY_ROOM, 7, BODY_ROOM, BODY_ROOM + 1, 1] {
             let expected: Vec<u8> = (0..length).map(|at| (at % 251) as u8 + 1).collect();
             let mut size = 0;
-            read_over(&mut expected.as_slice(), &mut body, &mut size).expect("memory is read");
+            let mut all = |bytes: &mut [u8]| bytes.len();
+            read_over(&mut expected.as_slice(), &mut body, &mut size, &mut all)
+                .expect("memory is read");
             assert_eq!(size, length);
             assert!(body == expected, "{length}");
+        }
+    }
+
+    /// What is not kept makes room, in a body that held more before.
+    #[test]
+    fn a_body_has_what_was_kept() {
+        let reply: Vec<u8> = (0..10 * BODY_ROOM).map(|at| (at % 251) as u8).collect();
+        let is_kept = |byte: &u8| *byte < 5;
+        let expected: Vec<u8> = reply.iter().copied().filter(is_kept).collect();
+        for before in [0, 100, 20 * BODY_ROOM] {
+            let (mut body, mut size) = (vec![255; before], 0);
+            let mut keep = |bytes: &mut [u8]| {
+                let kept: Vec<u8> = bytes.iter().copied().filter(is_kept).collect();
+                bytes[..kept.len()].copy_from_slice(&kept);
+                kept.len()
+            };
+            read_over(&mut reply.as_slice(), &mut body, &mut size, &mut keep)
+                .expect("memory is read");
+            assert_eq!(size, reply.len());
+            assert!(body == expected, "{before}");
         }
     }
 }
