@@ -26,6 +26,7 @@ pub mod record_reader;
 pub mod scrape;
 pub mod scraper;
 pub mod select;
+pub mod sieve;
 pub mod sink;
 pub mod summary;
 pub mod text;

@@ -20,7 +20,7 @@ use crate::{
         metrics::{Contexts, Metrics, SelfMetrics},
         record::{CommonFields, Records},
     },
-    summary::{Container, Malformed, Network, Pod, PodRef, Spare, Summary},
+    summary::{Body, Container, Malformed, Network, Pod, PodRef, Spare, Summary},
     timestamp::Timestamp,
 };
 
@@ -194,7 +194,11 @@ impl Pipeline {
 
     /// Turns a reply into events, in the memory of an earlier batch. It requests no facts and makes
     /// no metrics.
-    pub fn run(&mut self, body: &[u8], memory: Vec<u8>) -> std::result::Result<Batch, Malformed> {
+    pub fn run<'a>(
+        &mut self,
+        body: impl Into<Body<'a>>,
+        memory: Vec<u8>,
+    ) -> std::result::Result<Batch, Malformed> {
         let summary = self.decode(body)?;
         let memory = Memory {
             logs: memory,
@@ -205,7 +209,10 @@ impl Pipeline {
 
     /// Decodes the selected pods of a reply. A pod is not decoded if its facts show that it is not
     /// selected.
-    pub fn decode<'a>(&self, body: &'a [u8]) -> std::result::Result<Summary<'a>, Malformed> {
+    pub fn decode<'a>(
+        &self,
+        body: impl Into<Body<'a>>,
+    ) -> std::result::Result<Summary<'a>, Malformed> {
         let is_dropped = |pod: &PodRef| {
             let known = self.facts.as_ref().and_then(|facts| facts.of(pod));
             known.is_some_and(|known| !self.selector.keeps(Some(known)))
@@ -213,7 +220,7 @@ impl Pipeline {
         let spare = &mut *self.spare.borrow_mut();
         let mut summary = self
             .selector
-            .parse_but(spare, body, self.plan, is_dropped)?;
+            .parse_but(spare, body.into(), self.plan, is_dropped)?;
         select::newest_of_each_name(&mut summary.pods);
         select::first_of_each_name(&mut summary);
         Ok(summary)

@@ -9,6 +9,8 @@ use crate::{
     kubelet::{Client, Endpoint},
     options::{Config, KubeletUrl},
     scrape::{About, Batch, Memory, Pipeline, PodsReply},
+    select::Selector,
+    sieve::Sieve,
     summary::Summary,
     timestamp::Timestamp,
 };
@@ -22,7 +24,8 @@ const MAX_SPARE_BODY: usize = 4 << 20;
 pub struct Scraper {
     url: KubeletUrl,
     client: Client,
-    /// The last reply. Its memory is used for the next one.
+    sieve: Sieve,
+    /// What the sieve left of the last reply. Its memory is used for the next one.
     summary: Vec<u8>,
     most_spare: usize,
     pipeline: Pipeline,
@@ -34,6 +37,7 @@ impl Scraper {
         Self {
             url: config.url.clone(),
             client,
+            sieve: Sieve::new(Selector::new(config)),
             summary: Vec::new(),
             most_spare: MAX_SPARE_BODY,
             pipeline: Pipeline::new(config),
@@ -42,6 +46,7 @@ impl Scraper {
 
     /// Keeps each reply of any size until the next one, so that it can be read.
     pub fn keeping_replies(mut self) -> Self {
+        self.sieve = Sieve::default();
         self.most_spare = usize::MAX;
         self
     }
@@ -50,17 +55,28 @@ impl Scraper {
     pub fn scrape(&mut self, memory: Memory, counters: Counters) -> Result<Batch> {
         let began = Instant::now();
         self.client.begin();
-        let received = self.client.get(Endpoint::Summary, &mut self.summary);
-        let batch = received.and_then(|()| self.encode(memory, counters, began));
+        self.sieve.begin();
+        let mut keep = |bytes: &mut [u8]| self.sieve.examine(bytes);
+        let received = self
+            .client
+            .get_rest(Endpoint::Summary, &mut self.summary, &mut keep);
+        let batch = received.and_then(|size| self.encode(size, memory, counters, began));
         if self.summary.capacity() > self.most_spare {
             self.summary = Vec::new();
         }
         batch
     }
 
-    fn encode(&mut self, memory: Memory, counters: Counters, began: Instant) -> Result<Batch> {
-        let body = &self.summary;
-        let unparsable = |why| Error::unparsable(&self.url.summary, body.len(), &why);
+    fn encode(
+        &mut self,
+        size: usize,
+        memory: Memory,
+        counters: Counters,
+        began: Instant,
+    ) -> Result<Batch> {
+        let body = self.sieve.body(&self.summary);
+        let unparsable =
+            |why| Error::unparsable(&self.url.summary, size, &self.sieve.in_whole(why));
         let mut summary = self.pipeline.decode(body).map_err(unparsable)?;
         let mut facts = None;
         if self.pipeline.wants_facts(&summary, Instant::now()) {
@@ -75,14 +91,15 @@ impl Scraper {
             counters,
             began,
             now: now(),
-            reply_bytes: body.len(),
+            reply_bytes: size,
         };
         let mut batch = self.pipeline.encode(summary, memory, Some(about));
         batch.facts = facts;
         Ok(batch)
     }
 
-    /// Returns the last reply; see [`Scraper::keeping_replies`].
+    /// Returns what the sieve left of the last reply. It is the whole reply after
+    /// [`Scraper::keeping_replies`].
     pub fn body(&self) -> &[u8] {
         &self.summary
     }

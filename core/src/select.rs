@@ -4,7 +4,7 @@ use crate::{
     catalogue::Plan,
     facts::PodFacts,
     options::{Config, Exclude},
-    summary::{self, Container, Malformed, Pod, PodRef, Spare, Summary},
+    summary::{self, Body, Container, Malformed, Pod, PodRef, Spare, Summary},
 };
 
 /// The user's selection of pods.
@@ -38,6 +38,17 @@ impl Selector {
             && !begins(&self.exclude.pod_prefixes)
     }
 
+    /// Whether it selects every pod, as far as names decide.
+    pub fn wants_all_names(&self) -> bool {
+        let lists = [
+            &self.namespaces,
+            &self.pod_prefixes,
+            &self.exclude.namespaces,
+            &self.exclude.pod_prefixes,
+        ];
+        lists.iter().all(|list| list.is_empty())
+    }
+
     /// Whether `exclude_container` drops a container of this name.
     pub fn excludes(&self, container: &str) -> bool {
         self.exclude.containers.iter().any(|name| name == container)
@@ -57,8 +68,12 @@ impl Selector {
     }
 
     /// Decodes a reply, but only the selected pods and their containers.
-    pub fn parse<'a>(&self, body: &'a [u8], plan: Plan) -> Result<Summary<'a>, Malformed> {
-        self.parse_but(&mut Spare::default(), body, plan, |_| false)
+    pub fn parse<'a>(
+        &self,
+        body: impl Into<Body<'a>>,
+        plan: Plan,
+    ) -> Result<Summary<'a>, Malformed> {
+        self.parse_but(&mut Spare::default(), body.into(), plan, |_| false)
     }
 
     /// Does the same without the pods that `is_dropped` accepts, in the memory of earlier
@@ -66,7 +81,7 @@ impl Selector {
     pub fn parse_but<'a>(
         &self,
         spare: &mut Spare,
-        body: &'a [u8],
+        body: Body<'a>,
         plan: Plan,
         is_dropped: impl Fn(&PodRef) -> bool,
     ) -> Result<Summary<'a>, Malformed> {

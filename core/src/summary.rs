@@ -122,6 +122,24 @@ pub struct Interface<'a> {
     pub traffic: Traffic,
 }
 
+/// The body of a reply, or what a [`Sieve`](crate::sieve::Sieve) has left of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Body<'a> {
+    /// The bytes.
+    pub bytes: &'a [u8],
+    /// How many pods were dropped from it.
+    pub dropped_pods: usize,
+}
+
+impl<'a, T: AsRef<[u8]> + ?Sized> From<&'a T> for Body<'a> {
+    fn from(whole: &'a T) -> Self {
+        Self {
+            bytes: whole.as_ref(),
+            dropped_pods: 0,
+        }
+    }
+}
+
 /// Why a reply is not a summary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Malformed {
@@ -217,18 +235,19 @@ pub fn parse<'a>(
     plan: Plan,
     is_wanted: impl Fn(&PodRef) -> bool,
 ) -> Result<Summary<'a>, Malformed> {
-    parse_into(&mut Spare::default(), body, plan, is_wanted)
+    parse_into(&mut Spare::default(), body.into(), plan, is_wanted)
 }
 
 /// Does the same in the memory of earlier summaries.
 pub fn parse_into<'a>(
     spare: &mut Spare,
-    body: &'a [u8],
+    body: Body<'a>,
     plan: Plan,
     is_wanted: impl Fn(&PodRef) -> bool,
 ) -> Result<Summary<'a>, Malformed> {
-    let mut walk = Walk::new(body);
+    let mut walk = Walk::new(body.bytes);
     let mut summary = Summary {
+        pods_on_node: body.dropped_pods,
         pods: emptied(std::mem::take(&mut spare.pods)),
         ..Summary::default()
     };
@@ -466,7 +485,7 @@ pub(crate) const LONGEST_NAME: usize = 253;
 impl<'a> PodRef<'a> {
     /// Returns the `podRef` of the pod that begins here, at any place in it. Returns `None` if
     /// there is none that can be read. A kubelet writes it first.
-    fn find(mut walk: Walk<'a>) -> Result<Option<Self>, Malformed> {
+    pub(crate) fn find(mut walk: Walk<'a>) -> Result<Option<Self>, Broken> {
         if walk.peek()? != b'{' {
             return Ok(None);
         }

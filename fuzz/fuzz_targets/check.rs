@@ -17,6 +17,7 @@ use kubeletstats_core::{
     options::{Config, OPTIONS},
     scrape::{About, Memory, Pipeline},
     select::{self, Selector},
+    sieve::Sieve,
     summary::Malformed,
     timestamp::Timestamp,
 };
@@ -31,10 +32,13 @@ use super::{contexts, events};
 const MOST_PER_BYTE: u64 = 128;
 const MOST_AT_FIRST: u64 = 64 << 10;
 
+/// In how many bytes at a time a reply arrives.
+const PIECES: [usize; 5] = [1, 7, 100, 4096, 16 << 10];
+
 type Given = &'static [(&'static str, &'static str)];
 
 /// What an input's first byte chooses from.
-pub const OPTION_SETS: [Given; 6] = [
+pub const OPTION_SETS: [Given; 7] = [
     &[],
     &[("namespace", "default"), ("pod_prefix", "log-generator")],
     &[("cpu_source", "counter")],
@@ -46,6 +50,7 @@ pub const OPTION_SETS: [Given; 6] = [
         ("node_name", "m"),
     ],
     &[("pod_prefix", "p,web,log-"), ("repeat_samples", "true")],
+    &[("exclude_pod_prefix", "log-generator-a,other")],
 ];
 
 /// One byte for the options, then replies of one kubelet with a NUL between
@@ -59,11 +64,43 @@ pub fn summary(input: &[u8]) {
         LazyLock::new(|| OPTION_SETS.map(|given| read(given).expect("valid options")));
     let config = &CONFIGS[usize::from(*first) % CONFIGS.len()];
     let mut scrapes = Scrapes::new(config);
+    let mut sieved = Sieved::new(config);
     for reply in replies.split(|byte| *byte == 0) {
         scrapes.reply(reply);
         scrapes.same_again(reply);
+        sieved.is_the_same(reply, PIECES[reply.len() % PIECES.len()]);
     }
     metrics(*first, replies);
+}
+
+/// A sieve for one reply after the other.
+pub struct Sieved {
+    selector: Selector,
+    sieve: Sieve,
+    rest: Vec<u8>,
+}
+
+impl Sieved {
+    pub fn new(config: &Config) -> Self {
+        let selector = Selector::new(config);
+        Self {
+            sieve: Sieve::new(selector.clone()),
+            selector,
+            rest: Vec::new(),
+        }
+    }
+
+    /// What it leaves of a reply that arrives in pieces of this size decodes to the same, errors
+    /// included. Returns the length of that.
+    pub fn is_the_same(&mut self, reply: &[u8], piece: usize) -> usize {
+        let body = self.sieve.pass(reply, piece, &mut self.rest);
+        let left = self.selector.parse(body, Plan::ALL);
+        let left = left.map_err(|error| self.sieve.in_whole(error));
+        let whole = self.selector.parse(reply, Plan::ALL);
+        let (left, whole) = (format!("{left:?}"), format!("{whole:?}"));
+        assert!(left == whole, "pieces of {piece}: {left}, not {whole}");
+        body.bytes.len()
+    }
 }
 
 /// The same replies as metrics, in one naming or the other: a host can read them, and no

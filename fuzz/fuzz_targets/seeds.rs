@@ -36,6 +36,15 @@ pub fn summaries(fixtures: &Path) -> io::Result<(Vec<Seed>, Vec<Seed>)> {
             let name = format!("{number:02}-{place:02}");
             small.push((name, input(number + place, &[now.as_bytes()])));
         }
+        // Several pods, short enough to be changed in every part, of which a sieve drops some.
+        let few: Vec<_> = pods(&reply)
+            .map(|pod| only(&pod, &["podRef", "network"]))
+            .take(5)
+            .collect();
+        let few = serde_json::to_vec_pretty(&json!({"pods": few}))?;
+        for set in 0..OPTION_SETS.len() {
+            small.push((format!("{number:02}-few-{set}"), input(set, &[&few])));
+        }
         // Two replies of the same pod, one after the other, under each set.
         let generator = pods(&reply).find(is_generator);
         if let (Some(earlier), Some(later)) = (before.take(), &generator) {

@@ -20,3 +20,4 @@ mod receiver;
 mod replay;
 mod scrape;
 mod secrets;
+mod sieve;

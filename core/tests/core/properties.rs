@@ -13,7 +13,7 @@ use kubeletstats_core::{
 use proptest::prelude::*;
 
 #[path = "../../../fuzz/fuzz_targets/check.rs"]
-mod check;
+pub mod check;
 mod credentials;
 mod damage;
 mod health;
