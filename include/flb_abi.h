@@ -173,6 +173,10 @@ typedef const char *flb_input_name(struct flb_input_instance *ins);
 /* 2.0.0 and later. A tag of NULL, 0 means the instance's own tag. */
 typedef int flb_input_log_append(struct flb_input_instance *ins, const char *tag,
                                     size_t tag_len, const void *buf, size_t size);
+/* The same with the number of events, which the host would otherwise count by decoding them. */
+typedef int flb_input_log_append_records(struct flb_input_instance *ins, size_t records,
+                                            const char *tag, size_t tag_len, const void *buf,
+                                            size_t size);
 /* 1.x only. In later hosts, the function of this name has other arguments. */
 typedef int flb_input_chunk_append_raw(struct flb_input_instance *ins, const char *tag,
                                           size_t tag_len, const void *buf, size_t size);

@@ -442,7 +442,7 @@ impl State {
         }
         let now = Instant::now();
         let input = &self.input;
-        let append = |part: &[u8]| input.instance.append(part);
+        let append = |part: &[u8], count| input.instance.append(part, count);
         let is_paused = || input.is_paused.get();
         let appended = self.delivery.try_append(now, is_paused, append);
         self.counters.appended(appended.records, appended.bytes);

@@ -109,15 +109,16 @@ impl Delivery {
         self.pending.is_empty()
     }
 
-    /// Appends what is pending until the host refuses some. It stops, without counting a refusal,
-    /// when `is_paused` becomes true. The host can pause the input inside an `append`.
+    /// Appends what is pending until the host refuses some. `append` gets events and their number.
+    /// It stops, without counting a refusal, when `is_paused` becomes true. The host can pause the
+    /// input inside an `append`.
     pub fn try_append(
         &mut self,
         now: Instant,
         is_paused: impl Fn() -> bool,
-        mut append: impl FnMut(&[u8]) -> bool,
+        mut append: impl FnMut(&[u8], usize) -> bool,
     ) -> Appended {
-        let mut append = |piece: &[u8]| !is_paused() && append(piece);
+        let mut append = |piece: &[u8], count| !is_paused() && append(piece, count);
         let mut appended = Appended::default();
         while let Some(mut pending) = self.pending.pop_front() {
             self.append_one(&mut pending, &mut appended, &mut append);
@@ -141,7 +142,7 @@ impl Delivery {
         &mut self,
         pending: &mut Pending,
         appended: &mut Appended,
-        append: &mut impl FnMut(&[u8]) -> bool,
+        append: &mut impl FnMut(&[u8], usize) -> bool,
     ) {
         let again = pending.refused.is_some();
         while pending.logs.records > 0 {
@@ -209,7 +210,7 @@ impl Pending {
         &mut self,
         refused: (usize, Range<usize>),
         appended: &mut Appended,
-        append: &mut impl FnMut(&[u8]) -> bool,
+        append: &mut impl FnMut(&[u8], usize) -> bool,
     ) -> Option<usize> {
         let mut records = refused.0 / 2;
         while records > 0 && self.logs.records > 0 {
@@ -236,10 +237,10 @@ impl Appended {
         &mut self,
         pending: &mut Pending,
         (records, bytes): (usize, Range<usize>),
-        append: &mut impl FnMut(&[u8]) -> bool,
+        append: &mut impl FnMut(&[u8], usize) -> bool,
     ) -> bool {
         let length = bytes.len();
-        let accepted = append(&pending.logs.bytes[bytes]);
+        let accepted = append(&pending.logs.bytes[bytes], records);
         if accepted {
             pending.accepted += length;
             pending.logs.records -= records;
@@ -304,7 +305,8 @@ mod tests {
             delivery.enqueue(batch(50));
             while !delivery.is_empty() {
                 let running = || false;
-                let result = delivery.try_append(now, running, |part| {
+                let result = delivery.try_append(now, running, |part, count| {
+                    assert_eq!(events(part), count);
                     let fits = part.len() <= max_piece;
                     refusals += usize::from(!fits);
                     accepted.extend_from_slice(if fits { part } else { &[] });
@@ -315,6 +317,15 @@ mod tests {
             }
         }
         (accepted, results, refusals)
+    }
+
+    fn events(mut bytes: &[u8]) -> usize {
+        let mut count = 0;
+        while let Some(length) = msgpack::length(bytes) {
+            bytes = &bytes[length..];
+            count += 1;
+        }
+        count
     }
 
     #[test]
@@ -356,7 +367,7 @@ mod tests {
         let mut attempts = 0;
         while !delivery.is_empty() {
             let running = || false;
-            let result = delivery.try_append(now, running, |_| {
+            let result = delivery.try_append(now, running, |_, _| {
                 attempts += 1;
                 attempts > 2
             });
@@ -366,7 +377,7 @@ mod tests {
         delivery.enqueue(batch(50));
         let mut parts = 0;
         let running = || false;
-        delivery.try_append(now, running, |_| {
+        delivery.try_append(now, running, |_, _| {
             parts += 1;
             true
         });
@@ -386,7 +397,7 @@ mod tests {
             let result = delivery.try_append(
                 now,
                 || paused.get(),
-                |part| {
+                |part, _| {
                     assert!(!paused.replace(true), "offered in a pause");
                     accepted.extend_from_slice(part);
                     true
@@ -404,7 +415,7 @@ mod tests {
         let (mut delivery, now) = (Delivery::default(), Instant::now());
         delivery.enqueue(batch(50));
         for _ in 0..100 {
-            let result = delivery.try_append(now, || false, |_| false);
+            let result = delivery.try_append(now, || false, |_, _| false);
             assert_eq!(
                 (result.records, result.given_up, result.refused),
                 (0, 0, true)
@@ -413,7 +424,7 @@ mod tests {
         assert_eq!(delivery.records(), 50);
         let mut accepted = Vec::new();
         let running = || false;
-        let result = delivery.try_append(now, running, |part| {
+        let result = delivery.try_append(now, running, |part, _| {
             accepted.extend_from_slice(part);
             true
         });
@@ -433,19 +444,19 @@ mod tests {
         let mut delivery = Delivery::default();
         delivery.enqueue(parts);
         let (now, mut taken) = (Instant::now(), Vec::new());
-        let refused = delivery.try_append(now, || false, |_| false);
+        let refused = delivery.try_append(now, || false, |_, _| false);
         assert!(refused.refused && delivery.records() == 5);
         // The host accepts one append and refuses all others.
         let one = delivery.try_append(
             now,
             || false,
-            |piece| {
+            |piece, _| {
                 taken.push(piece.len());
                 taken.len() == 1
             },
         );
         assert_eq!((one.records, one.refused, delivery.records()), (3, true, 2));
-        let rest = delivery.try_append(now, || false, |_| true);
+        let rest = delivery.try_append(now, || false, |_, _| true);
         assert_eq!((rest.records, delivery.is_empty()), (2, true));
     }
 }

@@ -152,25 +152,28 @@ impl Instance {
         }
     }
 
-    /// Appends events to the pipeline. Returns `false` if the host does not take them, for
-    /// example because the input is paused.
-    pub fn append(&self, events: &[u8]) -> bool {
-        self.append_as(None, events)
+    /// Appends `count` events to the pipeline. Returns `false` if the host does not take them,
+    /// for example because the input is paused.
+    pub fn append(&self, events: &[u8], count: usize) -> bool {
+        self.append_as(None, events, count)
     }
 
-    /// Does the same under another tag than the input's own. When hosts up to 3.2 route
+    /// Appends one event under another tag than the input's own. When hosts up to 3.2 route
     /// records, they read the byte after the tag, so the tag must be a C string.
-    pub fn append_tagged(&self, tag: &CStr, events: &[u8]) -> bool {
-        self.append_as(Some(tag), events)
+    pub fn append_tagged(&self, tag: &CStr, event: &[u8]) -> bool {
+        self.append_as(Some(tag), event, 1)
     }
 
-    fn append_as(&self, tag: Option<&CStr>, events: &[u8]) -> bool {
+    fn append_as(&self, tag: Option<&CStr>, events: &[u8], count: usize) -> bool {
         let (ins, buf, size) = (self.ins, events.as_ptr().cast(), events.len());
         let tag_len = tag.map_or(0, CStr::count_bytes);
         let tag = tag.map_or(ptr::null(), CStr::as_ptr);
-        let result = if let Some(append) = self.host.log_append {
+        let result = if let Some(append) = self.host.log_append_records {
             // SAFETY: the host copies tag and bytes during the call; a NULL tag means the
             // instance's own tag.
+            unsafe { append(ins, count, tag, tag_len, buf, size) }
+        } else if let Some(append) = self.host.log_append {
+            // SAFETY: the same guarantee as for the other append.
             unsafe { append(ins, tag, tag_len, buf, size) }
         } else if let Some(append) = self.host.chunk_append_raw {
             // SAFETY: the same guarantee as for the other append.

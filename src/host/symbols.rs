@@ -165,9 +165,11 @@ macro_rules! functions {
 }
 
 functions! {
-    // The append function. Only one of the two is looked up in a host.
+    // The append functions of 1.x and of later hosts. If a host has the one with a number of
+    // records, it is used.
     chunk_append_raw: flb_input_chunk_append_raw, Requirement::Until(Generation::G1);
     log_append: flb_input_log_append, Requirement::Since(Generation::G2);
+    log_append_records: flb_input_log_append_records, Requirement::OptionalSince(Generation::G2);
     // Metrics. If a host lacks any of these functions, the plugin offers no metrics there.
     chunk_append_typed: flb_input_chunk_append_raw_2 = "flb_input_chunk_append_raw", Requirement::OptionalSince(Generation::G2);
     metrics_decode: cmt_decode_msgpack_create, Requirement::OptionalSince(Generation::G2);

@@ -32,7 +32,7 @@ pub fn collector(section: &Section) -> Result<(Duration, Collect)> {
             return 0;
         }
         left.set(left.get() - 1);
-        input.append(&input.tag, &bytes)
+        input.append(&input.tag, &bytes, None)
     };
     let rate: u32 = section.parse("rate")?.unwrap_or(1);
     Ok((Duration::from_secs(1) / rate.max(1), Rc::new(collect)))

@@ -161,9 +161,10 @@ impl Input {
         }
     }
 
-    /// Buffers events until the next flush. Returns -1 while the limit is reached, or if
-    /// the folder of the storage is missing.
-    pub fn append(&self, tag: &str, bytes: &[u8]) -> c_int {
+    /// Buffers events until the next flush. Returns -1 while the limit is reached, if the folder
+    /// of the storage is missing, or if the announced number of events is wrong. A real host
+    /// believes that number.
+    pub fn append(&self, tag: &str, bytes: &[u8], announced: Option<usize>) -> c_int {
         let (name, limit) = (&self.name, self.mem_buf_limit);
         if self.buffered.get() >= limit {
             debug!("[input] {name} is paused, cannot append records");
@@ -174,6 +175,13 @@ impl Input {
             return -1;
         }
         match event::decode(tag, bytes) {
+            Ok(events) if announced.is_some_and(|count| count != events.len()) => {
+                error!(
+                    "[input] {name} announced {announced:?} of {} events",
+                    events.len()
+                );
+                return -1;
+            }
             Ok(events) => self.events.borrow_mut().extend(events),
             Err(why) => error!("[input] {name} lost what is no event: {why}"),
         }
@@ -306,6 +314,27 @@ extern "C" fn flb_input_log_append(
     buf: *const u8,
     size: usize,
 ) -> c_int {
+    append(ins, None, (tag, tag_len), (buf, size))
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn flb_input_log_append_records(
+    ins: &Input,
+    records: usize,
+    tag: *const u8,
+    tag_len: usize,
+    buf: *const u8,
+    size: usize,
+) -> c_int {
+    append(ins, Some(records), (tag, tag_len), (buf, size))
+}
+
+fn append(
+    ins: &Input,
+    announced: Option<usize>,
+    (tag, tag_len): (*const u8, usize),
+    (buf, size): (*const u8, usize),
+) -> c_int {
     // SAFETY: the caller's bytes at `start` are valid for `size` bytes during the call.
     let bytes = |start, size| unsafe { std::slice::from_raw_parts(start, size) };
     let own = ins.tag.as_bytes();
@@ -314,7 +343,7 @@ extern "C" fn flb_input_log_append(
     } else {
         bytes(tag, tag_len)
     };
-    ins.append(&String::from_utf8_lossy(tag), bytes(buf, size))
+    ins.append(&String::from_utf8_lossy(tag), bytes(buf, size), announced)
 }
 
 #[unsafe(no_mangle)]
