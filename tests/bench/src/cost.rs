@@ -79,7 +79,7 @@ impl Running {
                 kubelet: None,
             });
         };
-        // A new sample every scrape.
+        // New numbers every scrape, at times in the form that a kubelet writes.
         let kubelet = SimKubelet::builder()
             .pods(*pods)
             .full(
@@ -87,9 +87,21 @@ impl Running {
                     || options.contains(&("pod_facts", "on")),
             )
             .sample_period(Duration::from_millis(500))
+            .whole_seconds()
             .started();
-        let options = [&[("interval", INTERVAL)], *options].concat();
-        let child = process::scraping(host, &kubelet, &hosts::plugin_path(), &["-q"], &options)?;
+        let options = [
+            &[("interval", INTERVAL), ("repeat_samples", "on")],
+            *options,
+        ]
+        .concat();
+        let child = process::scraping(
+            host,
+            &kubelet,
+            &hosts::plugin_path(),
+            &["-q"],
+            &options,
+            process::NOWHERE,
+        )?;
         Ok(Self {
             child,
             kubelet: Some(kubelet),

@@ -43,19 +43,23 @@ fn sum_kib(child: &Child, kind: &str) -> Result<u64> {
     Ok(sizes.sum())
 }
 
-/// A Fluent Bit that flushes each second, with this input and nothing else.
-pub fn fluent_bit(
-    host: &Host,
-    before: &[&str],
-    input: &str,
-    options: &[(&str, &str)],
-) -> Result<Child> {
+/// An input or an output, and its options.
+pub type Part<'a> = (&'a str, &'a [(&'a str, &'a str)]);
+
+/// Where records end that are not written.
+pub const NOWHERE: Part = ("null", &[]);
+
+/// A Fluent Bit that flushes each second, with this input and output and nothing else.
+pub fn fluent_bit(host: &Host, before: &[&str], input: Part, output: Part) -> Result<Child> {
     let mut args: Vec<String> = before.iter().copied().map(str::to_owned).collect();
-    args.extend(["-f", "1", "-i", input].map(str::to_owned));
-    for (key, value) in options {
-        args.extend(["-p".to_owned(), format!("{key}={value}")]);
+    args.extend(["-f", "1"].map(str::to_owned));
+    for (flag, (name, options)) in [("-i", input), ("-o", output)] {
+        args.extend([flag, name].map(str::to_owned));
+        for (key, value) in options {
+            args.extend(["-p".to_owned(), format!("{key}={value}")]);
+        }
     }
-    args.extend(["-o", "null", "-m", "*"].map(str::to_owned));
+    args.extend(["-m", "*"].map(str::to_owned));
     Child::spawn(host.command(args))
 }
 
@@ -66,6 +70,7 @@ pub fn scraping(
     plugin: &Path,
     before: &[&str],
     options: &[(&str, &str)],
+    output: Part,
 ) -> Result<Child> {
     let [url, ca, token] = kubelet.access();
     let plugin = plugin.display().to_string();
@@ -75,5 +80,6 @@ pub fn scraping(
         ("kube_ca_file", &ca),
         ("kube_token_file", &token),
     ];
-    fluent_bit(host, &before, "kubeletstats", &[&access, options].concat())
+    let options = [&access, options].concat();
+    fluent_bit(host, &before, ("kubeletstats", &options), output)
 }

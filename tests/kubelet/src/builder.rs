@@ -26,6 +26,7 @@ pub struct SimKubeletBuilder {
     pods: Option<usize>,
     kind: Kind,
     sample_period: Duration,
+    whole_seconds: bool,
     burns: Vec<(String, u64)>,
     access: Access,
     client_required: bool,
@@ -44,6 +45,7 @@ impl Default for SimKubeletBuilder {
             pods: None,
             kind: Kind::default(),
             sample_period: Duration::from_millis(USUAL_PERIOD_MS),
+            whole_seconds: false,
             burns: Vec::new(),
             access: Access::default(),
             client_required: false,
@@ -88,6 +90,13 @@ impl SimKubeletBuilder {
     /// down to milliseconds.
     pub fn sample_period(mut self, period: Duration) -> Self {
         self.sample_period = period;
+        self
+    }
+
+    /// The times of samples are rounded down to whole seconds with any period, so two samples can
+    /// have the same time.
+    pub fn whole_seconds(mut self) -> Self {
+        self.whole_seconds = true;
         self
     }
 
@@ -188,6 +197,7 @@ impl SimKubeletBuilder {
     pub fn start(self) -> io::Result<SimKubelet> {
         let now = now_ms().saturating_add_signed(self.clock_ahead_ms);
         let mut node = populate(self.pods, self.kind, period_ms(self.sample_period), now);
+        node.whole_seconds |= self.whole_seconds;
         for (pod, millicores) in &self.burns {
             let mut found = node.find(pod);
             if found.is_empty() {

@@ -24,6 +24,8 @@ pub struct Node {
     pub template: Summary,
     pub full: Option<Full>,
     pub period_ms: u64,
+    /// Whether the times of samples are whole seconds, as a kubelet writes them.
+    pub whole_seconds: bool,
     pub pods: Vec<Pod>,
     /// Pods that are only in `/pods`: they have ended, wait, or crash.
     pub idle: Vec<Item>,
@@ -187,14 +189,8 @@ impl Node {
         }
     }
 
-    /// A kubelet writes whole seconds. A shorter period is only used to make a test faster.
-    /// Then the times of its samples must differ.
-    fn whole_seconds(&self) -> bool {
-        self.period_ms >= 1_500
-    }
-
     pub fn text(&self, ms: u64) -> String {
-        rfc3339(ms, !self.whole_seconds())
+        rfc3339(ms, !self.whole_seconds)
     }
 
     /// Returns the reply at `now_ms`. Pods and containers are in a new order each time.

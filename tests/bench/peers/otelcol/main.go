@@ -1,10 +1,11 @@
 // A collector with nothing in it but what this comparison needs: the kubelet's statistics in,
-// a filter of pods between, nothing out.
+// a filter of pods between, out to nothing or to a file.
 package main
 
 import (
 	"log"
 
+	"github.com/open-telemetry/opentelemetry-collector-contrib/exporter/fileexporter"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/processor/filterprocessor"
 	"github.com/open-telemetry/opentelemetry-collector-contrib/receiver/kubeletstatsreceiver"
 	"go.opentelemetry.io/collector/component"
@@ -30,7 +31,10 @@ func components() (otelcol.Factories, error) {
 	if err != nil {
 		return all, err
 	}
-	all.Exporters, err = otelcol.MakeFactoryMap[exporter.Factory](nopexporter.NewFactory())
+	all.Exporters, err = otelcol.MakeFactoryMap[exporter.Factory](
+		nopexporter.NewFactory(),
+		fileexporter.NewFactory(),
+	)
 	return all, err
 }
 

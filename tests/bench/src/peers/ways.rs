@@ -10,12 +10,14 @@ use std::{
 use sim_kubelet::SimKubelet;
 use testkit::{Child, Error, Host, Result, hosts};
 
-use crate::process::{self, fluent_bit};
+use crate::process::{self, NOWHERE, Part, fluent_bit};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const SUMMARY: &str = "/stats/summary";
 pub const WANTED: &str = "log-generator";
 pub const COLLECTOR: &str = "OTel Collector";
+/// The plugin's records are bytes when it has made them, and this one's metrics are too.
+pub const ENCODING_COLLECTOR: &str = "OTel Collector, OTLP";
 /// Another build of the plugin, to be compared with this one.
 const BEFORE: &str = "PLUGIN_BEFORE";
 /// Together about what a Fluent Bit with the plugin takes before it does anything with a reply. It is no lower
@@ -43,11 +45,11 @@ pub struct Way {
 }
 
 /// The first is what the others are compared with; the second shows the noise.
-pub const WAYS: [Way; 9] = [
+pub const WAYS: [Way; 12] = [
     Way {
         name: "Fluent Bit + plugin",
         path: Some(SUMMARY),
-        unequal: "a record per container and new sample, with CPU, memory, disk, network; nothing of the node",
+        unequal: "a record per container every scrape, with CPU, memory, disk, network; nothing of the node",
         start: plugin,
         version: |host| Ok(host.name.clone()),
     },
@@ -71,14 +73,33 @@ pub const WAYS: [Way; 9] = [
     Way {
         name: COLLECTOR,
         path: Some(SUMMARY),
-        unequal: "metrics of the node and of whole pods too; shows a client certificate instead of a token; decodes all pods, then filters",
-        start: collector,
-        version: |_| {
-            built(
-                "otelcol",
-                "opentelemetry-collector-contrib/receiver/kubeletstatsreceiver",
-            )
+        unequal: "metrics of the node and of whole pods too; shows a client certificate instead of a token; decodes all pods, then filters; throws its metrics away",
+        start: |setup| collector(setup, "nop", ""),
+        version: collector_version,
+    },
+    Way {
+        name: ENCODING_COLLECTOR,
+        path: Some(SUMMARY),
+        unequal: "the same, but it makes bytes of its metrics, and throws those away",
+        start: |setup| collector(setup, "file", "path: /dev/null, format: proto"),
+        version: collector_version,
+    },
+    Way {
+        name: "plugin, JSON to a file",
+        path: Some(SUMMARY),
+        unequal: "the plugin's records as Fluent Bit's output file writes them",
+        start: plugin_to_file,
+        version: |host| Ok(host.name.clone()),
+    },
+    Way {
+        name: "Collector, JSON to a file",
+        path: Some(SUMMARY),
+        unequal: "the Collector's metrics as its file exporter writes them",
+        start: |setup| {
+            let path = setup.kubelet.dir().join("metrics.json");
+            collector(setup, "file", &format!("path: {}", path.display()))
         },
+        version: collector_version,
     },
     Way {
         name: "Telegraf",
@@ -129,7 +150,7 @@ pub const WAYS: [Way; 9] = [
         name: IDLE,
         path: None,
         unequal: "asks nobody: one small record a second",
-        start: |setup| Ok(vec![fluent_bit(setup.host, &[], "dummy", &[])?]),
+        start: |setup| Ok(vec![fluent_bit(setup.host, &[], ("dummy", &[]), NOWHERE)?]),
         version: |host| Ok(host.name.clone()),
     },
 ];
@@ -182,24 +203,38 @@ fn request(setup: &Setup) -> Result<Vec<Child>> {
 }
 
 fn plugin(setup: &Setup) -> Result<Vec<Child>> {
-    with_plugin(setup, &hosts::plugin_path())
+    with_plugin(setup, &hosts::plugin_path(), NOWHERE)
+}
+
+fn plugin_to_file(setup: &Setup) -> Result<Vec<Child>> {
+    let folder = shown(setup.kubelet.dir());
+    let options = [("path", &*folder), ("file", "records"), ("format", "plain")];
+    with_plugin(setup, &hosts::plugin_path(), ("file", &options))
 }
 
 fn before(setup: &Setup) -> Result<Vec<Child>> {
     let path = env::var_os(BEFORE).unwrap_or_default();
-    with_plugin(setup, Path::new(&path))
+    with_plugin(setup, Path::new(&path), NOWHERE)
 }
 
-fn with_plugin(setup: &Setup, plugin: &Path) -> Result<Vec<Child>> {
-    let mut options = vec![("interval", "1s")];
+fn with_plugin(setup: &Setup, plugin: &Path, output: Part) -> Result<Vec<Child>> {
+    // The others send every number every time, whether its sample is new or not.
+    let mut options = vec![("interval", "1s"), ("repeat_samples", "on")];
     if setup.two {
         options.push(("pod_prefix", WANTED));
     }
-    let child = process::scraping(setup.host, setup.kubelet, plugin, &[], &options)?;
+    let child = process::scraping(setup.host, setup.kubelet, plugin, &[], &options, output)?;
     Ok(vec![child])
 }
 
-fn collector(setup: &Setup) -> Result<Vec<Child>> {
+fn collector_version(_: &Host) -> std::result::Result<String, String> {
+    built(
+        "otelcol",
+        "opentelemetry-collector-contrib/receiver/kubeletstatsreceiver",
+    )
+}
+
+fn collector(setup: &Setup, exporter: &str, options: &str) -> Result<Vec<Child>> {
     let [url, ca, _] = setup.kubelet.access();
     let (certificate, key) = (
         shown(&setup.kubelet.client_cert_file()),
@@ -227,7 +262,7 @@ receivers:
     cert_file: {certificate}
     key_file: {key}
 {filter}exporters:
-  nop:
+  {exporter}: {{{options}}}
 service:
   telemetry:
     logs:
@@ -238,7 +273,7 @@ service:
     metrics:
       receivers: [kubeletstats]
       processors: {processors}
-      exporters: [nop]
+      exporters: [{exporter}]
 "
     );
     let config = file(setup, "otelcol.yaml", &config)?;
@@ -296,7 +331,7 @@ fn sidecar(setup: &Setup) -> Result<Vec<Child>> {
         ("parser", "json"),
         ("read_from_head", "on"),
     ];
-    let tail = fluent_bit(setup.host, &["-R", &parsers], "tail", &options)?;
+    let tail = fluent_bit(setup.host, &["-R", &parsers], ("tail", &options), NOWHERE)?;
     Ok(vec![node, tail])
 }
 
@@ -315,6 +350,6 @@ fn prometheus(setup: &Setup) -> Result<Vec<Child>> {
         ("metrics_path", "/metrics/resource"),
         ("scrape_interval", "1s"),
     ];
-    let child = fluent_bit(setup.host, &[], "prometheus_scrape", &options)?;
+    let child = fluent_bit(setup.host, &[], ("prometheus_scrape", &options), NOWHERE)?;
     Ok(vec![child])
 }
