@@ -292,6 +292,8 @@ fn many_lives(site: &Site) -> Result<Seen, String> {
         ],
         ..Setting::default()
     })?;
+    // Without one that stays, a scrape between two waves or before the first finds none, and says so.
+    scene.kubelet.add_job_pod("default/job-stays", 10, "report");
     let run = Run::start(site, scene.input(Line::new()))?;
     let mut after_wave = Vec::new();
     for wave in 0..20 {
