@@ -13,16 +13,13 @@ use kubeletstats_core::{
     options::Config,
     scrape::{About, Memory, Pipeline, PodsReply},
     select::Selector,
-    sieve::Sieve,
+    sieve::{PIECE, Sieve},
     timestamp::Timestamp,
 };
 use serde::de::IgnoredAny;
 use sim_kubelet::{Offline, captured};
 
 const ROUNDS: usize = 400;
-
-/// How many bytes of a reply arrive at a time: one record of TLS.
-const PIECE: usize = 16 << 10;
 
 struct Row {
     pods: usize,
@@ -123,10 +120,10 @@ fn measure(row: &Row) -> bool {
         run(&bodies[0]);
     });
     let allocations = allocations.count_total;
-    let mut run = |body: &[u8]| {
+    let mut ours = |body: &[u8]| {
         run(body);
     };
-    let cost = in_turn(&bodies, &mut run, &mut |body| {
+    let cost = in_turn(&bodies, &mut ours, &mut |body| {
         black_box(serde_json::from_slice::<IgnoredAny>(black_box(body)).expect("json"));
     });
     let ratio = cost.ratio;

@@ -13,11 +13,15 @@ use crate::{
     summary::{Body, LARGEST_POD, MOST_PODS, Malformed, PodRef},
 };
 
+/// How many bytes of a reply usually arrive at a time: one record of TLS. This is for
+/// [`Sieve::pass`].
+#[doc(hidden)]
+pub const PIECE: usize = 16 << 10;
+
 /// The state of one reply while it arrives.
 #[derive(Debug, Default)]
 pub struct Sieve {
     selector: Selector,
-    is_on: bool,
     next: Next,
     /// How many bytes of the rest have been examined.
     examined: usize,
@@ -58,7 +62,6 @@ impl Sieve {
     /// Makes a sieve. If the selection accepts all names, it lets everything through.
     pub fn new(selector: Selector) -> Self {
         Self {
-            is_on: !selector.wants_all_names(),
             selector,
             ..Self::default()
         }
@@ -66,7 +69,10 @@ impl Sieve {
 
     /// Begins a new reply.
     pub fn begin(&mut self) {
-        self.next = if self.is_on { Next::Head } else { Next::Tail };
+        self.next = match self.selector.wants_all_names() {
+            true => Next::Tail,
+            false => Next::Head,
+        };
         self.gaps.clear();
         (self.examined, self.enough) = (0, 0);
         (self.pods, self.dropped_pods) = (0, 0);
@@ -109,7 +115,7 @@ impl Sieve {
     #[doc(hidden)]
     pub fn pass<'a>(&mut self, reply: &'a [u8], piece: usize, rest: &'a mut Vec<u8>) -> Body<'a> {
         self.begin();
-        if !self.is_on {
+        if self.next == Next::Tail {
             return reply.into();
         }
         rest.clear();

@@ -8,17 +8,21 @@ use std::{
 use allocation_counter::measure;
 use kubeletstats_core::{
     counters::Counters,
-    kubelet::{Client, deadline},
+    kubelet::{
+        Client,
+        deadline::{self, StopSignal},
+    },
+    options::Config,
     scrape::Memory,
     scraper::Scraper,
     select::Selector,
-    sieve::Sieve,
+    sieve::{PIECE, Sieve},
 };
 use sim_kubelet::{SimKubelet, captured};
 
 use crate::{metrics, properties::check::Sieved, replay};
 
-const SIZES: [usize; 8] = [1, 2, 3, 63, 1_000, 4_096, 16 << 10, usize::MAX];
+const SIZES: [usize; 8] = [1, 2, 3, 63, 1_000, 4_096, PIECE, usize::MAX];
 
 fn sieved(option: (&str, &str)) -> Sieved {
     Sieved::new(&replay::config(&[option]))
@@ -52,7 +56,6 @@ fn the_rest_of_a_reply_gives_the_same() {
 /// Of 110 pods, two of which are selected.
 #[test]
 fn little_is_left() {
-    const PIECE: usize = 16 << 10;
     let reply = captured::of_node(110, 1);
     let mut sieve = Sieve::new(Selector::new(&replay::config(&[(
         "pod_prefix",
@@ -108,7 +111,7 @@ fn reply(pods: &[String]) -> Vec<u8> {
 fn limits_are_those_of_the_whole_reply() {
     let mut sieved = sieved(("pod_prefix", "yes"));
     let mut is_the_same = |pods: &[String]| {
-        for size in [1_000, 16 << 10, usize::MAX] {
+        for size in [1_000, PIECE, usize::MAX] {
             sieved.is_the_same(&reply(pods), size);
         }
     };
@@ -164,7 +167,7 @@ fn memory_for_gaps_is_limited() {
     let mut sieve = Sieve::new(Selector::new(&config));
     let mut rest = Vec::with_capacity(reply.len());
     let used = measure(|| {
-        sieve.pass(&reply, 16 << 10, &mut rest);
+        sieve.pass(&reply, PIECE, &mut rest);
     });
     assert!(used.bytes_max < 1 << 20, "{} bytes", used.bytes_max);
 }
@@ -189,6 +192,15 @@ fn many_small_pieces_cost_little() {
     assert!(took < Duration::from_secs(20), "{took:?}");
 }
 
+/// One scrape after the other of a kubelet, with a sieve and without.
+fn scrapers(config: &Config, signal: &StopSignal) -> [Scraper; 2] {
+    let scraper = || {
+        let client = Client::new(config, signal.clone()).expect("files that can be read");
+        Scraper::new(config, client)
+    };
+    [scraper(), scraper().keeping_replies()]
+}
+
 /// Through the client: what is told of a reply is about all of it, with a sieve as without one.
 #[test]
 fn what_is_told_of_a_reply_is_about_all_of_it() {
@@ -196,25 +208,21 @@ fn what_is_told_of_a_reply_is_about_all_of_it() {
     let options = [("pod_prefix", "log-generator"), ("format", "both")];
     let config = replay::config_for(&kubelet, &options);
     let (_stop, signal) = deadline::stop_pair().expect("a socket pair");
-    let scraper = || {
-        let client = Client::new(&config, signal.clone()).expect("files that can be read");
-        Scraper::new(&config, client)
-    };
-    let (mut sieved, mut whole) = (scraper(), scraper().keeping_replies());
+    let [mut sieved, mut whole] = scrapers(&config, &signal);
     let told = |scraper: &mut Scraper| {
         let batch = scraper.scrape(Memory::default(), Counters::default());
-        let batch = batch.map_err(|error| error.to_string())?;
+        let batch = batch.expect("a summary");
         let contexts = metrics::decoded(&config, &batch);
         let families = contexts.iter().flat_map(|context| &context.families);
         let reply_bytes = families
             .filter(|family| family.name == "kubeletstats_reply_bytes")
             .map(|family| family.samples[0].value);
         let pods = [batch.pods_on_node, batch.pods_wanted, batch.pods_unreadable];
-        Ok::<_, String>((pods, batch.containers, reply_bytes.collect::<Vec<_>>()))
+        (pods, batch.containers, reply_bytes.collect::<Vec<_>>())
     };
-    let (pods, containers, reply_bytes) = told(&mut sieved).expect("a summary");
+    let (pods, containers, reply_bytes) = told(&mut sieved);
     assert_eq!((pods, containers), ([110, 2, 0], 2));
-    told(&mut whole).expect("a summary");
+    told(&mut whole);
     let all = whole.body().len();
     // The samples of two replies differ in their digits.
     assert!((reply_bytes[0] - all as f64).abs() < all as f64 / 100.0);
@@ -234,20 +242,12 @@ fn an_error_is_about_the_whole_reply() {
         good[..good.len() / 2].to_owned(),
     ];
     for body in broken {
-        let lines = [false, true].map(|keeps| {
-            let kubelet = SimKubelet::builder()
-                .replay(vec![body.clone().into()])
-                .started();
-            let config = replay::config_for(&kubelet, &[("pod_prefix", "log-generator")]);
-            let (_stop, signal) = deadline::stop_pair().expect("a socket pair");
-            let client = Client::new(&config, signal).expect("files that can be read");
-            let mut scraper = Scraper::new(&config, client);
-            if keeps {
-                scraper = scraper.keeping_replies();
-            }
+        let kubelet = SimKubelet::builder().replay(vec![body.into()]).started();
+        let config = replay::config_for(&kubelet, &[("pod_prefix", "log-generator")]);
+        let (_stop, signal) = deadline::stop_pair().expect("a socket pair");
+        let lines = scrapers(&config, &signal).map(|mut scraper| {
             let batch = scraper.scrape(Memory::default(), Counters::default());
-            let line = batch.expect_err("it is broken").to_string();
-            line.replace(&kubelet.url(), "URL")
+            batch.expect_err("it is broken").to_string()
         });
         assert_eq!(lines[0], lines[1]);
     }

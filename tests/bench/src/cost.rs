@@ -6,7 +6,7 @@ use std::{
 };
 
 use sim_kubelet::SimKubelet;
-use testkit::{Child, Host, Result, hosts, wait};
+use testkit::{Child, Host, Result, wait};
 
 use crate::process;
 
@@ -94,14 +94,7 @@ impl Running {
             *options,
         ]
         .concat();
-        let child = process::scraping(
-            host,
-            &kubelet,
-            &hosts::plugin_path(),
-            &["-q"],
-            &options,
-            process::NOWHERE,
-        )?;
+        let child = process::scraping_here(host, &kubelet, "-q", &options)?;
         Ok(Self {
             child,
             kubelet: Some(kubelet),

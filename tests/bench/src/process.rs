@@ -3,7 +3,7 @@
 use std::{fs, io, mem::MaybeUninit, path::Path, time::Duration};
 
 use sim_kubelet::SimKubelet;
-use testkit::{Child, Error, Host, Result};
+use testkit::{Child, Error, Host, Result, hosts};
 
 /// CPU time of all its threads, those that have ended among them, in nanoseconds.
 pub fn cpu(child: &Child) -> Result<Duration> {
@@ -61,6 +61,17 @@ pub fn fluent_bit(host: &Host, before: &[&str], input: Part, output: Part) -> Re
     }
     args.extend(["-m", "*"].map(str::to_owned));
     Child::spawn(host.command(args))
+}
+
+/// One that scrapes this kubelet with the plugin of this repository. Its records are not written.
+pub fn scraping_here(
+    host: &Host,
+    kubelet: &SimKubelet,
+    flag: &str,
+    options: &[(&str, &str)],
+) -> Result<Child> {
+    let plugin = hosts::plugin_path();
+    scraping(host, kubelet, &plugin, &[flag], options, NOWHERE)
 }
 
 /// One that scrapes this kubelet with this build of the plugin.

@@ -44,14 +44,7 @@ fn scrapes(host: &Host, options: &[(&str, &str)]) -> Result<Scrapes> {
         .started();
     let options = [&[("interval", "250ms")], options].concat();
     let began = Instant::now();
-    let child = process::scraping(
-        host,
-        &kubelet,
-        &hosts::plugin_path(),
-        &["-v"],
-        &options,
-        process::NOWHERE,
-    )?;
+    let child = process::scraping_here(host, &kubelet, "-v", &options)?;
     kubelet.wait_for_requests(1, PATIENCE);
     let first_request = began.elapsed();
     let (mut to_append, mut seen, mut first_batch) = (Vec::new(), 0, Duration::ZERO);

@@ -10,12 +10,9 @@ use kubeletstats_core::{
     options::Config,
     scrape::{About, Memory, Pipeline, PodsReply},
     select::Selector,
-    sieve::Sieve,
+    sieve::{PIECE, Sieve},
     timestamp::Timestamp,
 };
-
-/// How many bytes of a reply arrive at a time: one record of TLS.
-const PIECE: usize = 16 << 10;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<_> = env::args().skip(1).collect();
